@@ -1,0 +1,82 @@
+/* What the processor and the operating system both offer, and which target is in use.
+ *
+ * Targets are listed best first. Choosing one by name (FASTREG_SIMD) and refusing unknown names is Python's business.
+ */
+#define _GNU_SOURCE
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include "run.h"
+
+typedef struct {
+    const char *name;
+    int (*available)(void);
+    const fr_table *tables[FR_REALS];
+} target;
+
+static int always(void) { return 1; }
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* The registers whose state the operating system saves (XCR0). Without it a CPU's AVX is of no use. */
+static uint64_t saved_state(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27))) return 0; /* OSXSAVE */
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static int has_avx2(void) {
+    unsigned a, b, c, d;
+    if ((saved_state() & 0x6) != 0x6) return 0; /* SSE and AVX state */
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 12))) return 0; /* FMA */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 5));
+}
+
+static int has_avx512(void) {
+    const unsigned wanted = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
+    unsigned a, b, c, d;
+    if (!has_avx2() || (saved_state() & 0xe6) != 0xe6) return 0; /* and opmask and ZMM state */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
+}
+#endif
+
+static const target targets[] = {
+#if defined(__x86_64__)
+    {"avx512", has_avx512, {&fr_avx512_f32, &fr_avx512_f64}},
+    {"avx2", has_avx2, {&fr_avx2_f32, &fr_avx2_f64}},
+#endif
+    {"generic", always, {&fr_generic_f32, &fr_generic_f64}},
+};
+
+enum { N_TARGETS = sizeof targets / sizeof *targets };
+
+static int current = -1;
+
+int fr_simd_count(void) { return N_TARGETS; }
+const char *fr_simd_name(int i) { return targets[i].name; }
+int fr_simd_available(int i) { return targets[i].available(); }
+void fr_simd_use(int i) { current = i; }
+
+int fr_simd_current(void) {
+    if (current < 0) {
+        current = 0;
+        while (!fr_simd_available(current)) current++;
+    }
+    return current;
+}
+
+const fr_table *fr_current_table(fr_real real) { return targets[fr_simd_current()].tables[real]; }
+
+int fr_cpu_count(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}

@@ -1,0 +1,175 @@
+/* fastreg: the whole C interface. Programs, feeds, tallies, and the few calls on them.
+ *
+ * C computes; it never prints, exits, or allocates in a step. Memory belongs to the caller. Python.h is not included.
+ *
+ * Letters: M rows of a batch, K inputs and N units of a dense layer, ld elements from one row of a matrix to the next.
+ */
+#ifndef FASTREG_H
+#define FASTREG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FR_PANEL = 64 };     /* columns that one tile of work spans, whatever the vector width */
+enum { FR_ROW_GROUP = 48 }; /* rows of a weight over which column sums (penalties) run in order */
+enum { FR_SUM_BLOCK = 64 }; /* rows over which losses and bias gradients are summed before the next level */
+enum { FR_CHAIN = 4096 };   /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
+enum { FR_SLOTS = 2 };      /* arrays of state a parameter may have */
+enum { FR_MAX_THREADS = 256 };
+
+typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
+
+typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW } fr_code;
+
+typedef enum {
+    FR_GATHER,
+    FR_DENSE,
+    FR_LOSS,
+    FR_TOTALS,
+    FR_DENSE_DX,
+    FR_DENSE_DW,
+    FR_UPDATE,
+    FR_ELEMENTWISE,
+    FR_EMIT,
+    FR_OP_KINDS
+} fr_op_kind;
+
+typedef enum { FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH } fr_activation;
+
+typedef enum { FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE } fr_loss;
+
+typedef enum { FR_RULE_GRADIENT, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM } fr_rule_kind;
+
+typedef enum { FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64 } fr_dtype;
+
+/* A row-major matrix in the working dtype. ld is a multiple of 16; what lies behind the last column may be read, and
+ * may be written in buffers. In parameters it is zero. */
+typedef struct {
+    void *data;
+    int64_t ld;
+} fr_matrix;
+
+/* Inverted dropout: an element is kept where its 16-bit draw is below threshold. 65536: nothing is drawn. */
+typedef struct {
+    uint32_t threshold;
+    uint32_t stream;
+    double scale;
+} fr_mask;
+
+/* The way back through what made y: dz = dy * mask * scale * activation'. */
+typedef struct {
+    fr_matrix y, z;
+    int32_t activation;
+    fr_mask mask;
+} fr_through;
+
+/* How a parameter follows its gradient; the formulas stand in kernels/update.h. */
+typedef struct {
+    int32_t kind;
+    int32_t proximal, l1_per_row, l2_per_row;
+    double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale;
+} fr_rule;
+
+/* A weight (rows x columns) or a bias (one row) with its state. penalty holds, for every group of FR_ROW_GROUP rows and
+ * every column, the penalty of the last step: (groups x value.ld), or NULL where there is none. */
+typedef struct {
+    fr_matrix value, slot[FR_SLOTS];
+    int64_t rows, columns;
+    fr_rule rule;
+    void *penalty;
+} fr_param;
+
+/* One fused kernel. Which fields an op reads:
+ *   GATHER       out x.K = width, mask, source (0 inputs, 1 targets)
+ *   DENSE        out z x weight bias activation mask K N
+ *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss N
+ *   TOTALS       -
+ *   DENSE_DX     out x (dz) weight through K N
+ *   DENSE_DW     x z (dz) weight bias K N
+ *   UPDATE       x (gradient) weight
+ *   ELEMENTWISE  out x mask through (y.data NULL forward) N
+ *   EMIT         x activation (LINEAR, SIGMOID) or softmax, N */
+typedef struct {
+    int32_t kind;
+    int32_t wait; /* all workers meet before this op */
+    int32_t activation, loss, source, softmax;
+    int64_t K, N;
+    fr_matrix out, x, z;
+    fr_param weight, bias; /* bias.value.data is NULL where there is none */
+    fr_mask mask;
+    fr_through through;
+} fr_op;
+
+/* A batch-sized program. row_loss and row_hit hold one value a row. */
+typedef struct {
+    int32_t real;
+    int32_t n_ops;
+    const fr_op *ops;
+    void *row_loss, *row_hit;
+    int64_t max_rows;
+} fr_program;
+
+/* Rows of a data set. A row starts at data + index * row_stride; its columns are contiguous where offsets is NULL,
+ * else column j lies offsets[j] bytes further. */
+typedef struct {
+    const char *data;
+    int64_t row_stride;
+    const int64_t *offsets;
+    int64_t columns;
+    int32_t dtype;
+} fr_source;
+
+/* What an epoch reads; see fastreg/engines/__init__.py, class Feed. */
+typedef struct {
+    fr_source source[2]; /* inputs, targets */
+    const int64_t *labels;
+    const void *weights; /* working dtype */
+    const int64_t *order;
+    int64_t rows, batch_size;
+    uint64_t seed;
+    uint32_t step;
+    const double *rates;
+    void *out; /* working dtype, (rows, N) without padding */
+} fr_feed;
+
+/* What a run adds up; see class Tally. beta_power: beta1 and beta2 to the power of `updates`. */
+typedef struct {
+    double loss, weight, hits, penalty;
+    int64_t batches, updates;
+    double beta_power[2];
+    int64_t bad_row;
+    int32_t code;
+} fr_tally;
+
+/* How to run: threads, and for tests a seed that scrambles who does which tile (0: none). */
+typedef struct {
+    int32_t threads;
+    int32_t first_op, stop_op;
+    double seconds; /* stop after the batch in which this time is up; 0: never */
+    uint64_t scramble;
+    void *scratch; /* fr_scratch_bytes() of it, aligned to 64 */
+} fr_options;
+
+/* Runs batches first .. stop - 1 of the feed and returns the next one to run. */
+int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,
+               const fr_options *options);
+size_t fr_scratch_bytes(const fr_program *program, int threads);
+
+/* cpu.c: instruction sets. */
+int fr_simd_count(void);              /* targets in this binary */
+const char *fr_simd_name(int target); /* its name; the best come first */
+int fr_simd_available(int target);    /* CPU and operating system both offer it */
+int fr_simd_current(void);
+void fr_simd_use(int target); /* an available one */
+int fr_cpu_count(void);       /* processors this process may run on */
+
+/* pool.c: tells how many workers are alive, for tests. */
+int fr_pool_size(void);
+
+/* random.c: draws outside the step, pure functions of (seed, stream, index). */
+void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream);
+void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream);
+void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch);
+void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2], int rounds);
+
+#endif

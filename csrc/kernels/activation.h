@@ -1,0 +1,116 @@
+/* Activations, their derivatives and dropout, on the panel of a row while it is in the first-level cache.
+ *
+ * forward_row:  y = dropout(activation(z));  backward_row: dz = dy * mask * scale * activation'.
+ * Each is written once for a constant activation and reached by a switch.
+ */
+#ifndef FR_ACTIVATION_H
+#define FR_ACTIVATION_H
+
+#include "../run.h"
+#include "philox.h"
+#include "vmath.h"
+
+static const real LEAKY_SLOPE = (real)0.01;
+
+INLINE int draws_needed(const fr_mask *mask) { return mask->threshold < 65536; }
+
+INLINE vec activate(vec z, const int activation) {
+    const vec zero = {0};
+    switch (activation) {
+    case FR_RELU: return vmax(zero, z); /* this way round a NaN stays, and is noticed */
+    case FR_LEAKY_RELU: return vselect(z > zero, z, z * LEAKY_SLOPE);
+    case FR_SIGMOID: return vsigmoid(z);
+    case FR_TANH: return vtanh(z);
+    case FR_GELU: return vgelu(z);
+    case FR_GELU_TANH: return vgelu_tanh(z);
+    default: return z;
+    }
+}
+
+/* activation'(z) from a = activation(z), or from z itself for the GELUs */
+INLINE vec derivative(vec a, vec z, const int activation) {
+    const vec zero = {0}, one = vset1(1);
+    switch (activation) {
+    case FR_RELU: return vkeep(a > zero, one);
+    case FR_LEAKY_RELU: return vselect(a > zero, one, vset1(LEAKY_SLOPE));
+    case FR_SIGMOID: return a * (one - a);
+    case FR_TANH: return vfma(-a, a, one);
+    case FR_GELU: return vgelu_grad(z);
+    case FR_GELU_TANH: return vgelu_tanh_grad(z);
+    default: return one;
+    }
+}
+
+/* Where the mask can be told from the stored output, it is not drawn again. */
+INLINE int mask_shows(const int activation) { return activation == FR_RELU || activation == FR_SIGMOID; }
+
+INLINE void forward_body(real *y, const real *z, int vectors, const uint16_t *draws, const fr_mask *mask,
+                         const int activation, const int masked) {
+    const ireal threshold = (ireal)mask->threshold;
+    const vec scale = vset1((real)mask->scale);
+    for (int j = 0; j < vectors * VL; j += VL) {
+        vec a = activate(vload(z + j), activation);
+        if (masked) a = vkeep(below(draws + j, threshold), a * scale);
+        vstore(y + j, a);
+    }
+}
+
+INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z, int vectors, const uint16_t *draws,
+                          const fr_mask *mask, const int activation, const int masked) {
+    const ireal threshold = (ireal)mask->threshold;
+    const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->threshold / 65536.0));
+    for (int j = 0; j < vectors * VL; j += VL) {
+        const int from_z = activation == FR_GELU || activation == FR_GELU_TANH;
+        const vec zj = from_z ? vload(z + j) : (vec){0};
+        vec a = vload(y + j), d = vload(dy + j);
+        if (masked) a *= unscale, d *= scale;
+        if (activation != FR_LINEAR) d *= derivative(a, zj, activation);
+        if (masked && !mask_shows(activation)) d = vkeep(below(draws + j, threshold), d);
+        vstore(dz + j, d);
+    }
+}
+
+#define FOR_EACH_ACTIVATION(CASE)                                                                                      \
+    CASE(FR_LINEAR) CASE(FR_RELU) CASE(FR_LEAKY_RELU) CASE(FR_SIGMOID) CASE(FR_TANH) CASE(FR_GELU) CASE(FR_GELU_TANH)
+
+/* y and z may be the same memory. column is a multiple of FR_PANEL, row counts within the batch. */
+static void forward_row(real *y, const real *z, int vectors, int activation, const fr_mask *mask, const fr_worker *w,
+                        int64_t row, int64_t column) {
+    uint16_t draws[FR_PANEL];
+    const int masked = draws_needed(mask);
+    if (masked) {
+        philox_draws(draws, w->feed->seed, (uint32_t)column, (uint32_t)row, w->batch.step, mask->stream);
+    }
+    switch (activation) {
+#define CASE(A)                                                                                                        \
+    case A:                                                                                                            \
+        if (masked) forward_body(y, z, vectors, draws, mask, A, 1);                                                    \
+        else forward_body(y, z, vectors, draws, mask, A, 0);                                                           \
+        break;
+        FOR_EACH_ACTIVATION(CASE)
+#undef CASE
+    }
+}
+
+static void backward_row(real *dz, const real *dy, int vectors, const fr_through *through, const fr_worker *w,
+                         int64_t row, int64_t column) {
+    uint16_t draws[FR_PANEL];
+    const fr_mask *mask = &through->mask;
+    const int masked = draws_needed(mask);
+    const real *y = (const real *)through->y.data + row * through->y.ld + column;
+    const real *z = through->z.data ? (const real *)through->z.data + row * through->z.ld + column : y;
+    if (masked && !mask_shows(through->activation)) {
+        philox_draws(draws, w->feed->seed, (uint32_t)column, (uint32_t)row, w->batch.step, mask->stream);
+    }
+    switch (through->activation) {
+#define CASE(A)                                                                                                        \
+    case A:                                                                                                            \
+        if (masked) backward_body(dz, dy, y, z, vectors, draws, mask, A, 1);                                           \
+        else backward_body(dz, dy, y, z, vectors, draws, mask, A, 0);                                                  \
+        break;
+        FOR_EACH_ACTIVATION(CASE)
+#undef CASE
+    }
+}
+
+#endif

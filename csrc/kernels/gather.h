@@ -1,0 +1,76 @@
+/* gather: the rows of a batch, from any dtype and strides to the working dtype, dropout on the way.
+ * emit:   rows of the last layer to the caller's array.
+ *
+ * Workers take equal shares of the rows.
+ */
+#ifndef FR_GATHER_H
+#define FR_GATHER_H
+
+#include "activation.h"
+
+#define FOR_EACH_DTYPE(CASE)                                                                                           \
+    CASE(FR_U8, uint8_t)                                                                                               \
+    CASE(FR_I8, int8_t)                                                                                                \
+    CASE(FR_U16, uint16_t)                                                                                             \
+    CASE(FR_I16, int16_t)                                                                                              \
+    CASE(FR_I32, int32_t)                                                                                              \
+    CASE(FR_I64, int64_t)                                                                                              \
+    CASE(FR_FLOAT32, float)                                                                                            \
+    CASE(FR_FLOAT64, double)
+
+/* One row of the source in the working dtype. Elements need not be aligned. */
+static void read_row(real *out, const fr_source *source, int64_t index) {
+    const char *in = source->data + index * source->row_stride;
+    const int64_t *offsets = source->offsets;
+    switch (source->dtype) {
+#define CASE(DTYPE, TYPE)                                                                                              \
+    case DTYPE: {                                                                                                      \
+        typedef TYPE element __attribute__((aligned(1), may_alias));                                                   \
+        if (offsets) {                                                                                                 \
+            for (int64_t j = 0; j < source->columns; j++) out[j] = (real) * (const element *)(in + offsets[j]);        \
+        } else {                                                                                                       \
+            for (int64_t j = 0; j < source->columns; j++) out[j] = (real)((const element *)in)[j];                     \
+        }                                                                                                              \
+        break;                                                                                                         \
+    }
+        FOR_EACH_DTYPE(CASE)
+#undef CASE
+    }
+}
+
+/* x - x is 0 for finite x and NaN for all others */
+static int all_finite(const real *x, int64_t n) {
+    vec sum = {0};
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) sum += vload(x + j) - vload(x + j);
+    real rest = 0;
+    for (; j < n; j++) rest += x[j] - x[j];
+    for (int i = 0; i < VL; i++) rest += sum[i];
+    return rest == 0;
+}
+
+static void op_gather(fr_worker *w) {
+    const fr_op *op = w->op;
+    const fr_source *source = &w->feed->source[op->source];
+    const int is_float = source->dtype == FR_FLOAT32 || source->dtype == FR_FLOAT64;
+    int64_t begin, end;
+    fr_share(w, w->batch.rows, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t position = w->batch.first + row;
+        real *out = (real *)op->out.data + row * op->out.ld;
+        read_row(out, source, w->feed->order ? w->feed->order[position] : position);
+        if (is_float && !all_finite(out, source->columns)) {
+            long long worst = atomic_load(w->bad_row);
+            while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
+            }
+        }
+        if (!draws_needed(&op->mask)) continue;
+        for (int64_t column = 0; column < op->K; column += FR_PANEL) {
+            const int64_t left = op->K - column;
+            const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
+            forward_row(out + column, out + column, vectors, FR_LINEAR, &op->mask, w, row, column);
+        }
+    }
+}
+
+#endif

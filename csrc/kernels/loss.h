@@ -1,0 +1,204 @@
+/* Losses from logits, with the gradient at the last layer's z in the same pass; totals; predictions.
+ *
+ * With w_i the sample weight of row i and l_i its loss (mean over outputs for the sigmoid cross-entropy and the squared
+ * error), the batch loss is sum(w_i l_i) / sum(w_i).
+ *
+ *   softmax cross-entropy  l = log(sum_j exp(z_j - max)) - (z_y - max),        dl/dz_j = softmax(z)_j - [j = y]
+ *   sigmoid cross-entropy  l = mean_j max(z, 0) - z t + log1p(exp(-|z|)),       dl/dz_j = (sigmoid(z) - t) / N
+ *   mse                    l = mean_j (y - t)^2,                                dl/dy_j = 2 (y - t) / N
+ *
+ * Sums over a row run over 16 virtual lanes, combined in one fixed tree, whatever the width of the hardware.
+ */
+#ifndef FR_LOSS_H
+#define FR_LOSS_H
+
+#include <math.h>
+
+#include "activation.h"
+
+enum { LANES = 16, LANE_VECS = LANES / VL };
+
+/* 16 virtual lanes */
+typedef struct {
+    vec v[LANE_VECS];
+} lanes;
+
+INLINE lanes lanes_set(real x) {
+    lanes r;
+    for (int i = 0; i < LANE_VECS; i++) r.v[i] = vset1(x);
+    return r;
+}
+
+/* -1 where column + lane < n */
+INLINE ivec lanes_below(int64_t column, int64_t n, int part) {
+    ivec number;
+    for (int i = 0; i < VL; i++) number[i] = part * VL + i;
+    const int64_t left = n - column;
+    return number < (ireal)(left < LANES ? left : LANES);
+}
+
+INLINE real lanes_sum(const lanes *a) {
+    real t[LANES];
+    memcpy(t, a, sizeof t);
+    for (int width = LANES / 2; width > 0; width /= 2) {
+        for (int i = 0; i < width; i++) t[i] += t[i + width];
+    }
+    return t[0];
+}
+
+INLINE real lanes_max(const lanes *a) {
+    real t[LANES];
+    memcpy(t, a, sizeof t);
+    for (int width = LANES / 2; width > 0; width /= 2) {
+        for (int i = 0; i < width; i++) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
+    }
+    return t[0];
+}
+
+INLINE real scalar_log(real x) { return vlog(vset1(x))[0]; }
+
+/* p = exp(z - max), padding 0; returns the sum */
+static real softmax_terms(real *p, const real *z, int64_t N, real *max) {
+    lanes top = lanes_set(-INFINITY), sum = lanes_set(0);
+    for (int64_t j = 0; j < N; j += LANES) {
+        for (int i = 0; i < LANE_VECS; i++) {
+            const vec zj = vselect(lanes_below(j, N, i), vload(z + j + i * VL), vset1(-INFINITY));
+            top.v[i] = vmax(top.v[i], zj);
+        }
+    }
+    *max = lanes_max(&top);
+    for (int64_t j = 0; j < N; j += LANES) {
+        for (int i = 0; i < LANE_VECS; i++) {
+            const vec e = vexp(vload(z + j + i * VL) - vset1(*max));
+            const vec pj = vkeep(lanes_below(j, N, i), e);
+            vstore(p + j + i * VL, pj);
+            sum.v[i] += pj;
+        }
+    }
+    return lanes_sum(&sum);
+}
+
+INLINE int64_t first_largest(const real *z, int64_t N) {
+    int64_t best = 0;
+    for (int64_t j = 1; j < N; j++) best = z[j] > z[best] ? j : best;
+    return best;
+}
+
+/* row loss and, in g, its gradient times `share` (the row's part of the batch mean); *hit: part of right predictions */
+INLINE real softmax_row(real *g, const real *z, int64_t label, int64_t N, real share, real *hit) {
+    real max;
+    const real sum = softmax_terms(g, z, N, &max);
+    const real factor = share / sum;
+    for (int64_t j = 0; j < N; j += VL) vstore(g + j, vload(g + j) * factor);
+    g[label] -= share;
+    *hit = first_largest(z, N) == label;
+    return scalar_log(sum) - (z[label] - max);
+}
+
+INLINE real sigmoid_row(real *g, const real *z, const real *t, int64_t N, real share, real *hit) {
+    const vec zero = {0}, half = vset1((real)0.5), factor = vset1(share / (real)N);
+    lanes sum = lanes_set(0), right = lanes_set(0);
+    for (int64_t j = 0; j < N; j += LANES) {
+        for (int i = 0; i < LANE_VECS; i++) {
+            const ivec valid = lanes_below(j, N, i);
+            const vec zj = vkeep(valid, vload(z + j + i * VL)), tj = vkeep(valid, vload(t + j + i * VL));
+            const vec l = (vmax(zj, zero) - zj * tj) + vlog1p(vexp(-vabs(zj)));
+            const ivec agree = ~((zj > zero) ^ (tj > half));
+            sum.v[i] += vkeep(valid, l);
+            right.v[i] += vkeep(valid & agree, vset1(1));
+            vstore(g + j + i * VL, vkeep(valid, (vsigmoid(zj) - tj) * factor));
+        }
+    }
+    *hit = lanes_sum(&right) / (real)N;
+    return lanes_sum(&sum) / (real)N;
+}
+
+INLINE real mse_row(real *g, const real *y, const real *t, int64_t N, real share) {
+    const vec factor = vset1(2 * share / (real)N);
+    lanes sum = lanes_set(0);
+    for (int64_t j = 0; j < N; j += LANES) {
+        for (int i = 0; i < LANE_VECS; i++) {
+            const vec d = vkeep(lanes_below(j, N, i), vload(y + j + i * VL) - vload(t + j + i * VL));
+            sum.v[i] += d * d;
+            vstore(g + j + i * VL, d * factor);
+        }
+    }
+    return lanes_sum(&sum) / (real)N;
+}
+
+/* The row of gradients is made in the scratch when it is not wanted: evaluation and training share one path. */
+INLINE real *row_scratch(const fr_worker *w) { return (real *)w->scratch; }
+
+static void op_loss(fr_worker *w) {
+    const fr_op *op = w->op;
+    const fr_feed *feed = w->feed;
+    const fr_through *through = &op->through;
+    const int plain = through->activation == FR_LINEAR && !draws_needed(&through->mask);
+    const int64_t N = op->N;
+    int64_t begin, end;
+    fr_share(w, w->batch.rows, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t position = w->batch.first + row, index = feed->order ? feed->order[position] : position;
+        const real weight = feed->weights ? ((const real *)feed->weights)[index] : 1;
+        const real share = (real)(weight / w->batch.weight);
+        const real *y = (const real *)through->y.data + row * through->y.ld;
+        const real *t = (const real *)op->x.data + row * op->x.ld; /* not touched by the softmax */
+        real *g = row_scratch(w), loss, hit = 0;
+        switch (op->loss) {
+        case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, share, &hit); break;
+        case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, share, &hit); break;
+        default: loss = mse_row(g, y, t, N, share); break;
+        }
+        ((real *)w->program->row_loss)[row] = weight * loss;
+        ((real *)w->program->row_hit)[row] = weight * hit;
+        if (!op->out.data) continue;
+        real *dz = (real *)op->out.data + row * op->out.ld;
+        for (int64_t column = 0; column < N; column += FR_PANEL) {
+            const int64_t left = N - column;
+            const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
+            if (plain) memcpy(dz + column, g + column, sizeof(vec) * (size_t)vectors);
+            else backward_row(dz + column, g + column, vectors, through, w, row, column);
+        }
+    }
+}
+
+/* sum of n values: blocks of FR_SUM_BLOCK in order, in double */
+static double sum_blocks(const real *x, int64_t n) {
+    double total = 0;
+    for (int64_t first = 0; first < n; first += FR_SUM_BLOCK) {
+        const int64_t last = first + FR_SUM_BLOCK < n ? first + FR_SUM_BLOCK : n;
+        double sum = 0;
+        for (int64_t i = first; i < last; i++) sum += (double)x[i];
+        total += sum;
+    }
+    return total;
+}
+
+static void op_totals(fr_worker *w) {
+    if (w->id != 0) return;
+    const double loss = sum_blocks(w->program->row_loss, w->batch.rows);
+    w->tally->loss += loss;
+    w->tally->hits += sum_blocks(w->program->row_hit, w->batch.rows);
+    w->tally->weight += w->batch.weight;
+    if (!(loss - loss == 0)) w->tally->code = FR_DIVERGED;
+}
+
+static void op_emit(fr_worker *w) {
+    const fr_op *op = w->op;
+    const int64_t N = op->N;
+    int64_t begin, end;
+    fr_share(w, w->batch.rows, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        const real *z = (const real *)op->x.data + row * op->x.ld;
+        real *p = row_scratch(w), max;
+        if (op->softmax) {
+            const real sum = softmax_terms(p, z, N, &max);
+            for (int64_t j = 0; j < N; j += VL) vstore(p + j, vload(p + j) / sum);
+        } else {
+            for (int64_t j = 0; j < N; j += VL) vstore(p + j, activate(vload(z + j), op->activation));
+        }
+        memcpy((real *)w->feed->out + (w->batch.first + row) * N, p, sizeof(real) * (size_t)N);
+    }
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* Counter-based random bits for masks: Philox4x32-7 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11).
+ *
+ * A call gives four 32-bit words, so eight 16-bit draws: column j of a row takes half j mod 2 of word (j mod 8) / 2 of
+ * counter (j / 8, row, step, stream). Draws outside the step are in random.c.
+ */
+#ifndef FR_PHILOX_H
+#define FR_PHILOX_H
+
+#include "../fastreg.h"
+#include "vec.h"
+
+enum { PHILOX_ROUNDS = 7 };
+enum { WORDS = VBYTES / 8 }; /* counters a vector holds, one in every 64-bit lane */
+
+typedef uint16_t u16vec __attribute__((vector_size(VL * 2)));
+typedef uint16_t u16vec_mem __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+typedef uint64_t u64vec_mem __attribute__((vector_size(VBYTES), aligned(2), may_alias));
+
+/* u0 v0 u1 v1 ...: the low or the high half of the lanes */
+#if VBYTES == 64
+#define LOW_LANES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH_LANES 4, 12, 5, 13, 6, 14, 7, 15
+#define LANE_NUMBERS 0, 1, 2, 3, 4, 5, 6, 7
+#elif VBYTES == 32
+#define LOW_LANES 0, 4, 1, 5
+#define HIGH_LANES 2, 6, 3, 7
+#define LANE_NUMBERS 0, 1, 2, 3
+#else
+#define LOW_LANES 0, 2
+#define HIGH_LANES 1, 3
+#define LANE_NUMBERS 0, 1
+#endif
+#ifdef __clang__
+#define INTERLEAVE(u, v, ...) __builtin_shufflevector(u, v, __VA_ARGS__)
+#else
+#define INTERLEAVE(u, v, ...) __builtin_shuffle(u, v, (u64vec){__VA_ARGS__})
+#endif
+
+/* The FR_PANEL draws of columns column .. column + 63 (a multiple of 8) of one row. */
+INLINE void philox_draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+    const u64vec lanes = {LANE_NUMBERS}, low = 0xffffffffu - (u64vec){0};
+    const u64vec m0 = 0xD2511F53u - (u64vec){0}, m1 = 0xCD9E8D57u - (u64vec){0};
+    for (int i = 0; i < FR_PANEL / 8; i += WORDS) {
+        /* only the low half of every lane counts; products leave the high half dirty */
+        u64vec x0 = lanes + (column / 8 + (uint32_t)i), x1 = row - (u64vec){0};
+        u64vec x2 = step - (u64vec){0}, x3 = stream - (u64vec){0};
+        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        for (int round = 0; round < PHILOX_ROUNDS; round++) {
+            const u64vec p0 = umul32(m0, x0), p1 = umul32(m1, x2);
+            x0 = (p1 >> 32) ^ x1 ^ k0;
+            x1 = p1;
+            x2 = (p0 >> 32) ^ x3 ^ k1;
+            x3 = p0;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+        }
+        const u64vec u = (x0 & low) | (x1 << 32), v = (x2 & low) | (x3 << 32);
+        *(u64vec_mem *)(out + 8 * i) = INTERLEAVE(u, v, LOW_LANES);
+        *(u64vec_mem *)(out + 8 * i + 4 * WORDS) = INTERLEAVE(u, v, HIGH_LANES);
+    }
+}
+
+/* -1 in the lanes whose draw is below the threshold. */
+INLINE ivec below(const uint16_t *draws, ireal threshold) {
+    const u16vec d = *(const u16vec_mem *)draws;
+    return __builtin_convertvector(d, ivec) < threshold;
+}
+
+#endif

@@ -1,0 +1,27 @@
+/* The table of one target and one dtype: every kernel, compiled here under the target's flags. All are static, so no
+ * code of one target can be linked into another. A file of targets/ sets TARGET and REAL_BITS and includes this.
+ */
+#include "../run.h"
+#include "dense.h"
+#include "elementwise.h"
+#include "gather.h"
+#include "loss.h"
+#include "update.h"
+
+#define JOIN_(target, bits) fr_##target##_f##bits
+#define JOIN(target, bits) JOIN_(target, bits)
+
+const fr_table JOIN(TARGET, REAL_BITS) = {
+    .op =
+        {
+            [FR_GATHER] = op_gather,
+            [FR_DENSE] = op_dense,
+            [FR_LOSS] = op_loss,
+            [FR_TOTALS] = op_totals,
+            [FR_DENSE_DX] = op_dense_dx,
+            [FR_DENSE_DW] = op_dense_dw,
+            [FR_UPDATE] = op_update,
+            [FR_ELEMENTWISE] = op_elementwise,
+            [FR_EMIT] = op_emit,
+        },
+};

@@ -1,0 +1,105 @@
+/* The vector type and its few operations.
+ *
+ * A target sets, before it includes this file,
+ *   REAL_BITS   32 or 64: the working dtype
+ *   VBYTES      16, 32 or 64: the native register width (never wider: GCC spills)
+ * and may set HAVE_AVX2 or HAVE_AVX512 to get the intrinsics behind vfma, vsqrt and umul32.
+ *
+ * Every fused multiply-add of the library is written as vfma: the sources are compiled with
+ * -ffp-contract=off, so a product and a sum are fused exactly where this file says so, and all
+ * targets that have the instruction give the same bits. Nothing here reduces across lanes.
+ */
+#ifndef FR_VEC_H
+#define FR_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(HAVE_AVX512) || defined(HAVE_AVX2)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+#if REAL_BITS == 32
+typedef float real;
+typedef int32_t ireal;
+#elif REAL_BITS == 64
+typedef double real;
+typedef int64_t ireal;
+#else
+#error "REAL_BITS must be 32 or 64"
+#endif
+
+#define VL (VBYTES / (int)sizeof(real)) /* lanes of a vector */
+
+typedef real vec __attribute__((vector_size(VBYTES)));                          /* VL reals */
+typedef ireal ivec __attribute__((vector_size(VBYTES)));                        /* VL integers; a comparison gives 0 or -1 */
+typedef uint64_t u64vec __attribute__((vector_size(VBYTES)));                   /* VBYTES/8 words, for Philox */
+typedef real vec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias)); /* a vector in memory, any alignment */
+
+INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
+INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }
+INLINE vec vset1(real x) { return x - (vec){0}; }
+INLINE ivec viset1(ireal x) { return x - (ivec){0}; }
+INLINE ivec vbits(vec a) { return (ivec)a; }
+INLINE vec vfrombits(ivec a) { return (vec)a; }
+
+/* mask lanes are 0 or -1 */
+INLINE vec vselect(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+INLINE vec vkeep(ivec mask, vec a) { return (vec)(mask & (ivec)a); }
+INLINE vec vabs(vec a) { return (vec)((ivec)a & ~(ivec)(-(vec){0})); }
+INLINE vec vcopysign(vec magnitude, vec sign) {
+    const ivec s = (ivec)(-(vec){0});
+    return (vec)(((ivec)magnitude & ~s) | ((ivec)sign & s));
+}
+/* a > b ? a : b, lane by lane: a NaN in b stays, a NaN in a gives b */
+INLINE vec vmax(vec a, vec b) { return vselect(a > b, a, b); }
+INLINE vec vmin(vec a, vec b) { return vselect(a < b, a, b); }
+
+/* a * b + c, rounded once (twice on the generic target) */
+INLINE vec vfma(vec a, vec b, vec c) {
+#if defined(HAVE_AVX512) && REAL_BITS == 32
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(HAVE_AVX512)
+    return (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(HAVE_AVX2) && REAL_BITS == 32
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(HAVE_AVX2)
+    return (vec)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE vec vsqrt(vec a) {
+#if defined(HAVE_AVX512) && REAL_BITS == 32
+    return (vec)_mm512_sqrt_ps((__m512)a);
+#elif defined(HAVE_AVX512)
+    return (vec)_mm512_sqrt_pd((__m512d)a);
+#elif defined(HAVE_AVX2) && REAL_BITS == 32
+    return (vec)_mm256_sqrt_ps((__m256)a);
+#elif defined(HAVE_AVX2)
+    return (vec)_mm256_sqrt_pd((__m256d)a);
+#else
+    vec r;
+    for (int i = 0; i < VL; i++) {
+        r[i] = REAL_BITS == 32 ? (real)__builtin_sqrtf((float)a[i]) : (real)__builtin_sqrt((double)a[i]);
+    }
+    return r;
+#endif
+}
+
+/* The 64-bit products of the low halves of every 64-bit lane. */
+INLINE u64vec umul32(u64vec a, u64vec b) {
+#if defined(HAVE_AVX512)
+    return (u64vec)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(HAVE_AVX2)
+    return (u64vec)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#else
+    const u64vec low = 0xffffffffu - (u64vec){0};
+    return (a & low) * (b & low);
+#endif
+}
+
+#endif

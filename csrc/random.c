@@ -1,0 +1,120 @@
+/* Draws outside the step: initial weights, the order of the samples. Plain scalar C without fused operations and
+ * without the system's libm (but sqrt, which is exact), so every machine gives the same bits.
+ *
+ * Words come from Philox4x32-7 (Salmon et al., SC11); its 10-round known answers are tested through fr_philox.
+ */
+#include <string.h>
+
+#include "fastreg.h"
+
+void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2], int rounds) {
+    uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3], k0 = key[0], k1 = key[1];
+    for (int round = 0; round < rounds; round++) {
+        const uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
+        x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
+        x1 = (uint32_t)p1;
+        x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;
+        x3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
+}
+
+/* The block-th four words of a stream. */
+static void block_of(uint32_t out[4], uint64_t block, uint64_t seed, uint32_t step, uint32_t stream) {
+    const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), step, stream};
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    fr_philox(out, counter, key, 7);
+}
+
+/* 53 bits from two words, in the middle of their interval: never 0, never 1 */
+static double unit(uint32_t high, uint32_t low) {
+    const uint64_t bits = ((uint64_t)high << 32 | low) >> 12;
+    return ((double)bits + 0.5) * 0x1p-52;
+}
+
+void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream) {
+    for (int64_t i = 0; i < n; i += 2) {
+        uint32_t x[4];
+        block_of(x, (uint64_t)i / 2, seed, 0, stream);
+        out[i] = unit(x[0], x[1]);
+        if (i + 1 < n) out[i + 1] = unit(x[2], x[3]);
+    }
+}
+
+/* log(x) for normal x > 0: x = m 2^e with m in [sqrt(1/2), sqrt(2)), then the series of atanh in s = (m - 1)/(m + 1). */
+static double plain_log(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof x);
+    int64_t e = (int64_t)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffu) | 0x3ff0000000000000u;
+    double m;
+    memcpy(&m, &bits, sizeof m);
+    if (m > 1.4142135623730951) m *= 0.5, e++;
+    const double s = (m - 1) / (m + 1), q = s * s;
+    double series = 0;
+    for (int k = 23; k >= 1; k -= 2) series = series * q + 1.0 / k;
+    return (double)e * 0.6931471805599453 + 2 * s * series;
+}
+
+/* The inverse of the normal distribution function, error below 1e-15 relative.
+ * Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics 37 (1988). */
+static double inverse_normal(double p) {
+    static const double a[8] = {3.3871328727963666080e0,  1.3314166789178437745e+2, 1.9715909503065514427e+3,
+                                1.3731693765509461125e+4, 4.5921953931549871457e+4, 6.7265770927008700853e+4,
+                                3.3430575583588128105e+4, 2.5090809287301226727e+3};
+    static const double b[8] = {1.0,                      4.2313330701600911252e+1, 6.8718700749205790830e+2,
+                                5.3941960214247511077e+3, 2.1213794301586595867e+4, 3.9307895800092710610e+4,
+                                2.8729085735721942674e+4, 5.2264952788528545610e+3};
+    static const double c[8] = {1.42343711074968357734e0,  4.63033784615654529590e0,  5.76949722146069140550e0,
+                                3.64784832476320460504e0,  1.27045825245236838258e0,  2.41780725177450611770e-1,
+                                2.27238449892691845833e-2, 7.74545014278341407640e-4};
+    static const double d[8] = {1.0,                       2.05319162663775882187e0,  1.67638483018380384940e0,
+                                6.89767334985100004550e-1, 1.48103976427480074590e-1, 1.51986665636164571966e-2,
+                                5.47593808499534494600e-4, 1.05075007164441684324e-9};
+    static const double e[8] = {6.65790464350110377720e0,  5.46378491116411436990e0,  1.78482653991729133580e0,
+                                2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
+                                2.71155556874348757815e-5, 2.01033439929228813265e-7};
+    static const double f[8] = {1.0,                       5.99832206555887937690e-1, 1.36929880922735805310e-1,
+                                1.48753612908506148525e-2, 7.86869131145613259100e-4, 1.84631831751005468180e-5,
+                                1.42151175831644588870e-7, 2.04426310338993978564e-15};
+    const double q = p - 0.5;
+    const double *top, *bottom;
+    double r, sign = 1;
+    if (q >= -0.425 && q <= 0.425) {
+        r = 0.180625 - q * q;
+        top = a, bottom = b, sign = q;
+    } else {
+        r = __builtin_sqrt(-plain_log(q < 0 ? p : 1 - p));
+        sign = q < 0 ? -1 : 1;
+        if (r <= 5) r -= 1.6, top = c, bottom = d;
+        else r -= 5, top = e, bottom = f;
+    }
+    double numerator = top[7], denominator = bottom[7];
+    for (int i = 6; i >= 0; i--) {
+        numerator = numerator * r + top[i];
+        denominator = denominator * r + bottom[i];
+    }
+    return sign * numerator / denominator;
+}
+
+void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream) {
+    fr_fill_uniform(out, n, seed, stream);
+    for (int64_t i = 0; i < n; i++) out[i] = inverse_normal(out[i]);
+}
+
+/* Fisher and Yates, from the end; the index comes from 64 bits by multiplication (bias below 2^-32 for n below 2^32). */
+void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch) {
+    enum { SHUFFLE_STREAM = 2 << 16 };
+    uint32_t x[4] = {0};
+    for (int64_t i = 0; i < n; i++) out[i] = i;
+    for (int64_t i = n - 1, draw = 0; i > 0; i--, draw++) {
+        if (draw % 2 == 0) block_of(x, (uint64_t)draw / 2, seed, epoch, SHUFFLE_STREAM);
+        const uint64_t bits = draw % 2 ? (uint64_t)x[2] << 32 | x[3] : (uint64_t)x[0] << 32 | x[1];
+        const int64_t j = (int64_t)(((unsigned __int128)bits * (uint64_t)(i + 1)) >> 64);
+        const int64_t swap = out[i];
+        out[i] = out[j];
+        out[j] = swap;
+    }
+}

@@ -1,0 +1,297 @@
+/* Walks a program: every worker runs every op of every batch, meeting the others where an op needs all of an earlier
+ * one. What an op computes is in kernels/; what a thread is, in pool.c.
+ *
+ * A batch begins with a barrier of its own. Before it worker 0 decides whether the run goes on (time, divergence), so
+ * that all workers see one decision.
+ */
+#define _GNU_SOURCE
+#include <fenv.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "run.h"
+
+enum { SPIN_NANOSECONDS = 50 * 1000, SPINS_BETWEEN_LOOKS = 64, MAX_OPS = 1024 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline void pause_cpu(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Workers spin for a while, then sleep. More workers than processors sleep at once. */
+typedef struct {
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_uint phase;
+    atomic_int sleepers;
+    int n;
+    int spin;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+} barrier;
+
+static void barrier_init(barrier *b, int n) {
+    atomic_init(&b->arrived, 0);
+    atomic_init(&b->phase, 0);
+    atomic_init(&b->sleepers, 0);
+    b->n = n;
+    b->spin = n <= fr_cpu_count();
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->changed, NULL);
+}
+
+static void barrier_destroy(barrier *b) {
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->changed);
+}
+
+static int spin_until_changed(barrier *b, unsigned phase) {
+    double end = 0;
+    for (int i = 0;; i++) {
+        if (atomic_load_explicit(&b->phase, memory_order_acquire) != phase) return 1;
+        pause_cpu();
+        if (i % SPINS_BETWEEN_LOOKS == SPINS_BETWEEN_LOOKS - 1) {
+            const double t = now();
+            if (end == 0) end = t + 1e-9 * SPIN_NANOSECONDS;
+            if (t > end) return 0;
+        }
+    }
+}
+
+static void barrier_wait(barrier *b) {
+    if (b->n == 1) return;
+    const unsigned phase = atomic_load_explicit(&b->phase, memory_order_relaxed);
+    if (atomic_fetch_add(&b->arrived, 1) == b->n - 1) {
+        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+        atomic_store(&b->phase, phase + 1); /* before the look at sleepers: see below */
+        if (atomic_load(&b->sleepers) > 0) {
+            pthread_mutex_lock(&b->lock);
+            pthread_cond_broadcast(&b->changed);
+            pthread_mutex_unlock(&b->lock);
+        }
+        return;
+    }
+    if (b->spin && spin_until_changed(b, phase)) return;
+    pthread_mutex_lock(&b->lock);
+    atomic_fetch_add(&b->sleepers, 1); /* before the look at phase: one of the two sides sees the other */
+    while (atomic_load(&b->phase) == phase) pthread_cond_wait(&b->changed, &b->lock);
+    atomic_fetch_sub(&b->sleepers, 1);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* What the workers of one run share. */
+typedef struct {
+    const fr_program *program;
+    const fr_feed *feed;
+    fr_tally *tally;
+    const fr_options *options;
+    const fr_table *table;
+    int64_t first, stop;
+    int64_t next;  /* the batch after the last one run; written by worker 0 */
+    int n;
+    double deadline;
+    atomic_int halt; /* written by worker 0 before the barrier at the start of a batch */
+    atomic_llong bad_row;
+    atomic_llong counters[2][MAX_OPS]; /* of tiles, for this batch and the next one */
+    double beta_power[2];
+    int64_t updates;
+    barrier barrier;
+} run_state;
+
+static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
+
+/* Bytes of one worker: C and its spare, then the packed panel of the widest weight (kernels/dense.h), or a row. */
+static size_t worker_bytes(const fr_program *program) {
+    const size_t real = program->real == FR_F32 ? sizeof(float) : sizeof(double);
+    int64_t widest = 1;
+    for (int i = 0; i < program->n_ops; i++) {
+        if (program->ops[i].N > widest) widest = program->ops[i].N;
+    }
+    const size_t strips = 2 * 240 * FR_PANEL, packed = (size_t)(widest + 4) * FR_PANEL;
+    return align64((strips + packed) * real) + 64;
+}
+
+size_t fr_scratch_bytes(const fr_program *program, int threads) { return worker_bytes(program) * (size_t)threads; }
+
+/* The sum of the sample weights of a batch, in order. */
+static double weight_of(const run_state *run, int64_t first, int64_t rows) {
+    const fr_feed *feed = run->feed;
+    if (!feed->weights) return (double)rows;
+    double sum = 0;
+    for (int64_t i = first; i < first + rows; i++) {
+        const int64_t index = feed->order ? feed->order[i] : i;
+        sum += run->program->real == FR_F32 ? (double)((const float *)feed->weights)[index]
+                                            : ((const double *)feed->weights)[index];
+    }
+    return sum;
+}
+
+static double sum_real(const void *x, int64_t n, int real) {
+    double lane[16] = {0}, total = 0; /* 16 virtual lanes: the order does not depend on the hardware */
+    for (int64_t i = 0; i < n; i += 16) { /* rows are padded to 16 elements */
+        for (int j = 0; j < 16; j++) lane[j] += real == FR_F32 ? (double)((const float *)x)[i + j] : ((const double *)x)[i + j];
+    }
+    for (int j = 0; j < 16; j++) total += lane[j];
+    return total;
+}
+
+/* The penalties of the batch just done, from the column sums that the updates left. */
+static void add_penalties(run_state *run) {
+    const fr_program *program = run->program;
+    double sum = 0;
+    for (int i = 0; i < program->n_ops; i++) {
+        const fr_op *op = &program->ops[i];
+        if (op->kind != FR_DENSE_DW && op->kind != FR_UPDATE) continue;
+        const fr_param *p = &op->weight;
+        if (!p->penalty || (p->rule.l1 == 0 && p->rule.l2 == 0)) continue;
+        sum += sum_real(p->penalty, (p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * p->value.ld, program->real);
+    }
+    run->tally->penalty += sum;
+}
+
+static int has_updates(const fr_program *program) {
+    for (int i = 0; i < program->n_ops; i++) {
+        if (program->ops[i].kind == FR_DENSE_DW || program->ops[i].kind == FR_UPDATE) return 1;
+    }
+    return 0;
+}
+
+/* All ops of one batch. Returns 0 when a row turned out bad. */
+static int walk(run_state *run, fr_worker *w, int64_t batch) {
+    const fr_program *program = run->program;
+    const int skip = w->batch.weight == 0; /* a batch of zero weight takes no step */
+    int gathered = 0;
+    for (int i = run->options->first_op; i < run->options->stop_op; i++) {
+        const fr_op *op = &program->ops[i];
+        if (op->wait) {
+            barrier_wait(&run->barrier);
+            /* the gathers are all done and none is to come before the next batch: every worker sees the same */
+            if (gathered && atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX) return 0;
+            if (gathered && skip) return 1;
+            gathered = 0;
+        }
+        gathered |= op->kind == FR_GATHER;
+        w->op = op;
+        w->counter = &run->counters[batch & 1][i];
+        run->table->op[op->kind](w);
+    }
+    return 1;
+}
+
+static void worker_main(void *arg, int id) {
+    run_state *run = arg;
+    fenv_t mode;
+    fegetenv(&mode);
+    fesetenv(FE_DFL_ENV); /* gradual underflow, rounding to nearest, whatever the caller's thread had */
+
+    const fr_program *program = run->program;
+    const fr_feed *feed = run->feed;
+    fr_worker w = {
+        .id = id,
+        .n = run->n,
+        .program = program,
+        .feed = feed,
+        .tally = run->tally,
+        .bad_row = &run->bad_row,
+        .scramble = run->options->scramble,
+        .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id,
+        .packed = -1,
+    };
+    const int updates = has_updates(program);
+    double beta[2] = {0, 0}, power[2] = {run->beta_power[0], run->beta_power[1]};
+    for (int i = 0; i < program->n_ops; i++) {
+        if (program->ops[i].weight.rule.kind == FR_RULE_ADAM) {
+            beta[0] = program->ops[i].weight.rule.beta1;
+            beta[1] = program->ops[i].weight.rule.beta2;
+        }
+    }
+
+    int64_t batch = run->first;
+    int pending = 0; /* a step whose penalties are not yet added */
+    for (;; batch++) {
+        if (id == 0) {
+            const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
+            if (batch == run->stop || late || run->tally->code) atomic_store_explicit(&run->halt, 1, memory_order_relaxed);
+        }
+        barrier_wait(&run->barrier);
+        if (id == 0 && pending) add_penalties(run);
+        pending = 0;
+        if (atomic_load_explicit(&run->halt, memory_order_relaxed)) break;
+        if (id == 0) { /* the other set of counters is at rest until the next batch */
+            for (int i = 0; i < program->n_ops; i++) {
+                atomic_store_explicit(&run->counters[(batch + 1) & 1][i], 0, memory_order_relaxed);
+            }
+        }
+        const int64_t first = batch * feed->batch_size, left = feed->rows - first;
+        const int64_t rows = left < feed->batch_size ? left : feed->batch_size;
+        const double weight = weight_of(run, first, rows);
+        const double next_power[2] = {power[0] * beta[0], power[1] * beta[1]};
+        w.batch = (fr_batch){
+            .rows = rows,
+            .first = first,
+            .weight = weight,
+            .lr = feed->rates ? feed->rates[batch] : 0,
+            .step = feed->step + (uint32_t)batch,
+            .bias_fix = {1 - next_power[0], 1 - next_power[1]},
+        };
+        if (!walk(run, &w, batch)) break;
+        if (weight == 0) continue;
+        power[0] = next_power[0], power[1] = next_power[1];
+        pending = updates;
+        if (id == 0) {
+            run->tally->batches++;
+            run->updates += updates;
+        }
+    }
+    if (id == 0) {
+        run->next = batch;
+        run->beta_power[0] = power[0], run->beta_power[1] = power[1];
+    }
+    fesetenv(&mode);
+}
+
+int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,
+               const fr_options *options) {
+    run_state run = {
+        .program = program,
+        .feed = feed,
+        .tally = tally,
+        .options = options,
+        .table = fr_current_table((fr_real)program->real),
+        .first = first,
+        .stop = stop,
+        .next = first,
+        .deadline = options->seconds > 0 ? now() + options->seconds : 0,
+        .beta_power = {tally->beta_power[0], tally->beta_power[1]},
+        .updates = tally->updates,
+    };
+    atomic_init(&run.bad_row, INT64_MAX);
+    tally->code = FR_OK;
+    const int pooled = fr_pool_begin(options->threads);
+    run.n = pooled;
+    barrier_init(&run.barrier, run.n);
+    if (run.n > 1) {
+        fr_pool_start(worker_main, &run);
+        worker_main(&run, 0);
+        fr_pool_end();
+    } else {
+        worker_main(&run, 0);
+    }
+    barrier_destroy(&run.barrier);
+    tally->beta_power[0] = run.beta_power[0], tally->beta_power[1] = run.beta_power[1];
+    tally->updates = run.updates;
+    if (atomic_load(&run.bad_row) != INT64_MAX) {
+        const int64_t position = atomic_load(&run.bad_row);
+        tally->code = FR_BAD_ROW;
+        tally->bad_row = feed->order ? feed->order[position] : position;
+    }
+    return run.next;
+}

@@ -1,0 +1,88 @@
+/* What run.c and the kernels share: the batch at hand, the worker, and the handing-out of tiles. Internal. */
+#ifndef FR_RUN_H
+#define FR_RUN_H
+
+#include <stdatomic.h>
+
+#include "fastreg.h"
+
+/* The batch at hand. Every worker has its own copy with the same contents. */
+typedef struct {
+    int64_t rows;       /* M */
+    int64_t first;      /* position of its first row in the epoch */
+    double weight;      /* sum of the sample weights; M where there are none */
+    double lr;          /* learning rate */
+    uint32_t step;      /* global step: a coordinate of the masks */
+    double bias_fix[2]; /* 1 - beta1^t, 1 - beta2^t for this step's t (Adam) */
+} fr_batch;
+
+typedef struct fr_worker {
+    int id, n; /* this worker, all workers */
+    const fr_program *program;
+    const fr_feed *feed;
+    fr_tally *tally;         /* for worker 0 alone */
+    const fr_op *op;         /* at hand */
+    atomic_llong *counter;  /* of the op at hand */
+    atomic_llong *bad_row;  /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
+    uint64_t scramble;
+    fr_batch batch;
+    char *scratch;
+    int64_t packed; /* which panel of which op lies in the scratch, -1 for none */
+} fr_worker;
+
+typedef void (*fr_kernel)(fr_worker *worker);
+
+/* The kernels of one instruction set and one dtype. */
+typedef struct {
+    fr_kernel op[FR_OP_KINDS];
+} fr_table;
+
+/* Tiles of an op: `panels` of `groups` each, in that order. All panels weigh `weight` but the last, which weighs `last`. */
+typedef struct {
+    int64_t panels, groups, weight, last;
+    int dynamic;   /* from a counter, for long ops; else fixed contiguous shares */
+    int64_t next;  /* of this worker, in a fixed share */
+} fr_tiles;
+
+/* The next tile of this worker, or -1. Who gets a tile never changes a result: every output element has one owner. */
+static inline int64_t fr_next_tile(const fr_worker *worker, fr_tiles *tiles) {
+    const int64_t count = tiles->panels * tiles->groups;
+    if (worker->scramble) {
+        const int64_t i = atomic_fetch_add_explicit(worker->counter, 1, memory_order_relaxed);
+        if (i >= count) return -1;
+        return (int64_t)(((uint64_t)i * 1000003u + worker->scramble % 1000003u) % (uint64_t)count);
+    }
+    if (worker->n == 1) return tiles->next < count ? tiles->next++ : -1;
+    if (tiles->dynamic) {
+        const int64_t i = atomic_fetch_add_explicit(worker->counter, 1, memory_order_relaxed);
+        return i < count ? i : -1;
+    }
+    const int64_t total = ((tiles->panels - 1) * tiles->weight + tiles->last) * tiles->groups;
+    for (; tiles->next < count; tiles->next++) {
+        const int64_t panel = tiles->next / tiles->groups, group = tiles->next % tiles->groups;
+        const int64_t weight = panel == tiles->panels - 1 ? tiles->last : tiles->weight;
+        const int64_t middle = 2 * (panel * tiles->groups * tiles->weight + group * weight) + weight;
+        const int64_t owner = middle * worker->n / (2 * total);
+        if (owner == worker->id) return tiles->next++;
+        if (owner > worker->id) return -1;
+    }
+    return -1;
+}
+
+/* This worker's share [*begin, *end) of n equal items. */
+static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, int64_t *end) {
+    *begin = n * worker->id / worker->n;
+    *end = n * (worker->id + 1) / worker->n;
+}
+
+/* pool.c */
+typedef void (*fr_job)(void *arg, int id);
+int fr_pool_begin(int n);                 /* takes the pool for n threads, the caller's included; returns how many it got */
+void fr_pool_start(fr_job job, void *arg); /* wakes the workers 1 .. n - 1 */
+void fr_pool_end(void);                   /* waits for them and gives the pool back */
+
+/* targets */
+extern const fr_table fr_avx512_f32, fr_avx512_f64, fr_avx2_f32, fr_avx2_f64, fr_generic_f32, fr_generic_f64;
+const fr_table *fr_current_table(fr_real real);
+
+#endif

@@ -1,0 +1,386 @@
+"""The only extension: hands programs, feeds and arrays to the C below, and calls it without the GIL.
+
+It checks what would crash C (dtype, strides, shapes of buffers) and nothing else: arguments of users are checked above.
+"""
+
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "fastreg.h" nogil:
+    enum: FR_MAX_THREADS, FR_SLOTS, FR_ROW_GROUP
+    enum: FR_F32, FR_F64
+    enum: FR_OK, FR_DIVERGED, FR_BAD_ROW
+    enum: FR_GATHER, FR_DENSE, FR_LOSS, FR_TOTALS, FR_DENSE_DX, FR_DENSE_DW, FR_UPDATE, FR_ELEMENTWISE, FR_EMIT
+    enum: FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH
+    enum: FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE
+    enum: FR_RULE_GRADIENT, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM
+    enum: FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64
+
+    ctypedef struct fr_matrix:
+        void *data
+        int64_t ld
+    ctypedef struct fr_mask:
+        uint32_t threshold, stream
+        double scale
+    ctypedef struct fr_through:
+        fr_matrix y, z
+        int32_t activation
+        fr_mask mask
+    ctypedef struct fr_rule:
+        int32_t kind, proximal, l1_per_row, l2_per_row
+        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale
+    ctypedef struct fr_param:
+        fr_matrix value
+        fr_matrix slot[2]
+        int64_t rows, columns
+        fr_rule rule
+        void *penalty
+    ctypedef struct fr_op:
+        int32_t kind, wait, activation, loss, source, softmax
+        int64_t K, N
+        fr_matrix out, x, z
+        fr_param weight, bias
+        fr_mask mask
+        fr_through through
+    ctypedef struct fr_program:
+        int32_t real, n_ops
+        const fr_op *ops
+        void *row_loss
+        void *row_hit
+        int64_t max_rows
+    ctypedef struct fr_source:
+        const char *data
+        int64_t row_stride
+        const int64_t *offsets
+        int64_t columns
+        int32_t dtype
+    ctypedef struct fr_feed:
+        fr_source source[2]
+        const int64_t *labels
+        const void *weights
+        const int64_t *order
+        int64_t rows, batch_size
+        uint64_t seed
+        uint32_t step
+        const double *rates
+        void *out
+    ctypedef struct fr_tally:
+        double loss, weight, hits, penalty
+        int64_t batches, updates
+        double beta_power[2]
+        int64_t bad_row
+        int32_t code
+    ctypedef struct fr_options:
+        int32_t threads, first_op, stop_op
+        double seconds
+        uint64_t scramble
+        void *scratch
+
+    int64_t fr_run(const fr_program *, const fr_feed *, fr_tally *, int64_t, int64_t, const fr_options *)
+    size_t fr_scratch_bytes(const fr_program *, int)
+    int fr_simd_count()
+    const char *fr_simd_name(int)
+    int fr_simd_available(int)
+    int fr_simd_current()
+    void fr_simd_use(int)
+    int fr_cpu_count()
+    int fr_pool_size()
+    void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)
+    void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
+    void fr_fill_permutation(int64_t *, int64_t, uint64_t, uint32_t)
+    void fr_philox(uint32_t *, const uint32_t *, const uint32_t *, int)
+
+MAX_THREADS = FR_MAX_THREADS
+ROW_GROUP = FR_ROW_GROUP
+MAX_OPS = 1024
+
+OP_KINDS = {
+    "Gather": FR_GATHER, "Dense": FR_DENSE, "Loss": FR_LOSS, "Totals": FR_TOTALS, "DenseDx": FR_DENSE_DX,
+    "DenseDw": FR_DENSE_DW, "Update": FR_UPDATE, "Elementwise": FR_ELEMENTWISE, "Emit": FR_EMIT,
+}
+ACTIVATIONS = {
+    "linear": FR_LINEAR, "relu": FR_RELU, "leaky_relu": FR_LEAKY_RELU, "sigmoid": FR_SIGMOID, "tanh": FR_TANH,
+    "gelu": FR_GELU, "gelu_tanh": FR_GELU_TANH,
+}
+LOSSES = {
+    "softmax_cross_entropy": FR_SOFTMAX_CROSS_ENTROPY, "sigmoid_cross_entropy": FR_SIGMOID_CROSS_ENTROPY,
+    "mse": FR_MSE,
+}
+RULES = {
+    "gradient": FR_RULE_GRADIENT, "sgd": FR_RULE_SGD, "momentum": FR_RULE_MOMENTUM, "nesterov": FR_RULE_NESTEROV,
+    "adam": FR_RULE_ADAM,
+}
+DTYPES = {
+    "b1": FR_U8, "u1": FR_U8, "i1": FR_I8, "u2": FR_U16, "i2": FR_I16, "i4": FR_I32, "i8": FR_I64,
+    "f4": FR_FLOAT32, "f8": FR_FLOAT64,
+}
+
+
+cdef class Program:
+    """Ops on arrays, as C reads them. Keeps the arrays alive."""
+
+    cdef fr_program program
+    cdef fr_op *ops
+    cdef list arrays
+    cdef object dtype
+
+    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None):
+        cdef int i
+        if len(ops) > MAX_OPS:
+            raise ValueError(f"a program may have {MAX_OPS} ops, this one has {len(ops)}")
+        self.dtype = np.dtype(dtype)
+        self.arrays = []
+        self.ops = <fr_op *>PyMem_Calloc(max(len(ops), 1), sizeof(fr_op))
+        if self.ops == NULL:
+            raise MemoryError
+        self.program.real = FR_F32 if self.dtype == np.float32 else FR_F64
+        self.program.n_ops = <int32_t>len(ops)
+        self.program.ops = self.ops
+        self.program.max_rows = max_rows
+        self.program.row_loss = self._matrix(row_loss).data
+        self.program.row_hit = self._matrix(row_hit).data
+        for i, fields in enumerate(ops):
+            self._fill(&self.ops[i], fields)
+
+    def __dealloc__(self):
+        PyMem_Free(self.ops)
+
+    cdef fr_matrix _matrix(self, array) except *:
+        """Two dimensions with padded rows, or one dimension."""
+        cdef fr_matrix m
+        cdef cnp.ndarray a
+        m.data, m.ld = NULL, 0
+        if array is None:
+            return m
+        a = array
+        if a.dtype != self.dtype:
+            raise TypeError(f"a buffer of {self.dtype} was expected, got {a.dtype}")
+        if a.ndim == 2:
+            m.ld = a.strides[0] // a.itemsize
+            if m.ld % 16 or (a.shape[1] > 1 and a.strides[1] != a.itemsize) or m.ld < a.shape[1]:
+                raise ValueError("a buffer of padded rows was expected (fastreg.memory.padded)")
+        elif a.ndim != 1 or (a.shape[0] > 1 and a.strides[0] != a.itemsize):
+            raise ValueError("a buffer of one or two dimensions was expected")
+        self.arrays.append(a)
+        m.data = cnp.PyArray_DATA(a)
+        return m
+
+    cdef fr_mask _mask(self, mask) except *:
+        cdef fr_mask m
+        m.threshold, m.stream, m.scale = 65536, 0, 1.0
+        if mask is not None:
+            m.threshold, m.stream, m.scale = mask.threshold, mask.stream, mask.scale
+        return m
+
+    cdef fr_param _param(self, fields) except *:
+        """fields: (value, slots, rule, penalty) or None"""
+        cdef fr_param p
+        cdef int i
+        p.value = self._matrix(None)
+        p.rows, p.columns, p.penalty = 0, 0, NULL
+        p.rule.kind = FR_RULE_SGD
+        p.rule.proximal = p.rule.l1_per_row = p.rule.l2_per_row = 0
+        p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = 0.0
+        p.rule.weight_decay = p.rule.l1 = p.rule.l2 = 0.0
+        p.rule.lr_scale = 1.0
+        for i in range(FR_SLOTS):
+            p.slot[i] = self._matrix(None)
+        if fields is None:
+            return p
+        value, slots, rule, penalty = fields
+        p.value = self._matrix(value)
+        p.columns = value.shape[value.ndim - 1]
+        p.rows = value.shape[0] if value.ndim == 2 else 1
+        for i, slot in enumerate(slots):
+            if slot.shape != value.shape:
+                raise ValueError(f"state of shape {slot.shape} for a parameter of shape {value.shape}")
+            p.slot[i] = self._matrix(slot)
+        if penalty is not None:
+            p.penalty = self._matrix(penalty).data
+        if rule is not None:
+            p.rule.kind = RULES[rule.kind]
+            p.rule.proximal, p.rule.l1_per_row, p.rule.l2_per_row = rule.proximal, rule.l1_per_row, rule.l2_per_row
+            p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
+            p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
+            p.rule.lr_scale = rule.lr_scale
+        return p
+
+    cdef _fill(self, fr_op *op, dict fields):
+        op.kind = OP_KINDS[fields["kind"]]
+        op.wait = fields["wait"]
+        op.activation = ACTIVATIONS[fields.get("activation", "linear")]
+        op.loss = LOSSES[fields.get("loss", "mse")]
+        op.source = fields.get("source", 0)
+        op.softmax = fields.get("softmax", 0)
+        op.K, op.N = fields.get("K", 0), fields.get("N", 0)
+        op.out = self._matrix(fields.get("out"))
+        op.x = self._matrix(fields.get("x"))
+        op.z = self._matrix(fields.get("z"))
+        op.weight = self._param(fields.get("weight"))
+        op.bias = self._param(fields.get("bias"))
+        op.mask = self._mask(fields.get("mask"))
+        through = fields.get("through")
+        op.through.y = self._matrix(through["y"] if through else None)
+        op.through.z = self._matrix(through["z"] if through else None)
+        op.through.activation = ACTIVATIONS[through["activation"]] if through else FR_LINEAR
+        op.through.mask = self._mask(through["mask"] if through else None)
+
+    def scratch_bytes(self, int threads):
+        return fr_scratch_bytes(&self.program, threads)
+
+
+cdef class Source:
+    """The rows of an array of any dtype in DTYPES and any strides; a row is its elements in C order."""
+
+    cdef fr_source source
+    cdef object array, offsets
+
+    def __cinit__(self, cnp.ndarray array not None):
+        cdef int axis
+        cdef int64_t expected = array.itemsize
+        self.array = array
+        if not array.dtype.isnative:
+            raise TypeError("the byte order of the machine was expected")
+        code = array.dtype.str[1:]
+        if code not in DTYPES:
+            raise TypeError(f"no kernel reads {array.dtype}")
+        self.source.dtype = DTYPES[code]
+        self.source.data = <const char *>cnp.PyArray_DATA(array)
+        self.source.row_stride = array.strides[0]
+        self.source.offsets = NULL
+        self.source.columns = 1
+        contiguous = True
+        for axis in range(array.ndim - 1, 0, -1):
+            contiguous = contiguous and (array.shape[axis] == 1 or array.strides[axis] == expected)
+            expected *= array.shape[axis]
+            self.source.columns *= array.shape[axis]
+        if not contiguous:
+            steps = np.zeros((1,) * (array.ndim - 1), np.int64)
+            for axis in range(1, array.ndim):
+                shape = [1] * (array.ndim - 1)
+                shape[axis - 1] = array.shape[axis]
+                steps = steps + (np.arange(array.shape[axis], dtype=np.int64) * array.strides[axis]).reshape(shape)
+            self.offsets = np.ascontiguousarray(steps.reshape(-1))
+            self.source.offsets = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.offsets)
+
+    @property
+    def columns(self):
+        return self.source.columns
+
+
+cdef class Feed:
+    """What an epoch reads, as C reads it. Keeps the arrays alive."""
+
+    cdef fr_feed feed
+    cdef tuple arrays
+
+    def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, Source inputs, Source targets,
+                  cnp.ndarray labels, cnp.ndarray weights, cnp.ndarray order, cnp.ndarray rates, cnp.ndarray out):
+        self.arrays = (inputs, targets, labels, weights, order, rates, out)
+        self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
+        if inputs is not None:
+            self.feed.source[0] = inputs.source
+        if targets is not None:
+            self.feed.source[1] = targets.source
+        self.feed.labels = <const int64_t *>self._data(labels, "int64")
+        self.feed.weights = self._data(weights, None)
+        self.feed.order = <const int64_t *>self._data(order, "int64")
+        self.feed.rates = <const double *>self._data(rates, "float64")
+        self.feed.out = self._data(out, None)
+
+    cdef void *_data(self, cnp.ndarray array, dtype) except *:
+        if array is None:
+            return NULL
+        if not array.flags.c_contiguous or (dtype is not None and array.dtype != dtype):
+            raise ValueError(f"a contiguous array{' of ' + dtype if dtype else ''} was expected")
+        return cnp.PyArray_DATA(array)
+
+
+def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
+        double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
+        uint64_t scramble=0, list beta_power):
+    """Batches first .. stop - 1; adds to the tally and returns the next batch."""
+    cdef fr_tally t
+    cdef fr_options options
+    cdef int64_t reached
+    if program.program.n_ops == 0 or first >= stop or feed.feed.rows == 0:
+        return first
+    if feed.feed.batch_size > program.program.max_rows and feed.feed.rows > program.program.max_rows:
+        raise ValueError("a batch is larger than the buffers of the program")
+    if <size_t>scratch.nbytes < fr_scratch_bytes(&program.program, threads):
+        raise ValueError("the scratch memory is too small")
+    feed.feed.step = step
+    t.loss, t.weight, t.hits, t.penalty = tally.loss, tally.weight, tally.hits, tally.penalty
+    t.batches, t.updates, t.bad_row, t.code = tally.batches, tally.updates, -1, FR_OK
+    t.beta_power[0], t.beta_power[1] = beta_power[0], beta_power[1]
+    options.threads, options.seconds, options.scramble = threads, seconds, scramble
+    options.first_op = first_op
+    options.stop_op = program.program.n_ops if stop_op < 0 else stop_op
+    options.scratch = cnp.PyArray_DATA(scratch)
+    with nogil:
+        reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
+    tally.loss, tally.weight, tally.hits, tally.penalty = t.loss, t.weight, t.hits, t.penalty
+    tally.batches, tally.updates = t.batches, t.updates
+    beta_power[0], beta_power[1] = t.beta_power[0], t.beta_power[1]
+    if t.code == FR_DIVERGED:
+        tally.diverged = True
+    elif t.code == FR_BAD_ROW:
+        tally.bad_row = t.bad_row
+    return reached
+
+
+def fill_normal(double[::1] out, uint64_t seed, uint32_t stream):
+    if out.shape[0]:
+        with nogil:
+            fr_fill_normal(&out[0], out.shape[0], seed, stream)
+
+
+def fill_uniform(double[::1] out, uint64_t seed, uint32_t stream):
+    if out.shape[0]:
+        with nogil:
+            fr_fill_uniform(&out[0], out.shape[0], seed, stream)
+
+
+def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
+    if out.shape[0]:
+        with nogil:
+            fr_fill_permutation(&out[0], out.shape[0], seed, epoch)
+
+
+def philox(counter, key, int rounds=7):
+    """Four words of Philox4x32, for tests against the published answers."""
+    cdef uint32_t out[4]
+    cdef uint32_t[4] c = counter
+    cdef uint32_t[2] k = key
+    fr_philox(out, c, k, rounds)
+    return tuple(out)
+
+
+def simd_available():
+    return [fr_simd_name(i).decode() for i in range(fr_simd_count()) if fr_simd_available(i)]
+
+
+def simd_current():
+    return fr_simd_name(fr_simd_current()).decode()
+
+
+def simd_use(str name):
+    for i in range(fr_simd_count()):
+        if fr_simd_name(i).decode() == name and fr_simd_available(i):
+            fr_simd_use(i)
+            return
+    raise ValueError(f"SIMD target: got {name!r}, this machine offers {', '.join(simd_available())}")
+
+
+def cpu_count():
+    return fr_cpu_count()
+
+
+def pool_size():
+    """Worker threads alive."""
+    return fr_pool_size()

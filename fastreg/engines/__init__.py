@@ -1,0 +1,97 @@
+"""Engines run programs. Both have the same face:
+
+    engine = make_engine(name, program, params, state, batch_size, dtype, threads)
+    engine.run(feed, tally, first, stop, seconds)   # batches first .. stop - 1, or fewer when time is up
+    engine.run_op(feed, batch, index)               # one op of one batch, for comparisons and profiles
+    engine.buffers[name]                            # what the ops wrote
+
+`params` and `state` are read and written in place; they are arrays of `fastreg.memory.padded`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from fastreg.program import Program
+
+
+@dataclass
+class Feed:
+    """What an epoch reads.
+
+    inputs    (n, ...) any numeric dtype and strides; a row is flattened in C order
+    targets   int64 labels (n,) for softmax_cross_entropy, else (n, outputs) of any numeric dtype; None to predict
+    weights   sample weights (n,) in the working dtype, or None
+    order     int64 (n,): position in the epoch -> row of the data; None for as they come
+    step      global step of the epoch's first batch: a coordinate of the dropout masks
+    rates     float64, the learning rate of every batch of the epoch
+    out       (n, outputs) working dtype: where Emit puts row `position`
+    """
+
+    inputs: np.ndarray
+    batch_size: int
+    targets: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    order: np.ndarray | None = None
+    seed: int = 0
+    step: int = 0
+    rates: np.ndarray | None = None
+    out: np.ndarray | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def batches(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+
+@dataclass
+class Tally:
+    """What a run adds up. `updates` counts the steps the optimizer has taken since its start (Adam's t)."""
+
+    loss: float = 0.0  # sum of w_i * l_i
+    weight: float = 0.0  # sum of w_i
+    hits: float = 0.0  # sum of w_i over right predictions
+    penalty: float = 0.0  # sum over batches of the penalty before the update
+    batches: int = 0  # batches that took a step (weight above zero)
+    updates: int = 0
+    diverged: bool = field(default=False)  # a batch loss was not finite; the run stopped there
+    bad_row: int = -1  # a row of the data with a non-finite value; the run stopped before using it
+
+
+class Engine(Protocol):
+    buffers: dict[str, np.ndarray]
+
+    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
+        """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch."""
+        ...
+
+    def run_op(self, feed: Feed, batch: int, index: int) -> None:
+        """Runs the one op `program.ops[index]` on the buffers as they stand."""
+        ...
+
+
+def make_engine(
+    name: str,
+    program: Program,
+    params: dict[str, np.ndarray],
+    state: dict[str, tuple[np.ndarray, ...]],
+    batch_size: int,
+    dtype: str,
+    threads: int | None = None,
+) -> Engine:
+    """The engine called `name` ("native" or "reference"), with its buffers for `batch_size` rows."""
+    if name == "native":
+        from fastreg.engines.native import NativeEngine
+
+        return NativeEngine(program, params, state, batch_size, dtype, threads)
+    if name == "reference":
+        from fastreg.engines.reference import ReferenceEngine
+
+        return ReferenceEngine(program, params, state, batch_size, dtype)
+    raise ValueError(f"engine: got {name!r}, expected 'native' or 'reference'")

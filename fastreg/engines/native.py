@@ -1,0 +1,195 @@
+"""The native engine: hands a program to C once, then runs slices of an epoch without the GIL.
+
+It translates op descriptions into the C structs, owns the buffers and the scratch memory, and knows nothing of layers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastreg import _core, threads
+from fastreg.engines import Feed, Tally
+from fastreg.memory import CACHE_LINE, padded
+from fastreg.program import Dense, DenseDw, DenseDx, Elementwise, Emit, Gather, Loss, Op, Program, Through, Update
+
+UNLIMITED = 0.0
+
+
+class NativeEngine:
+    """See fastreg.engines. `scramble` is for tests: a seed that permutes who does which tile."""
+
+    def __init__(
+        self,
+        program: Program,
+        params: dict[str, np.ndarray],
+        state: dict[str, tuple[np.ndarray, ...]],
+        batch_size: int,
+        dtype: str,
+        n_threads: int | None = None,
+        scramble: int = 0,
+    ):
+        self.program = program
+        self.params, self.state = params, state
+        self.dtype = np.dtype(dtype)
+        self.n_threads, self.scramble = n_threads, scramble
+        self.buffers = {
+            name: padded((batch_size, width) if width > 1 or not name.startswith("row_") else (batch_size,), dtype)
+            for name, width in program.buffers.items()
+        }
+        self.flops = _flops_between_barriers(program, params, batch_size)
+        self._core = _core.Program(
+            self.dtype,
+            batch_size,
+            [self._fields(op) for op in program.ops],
+            self.buffers.get("row_loss"),
+            self.buffers.get("row_hit"),
+        )
+        rules = program.rules.values()
+        self._betas = next(((rule.beta1, rule.beta2) for rule in rules if rule.kind == "adam"), (0.0, 0.0))
+        self._powers = [1.0, 1.0]  # beta1 and beta2 to the power of _updates
+        self._updates = 0
+        self._scratch = np.empty(0, np.uint8)
+        self._feed: tuple[Feed, _core.Feed] | None = None
+
+    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
+        return self._run(feed, tally, first, stop, seconds=seconds or UNLIMITED)
+
+    def run_op(self, feed: Feed, batch: int, index: int) -> None:
+        self._run(feed, Tally(), batch, batch + 1, seconds=UNLIMITED, first_op=index, stop_op=index + 1)
+
+    def _run(self, feed: Feed, tally: Tally, first: int, stop: int, *, seconds: float, **ops: int) -> int:
+        n = threads.resolve(self.n_threads, self.flops)
+        if self._feed is None or self._feed[0] is not feed:
+            self._feed = feed, self._core_feed(feed)
+        self._catch_up(tally.updates)
+        reached = _core.run(
+            self._core,
+            self._feed[1],
+            tally,
+            first,
+            stop,
+            step=feed.step & 0xFFFFFFFF,
+            seconds=seconds,
+            threads=n,
+            scratch=self._scratch_for(n),
+            scramble=self.scramble,
+            beta_power=self._powers,
+            **ops,
+        )
+        self._updates = tally.updates
+        return reached
+
+    def _catch_up(self, updates: int) -> None:
+        """Powers of beta come from one multiplication a step, so that a resumed run has the bits of one that went on."""
+        if updates != self._updates:
+            powers = [1.0, 1.0]
+            for _ in range(updates):
+                powers = [powers[0] * self._betas[0], powers[1] * self._betas[1]]
+            self._powers, self._updates = powers, updates
+
+    def _scratch_for(self, n: int) -> np.ndarray:
+        size = self._core.scratch_bytes(n)
+        if self._scratch.nbytes < size:
+            memory = np.empty(size + CACHE_LINE, np.uint8)
+            start = -memory.ctypes.data % CACHE_LINE
+            self._scratch = memory[start : start + size]
+        return self._scratch
+
+    def _core_feed(self, feed: Feed) -> _core.Feed:
+        labels, targets = None, None
+        if feed.targets is not None:
+            if any(isinstance(op, Gather) and op.source == "targets" for op in self.program.ops):
+                targets = _source(feed.targets)
+            else:
+                labels = np.ascontiguousarray(feed.targets, np.int64)
+        return _core.Feed(
+            feed.rows,
+            feed.batch_size,
+            feed.seed,
+            _source(feed.inputs),
+            targets,
+            labels,
+            feed.weights,
+            feed.order,
+            feed.rates,
+            feed.out,
+        )
+
+    # From op descriptions to the fields of the C struct (csrc/fastreg.h says which op reads which).
+
+    def _fields(self, op: Op) -> dict[str, object]:
+        fields: dict[str, object] = {"kind": type(op).__name__, "wait": op.wait}
+        buffers = self.buffers
+        match op:
+            case Gather():
+                width = buffers[op.out].shape[1]
+                fields |= {"out": buffers[op.out], "mask": op.mask, "source": int(op.source == "targets"), "K": width}
+            case Dense():
+                K, N = self.params[op.weight].shape
+                fields |= {"out": buffers[op.out], "x": buffers[op.x], "K": K, "N": N, "mask": op.mask}
+                fields |= {"z": buffers[op.z] if op.z else None, "activation": op.activation}
+                fields |= {"weight": self._param(op.weight), "bias": self._param(op.bias)}
+            case Loss():
+                fields |= {"loss": op.kind, "out": buffers[op.dz] if op.dz else None}
+                fields |= {"x": buffers[op.targets] if op.targets else None, "through": self._through(op.through)}
+                fields |= {"N": buffers[op.through.y].shape[1]}
+            case DenseDx():
+                K, N = self.params[op.weight].shape
+                fields |= {"out": buffers[op.out], "x": buffers[op.dz], "K": K, "N": N}
+                fields |= {"weight": self._param(op.weight), "through": self._through(op.through)}
+            case DenseDw():
+                K, N = self.params[op.weight].shape
+                fields |= {"x": buffers[op.x], "z": buffers[op.dz], "K": K, "N": N}
+                fields |= {"weight": self._param(op.weight, op.weight_rule)}
+                fields |= {"bias": self._param(op.bias, op.bias_rule)}
+            case Update():
+                fields |= {"x": buffers[op.grad], "weight": self._param(op.param, op.rule)}
+            case Elementwise():
+                fields |= {"out": buffers[op.out], "x": buffers[op.x], "N": buffers[op.x].shape[1], "mask": op.mask}
+                fields |= {"through": self._through(op.through)}
+            case Emit():
+                softmax = op.transform == "softmax"
+                fields |= {"x": buffers[op.x], "N": buffers[op.x].shape[1], "softmax": int(softmax)}
+                fields |= {"activation": "linear" if softmax else op.transform}
+        return fields
+
+    def _param(self, name: str | None, rule=None):
+        if name is None:
+            return None
+        value = self.params[name]
+        slots = self.state.get(name, ()) if rule is not None else ()
+        penalty = None
+        if rule is not None and (rule.l1 or rule.l2):
+            groups = -(-value.shape[0] // _core.ROW_GROUP)
+            penalty = padded((groups, value.shape[1]), self.dtype)
+        return value, slots, rule, penalty
+
+    def _through(self, through: Through | None):
+        if through is None:
+            return None
+        return {
+            "y": self.buffers[through.y],
+            "z": self.buffers[through.z] if through.z else None,
+            "activation": through.activation,
+            "mask": through.mask,
+        }
+
+
+def _source(array: np.ndarray) -> _core.Source:
+    """The array as it lies, where a kernel reads its dtype; rare dtypes (float16, another byte order) are converted."""
+    if array.dtype.str[1:] not in _core.DTYPES or not array.dtype.isnative:
+        array = array.astype(np.float64)
+    if array.ndim == 1:
+        array = array[:, None]
+    return _core.Source(array)
+
+
+def _flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:
+    """The mean work of the stretches between barriers: what a further thread could share."""
+    total, stretches = 0.0, 1
+    for op in program.ops:
+        stretches += op.wait
+        if isinstance(op, (Dense, DenseDx, DenseDw)):
+            K, N = params[op.weight].shape
+            total += 2.0 * rows * K * N
+    return total / stretches

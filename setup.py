@@ -1,0 +1,98 @@
+"""Builds csrc and the one extension. Metadata is in pyproject.toml.
+
+Every SIMD target is a static library of its own, because each wants its own flags; only the extension links them.
+
+    FASTREG_DEBUG=1                              bounds checks in Cython, assertions and no optimization in C
+    FASTREG_SANITIZE=address,undefined | thread  a sanitized build (implies debugging symbols)
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, CompileError, LinkError, PlatformError
+
+DEBUG = os.environ.get("FASTREG_DEBUG", "") not in ("", "0")
+SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
+
+# -ffp-contract=off: a multiplication and an addition are fused where vec.h says so and nowhere else (same bits everywhere)
+FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
+FLAGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O3", "-DNDEBUG"]
+LINK = []
+if SANITIZE:
+    FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
+    LINK += [f"-fsanitize={SANITIZE}"]
+
+TARGETS = {"generic": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    TARGETS["avx2"] = ["-mavx2", "-mfma"]
+    TARGETS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]
+    if "clang" not in os.environ.get("CC", ""):
+        TARGETS["avx512"] += ["-mprefer-vector-width=512"]
+
+CORE = ["csrc/run.c", "csrc/pool.c", "csrc/cpu.c", "csrc/random.c"]
+HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+
+
+def library(name, sources, flags):
+    return name, {"sources": sources, "cflags": FLAGS + flags, "obj_deps": {"": HEADERS}}
+
+
+LIBRARIES = [library("fastreg_core", CORE, ["-pthread"])] + [
+    library(f"fastreg_{target}", [f"csrc/targets/{target}_f{bits}.c" for bits in (32, 64)], flags)
+    for target, flags in TARGETS.items()
+]
+
+NO_COMPILER = "fastreg needs a C compiler (GCC or Clang) to be built, and this one could not be used: "
+
+
+class BuildLibraries(build_clib):
+    def build_libraries(self, libraries):
+        try:
+            super().build_libraries(libraries)
+        except (CCompilerError, CompileError, PlatformError, OSError) as error:
+            sys.exit(NO_COMPILER + str(error).splitlines()[0])
+
+
+class BuildExtension(build_ext):
+    def run(self):
+        self.run_command("build_clib")
+        super().run()
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except (CCompilerError, CompileError, LinkError, PlatformError, OSError) as error:
+            sys.exit(NO_COMPILER + str(error).splitlines()[0])
+
+
+extension = Extension(
+    "fastreg._core",
+    ["fastreg/_core.pyx"],
+    include_dirs=["csrc", numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    depends=HEADERS,
+    extra_compile_args=[flag for flag in FLAGS if flag not in ("-Wall", "-Wextra")],
+    extra_link_args=["-pthread", *LINK],
+    libraries=["m"],
+)
+
+# Cython's directives, once. They reach cythonize through the attribute that setuptools hands on.
+extension.cython_directives = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+}
+
+setup(
+    libraries=LIBRARIES,
+    ext_modules=[extension],
+    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
+)
