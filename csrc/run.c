@@ -98,11 +98,12 @@ typedef struct {
     int64_t next;  /* the batch after the last one run; written by worker 0 */
     int n;
     double deadline;
-    atomic_int halt; /* written by worker 0 before the barrier at the start of a batch */
+    atomic_llong halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
     atomic_llong bad_row;
     atomic_llong counters[2][MAX_OPS]; /* of tiles, for this batch and the next one */
     double beta_power[2];
     int64_t updates;
+    atomic_int cpu[FR_MAX_THREADS]; /* where each worker was at the start of its batch */
     barrier barrier;
 } run_state;
 
@@ -186,6 +187,21 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
     return 1;
 }
 
+/* Linux likes to wake a worker on the processor of the thread that woke it. As neither runs for long without a pause,
+ * its balancing leaves the two there, taking turns, for good: a step takes tens of times as long. So a worker that finds
+ * one of lower number on its own processor moves. */
+static void spread_out(run_state *run, int id) {
+    if (!run->barrier.spin) return; /* more workers than processors */
+    const int mine = fr_cpu_here();
+    atomic_store_explicit(&run->cpu[id], mine, memory_order_relaxed);
+    for (int other = 0; other < id && mine >= 0; other++) {
+        if (atomic_load_explicit(&run->cpu[other], memory_order_relaxed) == mine) {
+            fr_cpu_leave(mine);
+            return;
+        }
+    }
+}
+
 static void worker_main(void *arg, int id) {
     run_state *run = arg;
     fenv_t mode;
@@ -219,12 +235,16 @@ static void worker_main(void *arg, int id) {
     for (;; batch++) {
         if (id == 0) {
             const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
-            if (batch == run->stop || late || run->tally->code) atomic_store_explicit(&run->halt, 1, memory_order_relaxed);
+            if (batch == run->stop || late || run->tally->code) {
+                atomic_store_explicit(&run->halt, batch, memory_order_relaxed);
+            }
         }
         barrier_wait(&run->barrier);
         if (id == 0 && pending) add_penalties(run);
         pending = 0;
-        if (atomic_load_explicit(&run->halt, memory_order_relaxed)) break;
+        /* a batch number, not a flag: worker 0 may already be at the end of this batch when another looks */
+        if (atomic_load_explicit(&run->halt, memory_order_relaxed) <= batch) break;
+        if (run->n > 1) spread_out(run, id);
         if (id == 0) { /* the other set of counters is at rest until the next batch */
             for (int i = 0; i < program->n_ops; i++) {
                 atomic_store_explicit(&run->counters[(batch + 1) & 1][i], 0, memory_order_relaxed);
@@ -274,6 +294,8 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .updates = tally->updates,
     };
     atomic_init(&run.bad_row, INT64_MAX);
+    atomic_init(&run.halt, INT64_MAX);
+    for (int i = 0; i < FR_MAX_THREADS; i++) atomic_init(&run.cpu[i], -1);
     tally->code = FR_OK;
     const int pooled = fr_pool_begin(options->threads);
     run.n = pooled;

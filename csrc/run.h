@@ -81,6 +81,10 @@ int fr_pool_begin(int n);                 /* takes the pool for n threads, the c
 void fr_pool_start(fr_job job, void *arg); /* wakes the workers 1 .. n - 1 */
 void fr_pool_end(void);                   /* waits for them and gives the pool back */
 
+/* cpu.c */
+int fr_cpu_here(void);      /* the processor that runs the caller, -1 where that is not known */
+void fr_cpu_leave(int cpu); /* moves the caller to another processor it may use, if there is one */
+
 /* targets */
 extern const fr_table fr_avx512_f32, fr_avx512_f64, fr_avx2_f32, fr_avx2_f64, fr_generic_f32, fr_generic_f64;
 const fr_table *fr_current_table(fr_real real);

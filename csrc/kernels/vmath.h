@@ -100,7 +100,7 @@ INLINE vec vm_exp_neg(vec a, vec lo) {
     return vm_exp_poly(r) * vfrombits(i << VM_MANT) * down;
 }
 
-/* e^x. */
+/* e^x. f32 0.91 ulp, f64 0.88. */
 INLINE vec vexp(vec x) {
     ivec i;
     const vec clamped = vmin(vset1(vm_exp_max), vmax(vset1(-vm_exp_min), x));
@@ -149,7 +149,7 @@ INLINE vec vm_log_cases(vec x, vec y) {
     return vselect(x > vset1(0), vselect(x < inf, y, x), outside);
 }
 
-/* log x; log 0 = -inf. */
+/* log x; log 0 = -inf. f32 0.83 ulp, f64 0.82. */
 INLINE vec vlog(vec x) {
     const ivec tiny = x < vset1(vm_min_normal);
     const real up = (real)((ireal)1 << (VM_MANT + 1)); /* a power of two that makes a subnormal normal */
@@ -158,7 +158,8 @@ INLINE vec vlog(vec x) {
     return vm_log_cases(x, vm_log(k - vkeep(tiny, vset1(VM_MANT + 1)), m - vset1(1)));
 }
 
-/* log(1 + x), x >= -1. What the sum u = 1 + x rounds off goes into the reduced argument. */
+/* log(1 + x), x >= -1. What the sum u = 1 + x rounds off goes into the reduced argument.
+ * f32 1.40 ulp, f64 1.29. */
 INLINE vec vlog1p(vec x) {
     const vec one = vset1(1);
     const vec u = x + one;
@@ -174,14 +175,15 @@ INLINE vec vlog1p(vec x) {
 
 /* ---- sigmoid and tanh ---- */
 
-/* 1 / (1 + e^-x) = e^x / (1 + e^x): the form whose exponential is at most 1. */
+/* 1 / (1 + e^-x) = e^x / (1 + e^x): the form whose exponential is at most 1. f32 2.41 ulp, f64 2.33. */
 INLINE vec vsigmoid(vec x) {
     const vec one = vset1(1);
     const vec e = vm_exp_neg(vmin(vset1(vm_exp_min), vabs(x)), (vec){0});
     return vselect(x < vset1(0), e, one) / (one + e);
 }
 
-/* tanh x = E / (E + 2), E = e^2a - 1 = 2^n (e^r - 1) + (2^n - 1), which keeps the small arguments exact. */
+/* tanh x = E / (E + 2), E = e^2a - 1 = 2^n (e^r - 1) + (2^n - 1), which keeps the small arguments exact.
+ * f32 2.57 ulp, f64 2.53. */
 INLINE vec vtanh(vec x) {
     const vec a = vmin(vset1(vm_tanh_max), vabs(x));
     ivec i;
@@ -196,7 +198,7 @@ INLINE vec vtanh(vec x) {
 
 /* Phi(-a) e^(a^2 / 2) for 0 <= a <= vm_gelu_max, Phi the normal distribution function: Mills' ratio over
  * sqrt(2 pi), smooth and decreasing like 1 / a. A quotient of polynomials whose coefficients are all positive, so that
- * nothing cancels, with m(0) = 1/2 exactly. */
+ * nothing cancels, and it is 1/2 exactly at 0. */
 INLINE vec vm_mills(vec a) {
 #if REAL_BITS == 32 /* 2^-26.6 */
     static const real c[] = {0.5f, 0x1.c01886p-2f, 0x1.762a74p-3f, 0x1.4b57e2p-5f, 0x1.0bdba6p-8f};
@@ -215,14 +217,15 @@ INLINE vec vm_mills(vec a) {
 }
 
 /* exp(-a^2 / 2), with the rounding error of the square put back; without a true fused multiply-add it is lost, and
- * the result then has a relative error of up to a^2 / 4 ulp */
+ * the result is then off by up to a^2 / 2 ulp */
 INLINE vec vm_gauss(vec a) {
     const vec h = vset1((real)0.5) * a;
     const vec s = h * a;
     return vm_exp_neg(s, vfma(h, a, -s));
 }
 
-/* erf x = x (1 + Q(x^2)) for |x| < 1, and 1 - 2 Phi(-sqrt(2) |x|) with the sign of x beyond. */
+/* erf x = x (1 + Q(x^2)) for |x| < 1, and 1 - 2 Phi(-sqrt(2) |x|) with the sign of x beyond.
+ * f32 1.18 ulp, f64 1.25. */
 INLINE vec verf(vec x) {
 #if REAL_BITS == 32 /* 2^-29 */
     static const real c[] = {0x1.06eba8p-3f,  -0x1.81273ep-2f,  0x1.ce2cf0p-4f, -0x1.b7f858p-6f,
@@ -251,20 +254,21 @@ INLINE vec vm_gelu_slope(vec x, vec g1, vec g2) {
     return vfma(vselect(negative, g1, -g1), g2, vkeep(~negative, vset1(1)));
 }
 
-/* x Phi(x) = x (1 + erf(x / sqrt(2))) / 2. */
+/* x Phi(x) = x (1 + erf(x / sqrt(2))) / 2. f32 abs 7.8e-8, 6.6 ulp (far on the negative side); f64 1.5e-16, 7.7 ulp. */
 INLINE vec vgelu(vec x) {
     const vec a = vmin(vset1(vm_gelu_max), vabs(x));
     return vfma(-a * vm_mills(a), vm_gauss(a), vmax(vset1(0), x));
 }
 
-/* Phi(x) + x phi(x), phi the normal density. */
+/* Phi(x) + x phi(x), phi the normal density; zero at -0.7518. f32 abs 1.3e-7, f64 2.3e-16. */
 INLINE vec vgelu_grad(vec x) {
     const vec a = vmin(vset1(vm_gelu_max), vabs(x));
     const vec density = vset1((real)0.39894228040143267794); /* 1 / sqrt(2 pi) */
     return vm_gelu_slope(x, vm_gauss(a), vfma(-density, a, vm_mills(a)));
 }
 
-/* x (1 + tanh(u)) / 2 = x sigmoid(2 u), 2 u = 2 sqrt(2 / pi) (x + 0.044715 x^3) */
+/* x (1 + tanh(u)) / 2 = x sigmoid(2 u), 2 u = 2 sqrt(2 / pi) (x + 0.044715 x^3). The rounding of 2 u is
+ * not put back. f32 abs 8.3e-8 (214 ulp at -10, where the result is 5e-38), f64 1.6e-16 (1400 ulp at -21). */
 static const real vm_gelu_c1 = (real)1.59576912160573071176; /* 2 sqrt(2 / pi) */
 static const real vm_gelu_c3 = (real)(1.59576912160573071176 * 0.044715);
 
@@ -274,7 +278,8 @@ INLINE vec vgelu_tanh(vec x) {
     return vfma(-a, e / (vset1(1) + e), vmax(vset1(0), x));
 }
 
-/* Its derivative: with h = e q = sigmoid(-2 u(a)), g = h - a h (1 - h) (2 u)' = e q (1 - a q (2 u)') */
+/* Its derivative: with h = e q = sigmoid(-2 u(a)), g = h - a h (1 - h) (2 u)' = e q (1 - a q (2 u)').
+ * f32 abs 1.1e-7, f64 1.9e-16. */
 INLINE vec vgelu_tanh_grad(vec x) {
     const vec one = vset1(1);
     const vec a = vmin(vset1(vm_gelu_tanh_max), vabs(x));

@@ -1,0 +1,349 @@
+"""The native kernels as functions on arrays: the same names, arguments and results as in `fastreg.reference`.
+
+Each call is a program of one op, run by the threads that `fastreg.set_num_threads` allows; the bits do not depend on
+their number. Arrays are float32 or float64, all of one dtype. Rows that are a whole number of 16 elements apart are
+used where they lie; others are copied into padded memory first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastreg import _core, threads
+from fastreg.memory import CACHE_LINE, LANES, padded
+from fastreg.program import Mask, Rule
+from fastreg.reference import Key
+
+__all__ = [
+    "Key",
+    "adam_update",
+    "dense",
+    "dense_backward",
+    "dropout",
+    "dropout_backward",
+    "momentum_update",
+    "mse",
+    "sgd_update",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+]
+
+NEEDS_Z = ("gelu", "gelu_tanh")
+NO_STEP = [1.0, 1.0]
+
+
+def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
+    """y = dropout(activation(x @ w + b)), in one pass over y.
+
+    Parameters
+    ----------
+    x : ndarray (M, K)
+    w : ndarray (K, N)
+    b : ndarray (N,), optional
+    activation : str
+        linear, relu, leaky_relu, sigmoid, tanh, gelu or gelu_tanh.
+    keep_prob : float
+        Share of elements kept, honoured to 2**-16.
+    key : Key or int
+        Coordinates of the draws; an int is the seed. Needed where 0 < keep_prob < 1.
+    out : ndarray (M, N), optional
+        Where the result goes; it is returned.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, an unknown activation, a probability outside [0, 1], a missing key.
+    TypeError
+        For dtypes other than float32 and float64, or several of them.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.dense(np.ones((1, 2), np.float32), np.eye(2, dtype=np.float32), activation="relu")
+    array([[1., 1.]], dtype=float32)
+    """
+    x, w, b = _arrays(x=x, w=w, b=b)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != len(w):
+        raise ValueError(f"w: got shape {w.shape} for x of shape {x.shape}, expected (M, K) @ (K, N)")
+    (M, K), N = x.shape, w.shape[1]
+    if b is not None and b.shape != (N,):
+        raise ValueError(f"b: got shape {b.shape}, expected ({N},)")
+    out, y = _result(out, (M, N), x.dtype)
+    fields = {"kind": "Dense", "out": y, "x": _padded(x), "K": K, "N": N, "activation": _activation(activation)}
+    fields |= {"weight": _weight(w), "bias": None if b is None else _weight(b), "mask": _mask(keep_prob, key)}
+    if out.size:
+        _run(x.dtype, M, 2 * M * K * N, fields, key=key)
+    return _given(out, y)
+
+
+def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
+    """Gradients of `dense` from `dy`, the one at its output `y`.
+
+    Parameters
+    ----------
+    dy, y : ndarray (M, N)
+    x : ndarray (M, K)
+    w : ndarray (K, N)
+    activation, keep_prob, key
+        As they were given to `dense`.
+    z : ndarray (M, N), optional
+        x @ w + b, for gelu and gelu_tanh, whose slope cannot be had from `y`.
+
+    Returns
+    -------
+    dx (M, K), dw (K, N), db (N,)
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> one = np.ones((1, 1))
+    >>> dx, dw, db = fr.kernels.dense_backward(one, 3 * one, 2 * one, 6 * one)
+    >>> dx, dw, db
+    (array([[2.]]), array([[3.]]), array([1.]))
+    """
+    dy, x, w, y, z = _arrays(dy=dy, x=x, w=w, y=y, z=z)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != len(w):
+        raise ValueError(f"w: got shape {w.shape} for x of shape {x.shape}, expected (M, K) @ (K, N)")
+    (M, K), N = x.shape, w.shape[1]
+    for name, array in (("dy", dy), ("y", y), ("z", z)):
+        if array is not None and array.shape != (M, N):
+            raise ValueError(f"{name}: got shape {array.shape}, expected ({M}, {N})")
+    if _activation(activation) in NEEDS_Z and z is None:
+        raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
+    dz, dx = padded((M, N), x.dtype), padded((M, K), x.dtype)
+    dw, db = padded((K, N), x.dtype), padded((N,), x.dtype)
+    if M == 0 or N == 0 or K == 0:
+        return dx, dw, dz.sum(axis=0)
+    through = {"y": _padded(y), "z": None if z is None else _padded(z), "activation": activation}
+    through["mask"] = _mask(keep_prob, key)
+    gradient = Rule("gradient")
+    w = _padded(w)
+    _run(
+        x.dtype,
+        M,
+        4 * M * K * N,
+        {"kind": "Elementwise", "out": dz, "x": _padded(dy), "N": N, "through": through},
+        {"kind": "DenseDx", "out": dx, "x": dz, "K": K, "N": N, "weight": _weight(w), "wait": True}
+        | {"through": {"y": dx, "z": None, "activation": "linear", "mask": None}},
+        {"kind": "DenseDw", "x": _padded(x), "z": dz, "K": K, "N": N, "weight": (w, (dw,), gradient, None)}
+        | {"bias": (padded((N,), x.dtype), (db,), gradient, None)},
+        key=key,
+    )
+    return dx, dw, db
+
+
+def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
+    """Inverted dropout: x / keep where a draw keeps it, else 0.
+
+    The last axis of `x` are the columns, all before it the rows; a one-dimensional `x` is one row. See
+    `fastreg.reference.dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.dropout(np.ones(4), 1.0)
+    array([1., 1., 1., 1.])
+    """
+    (x,) = _arrays(x=x)
+    columns = x.shape[-1] if x.ndim else 1
+    rows = x.size // max(columns, 1)
+    out, y = _result(out, x.shape, x.dtype, (rows, columns))
+    mask = _mask(keep_prob, key)
+    if out.size:
+        fields = {"kind": "Elementwise", "out": y, "x": _padded(x.reshape(rows, columns)), "N": columns, "mask": mask}
+        _run(x.dtype, rows, 20 * x.size, fields, key=key)
+    return _given(out, y)
+
+
+def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
+    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale."""
+    return dropout(dy, keep_prob, key, out)
+
+
+def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np.ndarray]:
+    """-log softmax(logits)[label], mean over the rows, and its gradient (M, N); labels are integers (M,).
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> loss, gradient = fr.kernels.softmax_cross_entropy(np.zeros((1, 2)), [1])
+    >>> round(loss, 4), gradient
+    (0.6931, array([[ 0.5, -0.5]]))
+    """
+    (logits,) = _arrays(logits=logits)
+    labels = np.asarray(labels)
+    rows, classes = logits.shape
+    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: got {labels.dtype} of shape {labels.shape}, expected integers of shape ({rows},)")
+    if rows and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels: got {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+    return _loss("softmax_cross_entropy", logits, sample_weight, labels=np.ascontiguousarray(labels, np.int64))
+
+
+def sigmoid_cross_entropy(logits, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy."""
+    (logits,) = _arrays(logits=logits)
+    return _loss("sigmoid_cross_entropy", logits, sample_weight, targets=_targets(targets, logits))
+
+
+def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy."""
+    (y,) = _arrays(y=y)
+    return _loss("mse", y, sample_weight, targets=_targets(targets, y))
+
+
+def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+    """One step of gradient descent, in place; see `fastreg.reference.sgd_update`."""
+    _update(Rule("sgd", l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal), w, g, (), lr)
+
+
+def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+    """One step with momentum, in place on w and v; see `fastreg.reference.momentum_update`."""
+    kind = "nesterov" if nesterov else "momentum"
+    rule = Rule(kind, momentum=momentum, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
+    _update(rule, w, g, (v,), lr)
+
+
+def adam_update(
+    w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
+) -> None:
+    """One step of Adam, in place on w, m and v; `step` counts from 1. See `fastreg.reference.adam_update`."""
+    rule = Rule("adam", beta1=beta1, beta2=beta2, eps=eps, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
+    _update(rule, w, g, (m, v), lr, [beta1 ** (step - 1), beta2 ** (step - 1)])
+
+
+# --- From arrays to a program of a few ops -----------------------------------------------------------------------
+
+
+def _run(dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP):
+    key = Key(*key) if isinstance(key, tuple) else Key(int(key or 0))
+    program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
+    rates = None if lr is None else np.array([lr], np.float64)
+    feed = _core.Feed(rows, rows, key.seed, None, None, labels, weights, None, rates, None)
+    n = threads.resolve(None, flops)
+    memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
+    scratch = memory[-memory.ctypes.data % CACHE_LINE :]
+    tally = _Tally()
+    step = key.step & 0xFFFFFFFF
+    _core.run(program, feed, tally, 0, 1, step=step, seconds=0, threads=n, scratch=scratch, beta_power=list(powers))
+    return tally
+
+
+class _Tally:
+    loss = weight = hits = penalty = 0.0
+    batches = updates = 0
+
+
+def _arrays(**named):
+    """The arrays, all float32 or all float64; None stays."""
+    arrays = [None if array is None else np.asarray(array) for array in named.values()]
+    dtypes = {array.dtype for array in arrays if array is not None}
+    if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
+        got = ", ".join(f"{name} {a.dtype}" for name, a in zip(named, arrays, strict=True) if a is not None)
+        raise TypeError(f"dtype: got {got}, expected all float32 or all float64")
+    return arrays
+
+
+def _fits(array: np.ndarray) -> bool:
+    """Whether kernels can use the array where it lies: whole vectors, and nothing of anybody else's between the rows."""
+    size = array.itemsize
+    if array.shape[-1] % LANES or array.strides[-1] != size or array.ctypes.data % size:
+        return False
+    return array.ndim == 1 or (array.ndim == 2 and array.strides[0] % (LANES * size) == 0 and array.strides[0] > 0)
+
+
+def _padded(array: np.ndarray) -> np.ndarray:
+    if _fits(array):
+        return array
+    copy = padded(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def _result(out, shape, dtype, flat_shape=None):
+    """The array to return and the one that the kernel writes: a view of it where it fits."""
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        raise ValueError(f"out: got {getattr(out, 'dtype', type(out))} of shape {np.shape(out)}, expected {dtype} of shape {shape}")
+    flat = out.view()
+    try:
+        flat.shape = flat_shape or shape
+    except AttributeError:  # no view of these strides has that shape
+        return out, padded(flat_shape or shape, dtype)
+    return out, flat if _fits(flat) else padded(flat.shape, dtype)
+
+
+def _given(out, written):
+    if not np.shares_memory(out, written):
+        out[...] = written.reshape(out.shape)
+    return out
+
+
+def _weight(w):
+    return _padded(w), (), None, None
+
+
+def _activation(name: str) -> str:
+    if name not in _core.ACTIVATIONS:
+        raise ValueError(f"activation: got {name!r}, expected one of {', '.join(_core.ACTIVATIONS)}")
+    return name
+
+
+def _mask(keep_prob, key) -> Mask | None:
+    if not 0 <= keep_prob <= 1:
+        raise ValueError(f"keep_prob: got {keep_prob!r}, expected a number from 0 to 1")
+    mask = Mask(keep_prob, Key(*key).stream if isinstance(key, tuple) else 0)
+    if key is None and 0 < mask.threshold < 65536:
+        raise ValueError(f"key: got None, expected a Key or a seed, because keep_prob is {keep_prob}")
+    return mask
+
+
+def _targets(targets, like):
+    targets = np.asarray(targets)
+    if targets.shape != like.shape:
+        raise ValueError(f"targets: got shape {targets.shape}, expected {like.shape}")
+    return _padded(targets.astype(like.dtype, copy=False))
+
+
+def _loss(kind, logits, sample_weight, labels=None, targets=None):
+    rows, N = logits.shape
+    weights = None
+    if sample_weight is not None:
+        weights = np.ascontiguousarray(sample_weight, logits.dtype)
+        if weights.shape != (rows,):
+            raise ValueError(f"sample_weight: got shape {weights.shape}, expected ({rows},)")
+    gradient, row_loss, row_hit = np.zeros((rows, N), logits.dtype), padded((rows,), logits.dtype), padded((rows,), logits.dtype)
+    if rows == 0 or (weights is not None and not weights.any()):
+        return 0.0, gradient
+    out, dz = _result(gradient, (rows, N), logits.dtype)
+    through = {"y": _padded(logits), "z": None, "activation": "linear", "mask": None}
+    loss = {"kind": "Loss", "loss": kind, "out": dz, "x": targets, "through": through, "N": N}
+    totals = {"kind": "Totals", "wait": True}
+    tally = _run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, row_loss=row_loss, row_hit=row_hit)
+    return tally.loss / tally.weight, _given(out, dz)
+
+
+def _update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
+    for name, array in (("w", w), *zip("mv" if len(state) == 2 else "v", state, strict=False)):
+        if not isinstance(array, np.ndarray) or not array.flags.writeable or array.shape != np.shape(w):
+            raise ValueError(f"{name}: expected a writable array of w's shape, because the update is in place")
+    _arrays(w=w, **{f"state {i}": a for i, a in enumerate(state)})
+    g = np.asarray(g, w.dtype)
+    if g.shape != w.shape:
+        raise ValueError(f"g: got shape {g.shape}, expected {w.shape}")
+    if w.size == 0:
+        return
+    inputs = [_flat(array) for array in (w, g, *state)]
+    written = [_padded(array) for array in inputs]
+    value, gradient, *slots = written
+    weight = (value, tuple(slots), rule, None)
+    _run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=float(lr), powers=powers)
+    for array, result in zip((w, *state), (value, *slots), strict=True):
+        if not np.shares_memory(array, result):
+            array[...] = result.reshape(array.shape)
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    """One dimension, without a copy where the array is contiguous."""
+    return array.reshape(-1)
