@@ -160,7 +160,9 @@ static void add_penalties(run_state *run) {
 
 static int has_updates(const fr_program *program) {
     for (int i = 0; i < program->n_ops; i++) {
-        if (program->ops[i].kind == FR_DENSE_DW || program->ops[i].kind == FR_UPDATE) return 1;
+        const fr_op *op = &program->ops[i];
+        const int writes = op->kind == FR_DENSE_DW || op->kind == FR_UPDATE;
+        if (writes && op->weight.rule.kind != FR_RULE_GRADIENT) return 1;
     }
     return 0;
 }

@@ -160,8 +160,8 @@ class NativeEngine:
         slots = self.state.get(name, ()) if rule is not None else ()
         penalty = None
         if rule is not None and (rule.l1 or rule.l2):
-            groups = -(-value.shape[0] // _core.ROW_GROUP)
-            penalty = padded((groups, value.shape[1]), self.dtype)
+            rows = value.shape[0] if value.ndim == 2 else 1
+            penalty = padded((-(-rows // _core.ROW_GROUP), value.shape[-1]), self.dtype)
         return value, slots, rule, penalty
 
     def _through(self, through: Through | None):

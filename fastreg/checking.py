@@ -1,0 +1,160 @@
+"""Checks of arguments. An error names the argument, says what it was and what was expected, in one line."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import numbers
+from collections.abc import Iterable
+
+import numpy as np
+
+from fastreg.threads import MAX_THREADS
+
+CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no temporary as large as the data
+
+# What both engines read as it lies in memory; anything else is converted first.
+READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
+
+
+def number(name: str, value, low: float = 0.0, high: float = math.inf, *, below: bool = False) -> float:
+    """`value` as a finite float from `low` to `high`; `high` itself is left out where `below` is true."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: got {value!r}, expected a number")
+    result = float(value)
+    if not (low <= result <= high and math.isfinite(result)) or (below and result == high):
+        limit = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {'below ' * below}{high:g}"
+        raise ValueError(f"{name}: got {value!r}, expected a finite number {limit}")
+    return result
+
+
+def integer(name: str, value, low: int = 1, high: int | None = None) -> int:
+    """`value` as an int from `low` to `high`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: got {value!r}, expected an integer")
+    if value < low or (high is not None and value > high):
+        limit = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name}: got {value!r}, expected an integer {limit}")
+    return int(value)
+
+
+def flag(name: str, value) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {value!r}, expected True or False")
+    return bool(value)
+
+
+def choice(name: str, value, options: Iterable[str]) -> str:
+    """`value`, one of `options`."""
+    options = tuple(options)
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(options)}")
+    return value
+
+
+def not_yet(name: str, value, default) -> None:
+    """Refuses what is in a signature already and comes later."""
+    if value is not default and not (isinstance(value, int) and value == default):
+        raise ValueError(f"{name}: got {value!r}, expected {default!r}: it is not yet available")
+
+
+def seed(value) -> int:
+    """A key of Philox: 64 bits."""
+    return integer("seed", value, 0, 2**64 - 1)
+
+
+def dtype(value) -> str:
+    """The name of a working dtype."""
+    try:
+        name = np.dtype(value).name
+    except TypeError:
+        name = ""
+    if value is None or name not in ("float32", "float64"):
+        raise ValueError(f"dtype: got {value!r}, expected 'float32' or 'float64'")
+    return name
+
+
+def threads(value) -> int | None:
+    """A number of threads, or None for the default."""
+    return None if value is None else integer("threads", value, 1, MAX_THREADS)
+
+
+def array(name: str, value, working: str = "float32") -> np.ndarray:
+    """`value` as an array of real numbers that both engines can read; not copied where its dtype allows."""
+    if value is None:
+        raise TypeError(f"{name}: got None, expected an array of real numbers")
+    result = np.asarray(value)
+    if result.dtype in READABLE:
+        return result
+    if result.dtype.kind == "b":
+        return result.view(np.uint8)
+    if result.dtype.kind in "iuf":  # float16, other byte orders, large unsigned integers
+        return result.astype(working)
+    raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers")
+
+
+def is_memory_map(values: np.ndarray) -> bool:
+    """Whether the array lies in a file; then the engine looks at its values as it reads them."""
+    owner = values
+    while owner is not None:
+        if isinstance(owner, (np.memmap, mmap.mmap)):
+            return True
+        owner = getattr(owner, "base", None)
+    return False
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite, looked at in chunks of rows."""
+    return values.dtype.kind != "f" or not values.ndim or _first_bad(values) < 0
+
+
+def finite(name: str, values: np.ndarray) -> None:
+    """Refuses NaN and infinities, naming the first row that holds one; memory maps are left to the engine."""
+    if values.dtype.kind == "f" and not is_memory_map(values):
+        row = _first_bad(values)
+        if row >= 0:
+            raise ValueError(f"{name}: row {row} holds a value that is not finite, expected finite numbers")
+
+
+def _first_bad(values: np.ndarray) -> int:
+    """The first row with a value that is not finite, or -1."""
+    rows = len(values)
+    step = max(1, CHUNK * rows // max(values.size, 1))
+    for start in range(0, rows, step):
+        good = np.isfinite(values[start : start + step])
+        if not good.all():
+            return start + int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+    return -1
+
+
+def inputs(name: str, value, working: str = "float32") -> np.ndarray:
+    """A data set: (n, ...) real numbers, at least one row of at least one value, all finite."""
+    result = array(name, value, working)
+    if result.ndim < 2:
+        advice = "; make one column of it with X.reshape(-1, 1)" if result.ndim == 1 else ""
+        raise ValueError(f"{name}: got shape {result.shape}, expected (rows, ...) with two or more dimensions{advice}")
+    if not result.size:
+        raise ValueError(f"{name}: got shape {result.shape}, expected at least one row and one value a row")
+    finite(name, result)
+    return result
+
+
+def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | None:
+    """Weights (rows,) in the working dtype: finite, none negative, not all zero."""
+    if value is None:
+        return None
+    result = array(name, value, working)
+    if result.shape != (rows,):
+        raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
+    with np.errstate(over="ignore"):  # what overflows is refused in the next line
+        result = np.ascontiguousarray(result, working)
+    row = _first_bad(result)
+    if row >= 0:
+        raise ValueError(f"{name}: row {row} is not finite in {working}, expected finite numbers of at least 0")
+    if result.min() < 0:
+        row = int(np.argmax(result < 0))
+        raise ValueError(f"{name}: got {result[row]} in row {row}, expected numbers of at least 0")
+    if not result.any():
+        raise ValueError(f"{name}: got zeros only, expected at least one weight above 0")
+    return result

@@ -1,0 +1,171 @@
+"""The native engine against the reference, op by op on one batch: both get the same inputs, outputs are compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastreg import checking
+from fastreg import program as P
+from fastreg.engines import Feed, make_engine
+from fastreg.memory import padded
+
+
+@dataclass(frozen=True)
+class OpComparison:
+    """One op of the program.
+
+    index, op   its place and kind
+    writes      the array in which the error was largest
+    ulp         largest error in units in the last place: of the reference value or, because sums cancel, of the
+                largest value in its row and of the root mean square of its array, whichever is largest
+    relative    largest error over that same magnitude
+    limit       in ulp; it follows the length of the sums, as rounding errors do
+    """
+
+    index: int
+    op: str
+    writes: str
+    ulp: float
+    relative: float
+    limit: float
+
+    @property
+    def ok(self) -> bool:
+        return self.ulp <= self.limit
+
+
+@dataclass(frozen=True)
+class EngineComparison:
+    """What `compare_engines` found: `ops`, one row an op, and `ok`. Print it for a table."""
+
+    ops: list[OpComparison]
+
+    @property
+    def ok(self) -> bool:
+        return all(op.ok for op in self.ops)
+
+    def __str__(self) -> str:
+        head = f"{'op':>3} {'kind':<12} {'largest error in':<20} {'ulp':>10} {'limit':>8} {'relative':>10}"
+        lines = [
+            f"{op.index:>3} {op.op:<12} {op.writes:<20} {op.ulp:>10.2f} {op.limit:>8.1f} {op.relative:>10.2e}"
+            + ("" if op.ok else "  differs")
+            for op in self.ops
+        ]
+        return "\n".join([head, *lines, "engines agree" if self.ok else "engines differ"])
+
+
+def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineComparison:
+    """Runs one training batch through both engines, op by op, and compares what they write.
+
+    Before every op the reference takes over the arrays of the native engine, so an error is the op's own. The
+    trainer's parameters stay as they are.
+
+    Parameters
+    ----------
+    trainer
+        A `fastreg.Trainer` whose model has its parameters.
+    X, y, sample_weight
+        One batch.
+    step
+        The global step, a coordinate of the dropout masks.
+
+    Returns
+    -------
+    EngineComparison
+    """
+    feed = _feed(trainer, X, y, sample_weight, step)
+    rows, dtype = feed.rows, np.dtype(trainer.dtype)
+    program = trainer.program("train", rows)
+    native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))
+    compared = []
+    for index, op in enumerate(program.ops):
+        if not op.writes:
+            continue
+        for name, array in reference.arrays.items():
+            array[...] = native.arrays[name].reshape(array.shape)
+        for side in (native, reference):
+            side.engine.run_op(feed, 0, index)
+        errors = [
+            (*_error(native.arrays[name], reference.arrays[name], _floor(op, name, feed), dtype), name)
+            for name in reference.written_by(op)
+        ]
+        ulp, relative, name = max(errors, key=lambda error: np.nan_to_num(error[0], nan=np.inf))
+        compared.append(OpComparison(index, type(op).__name__, name, ulp, relative, _limit(op, reference, rows)))
+    return EngineComparison(compared)
+
+
+class _Side:
+    """An engine with parameters and state of its own."""
+
+    def __init__(self, name: str, trainer, program: P.Program, rows: int):
+        self.params = {key: _copy(value, trainer.dtype) for key, value in trainer.model.parameters.items()}
+        self.state: dict[str, tuple[np.ndarray, ...]] = {}
+        for key, rule in program.rules.items():
+            self.state[key] = tuple(padded(self.params[key].shape, trainer.dtype) for _ in rule.slots)
+            for slot in self.state[key]:
+                slot[...] = 1  # from zero, Adam's first step is the sign of g: the rounding of g would be all there is
+        self.engine = make_engine(name, program, self.params, self.state, rows, np.dtype(trainer.dtype).name)
+        slots = {
+            f"{key}.{slot}": array
+            for key, rule in program.rules.items()
+            for slot, array in zip(rule.slots, self.state[key], strict=True)
+        }
+        self.arrays = {**self.params, **slots, **{key: self.engine.buffers[key] for key in program.buffers}}
+
+    def written_by(self, op: P.Op) -> list[str]:
+        slots = [name for name in self.arrays if name.rpartition(".")[0] in op.writes]
+        return sorted(op.writes) + slots
+
+
+def _copy(array: np.ndarray, dtype) -> np.ndarray:
+    copy = padded(array.shape, dtype)
+    copy[...] = array
+    return copy
+
+
+def _feed(trainer, X, y, sample_weight, step: int) -> Feed:
+    inputs = trainer.model.check_inputs("X", X)
+    rows = len(inputs)
+    targets = trainer.loss.targets("y", y, rows, trainer.model.outputs, trainer.dtype)
+    weights = checking.sample_weight("sample_weight", sample_weight, rows, trainer.dtype)
+    # The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
+    return Feed(inputs, rows, targets, weights, seed=trainer.seed, step=step, rates=np.array([0.1]))
+
+
+def _error(native: np.ndarray, reference: np.ndarray, floor: float, dtype: np.dtype) -> tuple[float, float]:
+    """The largest error in ulp and relative."""
+    reference = np.atleast_2d(reference).astype(np.float64)
+    native = native.reshape(reference.shape).astype(np.float64)
+    size = np.abs(reference)
+    root_mean_square = math.sqrt(np.mean(reference**2)) if reference.size else 0.0
+    size = np.maximum(size.max(axis=1, keepdims=True, initial=0.0), max(root_mean_square, floor))
+    error = np.abs(native - reference)
+    ulp = np.maximum(np.spacing(size.astype(dtype)).astype(np.float64), np.finfo(dtype).smallest_subnormal)
+    relative = np.divide(error, size, out=np.zeros_like(error), where=error != 0)
+    return float((error / ulp).max(initial=0.0)), float(relative.max(initial=0.0))
+
+
+def _floor(op: P.Op, name: str, feed: Feed) -> float:
+    """Losses subtract numbers about one: what is left is known to the last place of one, not to its own."""
+    if not isinstance(op, P.Loss):
+        return 0.0
+    weights = np.ones(feed.rows) if feed.weights is None else feed.weights
+    return float(weights.max() / weights.sum()) if name == op.dz else float(weights.max())
+
+
+def _limit(op: P.Op, side: _Side, rows: int) -> float:
+    """Elementwise functions are a few ulp apart; sums of n terms drift apart as the square root of n."""
+    if isinstance(op, P.Dense):
+        terms = side.params[op.weight].shape[0]
+    elif isinstance(op, P.DenseDx):
+        terms = side.params[op.weight].shape[1]
+    elif isinstance(op, P.DenseDw):
+        terms = rows
+    elif isinstance(op, P.Loss):
+        terms = side.engine.buffers[op.through.y].shape[1]
+    else:
+        terms = 1
+    return 16 + 4 * math.sqrt(terms)

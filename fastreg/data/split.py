@@ -1,0 +1,146 @@
+"""Splitting a data set into training, dev and test parts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastreg import checking
+
+MIX_TOLERANCE = 0.05  # total variation distance between the class mixes of a part and of the whole
+
+
+def split(
+    X: np.ndarray,
+    y: np.ndarray,
+    fractions: Sequence[float] = (0.7, 0.3),
+    *,
+    stratify: bool = False,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split samples at random into parts: 70/30, 60/20/20, 98/1/1, …
+
+    Parameters
+    ----------
+    X : ndarray (n, …)
+        Samples.
+    y : ndarray (n,) or (n, outputs)
+        Labels or targets.
+    fractions : sequence of float
+        The share of each part; their sum is 1.
+    stratify : bool
+        Give every part the classes of `y` in the same proportions.
+    groups : ndarray (n,), optional
+        Samples with the same group (one patient, one writer) stay together, as otherwise the dev error tells how well
+        the model knows the groups. The parts' sizes are then only near the fractions.
+    seed : int
+        The same seed gives the same parts.
+
+    Returns
+    -------
+    list of (X_part, y_part)
+        Shuffled copies, one pair for each fraction.
+
+    Raises
+    ------
+    ValueError
+        The lengths differ, the fractions are not positive with sum 1, a part would be empty, or both `stratify` and
+        `groups` are given.
+
+    Warns
+    -----
+    UserWarning
+        The class mix of a part differs from that of the whole: errors on it would not compare.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> X, y = fr.data.load("moons")
+    >>> (X_train, y_train), (X_dev, y_dev), (X_test, y_test) = fr.data.split(X, y, (0.6, 0.2, 0.2), stratify=True)
+    >>> len(X_train), len(X_dev), len(X_test)
+    (1200, 400, 400)
+    """
+    X, y = np.asanyarray(X), np.asarray(y)
+    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+        raise ValueError(f"X and y must be equally long, got shapes {X.shape} and {y.shape}")
+    shares = _check_fractions(fractions)
+    random = np.random.default_rng(checking.integer("seed", seed, 0))
+    if stratify and groups is not None:
+        raise ValueError("stratify and groups exclude each other: give one of them")
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != (len(X),):
+            raise ValueError(f"groups must have shape ({len(X)},), got {groups.shape}")
+        parts = _by_group(groups, shares, random)
+    elif stratify:
+        if not _is_classes(y):
+            raise ValueError(f"stratify needs class labels of shape (n,), got y of shape {y.shape}, dtype {y.dtype}")
+        parts = _by_class(y, shares, random)
+    else:
+        parts = _cut(random.permutation(len(X)), shares)
+    for number, part in enumerate(parts):
+        if len(part) == 0:
+            raise ValueError(f"part {number} (fraction {shares[number]:g}) of {len(X)} samples would be empty")
+    if _is_classes(y):
+        _warn_of_mix(y, parts)
+    return [(X[part], y[part]) for part in parts]
+
+
+def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
+    shares = np.asarray(fractions, dtype=float)
+    if shares.ndim != 1 or len(shares) == 0 or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-9:
+        raise ValueError(f"fractions must be positive numbers with sum 1, got {fractions!r}")
+    return shares
+
+
+def _is_classes(y: np.ndarray) -> bool:
+    return y.ndim == 1 and y.dtype.kind in "biuUS"
+
+
+def _cut(order: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
+    """Consecutive pieces whose sizes follow the shares: rounded down, the rest to the largest remainders."""
+    exact = shares * len(order)
+    sizes = np.floor(exact + 1e-9).astype(int)
+    largest = np.argsort(sizes - exact, kind="stable")
+    sizes[largest[: len(order) - sizes.sum()]] += 1
+    return np.split(order, np.cumsum(sizes)[:-1])
+
+
+def _by_class(y: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Every class is cut by itself."""
+    classes = np.unique(y)
+    pieces = [_cut(random.permutation(np.flatnonzero(y == label)), shares) for label in classes]
+    return [random.permutation(np.concatenate(part)) for part in zip(*pieces, strict=True)]
+
+
+def _by_group(groups: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """The largest group first, each to the part that lacks the most samples; equal groups in random order."""
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    lack = shares * len(groups)
+    part_of = np.empty(len(sizes), dtype=int)
+    for group in order:
+        part_of[group] = lack.argmax()
+        lack[part_of[group]] -= sizes[group]
+    return [random.permutation(np.flatnonzero(part_of[member] == part)) for part in range(len(shares))]
+
+
+def _warn_of_mix(y: np.ndarray, parts: list[np.ndarray]) -> None:
+    classes, codes = np.unique(y, return_inverse=True)
+    whole = np.bincount(codes) / len(y)
+    for number, part in enumerate(parts):
+        mix = np.bincount(codes[part], minlength=len(classes)) / len(part)
+        distance = np.abs(mix - whole).sum() / 2
+        worst = np.abs(mix - whole).argmax()
+        if distance > MIX_TOLERANCE or (mix == 0).any():
+            if (mix == 0).any():
+                worst = (mix == 0).argmax()
+            warnings.warn(
+                f"the class mix of part {number} differs from the whole: class {classes[worst]} is {mix[worst]:.1%} of "
+                f"the part and {whole[worst]:.1%} of the whole; stratify=True keeps the mix",
+                stacklevel=3,
+            )

@@ -1,0 +1,47 @@
+"""Data sets that have passed the checks, and the checks: nothing is copied that engines can read where it lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastreg import checking
+from fastreg.engines import Feed
+from fastreg.losses import Loss
+from fastreg.model import Sequential
+
+
+class Data(NamedTuple):
+    """Inputs, targets and sample weights as the engines read them."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+
+    def feed(self, batch_size: int, **more) -> Feed:
+        """What an epoch reads; `more` are fields of Feed."""
+        return Feed(self.inputs, batch_size, self.targets, self.weights, **more)
+
+
+def check_data(
+    model: Sequential, loss: Loss, dtype: str, names: tuple[str, str, str], X, y, sample_weight=None
+) -> Data:
+    """The arguments that are called `names`, if `model` and `loss` can take them."""
+    x_name, y_name, weight_name = names
+    X = model.check_inputs(x_name, X)
+    y = loss.targets(y_name, y, len(X), model.outputs, dtype)
+    return Data(X, y, checking.sample_weight(weight_name, sample_weight, len(X), dtype))
+
+
+def check_validation(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:
+    """The argument `validation_data`, if its samples have the `shape` of the training set's."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise TypeError(f"validation_data: got {type(value).__name__}, expected (X, y) or (X, y, sample_weight)")
+    names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+    data = check_data(model, loss, dtype, names, *value)
+    if data.inputs.shape[1:] != shape:
+        raise ValueError(f"{names[0]}: got samples of shape {data.inputs.shape[1:]}, expected {shape}, as in X")
+    return data

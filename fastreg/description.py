@@ -1,0 +1,48 @@
+"""Descriptions: layers, penalties, initializers, losses and optimizers are plain, immutable values.
+
+They compare by what they say, print as the call that makes them, and turn into JSON and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar
+
+
+class Description:
+    """Base of everything that only describes. Subclasses are frozen dataclasses."""
+
+    _kinds: ClassVar[dict[str, type[Description]]] = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        Description._kinds[cls.__name__] = cls
+
+    def config(self) -> dict[str, Any]:
+        """This description as a dict that JSON can hold; `from_config` turns it back."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: v.config() if isinstance(v, Description) else v for name, v in values.items()}
+        return {"type": type(self).__name__, **plain}
+
+    def _set(self, **values) -> None:
+        """Sets fields of a frozen dataclass while it is being made."""
+        self.__dict__.update(values)
+
+    def __repr__(self) -> str:
+        parts = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.default is MISSING or value != f.default:
+                text = f"{value:.12g}" if isinstance(value, float) else repr(value)
+                parts.append(text if f.default is MISSING and not f.kw_only else f"{f.name}={text}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def from_config(config: dict[str, Any]) -> Any:
+    """The description that `config` was made of. Its arguments are checked like a user's."""
+    kind = config.get("type") if isinstance(config, dict) else None
+    if kind not in Description._kinds:
+        raise ValueError(f"config: got type {kind!r}, expected one of {', '.join(sorted(Description._kinds))}")
+    arguments = {name: value for name, value in config.items() if name != "type"}
+    built = {name: from_config(v) if isinstance(v, dict) else v for name, v in arguments.items()}
+    return Description._kinds[kind](**built)

@@ -1,0 +1,131 @@
+"""Epochs: the loop of a fit, in slices of about 0.1 s, and what remains when it is cut short."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastreg import random
+from fastreg.callbacks import Callback, Plan
+from fastreg.checking import all_finite
+from fastreg.engines import Feed, Tally
+from fastreg.history import History
+from fastreg.session import SLICE_SECONDS, Session, Uninterrupted, ended, refuse_bad_row
+
+if TYPE_CHECKING:
+    from fastreg.dataset import Data
+    from fastreg.trainer import Trainer
+
+
+class DivergenceError(ArithmeticError):
+    """The loss or a parameter stopped being finite. The model is the one of the last finished epoch."""
+
+
+def run_epochs(
+    trainer: Trainer,
+    data: Data,
+    validation: Data | None,
+    count: int,
+    batch_size: int,
+    shuffle: bool,
+    callbacks: list[Callback],
+) -> History:
+    """Trains for `count` epochs, or until a callback sets `trainer.stop_training`."""
+    rows = len(data.inputs)
+    batches = -(-rows // batch_size)
+    session = trainer.session("train", batch_size, rows, True)
+    rates = _rates(session, batches, trainer.optimizer.lr)
+    metrics = trainer.metric_names
+    names = ("loss", *metrics, "penalty", "seconds")
+    if validation:
+        names += tuple(f"val_{name}" for name in ("loss", *metrics))
+    plan = Plan(trainer.epoch, trainer.epoch + count, batches, names)
+    history = History()
+    trainer.stop_training = False
+    begun: list[Callback] = []
+    try:
+        for callback in callbacks:
+            callback.trainer, callback.plan = trainer, plan
+            callback.on_train_begin()
+            begun.append(callback)
+        while trainer.epoch < plan.last_epoch and not trainer.stop_training:
+            epoch = trainer.epoch
+            for callback in callbacks:
+                callback.on_epoch_begin(epoch)
+            start = perf_counter()
+            order = random.permutation(rows, trainer.seed, epoch) if shuffle else None
+            feed = data.feed(batch_size, order=order, seed=trainer.seed, step=trainer.step, rates=rates)
+            tally = _run_epoch(trainer, session, feed, callbacks)
+            logs = {
+                "loss": tally.loss / tally.weight,
+                **trainer.measured(tally),
+                "penalty": tally.penalty / tally.batches,
+                "seconds": perf_counter() - start,
+            }
+            if validation:
+                logs |= {f"val_{name}": value for name, value in trainer.evaluate_data(validation).items()}
+            trainer.epoch += 1
+            history.append(epoch, logs)
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, logs)
+    finally:
+        with ExitStack() as ending:  # every callback gets its end, in order, even if one of them fails
+            for callback in reversed(begun):
+                ending.callback(callback.on_train_end)
+    return history
+
+
+def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: list[Callback]) -> Tally:
+    """One epoch; where it must not count, everything goes back to its start."""
+    before = trainer.step, trainer.updates
+    session.save()
+    tally = Tally(updates=trainer.updates)
+    reached = _run_slices(trainer, session, feed, tally, callbacks)
+    failure = None
+    if tally.diverged:
+        failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
+    elif tally.bad_row < 0 and not all_finite(session.parameters.flat):
+        failure = "parameters are not finite at its end"
+    if failure or tally.bad_row >= 0:
+        session.put_back()
+        trainer.step, trainer.updates = before
+        refuse_bad_row(tally, f" in {trainer.dtype}; the parameters are those of the start of the epoch")
+        raise DivergenceError(
+            f"training diverged in epoch {trainer.epoch + 1}: {failure}. The parameters are those of the start of "
+            "the epoch. A lower learning rate, scaled inputs or a smaller penalty may help."
+        )
+    return tally
+
+
+def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: list[Callback]) -> int:
+    """Batch after batch; returns how many were run. The trainer's counters follow slice by slice."""
+    single = any(callback.wants_batches for callback in callbacks)
+    first, stop = 0, feed.batches
+    while first < stop and not ended(tally):
+        batch, loss, weight = first, tally.loss, tally.weight
+        if single:
+            for callback in callbacks:
+                callback.on_batch_begin(batch)
+        with Uninterrupted():
+            first = session.engine.run(feed, tally, first, first + 1 if single else stop, SLICE_SECONDS)
+            trainer.step, trainer.updates = feed.step + first, tally.updates
+        if not callbacks or ended(tally):
+            continue
+        if single:
+            logs = {"loss": (tally.loss - loss) / max(tally.weight - weight, np.finfo(float).tiny)}
+            for callback in callbacks:
+                callback.on_batch_end(batch, logs)
+        logs = {"loss": tally.loss / max(tally.weight, np.finfo(float).tiny)}
+        for callback in callbacks:
+            callback.on_slice_end(first, logs)
+    return first
+
+
+def _rates(session: Session, batches: int, lr: float) -> np.ndarray:
+    """The learning rate of every batch of an epoch."""
+    if session.rates is None or len(session.rates) != batches:
+        session.rates = np.full(batches, lr)
+    return session.rates

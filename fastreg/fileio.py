@@ -1,0 +1,98 @@
+"""Opening and writing files with care: errors that name the file, no pipes, and all or nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+MAX_DIMENSIONS = 64  # NumPy's limits
+MAX_BYTES = 2**63 - 1
+
+PathLike = str | os.PathLike[str]
+
+
+class FileFormatError(ValueError):
+    """A file does not hold what it should. The message is one line: which file, and what is wrong with it."""
+
+
+@contextmanager
+def naming(path: PathLike) -> Iterator[None]:
+    """Puts the path before the message of a FileFormatError, so that parsers need not know it."""
+    try:
+        yield
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from error.__cause__
+
+
+@contextmanager
+def open_regular(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to read, and its size. Pipes and devices, which could block or never end, are refused."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() has the better message for a folder
+        raise FileFormatError("is not a regular file")
+    with open(path, "rb") as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+def read_bytes(file: BinaryIO, count: int) -> bytes:
+    """Exactly `count` bytes."""
+    data = file.read(count)
+    if len(data) != count:
+        raise FileFormatError("ends too early")
+    return data
+
+
+def read_into(file: BinaryIO, array: np.ndarray) -> None:
+    """Fills a C-contiguous array."""
+    target = array.reshape(-1).view(np.uint8)
+    if file.readinto(target.data) != target.size:  # type: ignore[attr-defined]
+        raise FileFormatError("ends too early")
+
+
+def array_bytes(shape: Sequence[int], itemsize: int) -> int:
+    """The bytes of an array of this shape, which a file claims; refused where NumPy cannot make it."""
+    # Zeros left out: NumPy limits the product of the other dimensions even of an empty array.
+    if len(shape) > MAX_DIMENSIONS or math.prod(filter(None, shape)) * itemsize > MAX_BYTES:
+        raise FileFormatError("claims an array that is too large")
+    return math.prod(shape) * itemsize
+
+
+@contextmanager
+def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block ends well, and leaves no trace when not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "note")
+    >>> with atomic_write(path) as file:
+    ...     _ = file.write(b"all or nothing")
+    >>> path.read_text()
+    'all or nothing'
+    """
+    path = Path(path)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # the bytes before the name: else a power cut leaves an empty file
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,115 @@
+"""Model files: a model is its state_dict in the safetensors format, with its config as JSON in the metadata.
+
+Nothing in a file is run, imported or opened: layers are looked up by name among those that exist.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg.fileio import FileFormatError, PathLike, naming
+from fastreg.safetensors import brief, parse_json, read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from fastreg.model import Sequential
+
+__all__ = ["FileFormatError", "load", "read_tensors", "save", "write_tensors"]
+
+FORMAT = "1"
+FORMAT_KEY = "fastreg.format"
+MODEL_KEY = "fastreg.model"
+
+
+def save(model: Sequential, path: PathLike) -> None:
+    """Write a model to a safetensors file, atomically: the old file is whole until the new one is.
+
+    Parameters
+    ----------
+    model : Sequential
+        A built model: its config and its parameters are written.
+    path : str or path
+        Any safetensors reader can read the file; `load` gives the model back.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; what was at `path` is still there.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastreg as fr
+    >>> model = fr.Sequential([fr.Dense(3, activation="relu"), fr.Dense(2)])
+    >>> model.build(4, seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> fr.files.save(model, path)
+    >>> fr.load(path).state_dict()["0.weight"].shape
+    (4, 3)
+    """
+    config = json.dumps(model.config(), allow_nan=False, separators=(",", ":"))
+    write_tensors(path, model.state_dict(), {FORMAT_KEY: FORMAT, MODEL_KEY: config})
+
+
+def load(path: PathLike) -> Sequential:
+    """Read a model that `save` wrote; it is ready to predict.
+
+    Parameters
+    ----------
+    path : str or path
+        A file of `save`. Files of strangers are safe to open: nothing in them is run.
+
+    Returns
+    -------
+    Sequential
+        The model with its parameters.
+
+    Raises
+    ------
+    FileFormatError
+        The file is damaged, is not a safetensors file, or holds no fastreg model.
+    OSError
+        The file cannot be opened.
+
+    Examples
+    --------
+    See `save`.
+    """
+    from fastreg.model import Sequential  # model.py itself imports this file
+
+    tensors, metadata = read_tensors(path)
+    with naming(path):
+        if FORMAT_KEY not in metadata:
+            raise FileFormatError("holds tensors but no fastreg model")
+        if metadata[FORMAT_KEY] != FORMAT:
+            raise FileFormatError(f"is of fastreg format {brief(metadata[FORMAT_KEY])}; this version reads {FORMAT!r}")
+        config = parse_json(metadata.get(MODEL_KEY, ""), "the model's config", floats=True)
+        if not isinstance(config, dict):
+            raise FileFormatError("the model's config is not a JSON object")
+        try:
+            return _make(Sequential, config, tensors)
+        except Exception as error:  # whatever the checks of layers and arrays say of a strange config
+            raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
+
+
+def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
+    """The model, once its config has been held against the tensors: it may claim more than memory holds."""
+    plan = kind.from_config({**config, "input_shape": None})
+    before = plan.shapes(tuple(config["input_shape"]))
+    claimed = {
+        f"{layer.name}.{name}": parameter.shape
+        for layer, shape in zip(plan.layers, before, strict=False)
+        for name, parameter in layer.parameters(shape).items()
+    }
+    stored = {name: tensor.shape for name, tensor in tensors.items()}
+    if claimed != stored:
+        raise FileFormatError(f"its config asks for {brief(claimed)}, the tensors are {brief(stored)}")
+    model = kind.from_config(config)
+    model.load_state_dict(tensors)
+    return model
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error)[:300].split())
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")

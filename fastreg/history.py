@@ -1,0 +1,51 @@
+"""History: what every epoch of a fit came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+
+class History(Mapping):
+    """Lists of equal length by name, one value an epoch; an integer index gives one epoch as a dict.
+
+    Attributes
+    ----------
+    epochs : list of int
+        The number of every epoch, counted from 0 since the trainer was made or reset.
+
+    Examples
+    --------
+    >>> from fastreg.history import History
+    >>> history = History()
+    >>> history.append(0, {"loss": 0.7, "penalty": 0.0})
+    >>> history["loss"], history[-1]["loss"]
+    ([0.7], 0.7)
+    """
+
+    def __init__(self):
+        self.epochs: list[int] = []
+        self._columns: dict[str, list[float]] = {}
+
+    def append(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Adds an epoch."""
+        if self.epochs and row.keys() != self._columns.keys():
+            raise ValueError(f"row: got {sorted(row)}, expected {sorted(self._columns)}")
+        self.epochs.append(epoch)
+        for name, value in row.items():
+            self._columns.setdefault(name, []).append(value)
+
+    def __getitem__(self, key: str | int) -> list[float] | dict[str, float]:
+        if isinstance(key, str):
+            if key not in self._columns:
+                raise KeyError(f"history: got {key!r}, expected one of {', '.join(self._columns) or 'none: no epoch'}")
+            return self._columns[key]
+        return {name: column[key] for name, column in self._columns.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return f"History({len(self.epochs)} epochs of {', '.join(self._columns)})"

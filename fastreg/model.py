@@ -1,0 +1,312 @@
+"""Sequential: layers in a row, their parameters, and predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastreg import checking
+from fastreg.arena import Arena
+from fastreg.description import from_config
+from fastreg.engines import Feed, Tally
+from fastreg.layers import Dense, Dropout, Layer
+from fastreg.lowering import lower
+from fastreg.program import PURPOSE_INIT, stream
+from fastreg.session import ROWS, Sessions, bind, run_through
+
+TRANSFORMS = ("linear", "sigmoid", "softmax")
+MAX_LAYERS = 1 << 15  # the streams of the random draws have room for so many
+
+
+class Sequential:
+    """Layers, one after the other.
+
+    Parameters
+    ----------
+    layers
+        Objects of `fastreg.layers`. The model keeps named copies of them; a layer without a name is called by its
+        index ("0", "1", ...).
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        The layers with their names.
+    input_shape : tuple of int or None
+        The shape of a sample, once the model is built.
+    dtype : str
+        "float32" or "float64".
+    output_transform : str
+        What predict does with the last layer's output: "softmax", "sigmoid" or "linear". A trainer sets it to that
+        of its loss.
+    engine, threads
+        What predict runs on: "native" or "reference", and a number of threads or None.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> model = fr.Sequential([fr.Dense(8, activation="relu"), fr.Dense(3)])
+    >>> model.build(4, seed=1)
+    >>> model.predict(np.ones((2, 4))).shape
+    (2, 3)
+    """
+
+    def __init__(self, layers: Iterable[Layer]):
+        self.layers = _named(layers)
+        self.input_shape: tuple[int, ...] | None = None
+        self.dtype = "float32"
+        self.output_transform = "linear"
+        self.engine = "native"
+        self.threads: int | None = None
+        self._parameters: Arena | None = None
+        self._sessions = Sessions()
+
+    # --- Parameters ----------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: int | Iterable[int], seed: int = 0, dtype: str = "float32") -> None:
+        """Draws the parameters; a trainer does it at the first sight of data.
+
+        Parameters
+        ----------
+        input_shape
+            The shape of a sample, without the number of rows.
+        seed
+            The draws are a pure function of it and of the place of the layer.
+        dtype
+            "float32" or "float64"; both start from the same draws.
+        """
+        shape, seed, dtype = _shape(input_shape), checking.seed(seed), checking.dtype(dtype)
+        drawn = {}
+        for index, (layer, before) in enumerate(zip(self.layers, self.shapes(shape), strict=False)):
+            for part, (key, p) in enumerate(layer.parameters(before).items()):
+                # Weight and bias of a layer draw from streams of their own.
+                place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
+                drawn[f"{layer.name}.{key}"] = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
+        self._allocate(shape, dtype)
+        self._parameters.take(drawn)
+
+    def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
+        shapes = {
+            f"{layer.name}.{key}": p.shape
+            for layer, before in zip(self.layers, self.shapes(shape), strict=False)
+            for key, p in layer.parameters(before).items()
+        }
+        self._parameters = Arena(shapes, dtype)
+        self.input_shape, self.dtype = shape, dtype
+
+    def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The shape of a sample before every layer, and behind the last one."""
+        shapes = [input_shape]
+        for layer in self.layers:
+            try:
+                shapes.append(layer.output_shape(shapes[-1]))
+            except ValueError as error:
+                raise ValueError(f"layer {layer.name!r}: {error}") from None
+        return shapes
+
+    @property
+    def built(self) -> bool:
+        """Whether the model has parameters."""
+        return self._parameters is not None
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The parameters that the engines work on, by "<layer>.weight" (inputs, units) and "<layer>.bias" (units,).
+
+        Changing their values changes the model; `state_dict` gives copies.
+        """
+        return self.arena.arrays
+
+    @property
+    def arena(self) -> Arena:
+        """The memory of the parameters."""
+        if self._parameters is None:
+            raise ValueError("model: got one without parameters, expected build(input_shape) or a fit before")
+        return self._parameters
+
+    @property
+    def outputs(self) -> int:
+        """The units of the last Dense."""
+        return [layer.units for layer in self.layers if isinstance(layer, Dense)][-1]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters by name."""
+        return self.arena.copies()
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Copies parameters in. Names, shapes and values are checked before anything changes.
+
+        Parameters
+        ----------
+        state
+            As `state_dict` gives it: every parameter of this model and nothing else, real and finite.
+        """
+        own = self.parameters
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: got {type(state).__name__}, expected a mapping of names to arrays")
+        missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
+        if missing or unknown:
+            raise ValueError(f"state: missing {sorted(missing)}, unknown {sorted(unknown)}, expected {sorted(own)}")
+        values = {}
+        for name, array in own.items():
+            value = checking.array(f"state[{name!r}]", state[name], self.dtype)
+            if value.shape != array.shape:
+                raise ValueError(f"state[{name!r}]: got shape {value.shape}, expected {array.shape}")
+            with np.errstate(over="ignore"):
+                value = value.astype(self.dtype, copy=False)
+            if not checking.all_finite(value):
+                raise ValueError(f"state[{name!r}]: got values that are not finite in {self.dtype}")
+            values[name] = value
+        self.arena.take(values)
+
+    # --- Predictions ---------------------------------------------------------------------------------------------
+
+    def predict(self, X, batch_size: int = ROWS) -> np.ndarray:
+        """Predictions for the rows of X; dropout is off.
+
+        Parameters
+        ----------
+        X
+            (n, ...) real numbers: samples of `input_shape`.
+        batch_size
+            Rows at a time. The prediction of a row does not depend on it.
+
+        Returns
+        -------
+        ndarray of shape (n, outputs)
+            Probabilities under a cross-entropy, values otherwise.
+        """
+        return self.run_forward(X, batch_size, self.output_transform, self.engine, self.threads)
+
+    def run_forward(self, X, batch_size: int, transform: str, engine: str, threads: int | None) -> np.ndarray:
+        """`predict` with all that it depends on."""
+        arena = self.arena
+        X = self.check_inputs("X", X)
+        key = (checking.integer("batch_size", batch_size), id(arena), transform, engine, threads)
+        session = self._sessions.get("predict", key, self._bind)
+        out = np.empty((len(X), self.outputs), self.dtype)
+        run_through(session.engine, Feed(X, batch_size, out=out), Tally())
+        return out
+
+    def _bind(self, key: tuple):
+        batch_size, _, transform, engine, threads = key
+        program = lower(self.layers, math.prod(self.input_shape), transform=transform)
+        return bind(key, program, self.arena, None, batch_size, engine, threads)
+
+    def check_inputs(self, name: str, X) -> np.ndarray:
+        """X as an array of finite rows that this model takes."""
+        X = checking.inputs(name, X, self.dtype)
+        if self.input_shape is None:
+            self.shapes(X.shape[1:])
+        elif X.shape[1:] != self.input_shape:
+            rows = ", ".join(map(str, ("n", *self.input_shape)))
+            raise ValueError(f"{name}: got shape {X.shape}, expected ({rows}): the shape the model was built for")
+        return X
+
+    # --- Description ---------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """All but the parameters, as a dict that JSON can hold."""
+        return {
+            "layers": [layer.config() for layer in self.layers],
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "dtype": self.dtype,
+            "output_transform": self.output_transform,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Sequential:
+        """The model that `config` describes; its parameters, where it was built, are zeros to be loaded."""
+        model = cls([from_config(layer) for layer in config["layers"]])
+        model.output_transform = checking.choice("output_transform", config["output_transform"], TRANSFORMS)
+        dtype = checking.dtype(config["dtype"])
+        if config["input_shape"] is not None:
+            model._allocate(_shape(config["input_shape"]), dtype)
+        return model
+
+    def copy(self, dtype: str | None = None) -> Sequential:
+        """An independent model with the same layers and the values of the parameters, if need be in another dtype."""
+        dtype = self.dtype if dtype is None else checking.dtype(dtype)
+        other = type(self).from_config({**self.config(), "dtype": dtype})
+        other.engine, other.threads = self.engine, self.threads
+        if self.built:
+            other.arena.take(self.parameters)
+        return other
+
+    __copy__ = copy
+
+    def save(self, path) -> None:
+        """Writes the model to one safetensors file, which `fastreg.load` reads."""
+        from fastreg import files
+
+        files.save(self, path)
+
+    def summary(self) -> str:
+        """A table of the layers: what they are, the shapes of their outputs, their parameters."""
+        shapes = self.shapes(self.input_shape)[1:] if self.built else [None] * len(self.layers)
+        rows = [("name", "layer", "output", "parameters")]
+        for layer, shape in zip(self.layers, shapes, strict=True):
+            own = [p for name, p in self.parameters.items() if name.startswith(f"{layer.name}.")] if self.built else []
+            count = f"{sum(p.size for p in own):,}" if self.built else "?"
+            rows.append((layer.name, _describe(layer), "?" if shape is None else str(shape), count))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [f"{r[0]:{widths[0]}}  {r[1]:{widths[1]}}  {r[2]:{widths[2]}}  {r[3]:>{widths[3]}}" for r in rows]
+        lines.insert(1, "-" * len(lines[0]))
+        if self.built:
+            count = sum(p.size for p in self.parameters.values())
+            size = count * np.dtype(self.dtype).itemsize
+            total = f"{count:,} parameters, {_memory(size)} in {self.dtype}, samples of shape {self.input_shape}"
+        else:
+            total = "not built: parameters are drawn at the first sight of data, or by build(input_shape)"
+        return "\n".join([*lines, total])
+
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(_unnamed(i, layer) for i, layer in enumerate(self.layers))}])"
+
+
+def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Copies of the layers, each with a name of its own."""
+    if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
+        raise TypeError(f"layers: got {layers!r}, expected a list of layers")
+    layers = list(layers)
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers[{index}]: got {layer!r}, expected a layer such as Dense(10)")
+    named = tuple(layer.named(str(i) if layer.name is None else layer.name) for i, layer in enumerate(layers))
+    if not any(isinstance(layer, Dense) for layer in named):
+        raise ValueError(f"layers: got {layers!r}, expected at least one Dense")
+    if len(named) > MAX_LAYERS:
+        raise ValueError(f"layers: got {len(named)}, expected at most {MAX_LAYERS}")
+    names = [layer.name for layer in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"layers: got the name {name!r} twice, expected every name once")
+    return named
+
+
+def _shape(value) -> tuple[int, ...]:
+    """The shape of a sample."""
+    sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+    if not sizes:
+        raise ValueError("input_shape: got (), expected at least one size")
+    return tuple(checking.integer("input_shape", size) for size in sizes)
+
+
+def _unnamed(index: int, layer: Layer) -> str:
+    return repr(layer.named(None) if layer.name == str(index) else layer)
+
+
+def _describe(layer: Layer) -> str:
+    if isinstance(layer, Dropout):
+        return f"Dropout(keep_prob={layer.keep_prob:.6g}, rate={layer.rate:.6g})"
+    return repr(layer.named(None))
+
+
+def _memory(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"

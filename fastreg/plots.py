@@ -1,0 +1,142 @@
+"""Pictures of training. matplotlib is imported at the first picture, and no window is ever opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fastreg.fileio import PathLike, atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fastreg.history import History
+
+# Two colours of Okabe and Ito's palette, which colour-blind people can tell apart; dashes tell them apart in grey.
+TRAINING, DEV = "#0072B2", "#D55E00"
+INK, GRID = "#333333", "#dddddd"
+LOG_RANGE = 30.0  # from here on a linear axis hides what happens at the bottom
+
+
+def plot_history(
+    histories: Mapping[str, History], path: PathLike | None = None, title: str | None = None, dev: str = "dev"
+) -> Figure:
+    """Draw the learning curves of one or more runs, side by side on common axes.
+
+    The upper row shows the loss, the lower one the accuracy where there is one; the best value of the dev set is
+    marked. Curves of the training set are means over each epoch, as training went, so with dropout on.
+
+    Parameters
+    ----------
+    histories : mapping of str to History
+        What `Trainer.fit` returned, by the name of the run.
+    path : str or path, optional
+        Where to save the picture, as PNG.
+    title : str, optional
+        Above the picture.
+    dev : str
+        What the validation data are called.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture, for `savefig` or a notebook.
+
+    Raises
+    ------
+    ValueError
+        There are no histories, or one has no epoch.
+    ImportError
+        matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from fastreg.history import History
+    >>> history = History()
+    >>> for epoch in range(3):
+    ...     history.append(epoch, {"loss": 1 / (epoch + 1), "val_loss": 1.1 / (epoch + 1)})
+    >>> figure = plot_history({"plain": history})
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['loss']
+    """
+    if not histories or not all(history.epochs for history in histories.values()):
+        raise ValueError("histories must hold at least one run, each of at least one epoch")
+    try:
+        from matplotlib.figure import Figure  # without pyplot, which would look for a display
+    except ImportError:
+        raise ImportError('pictures need matplotlib, which is missing: pip install "fastreg[plot]"') from None
+    values = [name for name in ("loss", "accuracy") if any(name in history for history in histories.values())]
+    size = (1.2 + 4.0 * len(histories), 0.9 + 2.7 * len(values))
+    figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
+    grid = figure.subplots(len(values), len(histories), sharex="col", sharey="row", squeeze=False)
+    for row, value in zip(grid, values, strict=True):
+        for axes, (name, history) in zip(row, histories.items(), strict=True):
+            _draw(axes, history, value, dev)
+            if value == values[0]:
+                axes.set_title(name, fontsize=11, color=INK)
+            if value == values[-1]:
+                axes.set_xlabel("epoch", color=INK)
+        row[0].set_ylabel(value, color=INK)
+        _scale(row[0], value, [line.get_ydata() for axes in row for line in axes.lines])
+    _legend(figure, grid[0][0])
+    if title:
+        figure.suptitle(title, fontsize=13, color=INK)
+    if path is not None:
+        with atomic_write(path) as file:
+            figure.savefig(file, format="png")
+    return figure
+
+
+def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
+    epochs = [epoch + 1 for epoch in history.epochs]
+    marker = "o" if len(epochs) == 1 else ""
+    common = {"linewidth": 1.8, "marker": marker}
+    if value in history:
+        axes.plot(epochs, history[value], color=TRAINING, linestyle=(0, (4, 1.5)), label="training", **common)
+    if f"val_{value}" in history:
+        axes.plot(epochs, history[f"val_{value}"], color=DEV, label=dev, **common)
+        _mark_best(axes, epochs, history[f"val_{value}"], f"{dev} {value}")
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("bottom", "left"):
+        axes.spines[side].set_color("#999999")
+
+
+def _mark_best(axes: Axes, epochs: list[int], curve: list[float], name: str) -> None:
+    is_loss = name.endswith("loss")
+    best = (min if is_loss else max)((number for number in curve if math.isfinite(number)), default=None)
+    if best is None:
+        return
+    epoch = epochs[curve.index(best)]
+    axes.plot([epoch], [best], marker="o", markersize=6, color=DEV, markeredgecolor="white", linestyle="")
+    height, corner = (0.97, "top") if is_loss else (0.04, "bottom")  # away from the curves
+    text = f"best {name}: {best:.3g} in epoch {epoch}" if is_loss else f"best {name}: {best:.2%} in epoch {epoch}"
+    axes.text(0.98, height, text, transform=axes.transAxes, ha="right", va=corner, fontsize=9, color=DEV)
+
+
+def _scale(axes: Axes, value: str, curves: list[Sequence[float]]) -> None:
+    """For all the axes of a row, which share what is set on one."""
+    curves = [[number for number in curve if math.isfinite(number)] for curve in curves]
+    numbers = [number for curve in curves for number in curve]
+    if value == "accuracy":
+        axes.yaxis.set_major_formatter(lambda number, _: f"{100 * number:.4g}%")
+        # The first epochs may leave the picture: they would press the rest to its upper edge.
+        early = [min(curve[len(curve) // 10 :]) for curve in curves if curve]
+        if early:
+            low = min(early)
+            axes.set_ylim(max(0, low - 0.1 * (1 - low)), 1 + 0.05 * (1 - low) + 1e-3)
+    elif numbers and min(numbers) > 0 and max(numbers) / min(numbers) > LOG_RANGE:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    elif numbers:
+        axes.set_ylim(bottom=0)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=10)

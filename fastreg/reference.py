@@ -1,0 +1,397 @@
+"""The kernels as NumPy functions: the specification that `fastreg.kernels` and both engines are held against.
+
+Plain formulas, in the dtype of their arrays (float32 or float64); nothing here is written for speed, and nothing
+changes its inputs except the updates, which work in place. Every random bit is a pure function of a `Key`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastreg.program import Mask
+
+# --- Random numbers --------------------------------------------------------------------------------------------
+
+ROUNDS = 7
+WORD = 0xFFFFFFFF
+
+
+class Key(NamedTuple):
+    """Coordinates of the draws of an array; wherever a key is asked for, an int stands for its seed.
+
+    seed     64 bits: the key of Philox
+    step     the global step
+    stream   what draws: purpose and layer, as `fastreg.program.stream` packs them
+    row      the coordinate of the first row
+    """
+
+    seed: int
+    step: int = 0
+    stream: int = 0
+    row: int = 0
+
+
+def philox(counter, key, rounds: int = ROUNDS) -> tuple[np.ndarray, ...]:
+    """The block function Philox4x32 of Random123: four words from a counter of four and a key of two.
+
+    Parameters
+    ----------
+    counter
+        Four arrays of 32-bit words that broadcast together.
+    key
+        Two 32-bit words.
+    rounds
+        7 here; Random123's known answers are for 10.
+
+    Returns
+    -------
+    tuple of four uint32 arrays
+    """
+    c0, c1, c2, c3 = (np.asarray(word, np.uint64) for word in counter)
+    k0, k1 = (int(word) for word in key)
+    low, half = np.uint64(WORD), np.uint64(32)
+    for _ in range(rounds):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (
+            (p1 >> half) ^ c1 ^ np.uint64(k0),
+            p1 & low,
+            (p0 >> half) ^ c3 ^ np.uint64(k1),
+            p0 & low,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) & WORD, (k1 + 0xBB67AE85) & WORD
+    return tuple(word.astype(np.uint32) for word in np.broadcast_arrays(c0, c1, c2, c3))
+
+
+def draws(key: Key | int, rows: int, columns: int) -> np.ndarray:
+    """16 random bits for every element of an array of `rows` x `columns`, uint16.
+
+    One block gives eight: column j takes half j mod 2 (the low one first) of word (j mod 8) // 2.
+    """
+    key = _key(key)
+    block = np.arange(-(-columns // 8))
+    row = np.arange(key.row, key.row + rows)[:, np.newaxis]
+    counter = (block, row & WORD, key.step & WORD, key.stream & WORD)
+    words = np.stack(philox(counter, (key.seed & WORD, key.seed >> 32 & WORD)), axis=-1)
+    halves = np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=-1)
+    return halves.astype(np.uint16).reshape(rows, 8 * len(block))[:, :columns]
+
+
+def mask(keep_prob: float, key: Key | int | None, rows: int, columns: int) -> np.ndarray:
+    """True where dropout keeps an element. Keep 1 and keep 0 draw nothing and need no key."""
+    threshold = _dropping(keep_prob).threshold
+    if threshold in (0, 65536):
+        return np.full((rows, columns), threshold > 0)
+    if key is None:
+        raise ValueError(f"key: got None, expected a Key or a seed, because keep_prob is {keep_prob}")
+    return draws(key, rows, columns) < threshold
+
+
+def _key(key: Key | int | tuple) -> Key:
+    return Key(*key) if isinstance(key, tuple) else Key(int(key))
+
+
+def _dropping(keep_prob: float) -> Mask:
+    if not 0 <= keep_prob <= 1:
+        raise ValueError(f"keep_prob: got {keep_prob!r}, expected a number from 0 to 1")
+    return Mask(keep_prob, stream=0)
+
+
+# --- Activations -----------------------------------------------------------------------------------------------
+
+
+class Activation(NamedTuple):
+    """a = value(z), and da/dz = slope(a, z). Only gelu and gelu_tanh look at z on the way back."""
+
+    value: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+
+
+LEAK = 0.01
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)), without an overflow on either side."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1, e) / (1 + e)
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """exp(z) over its sum along a row, shifted by the row's maximum so that nothing overflows."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _normal_cdf(z: np.ndarray) -> np.ndarray:
+    """(1 + erf(z / sqrt 2)) / 2, by erfc, which keeps its digits far below zero."""
+    halves = [0.5 * math.erfc(-x / math.sqrt(2)) for x in z.ravel().tolist()]
+    return np.array(halves, z.dtype).reshape(z.shape)
+
+
+def _gelu_slope(z: np.ndarray) -> np.ndarray:
+    return _normal_cdf(z) + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+# gelu_tanh(z) = z/2 (1 + tanh(u)) = z sigmoid(2u) with 2u = z (A + B z^2)
+A = 2 * math.sqrt(2 / math.pi)
+B = A * 0.044715
+
+
+def _gelu_tanh(z: np.ndarray) -> np.ndarray:
+    return z * sigmoid(z * (A + B * z * z))
+
+
+def _gelu_tanh_slope(z: np.ndarray) -> np.ndarray:
+    u = z * (A + B * z * z)
+    s = sigmoid(u)
+    return s + z * s * sigmoid(-u) * (A + 3 * B * z * z)  # sigmoid(-u) is 1 - s, with all its digits
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": Activation(lambda z: z, lambda a, z: np.ones_like(a)),
+    "relu": Activation(lambda z: np.maximum(z, 0), lambda a, z: (a > 0).astype(a.dtype)),
+    "leaky_relu": Activation(
+        lambda z: np.where(z > 0, z, LEAK * z), lambda a, z: np.where(a > 0, 1, LEAK).astype(a.dtype)
+    ),
+    "sigmoid": Activation(sigmoid, lambda a, z: a * (1 - a)),
+    "tanh": Activation(np.tanh, lambda a, z: 1 - a * a),
+    "gelu": Activation(lambda z: z * _normal_cdf(z), lambda a, z: _gelu_slope(z)),
+    "gelu_tanh": Activation(_gelu_tanh, lambda a, z: _gelu_tanh_slope(z)),
+}
+
+
+def _activation(name: str) -> Activation:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation: got {name!r}, expected one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+# --- Layers ----------------------------------------------------------------------------------------------------
+
+
+def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
+    """Inverted dropout: x / keep where a draw keeps it, else 0.
+
+    `keep_prob` is honoured to 2**-16, and the scale is that of the probability drawn. The last axis of `x` are
+    the columns, all before it the rows; a one-dimensional `x` is one row.
+    """
+    x = np.asarray(x)
+    columns = x.shape[-1]
+    keep = mask(keep_prob, key, x.size // max(columns, 1), columns).reshape(x.shape)
+    return _into(out, np.where(keep, x, 0) * _dropping(keep_prob).scale)
+
+
+def dropout_backward(dy, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
+    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale."""
+    return dropout(dy, keep_prob, key, out)
+
+
+def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
+    """y = dropout(activation(x @ w + b)), for x (M, K), w (K, N), b (N,)."""
+    x, w = np.asarray(x), np.asarray(w)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != len(w):
+        raise ValueError(f"w: got shape {w.shape} for x of shape {x.shape}, expected (M, K) @ (K, N)")
+    z = x @ w
+    if b is not None:
+        z = z + b
+    return dropout(_activation(activation).value(z), keep_prob, key, out)
+
+
+def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
+    """Gradients of `dense` from `dy`, the one at its output `y`.
+
+    Parameters
+    ----------
+    dy, x, w, y
+        The gradient at the output, and what went into `dense` and came out of it.
+    activation, keep_prob, key
+        As they were given to `dense`.
+    z
+        x @ w + b, for gelu and gelu_tanh, whose slope cannot be had from `y`.
+
+    Returns
+    -------
+    dx, dw, db
+    """
+    dz = through(dy, y, activation, keep_prob, key, z)
+    return dz @ np.asarray(w).T, np.asarray(x).T @ dz, dz.sum(axis=0)
+
+
+def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.ndarray:
+    """The way back through y = dropout(activation(z)): dz = dy * mask * scale * activation'."""
+    slope = _activation(activation).slope
+    if z is None and activation in ("gelu", "gelu_tanh"):
+        raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
+    a = np.asarray(y) * (_dropping(keep_prob).threshold / 65536)  # dropout undone where it kept
+    return dropout_backward(dy, keep_prob, key) * slope(a, z)
+
+
+# --- Losses, from logits ---------------------------------------------------------------------------------------
+
+
+def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np.ndarray]:
+    """-log softmax(logits)[label], mean over the rows; labels are integers (M,).
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    dlogits : ndarray
+        Its gradient.
+    """
+    return _mean_loss(softmax_cross_entropy_rows, logits, labels, sample_weight)
+
+
+def sigmoid_cross_entropy(logits, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy."""
+    return _mean_loss(sigmoid_cross_entropy_rows, logits, targets, sample_weight)
+
+
+def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy."""
+    return _mean_loss(mse_rows, y, targets, sample_weight)
+
+
+def softmax_cross_entropy_rows(logits, labels):
+    """Of every row: the loss, its gradient, and whether the (first) largest logit is the label's."""
+    rows, classes = logits.shape
+    labels = np.asarray(labels)
+    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: got {labels.dtype} of shape {labels.shape}, expected integers of shape ({rows},)")
+    if rows and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels: got {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+    each = np.arange(rows)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    loss = np.log(np.exp(shifted).sum(axis=1)) - shifted[each, labels]
+    gradient = softmax(logits)
+    gradient[each, labels] -= 1
+    return loss, gradient, logits.argmax(axis=1) == labels
+
+
+def sigmoid_cross_entropy_rows(logits, targets):
+    """Of every row: the loss, its gradient, and the share of outputs on the right side of one half."""
+    targets = _targets(logits, targets)
+    loss = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+    gradient = (sigmoid(logits) - targets) / logits.shape[1]
+    return loss.mean(axis=1), gradient, ((logits > 0) == (targets > 0.5)).mean(axis=1)
+
+
+def mse_rows(y, targets):
+    """Of every row: the loss and its gradient; there is no right or wrong."""
+    error = y - _targets(y, targets)
+    return (error * error).mean(axis=1), error * (2 / y.shape[1]), np.zeros(len(y))
+
+
+def total(values) -> float:
+    """The sum in float64, blocks of 64 in order: the one way in which losses and weights are added."""
+    values = np.asarray(values, np.float64)
+    return float(sum(values[i : i + 64].sum() for i in range(0, len(values), 64)))
+
+
+def _targets(logits, targets):
+    targets = np.asarray(targets)
+    if targets.shape != logits.shape:
+        raise ValueError(f"targets: got shape {targets.shape}, expected {logits.shape}")
+    return targets.astype(logits.dtype, copy=False)
+
+
+def _mean_loss(rows, logits, targets, sample_weight):
+    logits = np.asarray(logits)
+    loss, gradient, _ = rows(logits, targets)
+    weight = np.ones(len(logits), logits.dtype) if sample_weight is None else np.asarray(sample_weight, logits.dtype)
+    if weight.shape != loss.shape:
+        raise ValueError(f"sample_weight: got shape {weight.shape}, expected {loss.shape}")
+    whole = total(weight)
+    if whole == 0:  # no row counts: nothing to learn from
+        return 0.0, np.zeros_like(gradient)
+    return total(weight * loss) / whole, gradient * (weight / whole).astype(logits.dtype)[:, np.newaxis]
+
+
+# --- Updates, in place -----------------------------------------------------------------------------------------
+
+
+def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+    """g <- g + l2 w, then w <- w - lr weight_decay w, then w <- soft(w - lr g, lr l1).
+
+    Parameters
+    ----------
+    w, g
+        The parameter, changed in place, and the gradient of the data loss.
+    l1, l2
+        Coefficients of l1 |W|_1 + l2/2 |W|^2.
+    weight_decay
+        Decoupled from the gradient.
+    proximal
+        L1 by soft-thresholding after the step, so that zeros are exact; else l1 sign(w) is added to g.
+    """
+    lr = float(lr)
+    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
+    w -= lr * g
+    if l1 and proximal:
+        w[...] = soft_threshold(w, lr * l1)
+
+
+def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+    """v <- momentum v + g, then a step by v (nesterov: by g + momentum v); the rest as `sgd_update`.
+
+    After a proximal step the velocity becomes the step that was taken: v <- (w_old - w_new) / lr.
+    """
+    lr = float(lr)
+    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
+    old = w.copy()
+    v *= momentum
+    v += g
+    w -= lr * (g + momentum * v if nesterov else v)
+    if l1 and proximal:
+        w[...] = soft_threshold(w, lr * l1)
+        if lr > 0:
+            v[...] = (old - w) / lr
+
+
+def adam_update(
+    w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
+) -> None:
+    """w <- w - lr m' / (sqrt(v') + eps), with m', v' the moments of g freed of their bias; AdamW by weight_decay.
+
+    `step` counts from 1. The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
+    """
+    lr = float(lr)
+    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
+    m *= beta1
+    m += (1 - beta1) * g
+    v *= beta2
+    v += (1 - beta2) * g * g
+    rate = lr / (np.sqrt(v / (1 - beta2**step)) + eps)
+    w -= rate * (m / (1 - beta1**step))
+    if l1 and proximal:
+        w[...] = soft_threshold(w, rate * l1)
+
+
+def soft_threshold(w, threshold) -> np.ndarray:
+    """The proximal operator of threshold * |w|: towards zero by `threshold`, and not beyond."""
+    return np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
+
+
+def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
+    """g + l2 w + l1 sign(w): the gradient with the penalties in it."""
+    if l2:
+        g = g + l2 * w
+    return g + l1 * np.sign(w) if l1 else g
+
+
+def _decayed(w, g, lr, l1, l2, weight_decay, proximal) -> np.ndarray:
+    """The gradient, with what of the penalties goes through it at w as it was; then decays w, in place."""
+    g = penalized(w, g, 0.0 if proximal else l1, l2)
+    if weight_decay:
+        w -= lr * weight_decay * w
+    return g
+
+
+def _into(out, result):
+    if out is None:
+        return result
+    out[...] = result
+    return out

@@ -1,0 +1,125 @@
+"""Sessions: a program bound to an engine and its memory, and how it is run in slices.
+
+Binding costs milliseconds and running must not, so whoever runs a program keeps its session while its key holds.
+"""
+
+from __future__ import annotations
+
+import threading
+from _signal import SIGINT, getsignal, signal  # `signal` itself takes 8 us to make enums of these calls' numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastreg.arena import Arena
+from fastreg.engines import Engine, Feed, Tally, make_engine
+from fastreg.program import UPDATE_SLOTS, Program
+
+SLICE_SECONDS = 0.1  # Python gets control back about this often
+ROWS = 512  # of a batch where nothing is trained: enough for full speed, few enough for the caches
+
+
+@dataclass
+class Session:
+    """A program that is ready to run; `key` tells what it was bound for."""
+
+    key: tuple
+    engine: Engine
+    parameters: Arena
+    state: Arena
+    rates: np.ndarray | None = None  # the learning rate of every batch of an epoch, kept from fit to fit
+    _saved: tuple[np.ndarray, ...] | None = None
+
+    def save(self) -> None:
+        """Notes parameters and state, for put_back."""
+        live = self.parameters.flat, self.state.flat
+        if self._saved is None:
+            self._saved = tuple(np.empty_like(values) for values in live)
+        for saved, values in zip(self._saved, live, strict=True):
+            np.copyto(saved, values)
+
+    def put_back(self) -> None:
+        """Parameters and state as they were saved."""
+        np.copyto(self.parameters.flat, self._saved[0])
+        np.copyto(self.state.flat, self._saved[1])
+
+
+class Sessions:
+    """One session for every use ("train", "evaluate", ...): the latest."""
+
+    def __init__(self):
+        self._kept: dict[str, Session] = {}
+
+    def get(self, use: str, key: tuple, bind: Callable[[tuple], Session]) -> Session:
+        """The session that is kept for `use` if it was bound for `key`; else a new one."""
+        session = self._kept.get(use)
+        if session is None or session.key != key:
+            self._kept.pop(use, None)  # its memory first
+            session = self._kept[use] = bind(key)
+        return session
+
+    def __reduce__(self):
+        return Sessions, ()  # engines stay behind when their owner is copied or pickled
+
+
+def make_state(program: Program, parameters: Arena, dtype: str) -> Arena:
+    """Zeros for the slots of every parameter that the program trains."""
+    rules = program.rules
+    return Arena({f"{p}/{slot}": parameters[p].shape for p in rules for slot in UPDATE_SLOTS[rules[p].kind]}, dtype)
+
+
+def bind(
+    key: tuple,
+    program: Program,
+    parameters: Arena,
+    state: Arena | None,
+    batch_size: int,
+    engine: str,
+    threads: int | None,
+) -> Session:
+    """The session of `program` on `parameters` and on `state` (None: its own)."""
+    dtype = parameters.flat.dtype.name
+    state = make_state(program, parameters, dtype) if state is None else state
+    slots = {p: tuple(state[f"{p}/{slot}"] for slot in rule.slots) for p, rule in program.rules.items()}
+    engine = make_engine(engine, program, parameters.arrays, slots, batch_size, dtype, threads)
+    return Session(key, engine, parameters, state)
+
+
+def run_through(engine: Engine, feed: Feed, tally: Tally) -> None:
+    """All batches of a feed that trains nothing."""
+    first, stop = 0, feed.batches
+    while first < stop and not ended(tally):
+        first = engine.run(feed, tally, first, stop, SLICE_SECONDS)
+    refuse_bad_row(tally)
+
+
+def ended(tally: Tally) -> bool:
+    """Whether the run stopped early."""
+    return tally.diverged or tally.bad_row >= 0
+
+
+def refuse_bad_row(tally: Tally, advice: str = "") -> None:
+    """Raises where the engine found a value that is not finite."""
+    if tally.bad_row >= 0:
+        raise ValueError(f"X, y: row {tally.bad_row} of the data holds a value that is not finite{advice}")
+
+
+class Uninterrupted:
+    """Holds Ctrl-C back while a slice runs, so that parameters and counters are those of a finished slice."""
+
+    def __enter__(self):
+        self._signal = None
+        handler = getsignal(SIGINT)
+        self._handler = handler if callable(handler) and threading.current_thread() is threading.main_thread() else None
+        if self._handler:
+            signal(SIGINT, self._note)
+
+    def _note(self, *arguments) -> None:
+        self._signal = arguments
+
+    def __exit__(self, *_):
+        if self._handler:
+            signal(SIGINT, self._handler)
+            if self._signal:
+                self._handler(*self._signal)

@@ -1,0 +1,398 @@
+"""Trainer: a model, a loss, penalties and an optimizer, brought together on an engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from fastreg import checking, losses, optimizers, penalties
+from fastreg.arena import Arena
+from fastreg.callbacks import Callback, gather
+from fastreg.dataset import Data, check_data, check_validation
+from fastreg.engines import Tally
+from fastreg.epochs import DivergenceError, run_epochs
+from fastreg.history import History
+from fastreg.layers import Dense
+from fastreg.losses import Loss
+from fastreg.lowering import GRADIENT, lower
+from fastreg.model import Sequential
+from fastreg.optimizers import Optimizer
+from fastreg.penalties import L1, L2
+from fastreg.program import Program, Rule
+from fastreg.session import ROWS, Session, Sessions, bind, make_state, refuse_bad_row, run_through
+
+METRICS = ("accuracy",)
+ENGINES = ("native", "reference")
+MODES = ("train", "gradients", "evaluate", "predict")
+
+
+class Trainer:
+    """Trains a model: J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1, the sums over the weights of the layers.
+
+    Parameters
+    ----------
+    model
+        A `Sequential`. Where it has no parameters yet, they are drawn from `seed` at the first sight of data. Its
+        predictions become those of the loss: probabilities under a cross-entropy.
+    loss
+        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`.
+    optimizer
+        "sgd", "adam" or an object such as `fastreg.SGD(0.1)`.
+    l1, l2
+        Penalties on every weight: a number, `fastreg.L1`, `fastreg.L2`. A layer's own `l1=`, `l2=` win. Biases are
+        never penalized.
+    metrics
+        ("accuracy",) or (). There is no accuracy under "mse".
+    clip_norm, clip_value, accumulate
+        Not yet available: None, None, 1.
+    engine
+        "native" (C) or "reference" (NumPy).
+    dtype
+        "float32" or "float64".
+    seed
+        Of parameters, dropout and the order of the samples. The same seed, data and settings give the same bits
+        for any number of threads.
+    threads
+        For this trainer; None for the default (`fastreg.set_num_threads`).
+
+    Attributes
+    ----------
+    step, epoch, updates : int
+        Batches and epochs seen and steps of the optimizer taken, since the start or `reset`.
+    stop_training : bool
+        A callback sets it to end the training behind the epoch.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> y = (X[:, 0] > X[:, 1]).astype(int)
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), optimizer=fr.SGD(1.0), l2=1e-4)
+    >>> history = trainer.fit(X, y, epochs=20, batch_size=20)
+    >>> trainer.evaluate(X, y)["accuracy"] > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        loss: str | Loss = "softmax_cross_entropy",
+        optimizer: str | Optimizer = "sgd",
+        *,
+        l1: float | L1 = 0.0,
+        l2: float | L2 = 0.0,
+        metrics: Iterable[str] = ("accuracy",),
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+        engine: str = "native",
+        dtype: str = "float32",
+        seed: int = 0,
+        threads: int | None = None,
+    ):
+        if not isinstance(model, Sequential):
+            raise TypeError(f"model: got {type(model).__name__}, expected a Sequential")
+        checking.not_yet("clip_norm", clip_norm, None)
+        checking.not_yet("clip_value", clip_value, None)
+        checking.not_yet("accumulate", accumulate, 1)
+        self.loss = losses.get(loss)
+        self.optimizer = optimizers.get(optimizer)
+        self.l1, self.l2 = penalties.l1("l1", l1), penalties.l2("l2", l2)
+        if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+            raise TypeError(f"metrics: got {metrics!r}, expected a tuple of names such as ('accuracy',)")
+        self.metrics = tuple(checking.choice("metrics", name, METRICS) for name in metrics)
+        self.engine = checking.choice("engine", engine, ENGINES)
+        self.dtype = checking.dtype(dtype)
+        self.seed = checking.seed(seed)
+        self.threads = checking.threads(threads)
+        self.model = model
+        self._check_last()
+        self._check_dtype()
+        model.output_transform = self.loss.transform
+        self.metric_names = self.metrics if self.loss.counts_hits else ()
+        self.step = self.epoch = self.updates = 0
+        self.stop_training = False
+        self._state: Arena | None = None  # of the optimizer,
+        self._trained: Arena | None = None  # for these parameters
+        self._sessions = Sessions()
+
+    def _check_last(self) -> None:
+        last = self._dense()[-1]
+        if last.activation in self.loss.forbids:
+            raise ValueError(
+                f"model: got {last.activation!r} in the last Dense under {self.loss.name}, expected no activation: "
+                f"the loss takes logits, and predict gives probabilities"
+            )
+
+    def _check_dtype(self) -> None:
+        if self.model.built and self.model.dtype != self.dtype:
+            raise ValueError(
+                f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
+                f"model.copy(dtype={self.dtype!r}) makes such a model"
+            )
+
+    # --- Training ------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        epochs: int = 1,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        sample_weight=None,
+        validation_data: tuple | None = None,
+        callbacks: Iterable[Callback] = (),
+        verbose: int = 0,
+        resume=None,
+    ) -> History:
+        """Trains for some epochs; called again, it goes on where it was.
+
+        Parameters
+        ----------
+        X
+            (n, ...) finite real numbers of any dtype and strides, or a memory map; never copied whole.
+        y
+            Targets, as the loss wants them: labels (n,) or one-hot rows (n, outputs) for "softmax_cross_entropy",
+            else (n, outputs), or (n,) for one output.
+        epochs
+            How many more.
+        batch_size
+            Rows a step. The last, smaller batch of an epoch is trained on, too.
+        shuffle
+            Whether the rows are put into a new order every epoch: one that follows from the seed and the epoch.
+        sample_weight
+            (n,) weights w of at least 0: the loss of a batch is sum(w_i l_i) / sum(w_i). A batch of zero weight
+            takes no step.
+        validation_data
+            (X, y) or (X, y, sample_weight): evaluated behind every epoch, dropout off, penalty not in the loss.
+        callbacks
+            Objects of `fastreg.callbacks`.
+        verbose
+            1 shows progress, 0 is silent.
+        resume
+            Not yet available: None.
+
+        Returns
+        -------
+        History
+            "loss" (mean over the samples), "penalty" (mean over the steps), "accuracy", "val_loss", "val_accuracy",
+            and "seconds" of training: lists, one value an epoch.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Arguments that do not fit, before anything changes. A value that is not finite, found in a memory map:
+            the parameters are those of the start of the epoch.
+        DivergenceError
+            The loss or a parameter is no longer finite; the parameters are those of the last finished epoch.
+        KeyboardInterrupt
+            Ctrl-C, behind the slice in work: the parameters are those of the last finished slice.
+        """
+        checking.not_yet("resume", resume, None)
+        count = checking.integer("epochs", epochs)
+        checking.integer("batch_size", batch_size)
+        checking.flag("shuffle", shuffle)
+        callbacks = gather(callbacks, verbose)
+        data = self._data(X, y, sample_weight)
+        validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
+        self._build(data.inputs)
+        return run_epochs(self, data, validation, count, batch_size, shuffle, callbacks)
+
+    def reset(self) -> None:
+        """Optimizer state, step and epoch counters back to the start; the parameters stay."""
+        self.step = self.epoch = self.updates = 0
+        if self._state is not None:
+            self._state.flat[...] = 0
+
+    def copy(self, dtype: str | None = None, engine: str | None = None) -> Trainer:
+        """An independent trainer with a copy of the model, the optimizer's state and the counters.
+
+        Parameters
+        ----------
+        dtype, engine
+            Others for the copy.
+        """
+        other = Trainer(
+            self.model.copy(dtype),
+            self.loss,
+            self.optimizer,
+            l1=self.l1,
+            l2=self.l2,
+            metrics=self.metrics,
+            engine=self.engine if engine is None else engine,
+            dtype=self.dtype if dtype is None else dtype,
+            seed=self.seed,
+            threads=self.threads,
+        )
+        other.step, other.epoch, other.updates = self.step, self.epoch, self.updates
+        if self._state is not None and self._trained is self.model.arena:
+            other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
+            other._state.take(self._state)
+            other._trained = other.model.arena
+        return other
+
+    __copy__ = copy
+
+    # --- Looking -------------------------------------------------------------------------------------------------
+
+    def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
+        """Loss and metrics, dropout off, the penalty not in it.
+
+        Returns
+        -------
+        dict
+            "loss" and, under a cross-entropy, "accuracy": means over the samples, weighted if need be. The accuracy
+            of "sigmoid_cross_entropy" is the share of outputs on the right side of one half.
+        """
+        data = self._data(X, y, sample_weight)
+        self._build(data.inputs)
+        return self.evaluate_data(data)
+
+    def predict(self, X, batch_size: int = ROWS) -> np.ndarray:
+        """`model.predict` on the engine of this trainer."""
+        return self.model.run_forward(X, batch_size, self.loss.transform, self.engine, self.threads)
+
+    def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
+        """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            One batch.
+        step
+            None: without dropout. A number: with the masks of that global step.
+
+        Returns
+        -------
+        dict
+            An array for every parameter, under the parameter's name.
+        """
+        data = self._data(X, y, sample_weight)
+        session, tally = self._run_once("gradients", data, step)
+        if tally.diverged:
+            raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
+        gradients = session.state.copies()
+        return {name: gradients[f"{name}/g"] for name in self.model.parameters}
+
+    def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
+        """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
+        rows = self.row_losses(X, y, sample_weight, step)
+        weights = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return float(np.dot(weights, rows) / weights.sum()) + self.penalty(len(rows))
+
+    def row_losses(self, X, y, sample_weight=None, step: int | None = None) -> np.ndarray:
+        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients."""
+        data = self._data(X, y, sample_weight)
+        session, _ = self._run_once("evaluate", data._replace(weights=None), step)
+        return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
+
+    def penalty(self, rows: int) -> float:
+        """The penalties at the present parameters; `rows` stands for the m of "batch" and "train"."""
+        rows = checking.integer("rows", rows)
+        total = 0.0
+        for layer in self._dense():
+            w = self.model.parameters[f"{layer.name}.weight"].astype(np.float64)
+            l1, l2 = self._penalties(layer)
+            total += l2.value(rows) / 2 * float(np.sum(w * w)) + l1.value(rows) * float(np.sum(np.abs(w)))
+        return total
+
+    # --- Programs ------------------------------------------------------------------------------------------------
+
+    def program(self, mode: str, rows: int = 1, dropout: bool | None = None) -> Program:
+        """What the engines run for a batch.
+
+        Parameters
+        ----------
+        mode
+            "train", "gradients", "evaluate" or "predict".
+        rows
+            Of the training set: the m of penalties with m="train".
+        dropout
+            Whether masks are drawn; by default only in training.
+        """
+        checking.choice("mode", mode, MODES)
+        parameters = self.model.parameters  # refused where there are none yet
+        n_inputs = math.prod(self.model.input_shape)
+        dropout = mode == "train" if dropout is None else dropout
+        if mode == "predict":
+            return lower(self.model.layers, n_inputs, dropout=dropout, transform=self.loss.transform)
+        rules = None
+        if mode != "evaluate":
+            rules = self._rules(parameters, GRADIENT if mode == "gradients" else self.optimizer.rule(), rows)
+        return lower(self.model.layers, n_inputs, loss=self.loss.name, rules=rules, dropout=dropout)
+
+    def _rules(self, parameters: Iterable[str], rule: Rule, rows: int) -> dict[str, Rule]:
+        rules = dict.fromkeys(parameters, replace(rule, weight_decay=0.0))
+        for layer in self._dense():
+            l1, l2 = self._penalties(layer)
+            rules[f"{layer.name}.weight"] = replace(
+                rule,
+                l1=l1.coefficient(rows),
+                l2=l2.coefficient(rows),
+                l1_per_row=l1.per_row,
+                l2_per_row=l2.per_row,
+                proximal=l1.proximal,
+            )
+        return rules
+
+    def _dense(self) -> list[Dense]:
+        return [layer for layer in self.model.layers if isinstance(layer, Dense)]
+
+    def _penalties(self, layer: Dense) -> tuple[L1, L2]:
+        return (self.l1 if layer.l1 is None else layer.l1), (self.l2 if layer.l2 is None else layer.l2)
+
+    def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> Session:
+        """The program of `mode`, bound to the engine; kept until something that it depends on changes."""
+        if not any("train" in (l1.m, l2.m) for l1, l2 in map(self._penalties, self._dense())):
+            rows = 1
+        key = (batch_size, rows, dropout, id(self.model.arena))
+        return self._sessions.get(mode, key, lambda key: self._bind(key, mode))
+
+    def _bind(self, key: tuple, mode: str) -> Session:
+        batch_size, rows, dropout, _ = key
+        program = self.program(mode, rows, dropout)
+        arena, state = self.model.arena, None
+        if mode == "train":
+            if self._trained is not arena:  # the first fit, or the model was built again
+                self._state, self._trained = make_state(program, arena, self.dtype), arena
+            state = self._state
+        return bind(key, program, arena, state, batch_size, self.engine, self.threads)
+
+    # --- Running -------------------------------------------------------------------------------------------------
+
+    def _data(self, X, y, sample_weight) -> Data:
+        self._check_dtype()
+        return check_data(self.model, self.loss, self.dtype, ("X", "y", "sample_weight"), X, y, sample_weight)
+
+    def _build(self, X: np.ndarray) -> None:
+        if not self.model.built:
+            self.model.build(X.shape[1:], self.seed, self.dtype)
+
+    def evaluate_data(self, data: Data) -> dict[str, float]:
+        """`evaluate` of data that have passed the checks."""
+        session, tally = self.session("evaluate", ROWS, 1, False), Tally()
+        run_through(session.engine, data.feed(ROWS), tally)
+        if tally.diverged:
+            return dict.fromkeys(("loss", *self.metric_names), math.nan)
+        return {"loss": tally.loss / tally.weight, **self.measured(tally)}
+
+    def measured(self, tally: Tally) -> dict[str, float]:
+        """The metrics of a tally."""
+        return dict.fromkeys(self.metric_names, tally.hits / tally.weight)
+
+    def _run_once(self, mode: str, data: Data, step: int | None) -> tuple[Session, Tally]:
+        """One batch of all rows; with dropout if there is a step."""
+        self._build(data.inputs)
+        rows = len(data.inputs)
+        dropout = step is not None
+        step = checking.integer("step", step, 0) if dropout else 0
+        session, tally = self.session(mode, rows, rows, dropout), Tally()
+        rates = np.zeros(1)  # nothing is updated
+        session.engine.run(data.feed(rows, seed=self.seed, step=step, rates=rates), tally, 0, 1)
+        refuse_bad_row(tally)
+        return session, tally

@@ -1,0 +1,33 @@
+"""What a bug report needs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import numpy as np
+
+from fastreg import threads
+
+__version__ = "0.1.0"
+
+
+def show_versions() -> None:
+    """Prints the versions of fastreg and what it runs on, the SIMD targets and the number of threads.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.show_versions()  # doctest: +SKIP
+    """
+    simd = threads.simd()
+    facts = {
+        "fastreg": __version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "simd": f"{simd['current']} (available: {', '.join(simd['available'])})",
+        "threads": threads.get_num_threads(),
+    }
+    for name, value in facts.items():
+        print(f"{name:9} {value}")

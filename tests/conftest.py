@@ -1,0 +1,24 @@
+"""Fixtures that several files share."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(params=["reference", "native"])
+def engine(request) -> str:
+    """Both engines, one after the other."""
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1234)
+
+
+@pytest.fixture
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    """150 points around three centres, with their integer labels."""
+    rng = np.random.default_rng(7)
+    labels = np.arange(150) % 3
+    centres = np.array([[2.0, 0.0, 0.0, 1.0], [0.0, 2.0, 0.0, -1.0], [0.0, 0.0, 2.0, 0.0]])
+    return (centres[labels] + rng.normal(scale=0.7, size=(150, 4))).astype(np.float32), labels

@@ -1,0 +1,243 @@
+"""Wrong arguments: each is refused with one line that names it, before anything changes, and a fit afterwards works."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+
+X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+Y = np.arange(12) % 3
+NAN, INF = X.copy(), X.copy()
+NAN[7, 1], INF[3, 0] = np.nan, np.inf
+LAYERS = [fr.Dense(3)]
+
+FIT = {
+    # X
+    "X one dimension": ({"X": X[:, 0]}, r"X: got shape \(12,\), .*reshape\(-1, 1\)"),
+    "X a number": ({"X": 3.0}, r"X: got shape \(\), expected \(rows, \.\.\.\)"),
+    "X empty": ({"X": X[:0], "y": Y[:0]}, r"X: got shape \(0, 4\), expected at least one row"),
+    "X without columns": ({"X": X[:, :0]}, r"X: got shape \(12, 0\), expected at least one row"),
+    "X of another width": ({"X": X[:, :3]}, r"X: got shape \(12, 3\), expected \(n, 4\)"),
+    "X of images": ({"X": X.reshape(12, 2, 2)}, r"X: got shape \(12, 2, 2\), expected \(n, 4\)"),
+    "X with NaN": ({"X": NAN}, r"X: row 7 holds a value that is not finite"),
+    "X with infinity": ({"X": INF}, r"X: row 3 holds a value that is not finite"),
+    "X strings": ({"X": X.astype(str)}, r"X: got an array of <U\d+, expected real numbers"),
+    "X complex": ({"X": X + 1j}, r"X: got an array of complex64, expected real numbers"),
+    "X objects": ({"X": X.astype(object)}, r"X: got an array of object, expected real numbers"),
+    "X None": ({"X": None}, r"X: got None, expected an array of real numbers"),
+    # y
+    "y None": ({"y": None}, r"y: got None, expected targets"),
+    "y too few": ({"y": Y[:-1]}, r"y: got shape \(11,\), expected 12 rows"),
+    "y a number": ({"y": 1}, r"y: got shape \(\), expected 12 rows"),
+    "y float": ({"y": Y.astype(float)}, r"y: got labels of float64, expected integers"),
+    "y strings": ({"y": Y.astype(str)}, r"y: got an array of <U\d+, expected real numbers"),
+    "y too large": ({"y": Y + 1}, r"y: got labels from 1 to 3, expected 0 to 2"),
+    "y negative": ({"y": Y - 1}, r"y: got labels from -1 to 1, expected 0 to 2"),
+    "y a column": ({"y": Y[:, None]}, r"y: got shape \(12, 1\), expected integer labels of shape \(12,\) or one-hot"),
+    "y not one-hot": ({"y": np.ones((12, 3))}, r"y: row 0 is not one-hot"),
+    "y half-hot": ({"y": np.eye(3)[Y] / 2}, r"y: row 0 is not one-hot"),
+    "y of another width": ({"y": np.eye(4)[Y]}, r"y: got shape \(12, 4\), expected integer labels"),
+    "y with NaN": ({"y": np.where(np.eye(3)[Y] == 1, np.nan, 0)}, r"y: row 0 holds a value that is not finite"),
+    # sample_weight
+    "weights too few": ({"sample_weight": np.ones(11)}, r"sample_weight: got shape \(11,\), expected \(12,\)"),
+    "weights negative": ({"sample_weight": -np.ones(12)}, r"sample_weight: got -1\.0 in row 0, expected numbers of at"),
+    "weights NaN": ({"sample_weight": np.full(12, np.nan)}, r"sample_weight: row 0 is not finite"),
+    "weights too large": ({"sample_weight": np.full(12, 1e300)}, r"sample_weight: row 0 is not finite in float32"),
+    "weights zero": ({"sample_weight": np.zeros(12)}, r"sample_weight: got zeros only"),
+    "weights strings": ({"sample_weight": ["a"] * 12}, r"sample_weight: got an array of <U1, expected real numbers"),
+    # validation_data
+    "validation an array": ({"validation_data": X}, r"validation_data: got ndarray, expected \(X, y\)"),
+    "validation of one": ({"validation_data": (X,)}, r"validation_data: got tuple, expected \(X, y\)"),
+    "validation width": ({"validation_data": (X[:, :3], Y)}, r"validation_data\[0\]: got shape \(12, 3\), expected"),
+    "validation rows": ({"validation_data": (X, Y[:5])}, r"validation_data\[1\]: got shape \(5,\), expected 12 rows"),
+    "validation labels": ({"validation_data": (X, Y + 9)}, r"validation_data\[1\]: got labels from 9 to 11"),
+    "validation NaN": ({"validation_data": (NAN, Y)}, r"validation_data\[0\]: row 7 holds"),
+    "validation weights": ({"validation_data": (X, Y, -np.ones(12))}, r"validation_data\[2\]: got -1\.0 in row 0"),
+    # the rest
+    "epochs 0": ({"epochs": 0}, r"epochs: got 0, expected an integer of at least 1"),
+    "epochs float": ({"epochs": 2.0}, r"epochs: got 2\.0, expected an integer"),
+    "batch_size 0": ({"batch_size": 0}, r"batch_size: got 0, expected an integer of at least 1"),
+    "batch_size None": ({"batch_size": None}, r"batch_size: got None, expected an integer"),
+    "batch_size bool": ({"batch_size": True}, r"batch_size: got True, expected an integer"),
+    "shuffle number": ({"shuffle": 1}, r"shuffle: got 1, expected True or False"),
+    "callbacks one": ({"callbacks": fr.EarlyStopping()}, r"callbacks: got .*, expected a list of callbacks"),
+    "callbacks class": ({"callbacks": [fr.EarlyStopping]}, r"callbacks: got .*, expected objects of fastreg.Callback"),
+    "verbose 2": ({"verbose": 2}, r"verbose: got 2, expected 0 or 1"),
+    "resume": ({"resume": "path"}, r"resume: got 'path', expected None: it is not yet available"),
+    "monitor": (
+        {"callbacks": [fr.EarlyStopping()]},
+        r"monitor: got 'val_loss', expected one of loss, .*validation_data",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FIT)
+def test_fit_refuses(engine, case):
+    changes, message = FIT[case]
+    model = fr.Sequential([fr.Dense(5, activation="relu"), fr.Dense(3)])
+    trainer = fr.Trainer(model, optimizer=fr.SGD(0.1, momentum=0.9), engine=engine)
+    trainer.fit(X, Y, epochs=2, batch_size=5)
+    before, arguments = pickle.dumps(trainer), {"X": X, "y": Y} | changes
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        trainer.fit(arguments.pop("X"), arguments.pop("y"), **arguments)
+    assert "\n" not in str(error.value)
+    assert pickle.dumps(trainer) == before
+    untouched = pickle.loads(before)
+    trainer.fit(X, Y)
+    untouched.fit(X, Y)
+    for name, value in trainer.model.parameters.items():
+        np.testing.assert_array_equal(value, untouched.model.parameters[name])
+
+
+# Any width is right for a model without parameters, and the names of a history are known once training begins.
+LATER = {"X of another width", "X of images", "validation width", "monitor"}
+
+
+@pytest.mark.parametrize("case", [case for case in FIT if case not in LATER])
+def test_fit_refuses_before_it_draws_parameters(case):
+    changes, message = FIT[case]
+    trainer, arguments = fr.Trainer(fr.Sequential(LAYERS)), {"X": X, "y": Y} | changes
+    with pytest.raises((ValueError, TypeError), match=message):
+        trainer.fit(arguments.pop("X"), arguments.pop("y"), **arguments)
+    assert not trainer.model.built and trainer.model.input_shape is None
+    trainer.fit(X, Y)
+
+
+def test_validation_of_another_width_than_x():
+    trainer = fr.Trainer(fr.Sequential(LAYERS))
+    with pytest.raises(ValueError, match=r"validation_data\[0\]: got samples of shape \(3,\), expected \(4,\)"):
+        trainer.fit(X, Y, validation_data=(X[:, :3], Y))
+    assert not trainer.model.built
+
+
+DESCRIPTIONS = {
+    "units 0": (lambda: fr.Dense(0), r"units: got 0, expected an integer of at least 1"),
+    "units float": (lambda: fr.Dense(2.5), r"units: got 2\.5, expected an integer"),
+    "activation": (lambda: fr.Dense(2, "swish"), r"activation: got 'swish', expected one of linear, relu"),
+    "softmax": (lambda: fr.Dense(2, "softmax"), r"activation: got 'softmax', expected none: the loss .* takes logits"),
+    "use_bias": (lambda: fr.Dense(2, use_bias=1), r"use_bias: got 1, expected True or False"),
+    "weight_init": (lambda: fr.Dense(2, weight_init="xavier"), r"weight_init: got 'xavier', expected one of he_normal"),
+    "init without scale": (lambda: fr.Dense(2, weight_init="normal"), r"weight_init: got 'normal', expected its scale"),
+    "std": (lambda: fr.initializers.normal(-1), r"std: got -1, expected a finite number of at least 0"),
+    "l1 negative": (lambda: fr.Dense(2, l1=-1), r"L1 lam: got -1, |l1: got -1, "),
+    "l2 of L1": (lambda: fr.Dense(2, l2=fr.L1(1)), r"l2: got L1\(1\), expected a number or a fastreg.L2"),
+    "m": (lambda: fr.L2(1, m="rows"), r"L2 m: got 'rows', expected one of batch, train"),
+    "m 0": (lambda: fr.L2(1, m=0), r"L2 m: got 0, expected 'batch', 'train' or a number above 0"),
+    "max_norm": (lambda: fr.Dense(2, max_norm=3.0), r"max_norm: got 3\.0, expected None: it is not yet available"),
+    "name": (lambda: fr.Dense(2, name="a.b"), r"name: got 'a\.b', expected letters"),
+    "keep_prob": (lambda: fr.Dropout(keep_prob=1.5), r"keep_prob: got 1\.5, expected a finite number from 0 to 1"),
+    "keep_prob NaN": (lambda: fr.Dropout(keep_prob=float("nan")), r"keep_prob: got nan, expected a finite number"),
+    "rate": (lambda: fr.Dropout(rate=-0.1), r"rate: got -0\.1, expected a finite number from 0 to 1"),
+    "rate text": (lambda: fr.Dropout(rate="0.1"), r"rate: got '0\.1', expected a number"),
+    "lr": (lambda: fr.SGD(-1), r"lr: got -1, expected a finite number of at least 0"),
+    "momentum 1": (lambda: fr.SGD(0.1, momentum=1), r"momentum: got 1, expected a finite number from 0 to below 1"),
+    "nesterov": (lambda: fr.SGD(0.1, nesterov=True), r"momentum: got 0 with nesterov=True"),
+    "beta1": (lambda: fr.Adam(beta1=1.0), r"beta1: got 1\.0, expected a finite number from 0 to below 1"),
+    "patience": (lambda: fr.EarlyStopping(patience=-1), r"patience: got -1, expected an integer of at least 0"),
+    "mode": (lambda: fr.EarlyStopping(mode="up"), r"mode: got 'up', expected one of auto, min, max"),
+    "no layers": (lambda: fr.Sequential([]), r"layers: got \[\], expected at least one Dense"),
+    "no dense": (lambda: fr.Sequential([fr.Flatten()]), r"layers: .*expected at least one Dense"),
+    "a layer": (lambda: fr.Sequential(fr.Dense(2)), r"layers: got Dense\(2\), expected a list of layers"),
+    "not a layer": (lambda: fr.Sequential([fr.Dense(2), 3]), r"layers\[1\]: got 3, expected a layer"),
+    "names": (lambda: fr.Sequential([fr.Dense(2, name="1"), fr.Dense(2)]), r"the name '1' twice"),
+    "input_shape": (lambda: fr.Sequential(LAYERS).build(0), r"input_shape: got 0, expected an integer of at least 1"),
+    "input_shape ()": (lambda: fr.Sequential(LAYERS).build(()), r"input_shape: got \(\), expected at least one size"),
+    "images": (lambda: fr.Sequential(LAYERS).build((4, 4)), r"layer '0': Dense: got samples of shape \(4, 4\), .*Flat"),
+    "seed": (lambda: fr.Sequential(LAYERS).build(4, seed=-1), r"seed: got -1, expected an integer from 0 to"),
+    "dtype": (lambda: fr.Sequential(LAYERS).build(4, dtype="float16"), r"dtype: got 'float16', expected 'float32'"),
+    "not built": (lambda: fr.Sequential(LAYERS).predict(X), r"model: got one without parameters, expected build"),
+    "parameters": (lambda: fr.Sequential(LAYERS).parameters, r"model: got one without parameters, expected build"),
+}
+TRAINERS = {
+    "model": ({"model": LAYERS}, r"model: got list, expected a Sequential"),
+    "loss": ({"loss": "hinge"}, r"loss: got 'hinge', expected one of softmax_cross_entropy, sigmoid"),
+    "optimizer": ({"optimizer": "rmsprop"}, r"optimizer: got 'rmsprop', expected 'sgd', 'adam' or an object"),
+    "optimizer class": ({"optimizer": fr.SGD}, r"optimizer: got .*, expected 'sgd', 'adam' or an object"),
+    "l1": ({"l1": -1e-3}, r"l1: got -0\.001, expected a finite number of at least 0"),
+    "l2": ({"l2": None}, r"l2: got None, expected a number or a fastreg.L2"),
+    "metrics": ({"metrics": ("auc",)}, r"metrics: got 'auc', expected one of accuracy"),
+    "metrics text": ({"metrics": "accuracy"}, r"metrics: got 'accuracy', expected a tuple of names"),
+    "clip_norm": ({"clip_norm": 1.0}, r"clip_norm: got 1\.0, expected None: it is not yet available"),
+    "clip_value": ({"clip_value": 1.0}, r"clip_value: got 1\.0, expected None: it is not yet available"),
+    "accumulate": ({"accumulate": 2}, r"accumulate: got 2, expected 1: it is not yet available"),
+    "engine": ({"engine": "gpu"}, r"engine: got 'gpu', expected one of native, reference"),
+    "dtype": ({"dtype": "int32"}, r"dtype: got 'int32', expected 'float32' or 'float64'"),
+    "seed": ({"seed": 0.5}, r"seed: got 0\.5, expected an integer"),
+    "threads": ({"threads": 0}, r"threads: got 0, expected an integer from 1 to"),
+}
+
+
+@pytest.mark.parametrize("case", DESCRIPTIONS)
+def test_descriptions_and_models_refuse(case):
+    make, message = DESCRIPTIONS[case]
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("case", TRAINERS)
+def test_trainers_refuse(case):
+    changes, message = TRAINERS[case]
+    arguments = {"model": fr.Sequential(LAYERS)} | changes
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        fr.Trainer(**arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_a_sigmoid_under_a_cross_entropy_is_refused_with_advice():
+    model = fr.Sequential([fr.Dense(4, "sigmoid"), fr.Dense(3, "sigmoid"), fr.Dropout(rate=0.1)])
+    for loss in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
+        with pytest.raises(ValueError, match=r"got 'sigmoid' in the last Dense .* takes logits"):
+            fr.Trainer(model, loss=loss)
+    assert model.output_transform == "linear"
+    fr.Trainer(model, loss="mse")
+
+
+def test_a_model_in_another_dtype_is_refused_with_advice():
+    model = fr.Sequential(LAYERS)
+    model.build(4, dtype="float64")
+    with pytest.raises(ValueError, match=r"dtype: got 'float32' for a model in float64, .*model\.copy\(dtype="):
+        fr.Trainer(model)
+    trainer = fr.Trainer(fr.Sequential(LAYERS))
+    trainer.model.build(4, dtype="float64")  # behind the trainer's back
+    with pytest.raises(ValueError, match="dtype: got 'float32' for a model in float64"):
+        trainer.fit(X, Y)
+
+
+TARGETS = {
+    "shape": ("mse", np.ones((12, 2)), r"y: got shape \(12, 2\), expected \(12, 3\)"),
+    "one dimension": ("mse", np.ones(12), r"y: got shape \(12,\), expected \(12, 3\)"),
+    "NaN": ("mse", np.full((12, 3), np.nan), r"y: row 0 holds a value that is not finite"),
+    "above 1": ("sigmoid_cross_entropy", np.full((12, 3), 1.5), r"y: got values from 1\.5 to 1\.5, expected 0 to 1"),
+    "below 0": ("sigmoid_cross_entropy", np.full((12, 3), -1), r"y: got values from -1 to -1, expected 0 to 1"),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+@pytest.mark.parametrize("method", ["fit", "evaluate", "gradients", "objective", "row_losses"])
+def test_targets_of_the_other_losses(case, method):
+    loss, y, message = TARGETS[case]
+    trainer = fr.Trainer(fr.Sequential(LAYERS), loss=loss)
+    with pytest.raises(ValueError, match=message):
+        getattr(trainer, method)(X, y)
+    assert not trainer.model.built
+
+
+def test_steps_modes_and_rows():
+    trainer = fr.Trainer(fr.Sequential(LAYERS))
+    with pytest.raises(ValueError, match="model: got one without parameters"):
+        trainer.program("train")
+    trainer.fit(X, Y)
+    with pytest.raises(ValueError, match="step: got -1"):
+        trainer.gradients(X, Y, step=-1)
+    with pytest.raises(ValueError, match="mode: got 'test', expected one of train"):
+        trainer.program("test")
+    with pytest.raises(ValueError, match="rows: got 0"):
+        trainer.penalty(0)
+    with pytest.raises(ValueError, match="batch_size: got 0"):
+        trainer.predict(X, batch_size=0)
+    with pytest.raises(fr.DivergenceError, match="no gradient"):
+        trainer.model.parameters["0.weight"][...] = 3e38
+        trainer.gradients(X * 100, Y)

@@ -1,0 +1,249 @@
+"""Callbacks: when they are called, early stopping on made curves, and what progress prints."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.callbacks import Callback, Plan
+
+
+class Record(Callback):
+    def __init__(self):
+        self.calls = []
+
+    def on_train_begin(self):
+        self.calls.append("train")
+
+    def on_epoch_begin(self, epoch):
+        self.calls.append(f"epoch {epoch}")
+
+    def on_slice_end(self, batches, logs):
+        assert math.isfinite(logs["loss"])
+        self.calls.append(f"slice {batches}")
+
+    def on_epoch_end(self, epoch, logs):
+        assert tuple(logs) == self.plan.names
+        self.calls.append(f"end {epoch}")
+
+    def on_train_end(self):
+        self.calls.append("done")
+
+
+class RecordBatches(Record):
+    def on_batch_begin(self, batch):
+        self.calls.append(f"begin {batch}")
+
+    def on_batch_end(self, batch, logs):
+        self.calls.append(f"batch {batch}")
+
+
+class Made(Callback):
+    """Puts a made curve in place of the validation loss, and marks the weights with the epoch."""
+
+    def __init__(self, curve):
+        self.curve = curve
+
+    def on_epoch_end(self, epoch, logs):
+        logs["val_loss"] = self.curve[epoch - self.plan.first_epoch]
+        self.model.parameters["0.bias"][...] = epoch
+
+
+def train(callbacks, epochs=2, engine="native", batch_size=4, **settings):
+    X = np.arange(12.0).reshape(12, 1) / 12
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse", optimizer=fr.SGD(0.01), engine=engine)
+    data = {"validation_data": (X, X)} | settings
+    return trainer, trainer.fit(X, X, epochs=epochs, batch_size=batch_size, callbacks=callbacks, **data)
+
+
+# --- When --------------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_calls(engine):
+    record = Record()
+    train([record], engine=engine)
+    epochs = [[f"epoch {e}", "slice 3", f"end {e}"] for e in range(2)]
+    assert record.calls == ["train", *epochs[0], *epochs[1], "done"]
+
+
+def test_batch_hooks_make_slices_of_one_step(engine):
+    record = RecordBatches()
+    trainer, _ = train([record], epochs=1, engine=engine)
+    batches = [call for b in range(3) for call in (f"begin {b}", f"batch {b}", f"slice {b + 1}")]
+    assert record.calls == ["train", "epoch 0", *batches, "end 0", "done"]
+    other, _ = train([], epochs=1, engine=engine)
+    for name, value in trainer.model.parameters.items():
+        np.testing.assert_array_equal(value, other.model.parameters[name])
+
+
+def test_batch_logs_are_the_loss_of_the_batch(engine):
+    class Losses(Callback):
+        def on_train_begin(self):
+            self.losses = []
+
+        def on_batch_end(self, batch, logs):
+            self.losses.append(logs["loss"])
+
+    losses = Losses()
+    _, history = train([losses], epochs=1, engine=engine, batch_size=5)
+    assert history["loss"] == [pytest.approx(np.average(losses.losses, weights=[5, 5, 2]))]
+
+
+def test_a_callback_can_stop_training():
+    class Stop(Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.trainer.stop_training = epoch == 1
+
+    trainer, history = train([Stop()], epochs=9)
+    assert history.epochs == [0, 1] and trainer.epoch == 2
+    assert len(trainer.fit(np.ones((4, 1)), np.ones(4), epochs=3)["loss"]) == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_every_callback_gets_its_end(error):
+    class Fail(Callback):
+        def on_epoch_end(self, epoch, logs):
+            raise error
+
+    records = [Record(), Record()]
+    with pytest.raises(error):
+        train([records[0], Fail(), records[1]])
+    assert records[0].calls[-1] == records[1].calls[-1] == "done"
+
+
+# --- Early stopping -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("curve", "settings", "stops", "best"),
+    [
+        ([5, 4, 3, 3, 3, 3], {"patience": 2}, 5, 2),
+        ([5, 4, 3, 4, 2, 3, 3, 1], {"patience": 2}, 7, 4),
+        ([5, 6, 7], {"patience": 0}, 2, 0),
+        ([5, 4, 3], {"patience": 1}, 3, 2),
+        ([math.nan, 5, math.nan, 4, math.nan, math.nan, 1], {"patience": 2}, 6, 3),
+        ([math.nan] * 5, {"patience": 3}, 3, None),
+        ([5, 4.9, 4.7, 4.6, 4.5, 1], {"patience": 2, "min_delta": 0.25}, 5, 4),
+        ([5, 4.9, 4.85, 4.8], {"patience": 2, "min_delta": 0.25}, 3, 2),
+        ([1, 5, 4, 5, 5], {"patience": 2, "start_from_epoch": 1}, 5, 2),
+        ([1, 2, 3, 2, 2], {"patience": 2, "mode": "max"}, 5, 2),
+    ],
+)
+def test_early_stopping_on_made_curves(curve, settings, stops, best):
+    """`stops` epochs are run; the weights put back are those of the epoch `best`."""
+    stopping = fr.EarlyStopping(**settings)
+    trainer, history = train([Made(curve), stopping], epochs=len(curve))
+    assert len(history.epochs) == stops and stopping.best_epoch == best
+    expected = stops - 1 if best is None else best
+    assert trainer.model.parameters["0.bias"].item() == expected
+
+
+def test_accuracy_is_to_be_large(blobs):
+    X, y = blobs
+    stopping = fr.EarlyStopping(monitor="val_accuracy", patience=3)
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(0.05))
+    history = trainer.fit(X, y, epochs=40, validation_data=(X, y), callbacks=[stopping])
+    assert stopping.best == max(history["val_accuracy"])
+    assert trainer.evaluate(X, y)["accuracy"] == stopping.best
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_the_best_weights_come_back_however_training_ends(engine, error):
+    class Cut(Callback):
+        def on_batch_end(self, batch, logs):
+            if self.trainer.epoch == 3:
+                raise error
+
+    X = np.ones((4, 1))
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse", engine=engine)
+    callbacks = [Made([5, 1, 3, 3]), fr.EarlyStopping(patience=9), Cut()]
+    with pytest.raises(error):
+        trainer.fit(X, X, epochs=9, validation_data=(X, X), callbacks=callbacks)
+    assert trainer.model.parameters["0.bias"].item() == 1
+
+
+def test_the_best_weights_come_back_after_divergence():
+    X = np.full((4, 1), 3.0)
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse", optimizer=fr.SGD(0.95))
+    stopping = fr.EarlyStopping(patience=99)
+    with pytest.raises(fr.DivergenceError):
+        trainer.fit(X, X, epochs=99, batch_size=1, validation_data=(X, X), callbacks=[stopping])
+    assert stopping.best_epoch == 0
+    assert trainer.evaluate(X, X)["loss"] == pytest.approx(stopping.best)
+
+
+def test_early_stopping_starts_afresh_with_every_fit():
+    stopping = fr.EarlyStopping(patience=1)
+    X = np.ones((4, 1))
+    trainer, _ = train([Made([1, 2]), stopping])
+    trainer.fit(X, X, epochs=2, validation_data=(X, X), callbacks=[Made([9, 8]), stopping])
+    assert stopping.best == 8 and trainer.model.parameters["0.bias"].item() == 3
+
+
+# --- Progress -----------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_prints_a_line_an_epoch(capsys):
+    train([], verbose=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("epoch 2/2  loss ") and "val_loss" in lines[1]
+    train([], verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_progress_on_a_terminal_writes_over_its_line():
+    out = Terminal()
+    progress = fr.Progress(out)
+    progress.INTERVAL = 0.0
+    train([progress], epochs=2)
+    text = out.getvalue()
+    assert text.count("\n") == 2 and "\repoch 1/2 [========================] loss" in text
+
+
+def test_progress_updates_at_most_ten_times_a_second():
+    out, progress = Terminal(), fr.Progress()
+    progress.file, progress.plan = out, Plan(0, 1, 100, ("loss",))
+    progress.INTERVAL = 1e9
+    progress.on_train_begin()
+    progress.on_epoch_begin(0)
+    progress._shown = 1e12  # the clock has not moved since
+    for batch in range(100):
+        progress.on_slice_end(batch, {"loss": 1.0})
+    assert out.getvalue() == ""
+
+
+def test_progress_ends_its_line_when_training_is_cut():
+    class Cut(Callback):
+        def on_batch_end(self, batch, logs):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    out = Terminal()
+    progress = fr.Progress(out)
+    progress.INTERVAL = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        train([progress, Cut()])
+    assert out.getvalue().endswith("\n")
+
+
+# --- History ------------------------------------------------------------------------------------------------------
+
+
+def test_history_is_lists_of_equal_length():
+    _, history = train([], epochs=3)
+    assert list(history) == ["loss", "penalty", "seconds", "val_loss"]
+    assert {len(column) for column in history.values()} == {3} == {len(history.epochs)}
+    assert history[-1] == {name: column[-1] for name, column in history.items()}
+    assert all(seconds > 0 for seconds in history["seconds"])
+    assert "3 epochs" in repr(history)
+    with pytest.raises(KeyError, match=r"val_accuracy.*expected one of loss"):
+        history["val_accuracy"]
+    with pytest.raises(ValueError, match="row"):
+        history.append(3, {"loss": 1.0})

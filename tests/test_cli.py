@@ -1,0 +1,176 @@
+"""The command line, run as users run it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+
+
+def run(*arguments, cwd, **more):
+    command = [sys.executable, "-m", "fastreg", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **more)
+
+
+def complaint(result):
+    """The one line of a failed command."""
+    assert result.returncode != 0 and result.stdout == ""
+    assert result.stderr.startswith("fastreg: ") and result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+@pytest.fixture
+def blobs_file(tmp_path, blobs):
+    X, y = blobs
+    np.savez(tmp_path / "blobs.npz", X=X, y=y)
+    return tmp_path / "blobs.npz"
+
+
+def test_info(tmp_path):
+    result = run("info", cwd=tmp_path)
+    assert result.returncode == 0 and result.stderr == ""
+    for word in ("processor", "cores", f"fastreg   {fr.__version__}", "numpy", "simd", "threads"):
+        assert word in result.stdout
+
+
+def test_train_digits(tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    result = run("train", "digits", "--epochs", 5, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "regularized  epoch 5/5" in result.stderr and "\r" not in result.stderr
+    header, _, plain, regularized = result.stdout.splitlines()[2:6]
+    for column in ("train accuracy", "test accuracy", "test loss", "seconds", "samples/s", "x reference"):
+        assert column in header
+    for row in (plain, regularized):
+        assert float(row.split()[2].rstrip("%")) > 95
+    folder = tmp_path / "fastreg-runs" / "digits"
+    assert sorted(os.listdir(folder)) == ["curves.png", "plain.safetensors", "regularized.safetensors"]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    X, y = fr.data.load("digits")
+    assert (fr.load(folder / "regularized.safetensors").predict(X).argmax(axis=1) == y).mean() > 0.95
+
+
+def test_json_and_options(tmp_path, blobs_file):
+    options = "--epochs 3 --batch-size 16 --hidden 8 --keep-prob 0.5 --l2 0.01 --optimizer momentum --lr 0.1 --seed 3"
+    options += " --threads 1 --output out --json"
+    result = run("train", blobs_file, *options.split(), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    for numbers in answer["runs"].values():
+        assert numbers["test_accuracy"] > 0.8 and numbers["speedup"] > 0 and numbers["samples_per_second"] > 0
+    assert set(answer["files"].values()) >= {"out/plain.safetensors", "out/regularized.safetensors"}
+    layers = fr.load(tmp_path / "out/regularized.safetensors").layers
+    assert [type(layer).__name__ for layer in layers] == ["Dense", "Dropout", "Dense"]
+
+    again = run("train", blobs_file, *options.split(), "--threads", 2, cwd=tmp_path)
+    for variant, numbers in json.loads(again.stdout)["runs"].items():
+        assert numbers["test_loss"] == answer["runs"][variant]["test_loss"]
+
+
+def test_engines_agree(tmp_path, blobs_file):
+    losses = []
+    for engine in ("native", "reference"):
+        result = run("train", blobs_file, "--epochs", 3, "--engine", engine, "--json", cwd=tmp_path)
+        losses.append(json.loads(result.stdout)["runs"]["regularized"]["test_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_regression(tmp_path):
+    table = "".join(f"{x},{x * x}\n" for x in np.linspace(-1, 1, 101))
+    (tmp_path / "square.csv").write_text("x,y\n" + table)
+    result = run("train", "square.csv", "--epochs", 5, "--hidden", 16, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "test_accuracy" not in json.loads(result.stdout)["runs"]["plain"]
+    result = run("predict", "fastreg-runs/square/plain.safetensors", "square.csv", cwd=tmp_path)
+    assert len([float(line) for line in result.stdout.split()]) == 101
+
+
+def test_predict(tmp_path, blobs_file, blobs):
+    assert run("train", blobs_file, "--epochs", 5, cwd=tmp_path).returncode == 0
+    model = "fastreg-runs/blobs/plain.safetensors"
+    result = run("predict", model, blobs_file, cwd=tmp_path)
+    assert (np.array(result.stdout.split(), int) == blobs[1]).mean() > 0.9 and "accuracy" in result.stderr
+    answer = json.loads(run("predict", model, blobs_file, "--probabilities", "--json", cwd=tmp_path).stdout)
+    np.testing.assert_allclose(np.sum(answer["predictions"], axis=1), 1, rtol=1e-5)
+    assert answer["accuracy"] > 0.9
+
+
+def test_without_matplotlib(tmp_path, blobs_file):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    result = run("train", blobs_file, "--epochs", 1, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    assert result.returncode == 0 and 'pip install "fastreg[plot]"' in result.stderr
+    assert "curves" not in os.listdir(tmp_path / "fastreg-runs/blobs")
+
+
+BAD = {
+    "no command": ([], "required: COMMAND"),
+    "no data": (["train"], "required: DATA"),
+    "unknown data": (["train", "nothing"], "DATA: got 'nothing', expected a file, a folder or one of digits"),
+    "empty folder": (["train", "empty"], "holds neither X and y"),
+    "not a data set": (["train", "junk"], "junk: "),
+    "no labels": (["train", "X.npy"], "no labels"),
+    "labels no classes": (["train", "ids.csv"], "got labels from 1000 to 1049, expected classes"),
+    "negative labels": (["train", "negative.csv"], "got labels from -1"),
+    "epochs": (["train", "moons", "--epochs", "0"], "--epochs: got '0', expected a whole number above 0"),
+    "batch size": (["train", "moons", "--batch-size", "1.5"], "--batch-size: got '1.5'"),
+    "hidden": (["train", "moons", "--hidden", "8,,8"], "--hidden: got ''"),
+    "keep prob": (["train", "moons", "--keep-prob", "1.5"], "--keep-prob: got '1.5', expected probabilities"),
+    "keep probs": (["train", "moons", "--keep-prob", "1,1,1"], "--keep-prob: got '1,1,1', expected one or two"),
+    "l2": (["train", "moons", "--l2", "-1"], "l2: got -1.0"),
+    "lr": (["train", "moons", "--lr", "nan"], "lr: got nan"),
+    "optimizer": (["train", "moons", "--optimizer", "lbfgs"], "--optimizer: invalid choice: 'lbfgs'"),
+    "seed": (["train", "moons", "--seed", "-1"], "seed: got -1"),
+    "output": (["train", "moons", "--output", "junk/folder"], "junk"),
+    "no model": (["predict", "missing.safetensors", "moons"], "missing.safetensors: No such file"),
+    "not a model": (["predict", "junk", "moons"], "junk: "),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input(tmp_path, arguments, message):
+    (tmp_path / "junk").write_bytes(b"\x89PNG junk")
+    (tmp_path / "ids.csv").write_text("".join(f"{i},{1000 + i}\n" for i in range(50)))
+    (tmp_path / "negative.csv").write_text("".join(f"{i},{i % 2 * 2 - 1}\n" for i in range(50)))
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "X.npy", np.zeros((5, 2)))
+    assert message in complaint(run(*arguments, cwd=tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c(tmp_path):
+    command = [sys.executable, "-m", "fastreg", "train", "moons", "--epochs", "100000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("moons: ")  # training begins
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "fastreg: interrupted" and "Traceback" not in errors
+
+
+def test_a_closed_pipe(tmp_path, blobs_file):
+    assert run("train", blobs_file, "--epochs", 1, cwd=tmp_path).returncode == 0
+    command = f"{sys.executable} -m fastreg predict fastreg-runs/blobs/plain.safetensors {blobs_file} | head -n 1"
+    result = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in result.stderr and "Exception" not in result.stderr
+
+
+def test_readme(tmp_path):
+    """The example of the README runs as it stands there."""
+    pytest.importorskip("sklearn")
+    readme = Path(__file__).parents[1] / "README.md"
+    if not readme.exists():
+        pytest.skip("no README.md beside the tests")
+    example = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "'accuracy': 0.9" in result.stdout

@@ -1,0 +1,223 @@
+"""The native kernels against the NumPy reference, on every SIMD target: masks to the bit, values within a tolerance
+that follows the length of the sum."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from fastreg import kernels, reference, threads
+from fastreg.reference import Key
+
+TARGETS = threads.simd()["available"]
+# one, primes, one below and above the register tile (6), a vector (16), a panel (64), a row group (48)
+SHAPES = [(1, 1, 1), (2, 3, 5), (5, 7, 15), (7, 13, 17), (6, 47, 63), (13, 49, 65), (64, 31, 128), (97, 200, 10)]
+ACTIVATIONS = ["linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh"]
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    before = threads.simd()["current"]
+    threads.use_simd(request.param)
+    yield request.param
+    threads.use_simd(before)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+def close(got, expected, terms, dtype, size=1e-30):
+    """Rounding errors of a sum grow like the square root of its length, at worst like the length.
+
+    `size` is that of the terms, where what is left of them is smaller (1 - a * a of a saturated tanh).
+    """
+    assert got.dtype == expected.dtype == dtype
+    scale = max(np.abs(expected).max(initial=0.0), size)
+    limit = 8 * np.finfo(dtype).eps * (4 + np.sqrt(terms)) * scale
+    np.testing.assert_allclose(got, expected, rtol=0, atol=limit)
+
+
+def draw(rng, shape, dtype):
+    return rng.normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense(target, dtype, shape, activation):
+    M, K, N = shape
+    rng = np.random.default_rng(M + K + N)
+    x, w, b = draw(rng, (M, K), dtype), draw(rng, (K, N), dtype) / np.sqrt(K).astype(dtype), draw(rng, N, dtype)
+    for keep_prob in (1.0, 0.6, 0.0):
+        given = {"activation": activation, "keep_prob": keep_prob, "key": Key(11, 5, 3)}
+        got, expected = kernels.dense(x, w, b, **given), reference.dense(x, w, b, **given)
+        close(got, expected.astype(dtype), K, dtype)
+        if keep_prob == 0.6 and activation in ("linear", "tanh", "sigmoid", "leaky_relu"):
+            kept = reference.mask(keep_prob, given["key"], M, N)
+            np.testing.assert_array_equal(got != 0, kept)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_backward(target, dtype, shape, activation):
+    M, K, N = shape
+    rng = np.random.default_rng(M + K + N)
+    x, w, dy = draw(rng, (M, K), dtype), draw(rng, (K, N), dtype), draw(rng, (M, N), dtype)
+    z = (x @ w).astype(dtype)
+    for keep_prob in (1.0, 0.6, 0.0):
+        given = {"activation": activation, "keep_prob": keep_prob, "key": Key(2**40 + 1, 5, 3)}
+        y = reference.dense(x, w, **given).astype(dtype)
+        got = kernels.dense_backward(dy, x, w, y, z=z, **given)
+        expected = reference.dense_backward(dy, x, w, y, z=z, **given)
+        sizes = abs(dy).max() * np.array([abs(w).max(), abs(x).max(), 1.0])
+        for g, e, terms, size in zip(got, expected, (N, M, M), sizes, strict=True):
+            close(g, e.astype(dtype), terms, dtype, size)
+
+
+def test_long_sums(target, dtype):
+    """More terms than one chain of fused multiply-adds has."""
+    rng = np.random.default_rng(0)
+    x, w = draw(rng, (3, 9001), dtype), draw(rng, (9001, 5), dtype)
+    exact = (x.astype(np.longdouble) @ w.astype(np.longdouble)).astype(dtype)
+    close(kernels.dense(x, w), exact, 9001, dtype)
+    _, dw, _ = kernels.dense_backward(draw(rng, (3, 5), dtype), x, w, exact)
+    assert dw.shape == w.shape
+
+
+@pytest.mark.parametrize("shape", [(1,), (17,), (100_003,), (3, 5), (4, 64), (7, 129), (2, 3, 33), (0, 4)])
+def test_dropout_masks_to_the_bit(target, dtype, shape):
+    x = np.random.default_rng(1).normal(size=shape).astype(dtype)
+    for keep_prob in (0.0, 0.1, 0.5, 0.75, 1.0, 1e-6):
+        key = Key(2**63 + 5, 2**32 - 1, 7)
+        got = kernels.dropout(x, keep_prob, key)
+        np.testing.assert_array_equal(got, reference.dropout(x, keep_prob, key).astype(dtype))
+        np.testing.assert_array_equal(kernels.dropout_backward(x, keep_prob, key), got)
+
+
+def test_mean_and_variance_of_dropout(target):
+    """E[a] is unchanged, Var = (1 - p) / p for ones: a million draws, four standard errors."""
+    n, keep = 1_000_000, 0.8
+    y = kernels.dropout(np.ones(n), keep, 3)
+    assert abs(y.mean() - 1) < 4 * np.sqrt((1 - keep) / keep / n)
+    assert abs((y != 0).mean() - keep) < 4 * np.sqrt(keep * (1 - keep) / n)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 10, 15, 16, 17, 100])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses(target, dtype, columns, weighted):
+    rng = np.random.default_rng(columns)
+    rows = 131
+    z = draw(rng, (rows, columns), dtype) * 5
+    weight = rng.integers(0, 3, rows) if weighted else None
+    labels = rng.integers(0, columns, rows)
+    targets = (rng.random((rows, columns)) > 0.5).astype(dtype)
+    for name, t in (("softmax_cross_entropy", labels), ("sigmoid_cross_entropy", targets), ("mse", targets)):
+        loss, gradient = getattr(kernels, name)(z, t, weight)
+        expected_loss, expected = getattr(reference, name)(z, t, weight)
+        assert loss == pytest.approx(expected_loss, rel=40 * float(np.finfo(dtype).eps))
+        close(gradient, expected.astype(dtype), columns, dtype)
+
+
+def test_losses_of_extreme_logits(target, dtype):
+    z = np.array([[1000.0, -1000.0], [-1000.0, 1000.0]], dtype)
+    loss, gradient = kernels.softmax_cross_entropy(z, np.array([0, 0]))
+    assert loss == 1000.0  # (0 + 2000) / 2
+    np.testing.assert_array_equal(gradient, np.array([[0, 0], [-0.5, 0.5]], dtype))
+    loss, _ = kernels.sigmoid_cross_entropy(z, np.array([[1.0, 0.0], [1.0, 0.0]], dtype))
+    assert loss == 500.0
+
+
+@pytest.mark.parametrize("shape", [(1,), (16,), (1000,), (5, 7), (33, 64), (50, 3, 4)])
+@pytest.mark.parametrize("proximal", [True, False])
+def test_updates(target, dtype, shape, proximal):
+    rng = np.random.default_rng(3)
+    w, g, m, v = draw(rng, (4, *shape), dtype)
+    v = abs(v)
+    common = {"l1": 0.3, "l2": 0.1, "weight_decay": 0.05, "proximal": proximal}
+
+    def compare(name, arrays, **given):
+        ours, theirs = [a.copy() for a in arrays], [a.copy() for a in arrays]
+        getattr(kernels, name)(*ours, **given, **common)
+        getattr(reference, name)(*theirs, **given, **common)
+        for a, e in zip(ours, theirs, strict=True):
+            close(a, e, 100, dtype)
+        return ours[0]
+
+    new = compare("sgd_update", (w, g), lr=0.1)
+    assert (new == 0).any() or not proximal or new.size < 100
+    compare("momentum_update", (w, g, m), lr=0.1)
+    compare("momentum_update", (w, g, m), lr=0.1, nesterov=True)
+    compare("adam_update", (w, g, m, v), lr=0.1, step=3)
+
+
+def test_arrays_of_all_kinds(target, dtype):
+    """Strided, reversed, Fortran, read-only, unaligned: inputs as they come, and left as they were."""
+    rng = np.random.default_rng(4)
+    x, w = draw(rng, (9, 32), dtype), draw(rng, (32, 48), dtype)
+    expected = kernels.dense(x, w)
+    unaligned = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(dtype).reshape(x.shape)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    wide = np.zeros((18, 64), dtype)
+    wide[::2, ::2] = x
+    for same in (np.asfortranarray(x), x[::-1][::-1], wide[::2, ::2], frozen, unaligned):
+        np.testing.assert_array_equal(kernels.dense(same, w), expected)
+    np.testing.assert_array_equal(wide[::2, ::2], x)
+    out = np.full((9, 48), 7, dtype)
+    assert kernels.dense(x, w, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    strided = np.full((9, 96), 7, dtype)
+    kernels.dense(x, w, out=strided[:, ::2])
+    np.testing.assert_array_equal(strided[:, ::2], expected)
+    assert (strided[:, 1::2] == 7).all()
+
+
+def test_same_signatures():
+    """One signature for a kernel and its reference."""
+    for name in kernels.__all__:
+        if callable(getattr(kernels, name)) and name != "Key":
+            assert inspect.signature(getattr(kernels, name)).parameters.keys() == (
+                inspect.signature(getattr(reference, name)).parameters.keys()
+            ), name
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+def test_bad_arguments(module):
+    x, w = np.ones((2, 3)), np.ones((3, 4))
+    with pytest.raises(ValueError, match=r"w: got shape"):
+        module.dense(x, np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"activation: got 'swish'"):
+        module.dense(x, w, activation="swish")
+    with pytest.raises(ValueError, match=r"keep_prob: got 1.5"):
+        module.dropout(x, 1.5, 0)
+    with pytest.raises(ValueError, match=r"key: got None"):
+        module.dropout(x, 0.5, None)
+    with pytest.raises(ValueError, match=r"labels: got"):
+        module.softmax_cross_entropy(x, np.array([0, 3]))
+    with pytest.raises(ValueError, match=r"targets: got shape"):
+        module.mse(x, np.ones((2, 2)))
+
+
+def test_fma_targets_give_the_same_bits(dtype):
+    """avx2 and avx512: every kernel, byte for byte."""
+    fused = [t for t in TARGETS if t != "generic"]
+    if len(fused) < 2:
+        pytest.skip("needs two SIMD targets with fused multiply-add")
+    rng = np.random.default_rng(5)
+    x, w, b = draw(rng, (50, 77), dtype), draw(rng, (77, 131), dtype), draw(rng, 131, dtype)
+    results = []
+    before = threads.simd()["current"]
+    for name in fused:
+        threads.use_simd(name)
+        parts = []
+        for activation in ACTIVATIONS:
+            y = kernels.dense(x, w, b, activation, 0.7, 9)
+            parts += [y, *kernels.dense_backward(y, x, w, y, activation, 0.7, 9, z=y)]
+        parts.append(kernels.softmax_cross_entropy(w, np.arange(77))[1])
+        parts.append(kernels.sigmoid_cross_entropy(w, abs(w) / abs(w).max())[1])
+        state = [a.copy() for a in (w, w * 2, w * 3, w * w)]
+        kernels.adam_update(*state, lr=0.1, step=2, l1=0.01, l2=0.1)
+        results.append(b"".join(a.tobytes() for a in [*parts, *state]))
+    threads.use_simd(before)
+    assert results[0] == results[1]

@@ -1,0 +1,163 @@
+"""Threads: counts, the pool, fork, several Python threads at once, the floating-point mode. Run by CI under the thread
+sanitizer too, so the work is small."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg import _core, threads
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(300, 30)).astype(np.float32)
+Y = rng.integers(0, 5, 300)
+
+
+def train(seed=0, n_threads=2, epochs=2) -> bytes:
+    """Trains with dropout; the bytes of all parameters."""
+    model = fr.Sequential([fr.Dropout(keep_prob=0.8), fr.Dense(70, "relu"), fr.Dropout(keep_prob=0.5), fr.Dense(5)])
+    trainer = fr.Trainer(model, optimizer=fr.Adam(1e-2), seed=seed, threads=n_threads)
+    trainer.fit(X, Y, epochs=epochs, batch_size=64)
+    return b"".join(array.tobytes() for array in model.state_dict().values())
+
+
+@pytest.fixture
+def default_threads():
+    yield
+    fr.set_num_threads(None)
+
+
+def test_pool_starts_threads_when_needed_and_keeps_them():
+    expected = train(n_threads=1)
+    assert train(n_threads=3) == expected
+    size = _core.pool_size()
+    assert size >= 2
+    assert train(n_threads=2) == expected
+    assert _core.pool_size() == size
+
+
+def test_more_threads_than_processors():
+    assert train(n_threads=7) == train(n_threads=1)
+
+
+def test_two_python_threads_train_at_once():
+    """The second run that finds the pool busy goes on alone: the same bits as one after the other."""
+    expected = [train(seed, epochs=4) for seed in range(4)]
+    got = [None] * 4
+
+    def job(seed):
+        got[seed] = train(seed, epochs=4)
+
+    workers = [threading.Thread(target=job, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert got == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork_after_training():
+    """Train, fork, train in child and parent: both finish, with the right bits. A grandchild too."""
+    expected = train()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        os.write(write, b"y" if train() == expected and _core.pool_size() == 1 else b"n")
+        if grandchild:
+            os.waitpid(grandchild, 0)
+        os._exit(0)
+    mine = train()
+    os.waitpid(child, 0)
+    os.close(write)
+    assert os.read(read, 10) == b"yy"
+    os.close(read)
+    assert mine == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork_while_another_thread_trains():
+    expected = train()
+    busy = threading.Thread(target=train, kwargs={"epochs": 30})
+    busy.start()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if train() == expected else 1)
+    _, status = os.waitpid(child, 0)
+    busy.join()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_counts(default_threads, monkeypatch):
+    monkeypatch.setenv("FASTREG_NUM_THREADS", "3")
+    assert fr.get_num_threads() == 3
+    fr.set_num_threads(2)
+    assert fr.get_num_threads() == 2
+    assert threads.resolve(5, 0) == 5  # asked for: obeyed as given
+    assert threads.resolve(None, 0) == 2
+    fr.set_num_threads(None)
+    monkeypatch.delenv("FASTREG_NUM_THREADS")
+    assert threads.resolve(None, 1000) == 1  # too little work to share
+    assert threads.resolve(None, 1e12) == threads.available_processors()
+    monkeypatch.setenv("FASTREG_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="FASTREG_NUM_THREADS: got 'many'"):
+        fr.get_num_threads()
+    for wrong, error in ((0, ValueError), (-1, ValueError), (10**6, ValueError), (2.0, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=r"n: got"):
+            fr.set_num_threads(wrong)
+
+
+def test_affinity_and_quota(tmp_path):
+    assert threads._cgroup_quota(tmp_path) == float("inf")
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert threads._cgroup_quota(tmp_path) == 1.5
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert threads._cgroup_quota(tmp_path) == float("inf")
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("200000")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
+    assert threads._cgroup_quota(tmp_path) == 2.0
+    if hasattr(os, "sched_setaffinity"):
+        code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import fastreg as fr; "
+        done = run(code + "print(fr.get_num_threads())")
+        assert done.stdout.strip() == "1"
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FASTREG_")} | environment
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
+
+
+def test_simd_target_is_forced_or_refused():
+    for name in fr.simd()["available"]:
+        done = run("import fastreg as fr; print(fr.simd()['current'])", FASTREG_SIMD=name)
+        assert done.stdout.strip() == name
+    done = run("import fastreg", FASTREG_SIMD="mmx")
+    assert done.returncode != 0
+    assert "FASTREG_SIMD: got 'mmx', this machine offers" in done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradual_underflow_whatever_the_caller_set(dtype):
+    """A caller that flushes subnormal numbers to zero neither loses them here nor loses its own setting."""
+    torch = pytest.importorskip("torch")
+    tiny = {"float32": 1e-40, "float64": 1e-310}[dtype]
+    x, one = np.full((64, 64), tiny, dtype), np.eye(64, dtype=dtype)
+    expected = x.tobytes()
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush")
+    try:
+        got = fr.kernels.dense(x, one).tobytes()
+        still_flushing = (torch.tensor([1e-310], dtype=torch.float64) * 1).item() == 0
+    finally:
+        torch.set_flush_denormal(False)
+    assert got == expected
+    assert still_flushing
