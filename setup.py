@@ -22,7 +22,7 @@ SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
 # -ffp-contract=off: a multiplication and an addition are fused where vec.h says so and nowhere else (same bits everywhere)
 FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
-FLAGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O3", "-DNDEBUG"]
+FLAGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O3", "-g0", "-DNDEBUG"]
 LINK = []
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]

@@ -1,11 +1,12 @@
 /* Draws outside the step: initial weights, the order of the samples. Plain scalar C without fused operations and
  * without the system's libm (but sqrt, which is exact), so every machine gives the same bits.
  *
- * Words come from Philox4x32-7 (Salmon et al., SC11); its 10-round known answers are tested through fr_philox.
+ * Words come from Philox4x32-7 (Salmon et al., SC11), by the same kernel as the draws of a mask. fr_philox is the
+ * generator once more, one block at a time, for the published answers.
  */
 #include <string.h>
 
-#include "fastreg.h"
+#include "run.h"
 
 void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2], int rounds) {
     uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3], k0 = key[0], k1 = key[1];
@@ -21,25 +22,26 @@ void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]
     out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
 }
 
-/* The block-th four words of a stream. */
-static void block_of(uint32_t out[4], uint64_t block, uint64_t seed, uint32_t step, uint32_t stream) {
-    const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), step, stream};
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    fr_philox(out, counter, key, 7);
-}
+enum { CHUNK = FR_PANEL / 4 }; /* 64-bit words that the kernel gives in one go */
 
-/* 53 bits from two words, in the middle of their interval: never 0, never 1 */
-static double unit(uint32_t high, uint32_t low) {
-    const uint64_t bits = ((uint64_t)high << 32 | low) >> 12;
-    return ((double)bits + 0.5) * 0x1p-52;
+/* The 64-bit words 16 * chunk .. 16 * chunk + 15 of a stream. A word is made of two of Philox's, the first one high. */
+static void words_of(uint64_t words[CHUNK], int64_t chunk, uint64_t seed, uint32_t step, uint32_t stream) {
+    uint16_t draws[FR_PANEL];
+    const uint64_t column = (uint64_t)chunk * FR_PANEL; /* what does not fit the column goes on in the row */
+    fr_current_table(FR_F32)->draws(draws, seed, (uint32_t)column, (uint32_t)(column >> 32), step, stream);
+    for (int i = 0; i < CHUNK; i++) {
+        const uint16_t *d = draws + 4 * i;
+        words[i] = (uint64_t)d[1] << 48 | (uint64_t)d[0] << 32 | (uint64_t)d[3] << 16 | d[2];
+    }
 }
 
 void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream) {
-    for (int64_t i = 0; i < n; i += 2) {
-        uint32_t x[4];
-        block_of(x, (uint64_t)i / 2, seed, 0, stream);
-        out[i] = unit(x[0], x[1]);
-        if (i + 1 < n) out[i + 1] = unit(x[2], x[3]);
+    for (int64_t i = 0; i < n; i += CHUNK) {
+        uint64_t words[CHUNK];
+        words_of(words, i / CHUNK, seed, 0, stream);
+        for (int64_t j = i; j < n && j < i + CHUNK; j++) {
+            out[j] = ((double)(words[j - i] >> 12) + 0.5) * 0x1p-52; /* the middle of an interval: never 0, never 1 */
+        }
     }
 }
 
@@ -107,12 +109,11 @@ void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream) {
 /* Fisher and Yates, from the end; the index comes from 64 bits by multiplication (bias below 2^-32 for n below 2^32). */
 void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch) {
     enum { SHUFFLE_STREAM = 2 << 16 };
-    uint32_t x[4] = {0};
+    uint64_t words[CHUNK];
     for (int64_t i = 0; i < n; i++) out[i] = i;
     for (int64_t i = n - 1, draw = 0; i > 0; i--, draw++) {
-        if (draw % 2 == 0) block_of(x, (uint64_t)draw / 2, seed, epoch, SHUFFLE_STREAM);
-        const uint64_t bits = draw % 2 ? (uint64_t)x[2] << 32 | x[3] : (uint64_t)x[0] << 32 | x[1];
-        const int64_t j = (int64_t)(((unsigned __int128)bits * (uint64_t)(i + 1)) >> 64);
+        if (draw % CHUNK == 0) words_of(words, draw / CHUNK, seed, epoch, SHUFFLE_STREAM);
+        const int64_t j = (int64_t)(((unsigned __int128)words[draw % CHUNK] * (uint64_t)(i + 1)) >> 64);
         const int64_t swap = out[i];
         out[i] = out[j];
         out[j] = swap;

@@ -32,9 +32,10 @@ typedef struct fr_worker {
 
 typedef void (*fr_kernel)(fr_worker *worker);
 
-/* The kernels of one instruction set and one dtype. */
+/* The kernels of one instruction set and one dtype. draws: the FR_PANEL 16-bit draws of columns column .. column + 63. */
 typedef struct {
     fr_kernel op[FR_OP_KINDS];
+    void (*draws)(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream);
 } fr_table;
 
 /* Tiles of an op: `panels` of `groups` each, in that order. All panels weigh `weight` but the last, which weighs `last`. */

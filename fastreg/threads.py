@@ -17,7 +17,7 @@ MAX_THREADS = _core.MAX_THREADS
 
 # Floating-point operations between two barriers below which a further thread costs more than it brings (measured:
 # about a microsecond of one core).
-MIN_FLOPS = 200_000
+MIN_FLOPS = 100_000
 
 _asked: int | None = None
 

@@ -8,6 +8,10 @@
 #include "loss.h"
 #include "update.h"
 
+static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+    philox_draws(out, seed, column, row, step, stream);
+}
+
 #define JOIN_(target, bits) fr_##target##_f##bits
 #define JOIN(target, bits) JOIN_(target, bits)
 
@@ -24,4 +28,5 @@ const fr_table JOIN(TARGET, REAL_BITS) = {
             [FR_ELEMENTWISE] = op_elementwise,
             [FR_EMIT] = op_emit,
         },
+    .draws = draws,
 };
