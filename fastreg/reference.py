@@ -337,6 +337,7 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Non
 def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """v <- momentum v + g, then a step by v (nesterov: by g + momentum v); the rest as `sgd_update`.
 
+    Nesterov's threshold is lr (1 + momentum) l1: at rest it steps by (1 + momentum) g, and g and l1 must balance.
     After a proximal step the velocity becomes the step that was taken: v <- (w_old - w_new) / lr.
     """
     lr = float(lr)
@@ -346,7 +347,7 @@ def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, w
     v += g
     w -= lr * (g + momentum * v if nesterov else v)
     if l1 and proximal:
-        w[...] = soft_threshold(w, lr * l1)
+        w[...] = soft_threshold(w, lr * l1 * (1 + momentum if nesterov else 1))
         if lr > 0:
             v[...] = (old - w) / lr
 

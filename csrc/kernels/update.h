@@ -6,7 +6,8 @@
  *   momentum  v = momentum * v + g;            w -= lr * v;  Nesterov: w -= lr * (g + momentum * v)
  *   Adam      m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g^2
  *             w -= lr * m^ / (sqrt(v^) + eps), with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t)
- *   proximal L1: w = sign(w) * max(|w| - threshold, 0), threshold = lr * l1 (Adam: lr * l1 / (sqrt(v^) + eps));
+ *   proximal L1: w = sign(w) * max(|w| - threshold, 0), threshold = lr * l1 (Adam: lr * l1 / (sqrt(v^) + eps);
+ *   Nesterov: lr * l1 * (1 + momentum), because at rest it steps by (1 + momentum) g, and g and l1 must balance);
  *   with momentum the velocity then becomes the step that was taken, v = (w_old - w) / lr.
  *   gradient: w stays; slot 0 = g, L1 through its sign.
  *
@@ -40,7 +41,7 @@ INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
         .decay = (real)(1 - lr * rule->weight_decay),
         .lr = (real)lr,
         .inverse_lr = (real)(moving ? 1 / lr : 0),
-        .threshold = (real)(lr * l1),
+        .threshold = (real)(lr * l1 * (rule->kind == FR_RULE_NESTEROV ? 1 + rule->momentum : 1)),
         .momentum = (real)rule->momentum,
         .beta1 = (real)rule->beta1,
         .beta2 = (real)rule->beta2,
