@@ -163,6 +163,9 @@ int fr_simd_current(void);
 void fr_simd_use(int target); /* an available one */
 int fr_cpu_count(void);       /* processors this process may run on */
 
+/* The current target's loop of fused multiply-adds, on the calling thread: operations done and seconds taken. */
+double fr_fma_loop(fr_real real, int64_t rounds, double *seconds);
+
 /* pool.c: tells how many workers are alive, for tests. */
 int fr_pool_size(void);
 

@@ -27,12 +27,11 @@ enum { CHUNK = FR_PANEL / 4 }; /* 64-bit words that the kernel gives in one go *
 /* The 64-bit words 16 * chunk .. 16 * chunk + 15 of a stream. A word is made of two of Philox's, the first one high. */
 static void words_of(uint64_t words[CHUNK], int64_t chunk, uint64_t seed, uint32_t step, uint32_t stream) {
     uint16_t draws[FR_PANEL];
+    uint32_t halves[2 * CHUNK];
     const uint64_t column = (uint64_t)chunk * FR_PANEL; /* what does not fit the column goes on in the row */
     fr_current_table(FR_F32)->draws(draws, seed, (uint32_t)column, (uint32_t)(column >> 32), step, stream);
-    for (int i = 0; i < CHUNK; i++) {
-        const uint16_t *d = draws + 4 * i;
-        words[i] = (uint64_t)d[1] << 48 | (uint64_t)d[0] << 32 | (uint64_t)d[3] << 16 | d[2];
-    }
+    memcpy(halves, draws, sizeof halves); /* a draw is half a word, the low one first */
+    for (int i = 0; i < CHUNK; i++) words[i] = (uint64_t)halves[2 * i] << 32 | halves[2 * i + 1];
 }
 
 void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream) {
@@ -109,13 +108,15 @@ void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream) {
 /* Fisher and Yates, from the end; the index comes from 64 bits by multiplication (bias below 2^-32 for n below 2^32). */
 void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch) {
     enum { SHUFFLE_STREAM = 2 << 16 };
-    uint64_t words[CHUNK];
     for (int64_t i = 0; i < n; i++) out[i] = i;
-    for (int64_t i = n - 1, draw = 0; i > 0; i--, draw++) {
-        if (draw % CHUNK == 0) words_of(words, draw / CHUNK, seed, epoch, SHUFFLE_STREAM);
-        const int64_t j = (int64_t)(((unsigned __int128)words[draw % CHUNK] * (uint64_t)(i + 1)) >> 64);
-        const int64_t swap = out[i];
-        out[i] = out[j];
-        out[j] = swap;
+    for (int64_t last = n - 1, chunk = 0; last > 0; chunk++) {
+        uint64_t words[CHUNK];
+        words_of(words, chunk, seed, epoch, SHUFFLE_STREAM);
+        for (int k = 0; k < CHUNK && last > 0; k++, last--) {
+            const int64_t j = (int64_t)(((unsigned __int128)words[k] * (uint64_t)(last + 1)) >> 64);
+            const int64_t swap = out[last];
+            out[last] = out[j];
+            out[j] = swap;
+        }
     }
 }

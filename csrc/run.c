@@ -319,3 +319,10 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
     }
     return run.next;
 }
+
+double fr_fma_loop(fr_real real, int64_t rounds, double *seconds) {
+    const double start = now();
+    const double flops = fr_current_table(real)->fma_loop(rounds);
+    *seconds = now() - start;
+    return flops;
+}

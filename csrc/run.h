@@ -36,6 +36,7 @@ typedef void (*fr_kernel)(fr_worker *worker);
 typedef struct {
     fr_kernel op[FR_OP_KINDS];
     void (*draws)(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream);
+    double (*fma_loop)(int64_t rounds); /* returns the floating-point operations done */
 } fr_table;
 
 /* Tiles of an op: `panels` of `groups` each, in that order. All panels weigh `weight` but the last, which weighs `last`. */

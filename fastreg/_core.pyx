@@ -89,6 +89,7 @@ cdef extern from "fastreg.h" nogil:
     int fr_simd_current()
     void fr_simd_use(int)
     int fr_cpu_count()
+    double fr_fma_loop(int, int64_t, double *)
     int fr_pool_size()
     void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)
     void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
@@ -379,6 +380,15 @@ def simd_use(str name):
 
 def cpu_count():
     return fr_cpu_count()
+
+
+def fma_loop(dtype, int64_t rounds):
+    """The current target's loop of fused multiply-adds: floating-point operations done, and seconds."""
+    cdef int real = FR_F32 if np.dtype(dtype) == np.float32 else FR_F64
+    cdef double seconds, flops
+    with nogil:
+        flops = fr_fma_loop(real, rounds, &seconds)
+    return flops, seconds
 
 
 def pool_size():

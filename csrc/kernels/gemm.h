@@ -22,7 +22,7 @@ enum { TILE_COLUMNS = NV * VL };
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 24")
 #endif
 
 /* c[mr][nv * VL] (rows FR_PANEL apart) = (fresh ? 0 : c) + A * B over K terms, all of c in registers. */

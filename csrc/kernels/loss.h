@@ -31,7 +31,7 @@ INLINE lanes lanes_set(real x) {
 
 /* -1 where column + lane < n */
 INLINE ivec lanes_below(int64_t column, int64_t n, int part) {
-    ivec number;
+    ivec number = {0};
     for (int i = 0; i < VL; i++) number[i] = part * VL + i;
     const int64_t left = n - column;
     return number < (ireal)(left < LANES ? left : LANES);

@@ -6,6 +6,7 @@
 #include "elementwise.h"
 #include "gather.h"
 #include "loss.h"
+#include "peak.h"
 #include "update.h"
 
 static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
@@ -29,4 +30,5 @@ const fr_table JOIN(TARGET, REAL_BITS) = {
             [FR_EMIT] = op_emit,
         },
     .draws = draws,
+    .fma_loop = fma_loop,
 };
