@@ -15,12 +15,13 @@ import numpy
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CCompilerError, CompileError, LinkError, PlatformError
 
 DEBUG = os.environ.get("FASTREG_DEBUG", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
-# -ffp-contract=off: a multiplication and an addition are fused where vec.h says so and nowhere else (same bits everywhere)
+# -ffp-contract=off: a product and a sum are fused where vec.h says so and nowhere else (same bits everywhere)
 FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
 FLAGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O3", "-g0", "-DNDEBUG"]
 LINK = []
@@ -28,12 +29,20 @@ if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
     LINK += [f"-fsanitize={SANITIZE}"]
 
+if sys.platform == "darwin":  # a universal Python asks for two architectures at once, but a target belongs to one
+    os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
+
+CLANG = "clang" in os.environ.get("CC", "clang" if sys.platform == "darwin" else "")
+
 TARGETS = {"generic": []}
 if platform.machine() in ("x86_64", "AMD64"):
     TARGETS["avx2"] = ["-mavx2", "-mfma"]
     TARGETS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]
-    if "clang" not in os.environ.get("CC", ""):
+    if not CLANG:
         TARGETS["avx512"] += ["-mprefer-vector-width=512"]
+elif platform.machine() in ("aarch64", "arm64"):
+    # GCC's first scheduler hoists loads above a tile's multiply-adds, and sums that were in registers go to memory
+    TARGETS["neon"] = [] if CLANG else ["-fno-schedule-insns"]
 
 CORE = ["csrc/run.c", "csrc/pool.c", "csrc/cpu.c", "csrc/random.c"]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
@@ -71,12 +80,22 @@ class BuildExtension(build_ext):
             sys.exit(NO_COMPILER + str(error).splitlines()[0])
 
 
+class SourceDistribution(sdist):
+    """With the targets of other architectures, the tests' helpers and the benchmarks, which nothing built here names."""
+
+    def add_defaults(self):
+        super().add_defaults()
+        for folder in ("csrc", "tests", "bench", "docs"):
+            self.filelist.extend(str(path) for path in Path(folder).rglob("*.*") if "__pycache__" not in path.parts)
+        self.filelist.extend(["CHANGELOG.md", "CONTRIBUTING.md"])
+
+
 extension = Extension(
     "fastreg._core",
     ["fastreg/_core.pyx"],
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    depends=HEADERS,
+    depends=HEADERS + [source for _, build in LIBRARIES for source in build["sources"]],
     extra_compile_args=[flag for flag in FLAGS if flag not in ("-Wall", "-Wextra")],
     extra_link_args=["-pthread", *LINK],
     libraries=["m"],
@@ -94,5 +113,5 @@ extension.cython_directives = {
 setup(
     libraries=LIBRARIES,
     ext_modules=[extension],
-    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
+    cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension, "sdist": SourceDistribution},
 )

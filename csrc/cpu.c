@@ -32,7 +32,7 @@ static uint64_t saved_state(void) {
 
 static int has_avx2(void) {
     unsigned a, b, c, d;
-    if ((saved_state() & 0x6) != 0x6) return 0; /* SSE and AVX state */
+    if ((saved_state() & 0x6) != 0x6) return 0;                         /* SSE and AVX state */
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 12))) return 0; /* FMA */
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 5));
 }
@@ -49,6 +49,8 @@ static const target targets[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512, {&fr_avx512_f32, &fr_avx512_f64}},
     {"avx2", has_avx2, {&fr_avx2_f32, &fr_avx2_f64}},
+#elif defined(__aarch64__)
+    {"neon", always, {&fr_neon_f32, &fr_neon_f64}}, /* part of the architecture */
 #endif
     {"generic", always, {&fr_generic_f32, &fr_generic_f64}},
 };

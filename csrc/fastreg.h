@@ -12,6 +12,7 @@
 
 enum { FR_PANEL = 64 };     /* columns that one tile of work spans, whatever the vector width */
 enum { FR_ROW_GROUP = 48 }; /* rows of a weight over which column sums (penalties) run in order */
+enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of a tile of a pass over a parameter */
 enum { FR_SUM_BLOCK = 64 }; /* rows over which losses and bias gradients are summed before the next level */
 enum { FR_CHAIN = 4096 };   /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
 enum { FR_SLOTS = 2 };      /* arrays of state a parameter may have */
@@ -19,7 +20,7 @@ enum { FR_MAX_THREADS = 256 };
 
 typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
 
-typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW } fr_code;
+typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED } fr_code;
 
 typedef enum {
     FR_GATHER,
@@ -31,14 +32,27 @@ typedef enum {
     FR_UPDATE,
     FR_ELEMENTWISE,
     FR_EMIT,
+    FR_PENALIZE,
+    FR_CLIP_NORM,
+    FR_MAX_NORM,
+    FR_CALL,
     FR_OP_KINDS
 } fr_op_kind;
 
 typedef enum { FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH } fr_activation;
 
-typedef enum { FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE } fr_loss;
+typedef enum { FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE, FR_GIVEN } fr_loss;
 
-typedef enum { FR_RULE_GRADIENT, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM } fr_rule_kind;
+typedef enum {
+    FR_RULE_GRADIENT,
+    FR_RULE_RAW,
+    FR_RULE_SGD,
+    FR_RULE_MOMENTUM,
+    FR_RULE_NESTEROV,
+    FR_RULE_RMSPROP,
+    FR_RULE_RMSPROP_MOMENTUM,
+    FR_RULE_ADAM
+} fr_rule_kind;
 
 typedef enum { FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64 } fr_dtype;
 
@@ -56,6 +70,12 @@ typedef struct {
     double scale;
 } fr_mask;
 
+/* Additive normal noise; std 0: nothing is drawn. */
+typedef struct {
+    double std;
+    uint32_t stream;
+} fr_noise;
+
 /* The way back through what made y: dz = dy * mask * scale * activation'. */
 typedef struct {
     fr_matrix y, z;
@@ -68,27 +88,33 @@ typedef struct {
     int32_t kind;
     int32_t proximal, l1_per_row, l2_per_row;
     double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale;
+    double clip_value; /* 0: no limit */
 } fr_rule;
 
-/* A weight (rows x columns) or a bias (one row) with its state. penalty holds, for every group of FR_ROW_GROUP rows and
- * every column, the penalty of the last step: (groups x value.ld), or NULL where there is none. */
+/* A weight (rows x columns) or a bias (one row) with its state. For every group of FR_ROW_GROUP rows and every column,
+ * penalty holds the penalty of the last step and norms the sum of squares after it: (groups x value.ld), NULL where
+ * nobody wants to know. Under FR_RULE_GRADIENT and FR_RULE_RAW slot[0] is the stored gradient. */
 typedef struct {
     fr_matrix value, slot[FR_SLOTS];
     int64_t rows, columns;
     fr_rule rule;
-    void *penalty;
+    void *penalty, *norms;
 } fr_param;
 
 /* One fused kernel. Which fields an op reads:
- *   GATHER       out x.K = width, mask, source (0 inputs, 1 targets)
+ *   GATHER       out K mask noise, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
  *   DENSE        out z x weight bias activation mask K N
  *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss N
  *   TOTALS       -
  *   DENSE_DX     out x (dz) weight through K N
  *   DENSE_DW     x z (dz) weight bias K N
- *   UPDATE       x (gradient) weight
- *   ELEMENTWISE  out x mask through (y.data NULL forward) N
- *   EMIT         x activation (LINEAR, SIGMOID) or softmax, N */
+ *   UPDATE       x (gradient) weight, scaled
+ *   ELEMENTWISE  out x mask noise through (y.data NULL forward) N
+ *   EMIT         x activation (LINEAR, SIGMOID) or softmax, N
+ *   PENALIZE     weight (rule GRADIENT), squares
+ *   CLIP_NORM    limit
+ *   MAX_NORM     weight limit
+ *   CALL         - */
 typedef struct {
     int32_t kind;
     int32_t wait; /* all workers meet before this op */
@@ -97,7 +123,11 @@ typedef struct {
     fr_matrix out, x, z;
     fr_param weight, bias; /* bias.value.data is NULL where there is none */
     fr_mask mask;
+    fr_noise noise;
     fr_through through;
+    double limit;
+    double *squares; /* of every tile of a PENALIZE (fr_update_tiles of them) */
+    int32_t scaled;  /* a CLIP_NORM came before */
 } fr_op;
 
 /* A batch-sized program. row_loss and row_hit hold one value a row. */
@@ -107,7 +137,12 @@ typedef struct {
     const fr_op *ops;
     void *row_loss, *row_hit;
     int64_t max_rows;
+    int64_t accumulate; /* batches in a step */
+    double *clip;       /* the factor of the last CLIP_NORM; 1 before */
 } fr_program;
+
+/* Tiles of the passes over a parameter, for `squares`. */
+int64_t fr_update_tiles(int64_t rows, int64_t columns);
 
 /* Rows of a data set. A row starts at data + index * row_stride; its columns are contiguous where offsets is NULL,
  * else column j lies offsets[j] bytes further. */
@@ -148,6 +183,8 @@ typedef struct {
     double seconds; /* stop after the batch in which this time is up; 0: never */
     uint64_t scramble;
     void *scratch; /* fr_scratch_bytes() of it, aligned to 64 */
+    int (*call)(void *context, int32_t op, int64_t rows); /* runs a CALL on the caller's thread; not 0: it failed */
+    void *call_context;
 } fr_options;
 
 /* Runs batches first .. stop - 1 of the feed and returns the next one to run. */
@@ -168,6 +205,9 @@ double fr_fma_loop(fr_real real, int64_t rounds, double *seconds);
 
 /* pool.c: tells how many workers are alive, for tests. */
 int fr_pool_size(void);
+
+/* The current target's normal draws: 64 columns of a row, in the dtype given. */
+void fr_normals(fr_real real, void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream);
 
 /* random.c: draws outside the step, pure functions of (seed, stream, index). */
 void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream);

@@ -5,6 +5,7 @@
  * that all workers see one decision.
  */
 #define _GNU_SOURCE
+#include <assert.h>
 #include <fenv.h>
 #include <pthread.h>
 #include <time.h>
@@ -100,6 +101,7 @@ typedef struct {
     double deadline;
     atomic_llong halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
     atomic_llong bad_row;
+    atomic_int failed_call; /* the op; MAX_OPS while there is none */
     atomic_llong counters[2][MAX_OPS]; /* of tiles, for this batch and the next one */
     double beta_power[2];
     int64_t updates;
@@ -150,7 +152,7 @@ static void add_penalties(run_state *run) {
     double sum = 0;
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
-        if (op->kind != FR_DENSE_DW && op->kind != FR_UPDATE) continue;
+        if (op->kind != FR_DENSE_DW && op->kind != FR_UPDATE && op->kind != FR_PENALIZE) continue;
         const fr_param *p = &op->weight;
         if (!p->penalty || (p->rule.l1 == 0 && p->rule.l2 == 0)) continue;
         sum += sum_real(p->penalty, (p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * p->value.ld, program->real);
@@ -161,32 +163,80 @@ static void add_penalties(run_state *run) {
 static int has_updates(const fr_program *program) {
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
-        const int writes = op->kind == FR_DENSE_DW || op->kind == FR_UPDATE;
-        if (writes && op->weight.rule.kind != FR_RULE_GRADIENT) return 1;
+        const int stores = op->weight.rule.kind == FR_RULE_GRADIENT || op->weight.rule.kind == FR_RULE_RAW;
+        if (op->kind == FR_UPDATE || (op->kind == FR_DENSE_DW && !stores)) return 1;
     }
     return 0;
 }
 
-/* All ops of one batch. Returns 0 when a row turned out bad. */
+/* Ops that wait for the last batch of a step. */
+static int once_a_step(const fr_op *op) {
+    return op->kind == FR_PENALIZE || op->kind == FR_CLIP_NORM || op->kind == FR_UPDATE || op->kind == FR_MAX_NORM;
+}
+
+/* Whether an op before the barrier of op `here` has failed. A call behind it may have failed already, when a worker
+ * looks late: it does not count, so that all workers see the same. */
+static int has_failed(run_state *run, int here) {
+    return atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX ||
+           atomic_load_explicit(&run->failed_call, memory_order_relaxed) < here;
+}
+
+/* What Python has to see to; looked at in debugging builds only. */
+static void check_op(const run_state *run, const fr_op *op) {
+    assert(op->kind >= 0 && op->kind < FR_OP_KINDS);
+    assert(op->kind == FR_CALL ? run->options->call != NULL : run->table->op[op->kind] != NULL);
+    assert(op->out.ld % 16 == 0 && op->x.ld % 16 == 0 && op->z.ld % 16 == 0 && op->weight.value.ld % 16 == 0);
+    (void)run, (void)op;
+}
+
+/* All ops of one batch. Returns 0 when one failed. */
 static int walk(run_state *run, fr_worker *w, int64_t batch) {
     const fr_program *program = run->program;
-    const int skip = w->batch.weight == 0; /* a batch of zero weight takes no step */
-    int gathered = 0;
-    for (int i = run->options->first_op; i < run->options->stop_op; i++) {
+    const fr_options *options = run->options;
+    const int skip = w->batch.step_weight == 0; /* a step of zero weight is not taken */
+    int gathered = 0, may_fail = 0;
+    for (int i = options->first_op; i < options->stop_op; i++) {
         const fr_op *op = &program->ops[i];
+        if (!w->batch.closes && once_a_step(op)) continue;
         if (op->wait) {
             barrier_wait(&run->barrier);
-            /* the gathers are all done and none is to come before the next batch: every worker sees the same */
-            if (gathered && atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX) return 0;
+            if (may_fail && has_failed(run, i)) return 0;
             if (gathered && skip) return 1;
-            gathered = 0;
+            gathered = may_fail = 0;
         }
+        check_op(run, op);
         gathered |= op->kind == FR_GATHER;
+        may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
         w->op = op;
         w->counter = &run->counters[batch & 1][i];
-        run->table->op[op->kind](w);
+        if (op->kind != FR_CALL) {
+            run->table->op[op->kind](w);
+        } else if (w->id == 0 && options->call(options->call_context, i, w->batch.rows)) {
+            atomic_store_explicit(&run->failed_call, i, memory_order_relaxed);
+        }
     }
     return 1;
+}
+
+/* The batch with this number, and the step it belongs to. */
+static fr_batch batch_at(const run_state *run, int64_t number) {
+    const fr_feed *feed = run->feed;
+    const int64_t size = feed->batch_size, accumulate = run->program->accumulate;
+    const int64_t first = number * size, step = number / accumulate * accumulate * size;
+    const int64_t end = first + size < feed->rows ? first + size : feed->rows;
+    const int64_t step_end = step + accumulate * size < feed->rows ? step + accumulate * size : feed->rows;
+    const double weight = weight_of(run, first, end - first);
+    return (fr_batch){
+        .rows = end - first,
+        .first = first,
+        .weight = weight,
+        .step_rows = step_end - step,
+        .step_weight = accumulate == 1 ? weight : weight_of(run, step, step_end - step),
+        .opens = first == step,
+        .closes = end == step_end,
+        .lr = feed->rates ? feed->rates[number] : 0,
+        .step = feed->step + (uint32_t)number,
+    };
 }
 
 /* Linux likes to wake a worker on the processor of the thread that woke it. As neither runs for long without a pause,
@@ -211,21 +261,21 @@ static void worker_main(void *arg, int id) {
     fesetenv(FE_DFL_ENV); /* gradual underflow, rounding to nearest, whatever the caller's thread had */
 
     const fr_program *program = run->program;
-    const fr_feed *feed = run->feed;
     fr_worker w = {
         .id = id,
         .n = run->n,
         .program = program,
-        .feed = feed,
+        .feed = run->feed,
         .tally = run->tally,
         .bad_row = &run->bad_row,
+        .clip = program->clip,
         .scramble = run->options->scramble,
         .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id,
         .packed = -1,
     };
     const int updates = has_updates(program);
     double beta[2] = {0, 0}, power[2] = {run->beta_power[0], run->beta_power[1]};
-    for (int i = 0; i < program->n_ops; i++) {
+    for (int i = 0; i < program->n_ops; i++) { /* one optimizer for all: the last rule is that of the updates */
         if (program->ops[i].weight.rule.kind == FR_RULE_ADAM) {
             beta[0] = program->ops[i].weight.rule.beta1;
             beta[1] = program->ops[i].weight.rule.beta2;
@@ -237,7 +287,8 @@ static void worker_main(void *arg, int id) {
     for (;; batch++) {
         if (id == 0) {
             const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
-            if (batch == run->stop || late || run->tally->code) {
+            const int failed = atomic_load_explicit(&run->failed_call, memory_order_relaxed) < MAX_OPS;
+            if (batch == run->stop || late || failed || run->tally->code) {
                 atomic_store_explicit(&run->halt, batch, memory_order_relaxed);
             }
         }
@@ -252,29 +303,20 @@ static void worker_main(void *arg, int id) {
                 atomic_store_explicit(&run->counters[(batch + 1) & 1][i], 0, memory_order_relaxed);
             }
         }
-        const int64_t first = batch * feed->batch_size, left = feed->rows - first;
-        const int64_t rows = left < feed->batch_size ? left : feed->batch_size;
-        const double weight = weight_of(run, first, rows);
         const double next_power[2] = {power[0] * beta[0], power[1] * beta[1]};
-        w.batch = (fr_batch){
-            .rows = rows,
-            .first = first,
-            .weight = weight,
-            .lr = feed->rates ? feed->rates[batch] : 0,
-            .step = feed->step + (uint32_t)batch,
-            .bias_fix = {1 - next_power[0], 1 - next_power[1]},
-        };
+        w.batch = batch_at(run, batch);
+        w.batch.bias_fix[0] = 1 - next_power[0], w.batch.bias_fix[1] = 1 - next_power[1];
         if (!walk(run, &w, batch)) break;
-        if (weight == 0) continue;
+        if (w.batch.step_weight == 0 || !w.batch.closes) continue;
         power[0] = next_power[0], power[1] = next_power[1];
-        pending = updates;
+        pending = 1;
         if (id == 0) {
             run->tally->batches++;
             run->updates += updates;
         }
     }
     if (id == 0) {
-        run->next = batch;
+        run->next = batch - (run->tally->code == FR_DIVERGED); /* the batch that did: it is done, but it is to be named */
         run->beta_power[0] = power[0], run->beta_power[1] = power[1];
     }
     fesetenv(&mode);
@@ -282,6 +324,9 @@ static void worker_main(void *arg, int id) {
 
 int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,
                const fr_options *options) {
+    assert(program->n_ops <= MAX_OPS && program->accumulate >= 1 && options->threads >= 1);
+    assert(0 <= options->first_op && options->first_op <= options->stop_op && options->stop_op <= program->n_ops);
+    assert(((uintptr_t)options->scratch & 63) == 0);
     run_state run = {
         .program = program,
         .feed = feed,
@@ -297,6 +342,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
     };
     atomic_init(&run.bad_row, INT64_MAX);
     atomic_init(&run.halt, INT64_MAX);
+    atomic_init(&run.failed_call, MAX_OPS);
     for (int i = 0; i < FR_MAX_THREADS; i++) atomic_init(&run.cpu[i], -1);
     tally->code = FR_OK;
     const int pooled = fr_pool_begin(options->threads);
@@ -317,7 +363,16 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         tally->code = FR_BAD_ROW;
         tally->bad_row = feed->order ? feed->order[position] : position;
     }
+    if (atomic_load(&run.failed_call) < MAX_OPS) tally->code = FR_CALL_FAILED;
     return run.next;
+}
+
+int64_t fr_update_tiles(int64_t rows, int64_t columns) {
+    return (rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * ((columns + FR_UPDATE_COLUMNS - 1) / FR_UPDATE_COLUMNS);
+}
+
+void fr_normals(fr_real real, void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+    fr_current_table(real)->normals(out, seed, column, row, step, stream);
 }
 
 double fr_fma_loop(fr_real real, int64_t rounds, double *seconds) {

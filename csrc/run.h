@@ -11,6 +11,9 @@ typedef struct {
     int64_t rows;       /* M */
     int64_t first;      /* position of its first row in the epoch */
     double weight;      /* sum of the sample weights; M where there are none */
+    int64_t step_rows;  /* rows and weight of the whole step, which may have several batches */
+    double step_weight;
+    int opens, closes;  /* whether it is the first and the last batch of its step */
     double lr;          /* learning rate */
     uint32_t step;      /* global step: a coordinate of the masks */
     double bias_fix[2]; /* 1 - beta1^t, 1 - beta2^t for this step's t (Adam) */
@@ -26,6 +29,7 @@ typedef struct fr_worker {
     atomic_llong *bad_row;  /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
     uint64_t scramble;
     fr_batch batch;
+    double *clip; /* the factor of CLIP_NORM, one for all workers */
     char *scratch;
     int64_t packed; /* which panel of which op lies in the scratch, -1 for none */
 } fr_worker;
@@ -36,6 +40,7 @@ typedef void (*fr_kernel)(fr_worker *worker);
 typedef struct {
     fr_kernel op[FR_OP_KINDS];
     void (*draws)(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream);
+    void (*normals)(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream);
     double (*fma_loop)(int64_t rounds); /* returns the floating-point operations done */
 } fr_table;
 
@@ -88,7 +93,9 @@ int fr_cpu_here(void);      /* the processor that runs the caller, -1 where that
 void fr_cpu_leave(int cpu); /* moves the caller to another processor it may use, if there is one */
 
 /* targets */
-extern const fr_table fr_avx512_f32, fr_avx512_f64, fr_avx2_f32, fr_avx2_f64, fr_generic_f32, fr_generic_f64;
+extern const fr_table fr_avx512_f32, fr_avx512_f64, fr_avx2_f32, fr_avx2_f64; /* x86-64 */
+extern const fr_table fr_neon_f32, fr_neon_f64;                               /* aarch64 */
+extern const fr_table fr_generic_f32, fr_generic_f64;
 const fr_table *fr_current_table(fr_real real);
 
 #endif

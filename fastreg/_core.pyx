@@ -14,11 +14,13 @@ cnp.import_array()
 cdef extern from "fastreg.h" nogil:
     enum: FR_MAX_THREADS, FR_SLOTS, FR_ROW_GROUP
     enum: FR_F32, FR_F64
-    enum: FR_OK, FR_DIVERGED, FR_BAD_ROW
+    enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
     enum: FR_GATHER, FR_DENSE, FR_LOSS, FR_TOTALS, FR_DENSE_DX, FR_DENSE_DW, FR_UPDATE, FR_ELEMENTWISE, FR_EMIT
+    enum: FR_PENALIZE, FR_CLIP_NORM, FR_MAX_NORM, FR_CALL
     enum: FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH
-    enum: FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE
-    enum: FR_RULE_GRADIENT, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM
+    enum: FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE, FR_GIVEN
+    enum: FR_RULE_GRADIENT, FR_RULE_RAW, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM
+    enum: FR_RULE_RMSPROP, FR_RULE_RMSPROP_MOMENTUM
     enum: FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64
 
     ctypedef struct fr_matrix:
@@ -27,32 +29,41 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_mask:
         uint32_t threshold, stream
         double scale
+    ctypedef struct fr_noise:
+        double std
+        uint32_t stream
     ctypedef struct fr_through:
         fr_matrix y, z
         int32_t activation
         fr_mask mask
     ctypedef struct fr_rule:
         int32_t kind, proximal, l1_per_row, l2_per_row
-        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale
+        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, clip_value
     ctypedef struct fr_param:
         fr_matrix value
         fr_matrix slot[2]
         int64_t rows, columns
         fr_rule rule
         void *penalty
+        void *norms
     ctypedef struct fr_op:
         int32_t kind, wait, activation, loss, source, softmax
         int64_t K, N
         fr_matrix out, x, z
         fr_param weight, bias
         fr_mask mask
+        fr_noise noise
         fr_through through
+        double limit
+        double *squares
+        int32_t scaled
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops
         void *row_loss
         void *row_hit
-        int64_t max_rows
+        int64_t max_rows, accumulate
+        double *clip
     ctypedef struct fr_source:
         const char *data
         int64_t row_stride
@@ -80,6 +91,8 @@ cdef extern from "fastreg.h" nogil:
         double seconds
         uint64_t scramble
         void *scratch
+        int (*call)(void *, int32_t, int64_t) noexcept nogil
+        void *call_context
 
     int64_t fr_run(const fr_program *, const fr_feed *, fr_tally *, int64_t, int64_t, const fr_options *)
     size_t fr_scratch_bytes(const fr_program *, int)
@@ -91,6 +104,8 @@ cdef extern from "fastreg.h" nogil:
     int fr_cpu_count()
     double fr_fma_loop(int, int64_t, double *)
     int fr_pool_size()
+    int64_t fr_update_tiles(int64_t, int64_t)
+    void fr_normals(int, void *, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t)
     void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)
     void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
     void fr_fill_permutation(int64_t *, int64_t, uint64_t, uint32_t)
@@ -103,6 +118,7 @@ MAX_OPS = 1024
 OP_KINDS = {
     "Gather": FR_GATHER, "Dense": FR_DENSE, "Loss": FR_LOSS, "Totals": FR_TOTALS, "DenseDx": FR_DENSE_DX,
     "DenseDw": FR_DENSE_DW, "Update": FR_UPDATE, "Elementwise": FR_ELEMENTWISE, "Emit": FR_EMIT,
+    "Penalize": FR_PENALIZE, "ClipNorm": FR_CLIP_NORM, "MaxNorm": FR_MAX_NORM, "Call": FR_CALL,
 }
 ACTIVATIONS = {
     "linear": FR_LINEAR, "relu": FR_RELU, "leaky_relu": FR_LEAKY_RELU, "sigmoid": FR_SIGMOID, "tanh": FR_TANH,
@@ -110,11 +126,11 @@ ACTIVATIONS = {
 }
 LOSSES = {
     "softmax_cross_entropy": FR_SOFTMAX_CROSS_ENTROPY, "sigmoid_cross_entropy": FR_SIGMOID_CROSS_ENTROPY,
-    "mse": FR_MSE,
+    "mse": FR_MSE, "given": FR_GIVEN,
 }
 RULES = {
-    "gradient": FR_RULE_GRADIENT, "sgd": FR_RULE_SGD, "momentum": FR_RULE_MOMENTUM, "nesterov": FR_RULE_NESTEROV,
-    "adam": FR_RULE_ADAM,
+    "gradient": FR_RULE_GRADIENT, "raw": FR_RULE_RAW, "sgd": FR_RULE_SGD, "momentum": FR_RULE_MOMENTUM, "nesterov": FR_RULE_NESTEROV,
+    "rmsprop": FR_RULE_RMSPROP, "rmsprop_momentum": FR_RULE_RMSPROP_MOMENTUM, "adam": FR_RULE_ADAM,
 }
 DTYPES = {
     "b1": FR_U8, "u1": FR_U8, "i1": FR_I8, "u2": FR_U16, "i2": FR_I16, "i4": FR_I32, "i8": FR_I64,
@@ -129,8 +145,9 @@ cdef class Program:
     cdef fr_op *ops
     cdef list arrays
     cdef object dtype
+    cdef readonly cnp.ndarray clip  # one number: the factor of the last ClipNorm
 
-    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None):
+    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None, int64_t accumulate=1):
         cdef int i
         if len(ops) > MAX_OPS:
             raise ValueError(f"a program may have {MAX_OPS} ops, this one has {len(ops)}")
@@ -142,7 +159,9 @@ cdef class Program:
         self.program.real = FR_F32 if self.dtype == np.float32 else FR_F64
         self.program.n_ops = <int32_t>len(ops)
         self.program.ops = self.ops
-        self.program.max_rows = max_rows
+        self.program.max_rows, self.program.accumulate = max_rows, accumulate
+        self.clip = np.ones(1)
+        self.program.clip = <double *>cnp.PyArray_DATA(self.clip)
         self.program.row_loss = self._matrix(row_loss).data
         self.program.row_hit = self._matrix(row_hit).data
         for i, fields in enumerate(ops):
@@ -179,21 +198,21 @@ cdef class Program:
         return m
 
     cdef fr_param _param(self, fields) except *:
-        """fields: (value, slots, rule, penalty) or None"""
+        """fields: (value, slots, rule, penalty, norms) or None"""
         cdef fr_param p
         cdef int i
         p.value = self._matrix(None)
-        p.rows, p.columns, p.penalty = 0, 0, NULL
+        p.rows, p.columns, p.penalty, p.norms = 0, 0, NULL, NULL
         p.rule.kind = FR_RULE_SGD
         p.rule.proximal = p.rule.l1_per_row = p.rule.l2_per_row = 0
         p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = 0.0
         p.rule.weight_decay = p.rule.l1 = p.rule.l2 = 0.0
-        p.rule.lr_scale = 1.0
+        p.rule.lr_scale, p.rule.clip_value = 1.0, 0.0
         for i in range(FR_SLOTS):
             p.slot[i] = self._matrix(None)
         if fields is None:
             return p
-        value, slots, rule, penalty = fields
+        value, slots, rule, penalty, norms = fields
         p.value = self._matrix(value)
         p.columns = value.shape[value.ndim - 1]
         p.rows = value.shape[0] if value.ndim == 2 else 1
@@ -203,12 +222,14 @@ cdef class Program:
             p.slot[i] = self._matrix(slot)
         if penalty is not None:
             p.penalty = self._matrix(penalty).data
+        if norms is not None:
+            p.norms = self._matrix(norms).data
         if rule is not None:
             p.rule.kind = RULES[rule.kind]
             p.rule.proximal, p.rule.l1_per_row, p.rule.l2_per_row = rule.proximal, rule.l1_per_row, rule.l2_per_row
             p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
             p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
-            p.rule.lr_scale = rule.lr_scale
+            p.rule.lr_scale, p.rule.clip_value = rule.lr_scale, rule.clip_value
         return p
 
     cdef _fill(self, fr_op *op, dict fields):
@@ -225,6 +246,14 @@ cdef class Program:
         op.weight = self._param(fields.get("weight"))
         op.bias = self._param(fields.get("bias"))
         op.mask = self._mask(fields.get("mask"))
+        op.limit, op.scaled = fields.get("limit", 0.0), fields.get("scaled", 0)
+        noise = fields.get("noise")
+        op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
+        op.squares = NULL
+        if op.kind == FR_PENALIZE:
+            squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
+            self.arrays.append(squares)
+            op.squares = <double *>cnp.PyArray_DATA(<cnp.ndarray>squares)
         through = fields.get("through")
         op.through.y = self._matrix(through["y"] if through else None)
         op.through.z = self._matrix(through["z"] if through else None)
@@ -302,10 +331,22 @@ cdef class Feed:
         return cnp.PyArray_DATA(array)
 
 
+cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
+    """Runs a CALL; an exception is kept for `run` to raise."""
+    with gil:
+        calls = <list>context
+        try:
+            calls[0](op, rows)
+        except BaseException as error:  # KeyboardInterrupt too: it must get past the C above
+            calls.append(error)
+            return 1
+    return 0
+
+
 def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
-        uint64_t scramble=0, list beta_power):
-    """Batches first .. stop - 1; adds to the tally and returns the next batch."""
+        uint64_t scramble=0, list beta_power, call=None):
+    """Batches first .. stop - 1; adds to the tally and returns the next batch. call(op, rows) runs a Call."""
     cdef fr_tally t
     cdef fr_options options
     cdef int64_t reached
@@ -323,6 +364,8 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     options.first_op = first_op
     options.stop_op = program.program.n_ops if stop_op < 0 else stop_op
     options.scratch = cnp.PyArray_DATA(scratch)
+    calls = [call]
+    options.call, options.call_context = _call, <void *>calls
     with nogil:
         reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
     tally.loss, tally.weight, tally.hits, tally.penalty = t.loss, t.weight, t.hits, t.penalty
@@ -332,6 +375,8 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         tally.diverged = True
     elif t.code == FR_BAD_ROW:
         tally.bad_row = t.bad_row
+    elif t.code == FR_CALL_FAILED:
+        raise calls[1]
     return reached
 
 
@@ -351,6 +396,17 @@ def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
     if out.shape[0]:
         with nogil:
             fr_fill_permutation(&out[0], out.shape[0], seed, epoch)
+
+
+def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream):
+    """Normal draws of an array (rows, columns), float32 or float64: those of the kernels."""
+    cdef cnp.ndarray panel = np.empty(64, out.dtype)
+    cdef int real = FR_F32 if out.dtype == np.float32 else FR_F64
+    for row in range(out.shape[0]):
+        for column in range(0, out.shape[1], 64):
+            fr_normals(real, cnp.PyArray_DATA(panel), seed, column, row, step, stream)
+            width = min(64, out.shape[1] - column)
+            out[row, column:column + width] = panel[:width]
 
 
 def philox(counter, key, int rounds=7):

@@ -23,6 +23,7 @@ __all__ = [
     "dropout_backward",
     "momentum_update",
     "mse",
+    "rmsprop_update",
     "sgd_update",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
@@ -125,8 +126,8 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
         {"kind": "Elementwise", "out": dz, "x": _padded(dy), "N": N, "through": through},
         {"kind": "DenseDx", "out": dx, "x": dz, "K": K, "N": N, "weight": _weight(w), "wait": True}
         | {"through": {"y": dx, "z": None, "activation": "linear", "mask": None}},
-        {"kind": "DenseDw", "x": _padded(x), "z": dz, "K": K, "N": N, "weight": (w, (dw,), gradient, None)}
-        | {"bias": (padded((N,), x.dtype), (db,), gradient, None)},
+        {"kind": "DenseDw", "x": _padded(x), "z": dz, "K": K, "N": N, "weight": (w, (dw,), gradient, None, None)}
+        | {"bias": (padded((N,), x.dtype), (db,), gradient, None, None)},
         key=key,
     )
     return dx, dw, db
@@ -194,14 +195,38 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
 
 def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """One step of gradient descent, in place; see `fastreg.reference.sgd_update`."""
-    _update(Rule("sgd", l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal), w, g, (), lr)
+    _update(Rule("sgd", l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal), w, g, {}, lr)
 
 
 def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """One step with momentum, in place on w and v; see `fastreg.reference.momentum_update`."""
     kind = "nesterov" if nesterov else "momentum"
     rule = Rule(kind, momentum=momentum, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
-    _update(rule, w, g, (v,), lr)
+    _update(rule, w, g, {"v": v}, lr)
+
+
+def rmsprop_update(
+    w, g, v, lr, alpha=0.99, eps=1e-8, momentum=0.0, m=None, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
+) -> None:
+    """One step of RMSprop, in place on w, v and, with momentum, m; see `fastreg.reference.rmsprop_update`.
+
+    v <- alpha v + (1 - alpha) g**2 and d = g / (sqrt(v) + eps), then w <- w - lr d, or with `m`
+    m <- momentum m + d and w <- w - lr m (Tieleman and Hinton, 2012, in the form of torch.optim.RMSprop).
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, v = np.ones(1), np.zeros(1)
+    >>> fr.kernels.rmsprop_update(w, [4.0], v, lr=0.1, alpha=0.75)
+    >>> w.round(6), v
+    (array([0.8]), array([4.]))
+    """
+    if momentum and m is None:
+        raise ValueError(f"m: got None, expected an array like w, because momentum is {momentum}")
+    kind, state = ("rmsprop", {"v": v}) if m is None else ("rmsprop_momentum", {"v": v, "m": m})
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    rule = Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties)
+    _update(rule, w, g, state, lr)
 
 
 def adam_update(
@@ -209,13 +234,15 @@ def adam_update(
 ) -> None:
     """One step of Adam, in place on w, m and v; `step` counts from 1. See `fastreg.reference.adam_update`."""
     rule = Rule("adam", beta1=beta1, beta2=beta2, eps=eps, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
-    _update(rule, w, g, (m, v), lr, [beta1 ** (step - 1), beta2 ** (step - 1)])
+    _update(rule, w, g, {"m": m, "v": v}, lr, [beta1 ** (step - 1), beta2 ** (step - 1)])
 
 
 # --- From arrays to a program of a few ops -----------------------------------------------------------------------
 
 
-def _run(dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP):
+def _run(
+    dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP
+):
     key = Key(*key) if isinstance(key, tuple) else Key(int(key or 0))
     program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
     rates = None if lr is None else np.array([lr], np.float64)
@@ -245,7 +272,7 @@ def _arrays(**named):
 
 
 def _fits(array: np.ndarray) -> bool:
-    """Whether kernels can use the array where it lies: whole vectors, and nothing of anybody else's between the rows."""
+    """Whether kernels can use the array where it lies: whole vectors, nothing of anybody else's between the rows."""
     size = array.itemsize
     if array.shape[-1] % LANES or array.strides[-1] != size or array.ctypes.data % size:
         return False
@@ -265,12 +292,9 @@ def _result(out, shape, dtype, flat_shape=None):
     if out is None:
         out = np.empty(shape, dtype)
     elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-        raise ValueError(f"out: got {getattr(out, 'dtype', type(out))} of shape {np.shape(out)}, expected {dtype} of shape {shape}")
-    flat = out.view()
-    try:
-        flat.shape = flat_shape or shape
-    except AttributeError:  # no view of these strides has that shape
-        return out, padded(flat_shape or shape, dtype)
+        got = f"{getattr(out, 'dtype', type(out))} of shape {np.shape(out)}"
+        raise ValueError(f"out: got {got}, expected {dtype} of shape {shape}")
+    flat = out.reshape(flat_shape or shape)  # a copy where no view of these strides has that shape
     return out, flat if _fits(flat) else padded(flat.shape, dtype)
 
 
@@ -281,7 +305,7 @@ def _given(out, written):
 
 
 def _weight(w):
-    return _padded(w), (), None, None
+    return _padded(w), (), None, None, None
 
 
 def _activation(name: str) -> str:
@@ -313,33 +337,34 @@ def _loss(kind, logits, sample_weight, labels=None, targets=None):
         weights = np.ascontiguousarray(sample_weight, logits.dtype)
         if weights.shape != (rows,):
             raise ValueError(f"sample_weight: got shape {weights.shape}, expected ({rows},)")
-    gradient, row_loss, row_hit = np.zeros((rows, N), logits.dtype), padded((rows,), logits.dtype), padded((rows,), logits.dtype)
+    gradient = np.zeros((rows, N), logits.dtype)
     if rows == 0 or (weights is not None and not weights.any()):
         return 0.0, gradient
     out, dz = _result(gradient, (rows, N), logits.dtype)
     through = {"y": _padded(logits), "z": None, "activation": "linear", "mask": None}
     loss = {"kind": "Loss", "loss": kind, "out": dz, "x": targets, "through": through, "N": N}
     totals = {"kind": "Totals", "wait": True}
-    tally = _run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, row_loss=row_loss, row_hit=row_hit)
+    per_row = {name: padded((rows,), logits.dtype) for name in ("row_loss", "row_hit")}
+    tally = _run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, **per_row)
     return tally.loss / tally.weight, _given(out, dz)
 
 
 def _update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
-    for name, array in (("w", w), *zip("mv" if len(state) == 2 else "v", state, strict=False)):
+    for name, array in {"w": w, **state}.items():
         if not isinstance(array, np.ndarray) or not array.flags.writeable or array.shape != np.shape(w):
             raise ValueError(f"{name}: expected a writable array of w's shape, because the update is in place")
-    _arrays(w=w, **{f"state {i}": a for i, a in enumerate(state)})
+    _arrays(w=w, **state)
     g = np.asarray(g, w.dtype)
     if g.shape != w.shape:
         raise ValueError(f"g: got shape {g.shape}, expected {w.shape}")
     if w.size == 0:
         return
-    inputs = [_flat(array) for array in (w, g, *state)]
+    inputs = [_flat(array) for array in (w, g, *state.values())]
     written = [_padded(array) for array in inputs]
     value, gradient, *slots = written
-    weight = (value, tuple(slots), rule, None)
+    weight = (value, tuple(slots), rule, None, None)
     _run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=float(lr), powers=powers)
-    for array, result in zip((w, *state), (value, *slots), strict=True):
+    for array, result in zip((w, *state.values()), (value, *slots), strict=True):
         if not np.shares_memory(array, result):
             array[...] = result.reshape(array.shape)
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from fastreg import layers as L
 from fastreg.program import (
     NEEDS_Z,
     PURPOSE_DROPOUT,
+    PURPOSE_NOISE,
+    Call,
+    ClipNorm,
     Dense,
     DenseDw,
     DenseDx,
@@ -22,26 +26,33 @@ from fastreg.program import (
     Gather,
     Loss,
     Mask,
+    MaxNorm,
+    Noise,
     Op,
+    Penalize,
     Program,
     Rule,
     Through,
     Totals,
+    Update,
     stream,
     with_waits,
 )
 
-GRADIENT = Rule(kind="gradient")
+GRADIENT = Rule(kind="gradient", proximal=False)
+RAW = Rule(kind="raw")
 
 
 def lower(
     layers: Sequence[L.Layer],
     n_inputs: int,
     *,
-    loss: str | None = None,
+    loss: str | RowLoss | None = None,
     rules: dict[str, Rule] | None = None,
     dropout: bool = False,
     transform: str | None = None,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
 ) -> Program:
     """The program of one batch.
 
@@ -52,67 +63,76 @@ def lower(
     n_inputs
         Width of the input.
     loss
-        Name of the loss; with it the program ends in a loss.
+        Name of a loss that the engines know, or one in Python; with it the program ends in a loss.
     rules
-        The update rule of every parameter; with them the program trains (or, under the rule
+        The update rule of every parameter that is trained; with them the program trains (or, under the rule
         "gradient", writes gradients).
     dropout
-        Whether masks are drawn.
+        Whether masks and noise are drawn.
     transform
         With it the program emits predictions: "softmax", "sigmoid" or "linear".
+    clip_norm, accumulate
+        Largest norm of all gradients together; batches in a step. Both need the gradients stored before the updates.
     """
     forward = _Forward(n_inputs, dropout)
     for index, layer in enumerate(layers):
         forward.add(index, layer)
-    forward.close()
-    ops, buffers = forward.ops, forward.buffers
+    ops: list[Op] = [step.op for step in forward.steps]
 
     if transform is not None:
         ops.append(Emit(x=forward.y, transform=transform))
     if loss is not None:
-        targets = None
-        if loss != "softmax_cross_entropy":
-            targets = "targets"
-            buffers[targets] = buffers[forward.y]
-            ops.insert(0, Gather(out=targets, source="targets"))
-        buffers["row_loss"] = buffers["row_hit"] = 1
-        dz = None
-        if rules is not None:
-            dz = "d:" + forward.y
-            buffers[dz] = buffers[forward.y]
-        ops += [Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets), Totals()]
-        if rules is not None:
-            _backward(forward, ops, rules)
-    return Program(with_waits(ops), buffers)
+        _loss(forward, ops, loss, wanted=bool(rules))
+        if rules:
+            two_passes = clip_norm is not None or accumulate > 1
+            _backward(forward, ops, dict.fromkeys(rules, RAW) if two_passes else rules)
+            if two_passes:
+                _second_pass(ops, rules, clip_norm)
+            ops += [MaxNorm(name, rule.max_norm) for name, rule in rules.items() if rule.max_norm]
+    return Program(with_waits(ops), forward.buffers, accumulate)
+
+
+class RowLoss(Protocol):
+    """A loss in Python: fills row_loss (M,) and gradient (M, N) of every row by itself, unweighted."""
+
+    @property
+    def target_columns(self) -> int | None:
+        """Columns of the targets; None for as many as outputs."""
+        ...
+
+    def __call__(self, outputs, targets, row_loss, gradient) -> None: ...
 
 
 class _Step:
     """A forward op that made a buffer, and the way back through it."""
 
-    def __init__(self, op: Gather | Dense | Elementwise):
-        self.op = op
+    def __init__(self, op: Gather | Dense | Elementwise | Call, layer: L.Function | None = None):
+        self.op, self.layer = op, layer
+
+    @property
+    def out(self) -> str:
+        return self.op.writes_[0] if isinstance(self.op, Call) else self.op.out
 
     @property
     def through(self) -> Through:
         op = self.op
         if isinstance(op, Dense):
             return Through(op.out, op.activation, op.mask, op.z)
-        return Through(op.out)  # an elementwise op applies its own mask on the way back
+        return Through(self.out)  # elementwise and call ops have a step of their own on the way back
 
 
 class _Forward:
-    """Collects forward steps; the last one stays open so that a dropout can still ride on it."""
+    """Collects forward steps; the last one stays open so that noise and dropout can still ride on it."""
 
     def __init__(self, n_inputs: int, dropout: bool):
         self.dropout = dropout
         self.buffers = {"inputs": n_inputs}
         self.steps = [_Step(Gather(out="inputs", source="inputs"))]
-        self.ops: list[Op] = []
 
     @property
     def y(self) -> str:
         """The buffer that the next layer reads."""
-        return self.steps[-1].op.out
+        return self.steps[-1].out
 
     def add(self, index: int, layer: L.Layer) -> None:
         if isinstance(layer, L.Dense):
@@ -120,45 +140,103 @@ class _Forward:
         elif isinstance(layer, L.Dropout):
             if self.dropout and layer.keep_prob < 1.0:
                 self._mask(layer.name, Mask(layer.keep_prob, stream(PURPOSE_DROPOUT, index)))
+        elif isinstance(layer, L.GaussianNoise):
+            if self.dropout and layer.std > 0.0:
+                self._noise(layer.name, Noise(layer.std, stream(PURPOSE_NOISE, index)))
+        elif isinstance(layer, L.Standardize):
+            names = f"{layer.name}.mean", f"{layer.name}.scale"
+            self._ride(standardize=names)
+        elif isinstance(layer, L.Function):
+            out = self._new_buffer(f"{layer.name}.y", layer.width(self.buffers[self.y]))
+            self.steps.append(_Step(Call(layer.run_forward, (self.y,), (out,)), layer))
         elif not isinstance(layer, L.Flatten):
             raise TypeError(f"layers[{index}]: no lowering for {type(layer).__name__}")
 
-    def close(self) -> None:
-        self.ops = [step.op for step in self.steps]
+    def _new_buffer(self, name: str, width: int) -> str:
+        self.buffers[name] = width
+        return name
+
+    def _ride(self, **fields) -> None:
+        """Lets something ride on the op that is still open."""
+        self.steps[-1] = _Step(replace(self.steps[-1].op, **fields))
 
     def _dense(self, layer: L.Dense) -> None:
-        out, z = f"{layer.name}.y", None
-        self.buffers[out] = layer.units
-        if layer.activation in NEEDS_Z:
-            z = f"{layer.name}.z"
-            self.buffers[z] = layer.units
+        out = self._new_buffer(f"{layer.name}.y", layer.units)
+        z = self._new_buffer(f"{layer.name}.z", layer.units) if layer.activation in NEEDS_Z else None
         bias = f"{layer.name}.bias" if layer.use_bias else None
-        op = Dense(out, self.y, f"{layer.name}.weight", bias, activation=layer.activation, z=z)
-        self.steps.append(_Step(op))
+        activation = layer.activation or "linear"
+        self.steps.append(_Step(Dense(out, self.y, f"{layer.name}.weight", bias, activation=activation, z=z)))
 
-    def _mask(self, name: str, mask: Mask) -> None:
+    def _mask(self, name: str | None, mask: Mask) -> None:
         last = self.steps[-1].op
-        if last.mask is None:
-            self.steps[-1] = _Step(replace(last, mask=mask))
-            return
-        out = f"{name}.y"
-        self.buffers[out] = self.buffers[last.out]
-        self.steps.append(_Step(Elementwise(out, last.out, mask)))
+        if not isinstance(last, Call) and last.mask is None:
+            self._ride(mask=mask)
+        else:
+            self._elementwise(name, mask=mask)
+
+    def _noise(self, name: str | None, noise: Noise) -> None:
+        last = self.steps[-1].op
+        if isinstance(last, Gather) and last.mask is None and last.noise is None:
+            self._ride(noise=noise)
+        else:
+            self._elementwise(name, noise=noise)
+
+    def _elementwise(self, name: str | None, **fields) -> None:
+        x = self.y
+        self.steps.append(_Step(Elementwise(self._new_buffer(f"{name}.y", self.buffers[x]), x, **fields)))
+
+
+def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, wanted: bool) -> None:
+    """The loss, and with `wanted` the gradient at the z of the last step. Its name is "d:" and the buffer's."""
+    buffers, y = forward.buffers, forward.y
+    targets, dz = None, None
+    if loss != "softmax_cross_entropy":
+        targets = "targets"
+        buffers[targets] = buffers[y] if isinstance(loss, str) else loss.target_columns or buffers[y]
+        ops.insert(0, Gather(out=targets, source="targets"))
+    buffers["row_loss"] = buffers["row_hit"] = 1
+    if not isinstance(loss, str):
+        buffers["row_gradient"] = buffers[y]
+        ops.append(Call(loss, (y, "targets"), ("row_loss", "row_gradient")))
+        loss, targets = "given", "row_gradient"
+    if wanted:
+        dz = "d:" + y
+        buffers[dz] = buffers[y]
+    ops += [Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets), Totals()]
 
 
 def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:
-    """From the last step down to the first dense layer. dense_dx of a layer comes before its dense_dw changes W;
-    dense_dw may overlap the dense_dx of the layer below, which with_waits allows."""
-    first_dense = next(i for i, step in enumerate(forward.steps) if isinstance(step.op, Dense))
-    for i in range(len(forward.steps) - 1, first_dense - 1, -1):
-        op, below = forward.steps[i].op, forward.steps[i - 1]
-        dy, dz = "d:" + op.out, "d:" + below.op.out
-        if i > first_dense:
-            forward.buffers[dz] = forward.buffers[below.op.out]
+    """From the last step down to the lowest layer that is trained. dense_dx of a layer comes before its dense_dw
+    changes W; dense_dw may overlap the dense_dx of the layer below, which with_waits allows."""
+    steps, buffers = forward.steps, forward.buffers
+    lowest = next(i for i, step in enumerate(steps) if isinstance(step.op, Dense) and step.op.weight in rules)
+    for i in range(len(steps) - 1, lowest - 1, -1):
+        step, below = steps[i], steps[i - 1]
+        op, dy, dz = step.op, "d:" + step.out, "d:" + below.out
+        if i > lowest:
+            buffers[dz] = buffers[below.out]
         if isinstance(op, Elementwise):
             ops.append(Elementwise(dz, dy, op.mask, below.through))
+        elif isinstance(op, Call) and step.layer:
+            dx = f"{dz}:raw"
+            buffers[dx] = buffers[dz]
+            ops.append(Call(step.layer.run_backward, (dy, below.out, step.out), (dx,)))
+            ops.append(Elementwise(dz, dx, None, below.through))
         elif isinstance(op, Dense):
-            if i > first_dense:
+            if i > lowest:
                 ops.append(DenseDx(dz, dy, op.weight, below.through))
-            bias_rule = rules[op.bias] if op.bias else GRADIENT
-            ops.append(DenseDw(op.weight, op.bias, op.x, dy, rules[op.weight], bias_rule))
+            if op.weight in rules:
+                bias_rule = rules[op.bias] if op.bias else RAW
+                ops.append(DenseDw(op.weight, op.bias, op.x, dy, rules[op.weight], bias_rule))
+
+
+def _second_pass(ops: list[Op], rules: dict[str, Rule], clip_norm: float | None) -> None:
+    """The updates from stored gradients, after clipping them by their common norm if that is asked for."""
+    if clip_norm is None:
+        ops += [Update(name, rule) for name, rule in rules.items()]
+        return
+    ops += [Penalize(name, rule) for name, rule in rules.items()]
+    ops.append(ClipNorm(clip_norm, tuple(rules)))
+    for name, rule in rules.items():
+        rest = replace(rule, l2=0.0, l1=rule.l1 if rule.proximal else 0.0, clip_value=0.0, counted=False)
+        ops.append(Update(name, rest, scaled=True))

@@ -9,6 +9,7 @@ Letters: M rows of the batch, K inputs, N units of a dense layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -46,6 +47,14 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Additive normal noise: x + std * n, with the n of (row, column) in a global step from the normal draws."""
+
+    std: float
+    stream: int
+
+
+@dataclass(frozen=True)
 class Through:
     """The way back through what made `y`: dz = dy * mask * scale * activation'(y).
 
@@ -70,10 +79,14 @@ NEEDS_Z = frozenset({"gelu", "gelu_tanh"})
 class Rule:
     """How a parameter follows its gradient g (penalties' part added first): one row of UPDATE_SLOTS.
 
-    kind       "gradient" leaves the parameter alone and writes g, penalties included (l1 as l1*sign(w)), to slot 0
-    l1, l2     coefficients of the penalties; divided by M where `per_row` says so
-    proximal   L1 by soft-thresholding after the step instead of through g
+    kind       a row of UPDATE_SLOTS. "gradient" leaves the parameter alone and writes g to the engine's gradients;
+               "raw" adds the gradient of the data loss to them (the first batch of a group overwrites)
+    l1, l2     coefficients of the penalties; divided by the rows of the step where `per_row` says so
+    proximal   L1 by soft-thresholding after the step instead of by l1 * sign(w) in g
+    clip_value     g is then cut to [-clip_value, clip_value]; 0 for no limit
     weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
+    counted    whether the penalty's value enters the tally here (once a step, where w is still the old one)
+    max_norm   the largest norm that a column may have after the update, 0 for none; a MaxNorm op sees to it
     """
 
     kind: str = "sgd"
@@ -87,7 +100,10 @@ class Rule:
     l1_per_row: bool = False
     l2_per_row: bool = False
     proximal: bool = True
+    clip_value: float = 0.0
     lr_scale: float = 1.0
+    counted: bool = True
+    max_norm: float = 0.0
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -96,12 +112,18 @@ class Rule:
 
 # The state an update keeps for every parameter, in the order in which the engines take it.
 UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
-    "gradient": ("g",),
+    "gradient": (),
+    "raw": (),
     "sgd": (),
     "momentum": ("v",),
     "nesterov": ("v",),
+    "rmsprop": ("v",),
+    "rmsprop_momentum": ("v", "m"),
     "adam": ("m", "v"),
 }
+
+# Rules that write to the engine's gradients instead of to the parameter.
+STORES_GRADIENT = frozenset({"gradient", "raw"})
 
 
 @dataclass(frozen=True)
@@ -121,14 +143,21 @@ class Op:
 
 @dataclass(frozen=True)
 class Gather(Op):
-    """out = dropout(rows of the data set, converted to the working dtype).
+    """out = dropout((rows of the data set, converted to the working dtype, - mean) * scale + noise).
 
-    source   "inputs" or "targets" of the feed
+    source        "inputs" or "targets" of the feed
+    standardize   names of the parameters `mean` and `scale`, one value a column
     """
 
     out: str
     source: Literal["inputs", "targets"]
     mask: Mask | None = None
+    standardize: tuple[str, str] | None = None
+    noise: Noise | None = None
+
+    @property
+    def reads(self) -> set[str]:
+        return set(self.standardize or ())
 
     @property
     def writes(self) -> set[str]:
@@ -165,7 +194,8 @@ class Loss(Op):
     prediction of row i is right, else 0. dz is None in evaluation. Cross-entropies read labels or
     targets and take `logits` = through.y.
 
-    kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse"
+    kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse", or "given":
+              a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
     targets   buffer of gathered float targets; None where integer labels are read
     """
 
@@ -176,7 +206,8 @@ class Loss(Op):
 
     @property
     def reads(self) -> set[str]:
-        return self.through.reads | ({self.targets} if self.targets else set())
+        given = {"row_loss"} if self.kind == "given" else set()
+        return self.through.reads | ({self.targets} if self.targets else set()) | given
 
     @property
     def writes(self) -> set[str]:
@@ -214,7 +245,7 @@ class DenseDx(Op):
 class DenseDw(Op):
     """dW = x.T @ dz and db = sum of the rows of dz, then at once the penalties and the update of weight and bias.
 
-    The gradient is never stored (except under the rule "gradient", whose slot it is).
+    The gradient is never stored, except under rules that say so (STORES_GRADIENT).
     """
 
     weight: str
@@ -230,20 +261,64 @@ class DenseDw(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {self.weight} | ({self.bias} if self.bias else set())
+        written = {gradient(self.weight) if self.weight_rule.kind in STORES_GRADIENT else self.weight}
+        if self.bias:
+            written.add(gradient(self.bias) if self.bias_rule.kind in STORES_GRADIENT else self.bias)
+        return written
+
+
+def gradient(param: str) -> str:
+    """The name under which ops refer to the stored gradient of a parameter."""
+    return f"{param}/g"
 
 
 @dataclass(frozen=True)
-class Update(Op):
-    """The second pass of DenseDw where the gradient had to exist first: the same arithmetic, the same bits."""
+class Penalize(Op):
+    """Makes the raw gradient of `param` the one to be clipped: penalties and clip_value of `rule`; sums its squares."""
 
     param: str
-    grad: str
     rule: Rule
 
     @property
     def reads(self) -> set[str]:
-        return {self.grad}
+        return {self.param}
+
+    @property
+    def writes(self) -> set[str]:
+        return {gradient(self.param), f"{self.param}/squares"}
+
+
+@dataclass(frozen=True)
+class ClipNorm(Op):
+    """The factor by which the updates scale their gradients: min(1, limit / (norm + 1e-6)), with the norm of the
+    gradients of all `params` together (Pascanu et al., 2013; the form of torch.nn.utils.clip_grad_norm_)."""
+
+    limit: float
+    params: tuple[str, ...]
+
+    @property
+    def reads(self) -> set[str]:
+        return {f"{param}/squares" for param in self.params}
+
+    @property
+    def writes(self) -> set[str]:
+        return {"clip"}
+
+
+@dataclass(frozen=True)
+class Update(Op):
+    """The second pass of DenseDw where the gradient had to exist first: the same arithmetic, the same bits.
+
+    scaled   whether a ClipNorm came before
+    """
+
+    param: str
+    rule: Rule
+    scaled: bool = False
+
+    @property
+    def reads(self) -> set[str]:
+        return {gradient(self.param)} | ({"clip"} if self.scaled else set())
 
     @property
     def writes(self) -> set[str]:
@@ -251,13 +326,31 @@ class Update(Op):
 
 
 @dataclass(frozen=True)
+class MaxNorm(Op):
+    """Columns of `weight` (the incoming weights of a unit) of a norm over `limit` are scaled down to it
+    (Srivastava et al., JMLR 15, 2014)."""
+
+    weight: str
+    limit: float
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.weight}
+
+
+# Ops that wait for the last batch of a group when gradients are accumulated.
+ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm)
+
+
+@dataclass(frozen=True)
 class Elementwise(Op):
-    """out = through'(dropout(x)): dropout where it has no neighbour to ride on, forward (through=None) and back."""
+    """out = through'(dropout(x + noise)): what has no neighbour to ride on, forward (no through) or back (no noise)."""
 
     out: str
     x: str
     mask: Mask | None = None
     through: Through | None = None
+    noise: Noise | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -266,6 +359,24 @@ class Elementwise(Op):
     @property
     def writes(self) -> set[str]:
         return {self.out}
+
+
+@dataclass(frozen=True)
+class Call(Op):
+    """Hands buffers to a Python function, between two barriers: function(*arrays), the rows of the batch of `reads_`,
+    then of `writes_`, which it fills. One worker calls it, with the GIL."""
+
+    function: Callable[..., None]
+    reads_: tuple[str, ...]
+    writes_: tuple[str, ...]
+
+    @property
+    def reads(self) -> set[str]:
+        return set(self.reads_)
+
+    @property
+    def writes(self) -> set[str]:
+        return set(self.writes_)
 
 
 @dataclass(frozen=True)
@@ -282,15 +393,20 @@ class Emit(Op):
 
 @dataclass(frozen=True)
 class Program:
-    """Ops in order, and the width of every buffer (all have M rows; row_loss and row_hit are one wide)."""
+    """Ops in order, and the width of every buffer (all have M rows; row_loss and row_hit are one wide).
+
+    accumulate   batches in a step: their gradients add up to that of one large batch (the row weights of a group
+                 are divided by the weight of the whole group), and the ops of ONCE_A_STEP run behind the last
+    """
 
     ops: tuple[Op, ...]
     buffers: dict[str, int]
+    accumulate: int = 1
 
     @property
     def rules(self) -> dict[str, Rule]:
         """The update rule of every parameter that the program trains."""
-        rules: dict[str, Rule] = {}
+        rules: dict[str, Rule] = {}  # of an Update, which comes later, where there are two passes
         for op in self.ops:
             if isinstance(op, DenseDw):
                 rules[op.weight] = op.weight_rule

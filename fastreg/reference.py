@@ -13,6 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastreg.program import Mask
+from fastreg.reference_updates import (  # noqa: F401  names of this module, too
+    adam_update,
+    momentum_update,
+    rmsprop_update,
+    sgd_update,
+    soft_threshold,
+)
 
 # --- Random numbers --------------------------------------------------------------------------------------------
 
@@ -308,87 +315,6 @@ def _mean_loss(rows, logits, targets, sample_weight):
     if whole == 0:  # no row counts: nothing to learn from
         return 0.0, np.zeros_like(gradient)
     return total(weight * loss) / whole, gradient * (weight / whole).astype(logits.dtype)[:, np.newaxis]
-
-
-# --- Updates, in place -----------------------------------------------------------------------------------------
-
-
-def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
-    """g <- g + l2 w, then w <- w - lr weight_decay w, then w <- soft(w - lr g, lr l1).
-
-    Parameters
-    ----------
-    w, g
-        The parameter, changed in place, and the gradient of the data loss.
-    l1, l2
-        Coefficients of l1 |W|_1 + l2/2 |W|^2.
-    weight_decay
-        Decoupled from the gradient.
-    proximal
-        L1 by soft-thresholding after the step, so that zeros are exact; else l1 sign(w) is added to g.
-    """
-    lr = float(lr)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    w -= lr * g
-    if l1 and proximal:
-        w[...] = soft_threshold(w, lr * l1)
-
-
-def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
-    """v <- momentum v + g, then a step by v (nesterov: by g + momentum v); the rest as `sgd_update`.
-
-    Nesterov's threshold is lr (1 + momentum) l1: at rest it steps by (1 + momentum) g, and g and l1 must balance.
-    After a proximal step the velocity becomes the step that was taken: v <- (w_old - w_new) / lr.
-    """
-    lr = float(lr)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    old = w.copy()
-    v *= momentum
-    v += g
-    w -= lr * (g + momentum * v if nesterov else v)
-    if l1 and proximal:
-        w[...] = soft_threshold(w, lr * l1 * (1 + momentum if nesterov else 1))
-        if lr > 0:
-            v[...] = (old - w) / lr
-
-
-def adam_update(
-    w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
-) -> None:
-    """w <- w - lr m' / (sqrt(v') + eps), with m', v' the moments of g freed of their bias; AdamW by weight_decay.
-
-    `step` counts from 1. The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
-    """
-    lr = float(lr)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    m *= beta1
-    m += (1 - beta1) * g
-    v *= beta2
-    v += (1 - beta2) * g * g
-    rate = lr / (np.sqrt(v / (1 - beta2**step)) + eps)
-    w -= rate * (m / (1 - beta1**step))
-    if l1 and proximal:
-        w[...] = soft_threshold(w, rate * l1)
-
-
-def soft_threshold(w, threshold) -> np.ndarray:
-    """The proximal operator of threshold * |w|: towards zero by `threshold`, and not beyond."""
-    return np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
-
-
-def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
-    """g + l2 w + l1 sign(w): the gradient with the penalties in it."""
-    if l2:
-        g = g + l2 * w
-    return g + l1 * np.sign(w) if l1 else g
-
-
-def _decayed(w, g, lr, l1, l2, weight_decay, proximal) -> np.ndarray:
-    """The gradient, with what of the penalties goes through it at w as it was; then decays w, in place."""
-    g = penalized(w, g, 0.0 if proximal else l1, l2)
-    if weight_decay:
-        w -= lr * weight_decay * w
-    return g
 
 
 def _into(out, result):

@@ -7,6 +7,7 @@
 #define FR_ACTIVATION_H
 
 #include "../run.h"
+#include "noise.h"
 #include "philox.h"
 #include "vmath.h"
 
@@ -90,6 +91,15 @@ static void forward_row(real *y, const real *z, int vectors, int activation, con
         FOR_EACH_ACTIVATION(CASE)
 #undef CASE
     }
+}
+
+/* y = x + std * draws */
+static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise, const fr_worker *w, int64_t row,
+                      int64_t column) {
+    real draws[FR_PANEL];
+    normal_draws(draws, w->feed->seed, (uint32_t)column, (uint32_t)row, w->batch.step, noise->stream);
+    const vec std = vset1((real)noise->std);
+    for (int j = 0; j < vectors * VL; j += VL) vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
 }
 
 static void backward_row(real *dz, const real *dy, int vectors, const fr_through *through, const fr_worker *w,

@@ -8,6 +8,7 @@
 
 #include "activation.h"
 #include "gemm.h"
+#include "transpose.h"
 
 INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR_PANEL; }
 
@@ -23,7 +24,7 @@ INLINE int is_long(int64_t flops, int workers) { return flops / workers > 10 * 1
 /* Tiles of an (M x columns) result whose sums have K terms. Groups of row blocks are as tall as leaves every
  * worker some eight tiles, so that shares come out even. */
 INLINE fr_tiles tiles_of(const fr_worker *w, int64_t M, int64_t columns, int64_t K, int64_t *group_blocks) {
-    const int64_t blocks = row_blocks(M), panels = panels_of(columns);
+    const int64_t blocks = row_blocks(M, MR), panels = panels_of(columns);
     int64_t tall = w->n == 1 ? blocks : blocks * panels / (8 * w->n);
     tall = tall < 1 ? 1 : tall > STRIP_ROWS / MR ? STRIP_ROWS / MR : tall;
     *group_blocks = tall;
@@ -38,13 +39,13 @@ INLINE fr_tiles tiles_of(const fr_worker *w, int64_t M, int64_t columns, int64_t
 
 /* Rows [*begin, *end) of a group of row blocks. */
 INLINE void rows_of(int64_t M, int64_t group, int64_t group_blocks, int64_t *begin, int64_t *end) {
-    const int64_t blocks = row_blocks(M), last = (group + 1) * group_blocks;
+    const int64_t blocks = row_blocks(M, MR), last = (group + 1) * group_blocks;
     *begin = M * (group * group_blocks) / blocks;
     *end = M * (last < blocks ? last : blocks) / blocks;
 }
 
 /* Rows done before their epilogue: one register tile where a sum takes one go, so that it stays in the nearest cache. */
-INLINE int64_t strips_of(int64_t rows, int64_t K) { return K <= KC ? row_blocks(rows) : (rows + STRIP_ROWS - 1) / STRIP_ROWS; }
+INLINE int64_t strips_of(int64_t rows, int64_t K) { return K <= KC ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS; }
 
 /* The worker's scratch: c and spare (STRIP_ROWS panels' rows each), then the packed panel of a weight. */
 INLINE real *scratch_c(const fr_worker *w) { return (real *)w->scratch; }
@@ -61,7 +62,7 @@ static void op_dense(fr_worker *w) {
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
         const int64_t panel = t / tiles_left.groups, column = panel * FR_PANEL;
         const int vectors = vectors_of(op->N, panel);
-        const product p = {op->x.data, A_ROWS, op->x.ld, weight + column, op->weight.value.ld, op->K};
+        const product p = {op->x.data, A_ROWS, op->x.ld, weight + column, op->weight.value.ld, op->K, NULL};
         int64_t begin, end;
         rows_of(M, t % tiles_left.groups, tall, &begin, &end);
         const int64_t strips = strips_of(end - begin, op->K);
@@ -78,40 +79,6 @@ static void op_dense(fr_worker *w) {
                             row, column);
             }
         }
-    }
-}
-
-typedef real quad __attribute__((vector_size(4 * sizeof(real))));
-typedef real quad_mem __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
-typedef ireal quad_index __attribute__((vector_size(4 * sizeof(real))));
-#ifdef __clang__
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (quad_index){__VA_ARGS__})
-#endif
-
-/* out[n * FR_PANEL + k] = weight[k * ld + n] for the panel of `rows` rows k and all N columns, 4 x 4 at a time. Rows up
- * to the next whole vector are zero. */
-static void pack_transposed(real *out, const real *weight, int64_t ld, int64_t rows, int64_t N) {
-    for (int64_t k = 0; k < rows; k += 4) {
-        const quad zero = {0};
-        const real *in = weight + k * ld;
-        for (int64_t n = 0; n < N; n += 4) {
-            const quad a = (quad) * (const quad_mem *)(in + n);
-            const quad b = k + 1 < rows ? (quad) * (const quad_mem *)(in + ld + n) : zero;
-            const quad c = k + 2 < rows ? (quad) * (const quad_mem *)(in + 2 * ld + n) : zero;
-            const quad d = k + 3 < rows ? (quad) * (const quad_mem *)(in + 3 * ld + n) : zero;
-            const quad ab0 = SHUFFLE(a, b, 0, 4, 1, 5), ab1 = SHUFFLE(a, b, 2, 6, 3, 7);
-            const quad cd0 = SHUFFLE(c, d, 0, 4, 1, 5), cd1 = SHUFFLE(c, d, 2, 6, 3, 7);
-            *(quad_mem *)(out + (n + 0) * FR_PANEL + k) = SHUFFLE(ab0, cd0, 0, 1, 4, 5);
-            *(quad_mem *)(out + (n + 1) * FR_PANEL + k) = SHUFFLE(ab0, cd0, 2, 3, 6, 7);
-            *(quad_mem *)(out + (n + 2) * FR_PANEL + k) = SHUFFLE(ab1, cd1, 0, 1, 4, 5);
-            *(quad_mem *)(out + (n + 3) * FR_PANEL + k) = SHUFFLE(ab1, cd1, 2, 3, 6, 7);
-        }
-    }
-    const int64_t packed = (rows + 3) / 4 * 4, whole = (rows + VL - 1) / VL * VL;
-    for (int64_t n = 0; n < N && packed < whole; n++) {
-        memset(out + n * FR_PANEL + packed, 0, sizeof(real) * (size_t)(whole - packed));
     }
 }
 
@@ -132,7 +99,7 @@ static void op_dense_dx(fr_worker *w) {
             pack_transposed(packed, weight + column * ld, ld, rows, op->N);
             w->packed = panel;
         }
-        const product p = {op->x.data, A_ROWS, op->x.ld, packed, FR_PANEL, op->N};
+        const product p = {op->x.data, A_ROWS, op->x.ld, packed, FR_PANEL, op->N, NULL};
         int64_t begin, end;
         rows_of(M, t % tiles_left.groups, tall, &begin, &end);
         const int64_t strips = strips_of(end - begin, op->N);

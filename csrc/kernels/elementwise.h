@@ -1,4 +1,4 @@
-/* elementwise: out = through'(dropout(x)), where dropout has no neighbour to ride on. Forward there is no way back
+/* elementwise: out = through'(dropout(x + noise)), where these have no neighbour to ride on. Forward there is no way back
  * (through.y.data is NULL). A tile is one row by COLUMNS columns.
  */
 #ifndef FR_ELEMENTWISE_H
@@ -21,7 +21,12 @@ static void op_elementwise(fr_worker *w) {
         for (int64_t column = begin; column < end; column += FR_PANEL) {
             const int64_t left = end - column;
             const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
-            forward_row(out + column, x + column, vectors, FR_LINEAR, &op->mask, w, row, column);
+            const real *in = x + column;
+            if (op->noise.std != 0) {
+                noise_row(out + column, in, vectors, &op->noise, w, row, column);
+                in = out + column;
+            }
+            forward_row(out + column, in, vectors, FR_LINEAR, &op->mask, w, row, column);
             if (back) backward_row(out + column, out + column, vectors, &op->through, w, row, column);
         }
     }

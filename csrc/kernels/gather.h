@@ -1,4 +1,5 @@
-/* gather: the rows of a batch, from any dtype and strides to the working dtype, dropout on the way.
+/* gather: the rows of a batch, from any dtype and strides to the working dtype; standardization, noise and dropout on
+ *         the way.
  * emit:   rows of the last layer to the caller's array.
  *
  * Workers take equal shares of the rows.
@@ -49,6 +50,11 @@ static int all_finite(const real *x, int64_t n) {
     return rest == 0;
 }
 
+/* x = (x - mean) * scale */
+static void standardize(real *x, const real *mean, const real *scale, int64_t n) {
+    for (int64_t j = 0; j < n; j += VL) vstore(x + j, (vload(x + j) - vload(mean + j)) * vload(scale + j));
+}
+
 static void op_gather(fr_worker *w) {
     const fr_op *op = w->op;
     const fr_source *source = &w->feed->source[op->source];
@@ -64,11 +70,14 @@ static void op_gather(fr_worker *w) {
             while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
             }
         }
-        if (!draws_needed(&op->mask)) continue;
+        if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
+        if (op->noise.std == 0 && !draws_needed(&op->mask)) continue;
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {
             const int64_t left = op->K - column;
             const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
-            forward_row(out + column, out + column, vectors, FR_LINEAR, &op->mask, w, row, column);
+            real *x = out + column;
+            if (op->noise.std != 0) noise_row(x, x, vectors, &op->noise, w, row, column);
+            if (draws_needed(&op->mask)) forward_row(x, x, vectors, FR_LINEAR, &op->mask, w, row, column);
         }
     }
 }

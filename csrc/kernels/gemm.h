@@ -17,75 +17,107 @@
 
 enum { KC = 1024 };        /* terms of a sum done in one go: KC x 64 floats of B stay in the second-level cache */
 enum { STRIP_ROWS = 240 }; /* rows of C in the scratch where a sum takes several goes */
-enum { TILE_COLUMNS = NV * VL };
 
 #ifdef __clang__
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 24")
 #endif
 
-/* c[mr][nv * VL] (rows FR_PANEL apart) = (fresh ? 0 : c) + A * B over K terms, all of c in registers. */
-INLINE void tile_body(real *c, const real *a, int64_t rs, int64_t cs, const real *b, int64_t ldb, int64_t K, int fresh,
-                      const int mr, const int nv) {
-    vec sum[MR][NV];
-    UNROLL
-    for (int i = 0; i < mr; i++) {
-        UNROLL
-        for (int j = 0; j < nv; j++) sum[i][j] = (vec){0};
-    }
-    if (!fresh) {
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int j = 0; j < nv; j++) sum[i][j] = vload(c + i * FR_PANEL + j * VL);
-        }
-    }
-    for (int64_t k = 0; k < K; k++) {
-        vec bk[NV];
-        UNROLL
-        for (int j = 0; j < nv; j++) bk[j] = vload(b + j * VL);
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            const vec aik = vset1(a[i * rs]);
-            UNROLL
-            for (int j = 0; j < nv; j++) sum[i][j] = vfma(aik, bk[j], sum[i][j]);
-        }
-        a += cs;
-        b += ldb;
-    }
-    UNROLL
-    for (int i = 0; i < mr; i++) {
-        UNROLL
-        for (int j = 0; j < nv; j++) vstore(c + i * FR_PANEL + j * VL, sum[i][j]);
+/* What will be touched where C goes next (a weight and its state), row for row of C. The lines are asked for one row at
+ * a time while the sums are running: all at once they would hold up the loads of A and B. */
+typedef struct {
+    const real *data[1 + FR_SLOTS]; /* NULL for none */
+    int64_t ld[1 + FR_SLOTS];
+} targets;
+
+INLINE void prefetch_row(const targets *next, int64_t row, int64_t column, const int nv) {
+    for (int i = 0; i < 1 + FR_SLOTS; i++) {
+        if (!next->data[i]) continue;
+        const char *line = (const char *)(next->data[i] + row * next->ld[i] + column);
+        for (int byte = 0; byte < nv * VBYTES; byte += 64) __builtin_prefetch(line + byte, 1);
     }
 }
 
-typedef void (*tile_fn)(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K, int fresh);
-
-#define TILE(mr, nv)                                                                                                   \
-    static void tile_rows_##mr##_##nv(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K,        \
-                                      int fresh) {                                                                     \
-        tile_body(c, a, s, 1, b, ldb, K, fresh, mr, nv);                                                               \
-    }                                                                                                                  \
-    static void tile_columns_##mr##_##nv(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K,     \
-                                         int fresh) {                                                                  \
-        tile_body(c, a, 1, s, b, ldb, K, fresh, mr, nv);                                                               \
+/* c[mr][nv * VL] (rows FR_PANEL apart) = (fresh ? 0 : c) + A * B over K terms, all of c in registers. */
+INLINE void tile_body(real *c, const real *a, int64_t rs, int64_t cs, const real *b, int64_t ldb, int64_t K, int fresh,
+                      const targets *next, int64_t row, int64_t column, const int mr, const int nv) {
+    vec sum[MR * NV]; /* row by row */
+    UNROLL
+    for (int i = 0; i < mr * nv; i++) sum[i] = (vec){0};
+    if (!fresh) {
+        UNROLL
+        for (int i = 0; i < mr * nv; i++) sum[i] = vload(c + i / nv * FR_PANEL + i % nv * VL);
     }
-#define TILES(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
-#define NAMES(way, nv)                                                                                                 \
-    {tile_##way##_1_##nv, tile_##way##_2_##nv, tile_##way##_3_##nv,                                                    \
-     tile_##way##_4_##nv, tile_##way##_5_##nv, tile_##way##_6_##nv}
+    int64_t k = 0;
+    for (int piece = 1; piece <= (next ? mr : 1); piece++) {
+        const int64_t end = next ? K * piece / mr : K;
+        if (next) prefetch_row(next, row + piece - 1, column, nv);
+        for (; k < end; k++) {
+            vec bk[NV];
+            UNROLL
+            for (int j = 0; j < nv; j++) bk[j] = vload(b + j * VL);
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const vec aik = vset1(a[i * rs]);
+                UNROLL
+                for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bk[j], sum[i * nv + j]);
+            }
+            a += cs;
+            b += ldb;
+        }
+    }
+    UNROLL
+    for (int i = 0; i < mr * nv; i++) vstore(c + i / nv * FR_PANEL + i % nv * VL, sum[i]);
+}
 
-TILES(1)
-TILES(2)
+typedef void (*tile_fn)(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K, int fresh,
+                        const targets *next, int64_t row, int64_t column);
+
+#define ROWS_TILE(mr, nv)                                                                                              \
+    static void tile_rows_##mr##_##nv(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K,        \
+                                      int fresh, const targets *next, int64_t row, int64_t column) {                   \
+        (void)next, (void)row, (void)column;                                                                           \
+        tile_body(c, a, s, 1, b, ldb, K, fresh, NULL, 0, 0, mr, nv);                                                               \
+    }
+#define COLUMNS_TILE(mr, nv)                                                                                           \
+    static void tile_columns_##mr##_##nv(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K,     \
+                                         int fresh, const targets *next, int64_t row, int64_t column) {                \
+        tile_body(c, a, 1, s, b, ldb, K, fresh, next, row, column, mr, nv);                                                               \
+    }
+#define SIX(TILE, nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
+#define SIX_MORE(TILE, nv) TILE(7, nv) TILE(8, nv) TILE(9, nv) TILE(10, nv) TILE(11, nv) TILE(12, nv)
+#define SIX_NAMES(way, nv)                                                                                             \
+    tile_##way##_1_##nv, tile_##way##_2_##nv, tile_##way##_3_##nv, tile_##way##_4_##nv, tile_##way##_5_##nv,           \
+        tile_##way##_6_##nv
+#define SIX_MORE_NAMES(way, nv)                                                                                        \
+    tile_##way##_7_##nv, tile_##way##_8_##nv, tile_##way##_9_##nv, tile_##way##_10_##nv, tile_##way##_11_##nv,         \
+        tile_##way##_12_##nv
+
+/* Tiles that read A by rows are MR x NV. Those that read it by columns (dense_dw) are tall and narrow where there are
+ * registers enough: then the panel of B, which every tile reads whole, takes half the room in the nearest cache. */
 #if NV == 4
-TILES(3)
-TILES(4)
-static const tile_fn tiles[2][NV][MR] = {{NAMES(rows, 1), NAMES(rows, 2), NAMES(rows, 3), NAMES(rows, 4)},
-                                         {NAMES(columns, 1), NAMES(columns, 2), NAMES(columns, 3), NAMES(columns, 4)}};
+enum { TALL = 12, NARROW = 2 };
+SIX(ROWS_TILE, 1)
+SIX(ROWS_TILE, 2)
+SIX(ROWS_TILE, 3)
+SIX(ROWS_TILE, 4)
+SIX(COLUMNS_TILE, 1)
+SIX(COLUMNS_TILE, 2)
+SIX_MORE(COLUMNS_TILE, 1)
+SIX_MORE(COLUMNS_TILE, 2)
+static const tile_fn rows_tiles[NV][MR] = {
+    {SIX_NAMES(rows, 1)}, {SIX_NAMES(rows, 2)}, {SIX_NAMES(rows, 3)}, {SIX_NAMES(rows, 4)}};
+static const tile_fn columns_tiles[NARROW][TALL] = {{SIX_NAMES(columns, 1), SIX_MORE_NAMES(columns, 1)},
+                                                    {SIX_NAMES(columns, 2), SIX_MORE_NAMES(columns, 2)}};
 #else
-static const tile_fn tiles[2][NV][MR] = {{NAMES(rows, 1), NAMES(rows, 2)}, {NAMES(columns, 1), NAMES(columns, 2)}};
+enum { TALL = MR, NARROW = NV };
+SIX(ROWS_TILE, 1)
+SIX(ROWS_TILE, 2)
+SIX(COLUMNS_TILE, 1)
+SIX(COLUMNS_TILE, 2)
+static const tile_fn rows_tiles[NV][MR] = {{SIX_NAMES(rows, 1)}, {SIX_NAMES(rows, 2)}};
+static const tile_fn columns_tiles[NARROW][TALL] = {{SIX_NAMES(columns, 1)}, {SIX_NAMES(columns, 2)}};
 #endif
 
 typedef enum { A_ROWS, A_COLUMNS } a_layout; /* a[i * s + k] or a[i + k * s] */
@@ -97,23 +129,27 @@ typedef struct {
     int64_t s;
     const real *b;
     int64_t ldb, K;
+    const targets *next; /* NULL where A is read by rows */
 } product;
 
-/* Rows are cut into blocks of nearly equal height, at most MR: no ragged last block. */
-INLINE int64_t row_blocks(int64_t rows) { return (rows + MR - 1) / MR; }
+/* Rows are cut into blocks of nearly equal height, at most `tall`: no ragged last block. */
+INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1) / tall; }
 
 /* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. */
 static void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
                           int fresh) {
-    const int64_t blocks = row_blocks(rows);
-    for (int64_t block = 0; block < blocks; block++) {
-        const int64_t i = rows * block / blocks, mr = rows * (block + 1) / blocks - i;
-        const real *a = p->layout == A_ROWS ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
-        for (int j = 0; j < vectors; j += NV) {
-            const int nv = vectors - j < NV ? vectors - j : NV;
-            tiles[p->layout][nv - 1][mr - 1](c + i * FR_PANEL + j * VL, a, p->s, p->b + k * p->ldb + j * VL, p->ldb, K,
-                                             fresh);
+    const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
+    const int64_t blocks = row_blocks(rows, tall);
+    for (int64_t block = 0, i = 0; block < blocks; block++) {
+        const int64_t end = rows * (block + 1) / blocks, mr = end - i;
+        const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
+        for (int j = 0; j < vectors; j += wide) {
+            const int nv = vectors - j < wide ? vectors - j : wide;
+            const tile_fn tile = by_rows ? rows_tiles[nv - 1][mr - 1] : columns_tiles[nv - 1][mr - 1];
+            tile(c + i * FR_PANEL + j * VL, a, p->s, p->b + k * p->ldb + j * VL, p->ldb, K, fresh, p->next, row + i,
+                 j * VL);
         }
+        i = end;
     }
 }
 

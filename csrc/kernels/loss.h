@@ -6,6 +6,10 @@
  *   softmax cross-entropy  l = log(sum_j exp(z_j - max)) - (z_y - max),        dl/dz_j = softmax(z)_j - [j = y]
  *   sigmoid cross-entropy  l = mean_j max(z, 0) - z t + log1p(exp(-|z|)),       dl/dz_j = (sigmoid(z) - t) / N
  *   mse                    l = mean_j (y - t)^2,                                dl/dy_j = 2 (y - t) / N
+ *   given                  l and dl/dy were made by a call op before
+ *
+ * The gradient of a row by itself is multiplied by its share w_i / sum(w) at the end, so that a loss written in Python
+ * by the same formula gives the same bits.
  *
  * Sums over a row run over 16 virtual lanes, combined in one fixed tree, whatever the width of the hardware.
  */
@@ -84,19 +88,18 @@ INLINE int64_t first_largest(const real *z, int64_t N) {
     return best;
 }
 
-/* row loss and, in g, its gradient times `share` (the row's part of the batch mean); *hit: part of right predictions */
-INLINE real softmax_row(real *g, const real *z, int64_t label, int64_t N, real share, real *hit) {
+/* row loss and, in g, its gradient; *hit: part of right predictions */
+INLINE real softmax_row(real *g, const real *z, int64_t label, int64_t N, real *hit) {
     real max;
     const real sum = softmax_terms(g, z, N, &max);
-    const real factor = share / sum;
-    for (int64_t j = 0; j < N; j += VL) vstore(g + j, vload(g + j) * factor);
-    g[label] -= share;
+    for (int64_t j = 0; j < N; j += VL) vstore(g + j, vload(g + j) / sum);
+    g[label] -= 1;
     *hit = first_largest(z, N) == label;
     return scalar_log(sum) - (z[label] - max);
 }
 
-INLINE real sigmoid_row(real *g, const real *z, const real *t, int64_t N, real share, real *hit) {
-    const vec zero = {0}, half = vset1((real)0.5), factor = vset1(share / (real)N);
+INLINE real sigmoid_row(real *g, const real *z, const real *t, int64_t N, real *hit) {
+    const vec zero = {0}, half = vset1((real)0.5), outputs = vset1((real)N);
     lanes sum = lanes_set(0), right = lanes_set(0);
     for (int64_t j = 0; j < N; j += LANES) {
         for (int i = 0; i < LANE_VECS; i++) {
@@ -106,15 +109,15 @@ INLINE real sigmoid_row(real *g, const real *z, const real *t, int64_t N, real s
             const ivec agree = ~((zj > zero) ^ (tj > half));
             sum.v[i] += vkeep(valid, l);
             right.v[i] += vkeep(valid & agree, vset1(1));
-            vstore(g + j + i * VL, vkeep(valid, (vsigmoid(zj) - tj) * factor));
+            vstore(g + j + i * VL, vkeep(valid, (vsigmoid(zj) - tj) / outputs));
         }
     }
     *hit = lanes_sum(&right) / (real)N;
     return lanes_sum(&sum) / (real)N;
 }
 
-INLINE real mse_row(real *g, const real *y, const real *t, int64_t N, real share) {
-    const vec factor = vset1(2 * share / (real)N);
+INLINE real mse_row(real *g, const real *y, const real *t, int64_t N) {
+    const vec factor = vset1(2 / (real)N);
     lanes sum = lanes_set(0);
     for (int64_t j = 0; j < N; j += LANES) {
         for (int i = 0; i < LANE_VECS; i++) {
@@ -140,14 +143,16 @@ static void op_loss(fr_worker *w) {
     for (int64_t row = begin; row < end; row++) {
         const int64_t position = w->batch.first + row, index = feed->order ? feed->order[position] : position;
         const real weight = feed->weights ? ((const real *)feed->weights)[index] : 1;
-        const real share = (real)(weight / w->batch.weight);
+        const vec share = vset1((real)(weight / w->batch.step_weight));
         const real *y = (const real *)through->y.data + row * through->y.ld;
         const real *t = (const real *)op->x.data + row * op->x.ld; /* not touched by the softmax */
-        real *g = row_scratch(w), loss, hit = 0;
+        real *g = row_scratch(w);
+        real loss, hit = 0;
         switch (op->loss) {
-        case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, share, &hit); break;
-        case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, share, &hit); break;
-        default: loss = mse_row(g, y, t, N, share); break;
+        case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, &hit); break;
+        case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, &hit); break;
+        case FR_GIVEN: loss = ((real *)w->program->row_loss)[row], g = (real *)t; break;
+        default: loss = mse_row(g, y, t, N); break;
         }
         ((real *)w->program->row_loss)[row] = weight * loss;
         ((real *)w->program->row_hit)[row] = weight * hit;
@@ -156,8 +161,8 @@ static void op_loss(fr_worker *w) {
         for (int64_t column = 0; column < N; column += FR_PANEL) {
             const int64_t left = N - column;
             const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
-            if (plain) memcpy(dz + column, g + column, sizeof(vec) * (size_t)vectors);
-            else backward_row(dz + column, g + column, vectors, through, w, row, column);
+            for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
+            if (!plain) backward_row(dz + column, dz + column, vectors, through, w, row, column);
         }
     }
 }

@@ -6,11 +6,16 @@
 #include "elementwise.h"
 #include "gather.h"
 #include "loss.h"
+#include "norms.h"
 #include "peak.h"
 #include "update.h"
 
 static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
     philox_draws(out, seed, column, row, step, stream);
+}
+
+static void normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+    normal_draws(out, seed, column, row, step, stream);
 }
 
 #define JOIN_(target, bits) fr_##target##_f##bits
@@ -28,7 +33,11 @@ const fr_table JOIN(TARGET, REAL_BITS) = {
             [FR_UPDATE] = op_update,
             [FR_ELEMENTWISE] = op_elementwise,
             [FR_EMIT] = op_emit,
+            [FR_PENALIZE] = op_penalize,
+            [FR_CLIP_NORM] = op_clip_norm,
+            [FR_MAX_NORM] = op_max_norm,
         },
     .draws = draws,
+    .normals = normals,
     .fma_loop = fma_loop,
 };

@@ -1,15 +1,16 @@
 /* Penalties and optimizers: how a parameter follows its gradient.
  *
- *   g    = gradient + l2 * w                   (+ l1 * sign(w), where L1 is not proximal)
+ *   g    = gradient + l2 * w                   (+ l1 * sign(w), where L1 is not proximal), cut to [-clip, clip]
  *   w    = w * (1 - lr * weight_decay)         decoupled decay
  *   SGD       w -= lr * g
  *   momentum  v = momentum * v + g;            w -= lr * v;  Nesterov: w -= lr * (g + momentum * v)
+ *   RMSprop   v = beta2 * v + (1 - beta2) * g^2; d = g / (sqrt(v) + eps); w -= lr * d, or by way of m = momentum * m + d
  *   Adam      m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g^2
  *             w -= lr * m^ / (sqrt(v^) + eps), with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t)
  *   proximal L1: w = sign(w) * max(|w| - threshold, 0), threshold = lr * l1 (Adam: lr * l1 / (sqrt(v^) + eps);
  *   Nesterov: lr * l1 * (1 + momentum), because at rest it steps by (1 + momentum) g, and g and l1 must balance);
  *   with momentum the velocity then becomes the step that was taken, v = (w_old - w) / lr.
- *   gradient: w stays; slot 0 = g, L1 through its sign.
+ *   gradient: w stays; slot 0 = g.  raw: slot 0 = gradient, added to what is there but in the first batch of a step.
  *
  * dense_dw calls this on the tile it has just summed; op_update on a stored gradient: the same code, the same bits.
  */
@@ -20,20 +21,22 @@
 
 /* The numbers of a rule for one step. */
 typedef struct {
-    int kind, proximal, penalized;
+    int kind, proximal, penalized, opens, scaled;
+    real scale, clip;
     real l1, l2, half_l2, subgradient, decay, lr, inverse_lr, threshold;
     real momentum, beta1, beta2, rest1, rest2, eps, step_size, root_fix;
 } fr_numbers;
 
 INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
-    const double lr = batch->lr * rule->lr_scale, M = (double)batch->rows;
+    const double lr = batch->lr * rule->lr_scale, M = (double)batch->step_rows;
     const double l1 = rule->l1_per_row ? rule->l1 / M : rule->l1, l2 = rule->l2_per_row ? rule->l2 / M : rule->l2;
-    const int proximal = rule->proximal && rule->kind != FR_RULE_GRADIENT;
-    const int moving = lr > 0;
+    const int proximal = rule->proximal, moving = lr > 0;
     fr_numbers n = {
         .kind = rule->kind,
         .proximal = proximal && l1 > 0 && moving,
         .penalized = l1 != 0 || l2 != 0,
+        .opens = batch->opens,
+        .clip = (real)rule->clip_value,
         .l1 = (real)l1,
         .l2 = (real)l2,
         .half_l2 = (real)(l2 / 2),
@@ -66,99 +69,147 @@ INLINE vec sign_of(vec w) {
     return vselect(w > zero, vset1(1), vkeep(w < zero, vset1(-1)));
 }
 
-INLINE void update_body(real *weight, real *slot0, real *slot1, const real *gradient, int64_t count,
-                        const fr_numbers *n, const int kind) {
-    for (int64_t j = 0; j < count; j += VL) {
-        const vec w = vload(weight + j);
-        vec g = vfma(vset1(n->l2), w, vload(gradient + j));
-        if (n->subgradient != 0) g = vfma(vset1(n->subgradient), sign_of(w), g);
-        if (kind == FR_RULE_GRADIENT) {
-            vstore(slot0 + j, g);
-            continue;
-        }
-        const vec old = w * n->decay;
-        vec new, threshold = vset1(n->threshold);
-        if (kind == FR_RULE_ADAM) {
-            const vec m = vfma(vset1(n->beta1), vload(slot0 + j), n->rest1 * g);
-            const vec v = vfma(vset1(n->beta2), vload(slot1 + j), n->rest2 * g * g);
-            const vec inverse = vset1(1) / vfma(vsqrt(v), vset1(n->root_fix), vset1(n->eps));
-            vstore(slot0 + j, m);
-            vstore(slot1 + j, v);
-            new = vfma(-n->step_size * m, inverse, old);
-            threshold *= inverse;
-        } else if (kind == FR_RULE_SGD) {
-            new = vfma(vset1(-n->lr), g, old);
-        } else {
-            vec v = vfma(vset1(n->momentum), vload(slot0 + j), g);
-            const vec direction = kind == FR_RULE_NESTEROV ? vfma(vset1(n->momentum), v, g) : v;
-            new = vfma(vset1(-n->lr), direction, old);
-            if (n->proximal) {
-                new = soft(new, threshold);
-                v = (old - new) * n->inverse_lr;
+/* v = beta2 * v + (1 - beta2) * g^2 */
+INLINE vec second_moment(real *slot, vec g, const fr_numbers *n) {
+    const vec v = vfma(vset1(n->beta2), vload(slot), n->rest2 * g * g);
+    vstore(slot, v);
+    return v;
+}
+
+/* A block of a parameter: `rows` rows of `count` elements (whole vectors; what lies behind the last column is zero and
+ * stays so). Sums over the columns go on from row to row within a row group. */
+typedef struct {
+    real *weight, *slot0, *slot1;
+    int64_t ld, ld0, ld1;
+    const real *gradient;
+    int64_t ldg;
+    real *penalty, *norms; /* NULL where nobody wants to know */
+    int64_t rows, count;
+} block;
+
+/* Everything the loops read is copied to locals first: to the compiler a store to the arrays might change *b and *n. */
+INLINE void update_body(const block *blocks, const fr_numbers *numbers, const int kind) {
+    const block b = *blocks;
+    const fr_numbers n = *numbers;
+    const vec l2 = vset1(n.l2), half_l2 = vset1(n.half_l2), l1 = vset1(n.l1), lr = vset1(-n.lr), decay = vset1(n.decay);
+    const vec momentum = vset1(n.momentum), step = vset1(-n.step_size), root_fix = vset1(n.root_fix);
+    const vec beta1 = vset1(n.beta1), rest1 = vset1(n.rest1), eps = vset1(n.eps), one = vset1(1);
+    for (int64_t j = 0; j < b.count; j += VL) {
+        vec penalty = b.penalty ? vload(b.penalty + j) : (vec){0}, squares = b.norms ? vload(b.norms + j) : (vec){0};
+        real *weight = b.weight + j, *slot0 = b.slot0 + j, *slot1 = b.slot1 + j;
+        const real *gradient = b.gradient + j;
+        for (int64_t i = 0; i < b.rows; i++) {
+            vec g = vload(gradient);
+            if (kind == FR_RULE_RAW) {
+                if (!n.opens) g += vload(slot0);
+                vstore(slot0, g);
+            } else {
+                const vec w = vload(weight);
+                if (b.penalty) penalty += vfma(half_l2 * w, w, l1 * vabs(w));
+                if (n.scaled) g *= n.scale;
+                g = vfma(l2, w, g);
+                if (n.subgradient != 0) g = vfma(vset1(n.subgradient), sign_of(w), g);
+                if (n.clip != 0) g = vmin(vset1(n.clip), vmax(vset1(-n.clip), g)); /* this way round a NaN stays */
+                const vec old = w * decay;
+                vec new, threshold = vset1(n.threshold);
+                switch (kind) {
+                case FR_RULE_GRADIENT:
+                    vstore(slot0, g);
+                    break;
+                case FR_RULE_ADAM: {
+                    const vec m = vfma(beta1, vload(slot0), rest1 * g);
+                    const vec v = second_moment(slot1, g, &n);
+                    const vec inverse = one / vfma(vsqrt(v), root_fix, eps);
+                    vstore(slot0, m);
+                    new = vfma(step * m, inverse, old);
+                    if (n.proximal) new = soft(new, threshold * inverse);
+                    vstore(weight, new);
+                    break;
+                }
+                default: {
+                    real *velocity = kind == FR_RULE_RMSPROP_MOMENTUM ? slot1 : slot0;
+                    if (kind == FR_RULE_RMSPROP || kind == FR_RULE_RMSPROP_MOMENTUM) {
+                        const vec inverse = one / (vsqrt(second_moment(slot0, g, &n)) + eps);
+                        g *= inverse;
+                        threshold *= inverse;
+                    }
+                    const int moves = kind != FR_RULE_SGD && kind != FR_RULE_RMSPROP; /* has a velocity */
+                    vec v = moves ? vfma(momentum, vload(velocity), g) : g;
+                    new = vfma(lr, kind == FR_RULE_NESTEROV ? vfma(momentum, v, g) : v, old);
+                    if (n.proximal) {
+                        new = soft(new, threshold);
+                        v = (old - new) * n.inverse_lr;
+                    }
+                    if (moves) vstore(velocity, v);
+                    vstore(weight, new);
+                }
+                }
+                if (kind != FR_RULE_GRADIENT) squares = vfma(new, new, squares);
             }
-            vstore(slot0 + j, v);
-            vstore(weight + j, new);
-            continue;
+            weight += b.ld, slot0 += b.ld0, slot1 += b.ld1, gradient += b.ldg;
         }
-        if (n->proximal) new = soft(new, threshold);
-        vstore(weight + j, new);
+        if (b.penalty) vstore(b.penalty + j, penalty);
+        if (b.norms) vstore(b.norms + j, squares);
     }
 }
 
-/* count elements in a row, a multiple of VL (what lies behind the last column is zero and stays so) */
-static void update_row(real *weight, real *slot0, real *slot1, const real *gradient, int64_t count,
-                       const fr_numbers *n) {
+static void update_block(const block *b, const fr_numbers *n) {
     switch (n->kind) {
 #define CASE(KIND)                                                                                                     \
-    case KIND: update_body(weight, slot0, slot1, gradient, count, n, KIND); break;
+    case KIND: update_body(b, n, KIND); break;
         CASE(FR_RULE_GRADIENT)
+        CASE(FR_RULE_RAW)
         CASE(FR_RULE_SGD)
         CASE(FR_RULE_MOMENTUM)
         CASE(FR_RULE_NESTEROV)
+        CASE(FR_RULE_RMSPROP)
+        CASE(FR_RULE_RMSPROP_MOMENTUM)
         CASE(FR_RULE_ADAM)
 #undef CASE
     }
 }
 
-/* Adds the penalty of a row to the column sums of its row group. */
-INLINE void penalize_row(real *penalty, const real *weight, int64_t count, const fr_numbers *n) {
-    for (int64_t j = 0; j < count; j += VL) {
-        const vec w = vload(weight + j);
-        const vec l1 = vset1(n->l1) * vabs(w);
-        vstore(penalty + j, vload(penalty + j) + vfma(vset1(n->half_l2) * w, w, l1));
-    }
+/* The column sums of a row group, from 0 where the group begins. */
+INLINE real *column_sums(void *sums, const fr_param *param, int64_t row, int64_t column, int64_t count) {
+    if (!sums) return NULL;
+    real *sum = (real *)sums + row / FR_ROW_GROUP * param->value.ld + column;
+    if (row % FR_ROW_GROUP == 0) memset(sum, 0, sizeof(real) * (size_t)count);
+    return sum;
 }
 
-/* One panel's piece of a row of a parameter: penalty of the old value, then the update. */
-INLINE void update_piece(const fr_param *param, int64_t row, int64_t column, int64_t count, const real *gradient,
-                         const fr_numbers *n) {
-    const int64_t group = row / FR_ROW_GROUP;
-    real *value = (real *)param->value.data + row * param->value.ld + column;
-    real *slot[FR_SLOTS];
-    for (int i = 0; i < FR_SLOTS; i++) {
-        slot[i] = param->slot[i].data ? (real *)param->slot[i].data + row * param->slot[i].ld + column : NULL;
-    }
-    if (param->penalty && n->penalized) {
-        real *penalty = (real *)param->penalty + group * param->value.ld + column;
-        if (row % FR_ROW_GROUP == 0) memset(penalty, 0, sizeof(real) * (size_t)count);
-        penalize_row(penalty, value, count, n);
-    }
-    update_row(value, slot[0], slot[1], gradient, count, n);
+INLINE real *at(const fr_matrix *m, int64_t row, int64_t column) {
+    return m->data ? (real *)m->data + row * m->ld + column : NULL;
 }
 
-/* Asks for the lines that the update of a tile will touch, while its sums are still running. */
-INLINE void prefetch_tile(const fr_param *param, int64_t row, int64_t rows, int64_t column, int vectors) {
-    const int line = 64 / (int)sizeof(real);
-    for (int64_t i = row; i < row + rows; i++) {
-        for (int j = 0; j < vectors * VL; j += line) {
-            __builtin_prefetch((real *)param->value.data + i * param->value.ld + column + j, 1);
-            for (int s = 0; s < FR_SLOTS; s++) {
-                if (param->slot[s].data) {
-                    __builtin_prefetch((real *)param->slot[s].data + i * param->slot[s].ld + column + j, 1);
-                }
-            }
-        }
-    }
+/* Rows row .. row + rows - 1 (of one row group) and `count` columns of a parameter: the penalty of the old value, then
+ * the update. */
+static void update_piece(const fr_param *param, int64_t row, int64_t rows, int64_t column, int64_t count,
+                         const real *gradient, int64_t ldg, const fr_numbers *n) {
+    const block b = {
+        .weight = at(&param->value, row, column),
+        .slot0 = at(&param->slot[0], row, column),
+        .slot1 = at(&param->slot[1], row, column),
+        .ld = param->value.ld,
+        .ld0 = param->slot[0].ld,
+        .ld1 = param->slot[1].ld,
+        .gradient = gradient,
+        .ldg = ldg,
+        .penalty = n->penalized ? column_sums(param->penalty, param, row, column, count) : NULL,
+        .norms = column_sums(param->norms, param, row, column, count),
+        .rows = rows,
+        .count = count,
+    };
+    update_block(&b, n);
+}
+
+/* What the update of the rows from `row` on will touch; nothing where all of it stays in the nearer caches anyway. */
+INLINE targets targets_of(const fr_param *param, int64_t row, int64_t column) {
+    const int weight_moves = param->rule.kind != FR_RULE_GRADIENT && param->rule.kind != FR_RULE_RAW;
+    return (targets){
+        .data = {weight_moves ? at(&param->value, row, column) : NULL, at(&param->slot[0], row, column),
+                 at(&param->slot[1], row, column)},
+        .ld = {param->value.ld, param->slot[0].ld, param->slot[1].ld},
+    };
 }
 
 /* db = the sums of the columns of dz: blocks of FR_SUM_BLOCK rows, then the blocks in order. */
@@ -195,43 +246,54 @@ static void op_dense_dw(fr_worker *w) {
         const int vectors = vectors_of(N, panel);
         const real *dz = (const real *)op->z.data + column;
         const int64_t begin = group * FR_ROW_GROUP, end = begin + FR_ROW_GROUP < K ? begin + FR_ROW_GROUP : K;
-        const product p = {op->x.data, A_COLUMNS, op->x.ld, dz, op->z.ld, M};
-        const int64_t strips = row_blocks(end - begin);
+        const targets next = targets_of(&op->weight, begin, column);
+        const product p = {(const real *)op->x.data + begin, A_COLUMNS, op->x.ld, dz, op->z.ld, M, &next};
+        const int64_t strips = row_blocks(end - begin, TALL);
         if (group == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
-            update_piece(&op->bias, 0, column, vectors * VL, c, &bias_numbers);
+            update_piece(&op->bias, 0, 1, column, vectors * VL, c, 0, &bias_numbers);
         }
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
-            prefetch_tile(&op->weight, first, last - first, column, vectors);
-            multiply(c, scratch_spare(w), &p, first, last - first, vectors);
-            for (int64_t row = first; row < last; row++) {
-                update_piece(&op->weight, row, column, vectors * VL, c + (row - first) * FR_PANEL, &weight_numbers);
-            }
+            multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors);
+            update_piece(&op->weight, first, last - first, column, vectors * VL, c, FR_PANEL, &weight_numbers);
         }
     }
 }
 
-/* The second pass, on a stored gradient: tiles of one row group by UPDATE_COLUMNS columns. */
-static void op_update(fr_worker *w) {
-    enum { UPDATE_COLUMNS = 4096 };
-    const fr_param *param = &w->op->weight;
-    const fr_numbers numbers = numbers_of(&param->rule, &w->batch);
-    const int64_t whole = (param->columns + VL - 1) / VL * VL;
-    fr_tiles tiles_left = {
-        .panels = (whole + UPDATE_COLUMNS - 1) / UPDATE_COLUMNS,
+/* Tiles of a pass over a parameter: one row group by FR_UPDATE_COLUMNS columns. */
+INLINE fr_tiles update_tiles(const fr_param *param) {
+    return (fr_tiles){
+        .panels = (param->columns + FR_UPDATE_COLUMNS - 1) / FR_UPDATE_COLUMNS,
         .groups = (param->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP,
         .weight = 1,
         .last = 1,
         .dynamic = param->rows * param->columns > 1000 * 1000,
     };
-    int64_t t;
+}
+
+/* What a tile covers: rows [*begin, *end), `count` columns (whole vectors) from *column on. */
+INLINE int64_t update_tile(const fr_param *param, const fr_tiles *tiles_left, int64_t t, int64_t *column,
+                           int64_t *begin, int64_t *end) {
+    const int64_t whole = (param->columns + VL - 1) / VL * VL;
+    *column = t / tiles_left->groups * FR_UPDATE_COLUMNS;
+    *begin = t % tiles_left->groups * FR_ROW_GROUP;
+    *end = *begin + FR_ROW_GROUP < param->rows ? *begin + FR_ROW_GROUP : param->rows;
+    return whole - *column < FR_UPDATE_COLUMNS ? whole - *column : FR_UPDATE_COLUMNS;
+}
+
+/* The second pass, on a stored gradient. */
+static void op_update(fr_worker *w) {
+    const fr_param *param = &w->op->weight;
+    fr_numbers numbers = numbers_of(&param->rule, &w->batch);
+    numbers.scaled = w->op->scaled;
+    numbers.scale = (real)*w->clip;
+    fr_tiles tiles_left = update_tiles(param);
+    int64_t t, column, begin, end;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int64_t column = t / tiles_left.groups * UPDATE_COLUMNS, begin = t % tiles_left.groups * FR_ROW_GROUP;
-        const int64_t end = begin + FR_ROW_GROUP < param->rows ? begin + FR_ROW_GROUP : param->rows;
-        const int64_t count = whole - column < UPDATE_COLUMNS ? whole - column : UPDATE_COLUMNS;
+        const int64_t count = update_tile(param, &tiles_left, t, &column, &begin, &end);
         for (int64_t row = begin; row < end; row++) {
-            update_piece(param, row, column, count, (const real *)w->op->x.data + row * w->op->x.ld + column, &numbers);
+            update_piece(param, row, 1, column, count, at(&w->op->x, row, column), 0, &numbers);
         }
     }
 }

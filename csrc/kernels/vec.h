@@ -3,7 +3,7 @@
  * A target sets, before it includes this file,
  *   REAL_BITS   32 or 64: the working dtype
  *   VBYTES      16, 32 or 64: the native register width (never wider: GCC spills)
- * and may set HAVE_AVX2 or HAVE_AVX512 to get the intrinsics behind vfma, vsqrt and umul32.
+ * and may set HAVE_AVX2, HAVE_AVX512 or HAVE_NEON to get the intrinsics behind vfma, vsqrt and umul32.
  *
  * Every fused multiply-add of the library is written as vfma: the sources are compiled with
  * -ffp-contract=off, so a product and a sum are fused exactly where this file says so, and all
@@ -17,6 +17,8 @@
 
 #if defined(HAVE_AVX512) || defined(HAVE_AVX2)
 #include <immintrin.h>
+#elif defined(HAVE_NEON)
+#include <arm_neon.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -31,7 +33,7 @@ typedef int64_t ireal;
 #error "REAL_BITS must be 32 or 64"
 #endif
 
-#define VL (VBYTES / (int)sizeof(real)) /* lanes of a vector */
+#define VL (VBYTES * 8 / REAL_BITS) /* lanes of a vector */
 
 typedef real vec __attribute__((vector_size(VBYTES)));                          /* VL reals */
 typedef ireal ivec __attribute__((vector_size(VBYTES)));                        /* VL integers; a comparison gives 0 or -1 */
@@ -91,6 +93,10 @@ INLINE vec vfma(vec a, vec b, vec c) {
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(HAVE_AVX2)
     return (vec)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(HAVE_NEON) && REAL_BITS == 32
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(HAVE_NEON)
+    return (vec)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
     return a * b + c;
 #endif
@@ -105,6 +111,10 @@ INLINE vec vsqrt(vec a) {
     return (vec)_mm256_sqrt_ps((__m256)a);
 #elif defined(HAVE_AVX2)
     return (vec)_mm256_sqrt_pd((__m256d)a);
+#elif defined(HAVE_NEON) && REAL_BITS == 32
+    return (vec)vsqrtq_f32((float32x4_t)a);
+#elif defined(HAVE_NEON)
+    return (vec)vsqrtq_f64((float64x2_t)a);
 #else
     vec r;
     for (int i = 0; i < VL; i++) {
@@ -120,6 +130,8 @@ INLINE u64vec umul32(u64vec a, u64vec b) {
     return (u64vec)_mm512_mul_epu32((__m512i)a, (__m512i)b);
 #elif defined(HAVE_AVX2)
     return (u64vec)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(HAVE_NEON)
+    return (u64vec)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
 #else
     const u64vec low = 0xffffffffu - (u64vec){0};
     return (a & low) * (b & low);

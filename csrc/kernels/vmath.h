@@ -107,7 +107,7 @@ INLINE vec vexp(vec x) {
     const vec r = vm_exp_reduce(clamped, 2 * VM_BIAS, &i);
     /* 2^n = 2^floor(n / 2) 2^(n - floor(n / 2)): the last product rounds to a subnormal, or overflows */
     const ivec half = (i << (VM_MANT - 1)) & viset1(-((ireal)1 << VM_MANT));
-    const ivec rest = (i << VM_MANT) - half;
+    const ivec rest = (ivec)((uvec)(i << VM_MANT) - (uvec)half); /* without a sign: a NaN's bits may overflow */
     return vm_exp_poly(r) * vfrombits(half) * vfrombits(rest);
 }
 
@@ -118,7 +118,7 @@ INLINE vec vm_split(vec x, vec *k) {
     const ivec root = vbits(vset1((real)0.70710678118654752440));
     const ivec mantissa = viset1(((ireal)1 << VM_MANT) - 1);
     const real two = (real)((ireal)1 << VM_MANT);
-    const ivec y = vbits(x) + (vbits(vset1(1)) - root);
+    const ivec y = (ivec)((uvec)x + (uvec)(vbits(vset1(1)) - root));
     /* the biased exponent becomes the low bits of a real between 2^VM_MANT and 2^(VM_MANT + 1) */
     *k = vfrombits((ivec)((uvec)y >> VM_MANT) | vbits(vset1(two))) - vset1(two + VM_BIAS);
     return vfrombits((y & mantissa) + root);
@@ -168,7 +168,7 @@ INLINE vec vlog1p(vec x) {
     vec k;
     const vec m = vm_split(u, &k);
     /* lost / 2^k; nothing is lost that matters above 2^64, where 2^-k could be out of range */
-    const vec scaled = lost * vfrombits(vbits(one) + vbits(m) - vbits(u));
+    const vec scaled = lost * vfrombits((ivec)((uvec)one + (uvec)m - (uvec)u));
     const vec f = (m - one) + vkeep(u < vset1(0x1p64), scaled);
     return vm_log_cases(u, vm_log(k, f));
 }

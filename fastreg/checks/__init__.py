@@ -1,6 +1,7 @@
-"""Checks of a trainer: its gradients, and the native engine against the reference."""
+"""Checks of a trainer: its gradients, the native engine against the reference, and where its time goes."""
 
 from fastreg.checks.engines import compare_engines
 from fastreg.checks.gradients import check_gradients
+from fastreg.checks.profile import profile
 
-__all__ = ["check_gradients", "compare_engines"]
+__all__ = ["check_gradients", "compare_engines", "profile"]

@@ -82,7 +82,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))
     compared = []
     for index, op in enumerate(program.ops):
-        if not op.writes:
+        if not native.written_by(op):
             continue
         for name, array in reference.arrays.items():
             array[...] = native.arrays[name].reshape(array.shape)
@@ -113,11 +113,13 @@ class _Side:
             for key, rule in program.rules.items()
             for slot, array in zip(rule.slots, self.state[key], strict=True)
         }
-        self.arrays = {**self.params, **slots, **{key: self.engine.buffers[key] for key in program.buffers}}
+        gradients = {P.gradient(key): array for key, array in self.engine.gradients.items()}
+        buffers = {key: self.engine.buffers[key] for key in program.buffers}
+        self.arrays = {**self.params, **slots, **gradients, **buffers, "clip": self.engine.clip}
 
     def written_by(self, op: P.Op) -> list[str]:
-        slots = [name for name in self.arrays if name.rpartition(".")[0] in op.writes]
-        return sorted(op.writes) + slots
+        """Parameters and buffers of the op, and the slots of its parameters."""
+        return [name for name in self.arrays if name in op.writes or name.rpartition(".")[0] in op.writes]
 
 
 def _copy(array: np.ndarray, dtype) -> np.ndarray:
@@ -144,7 +146,8 @@ def _error(native: np.ndarray, reference: np.ndarray, floor: float, dtype: np.dt
     size = np.maximum(size.max(axis=1, keepdims=True, initial=0.0), max(root_mean_square, floor))
     error = np.abs(native - reference)
     ulp = np.maximum(np.spacing(size.astype(dtype)).astype(np.float64), np.finfo(dtype).smallest_subnormal)
-    relative = np.divide(error, size, out=np.zeros_like(error), where=error != 0)
+    with np.errstate(divide="ignore"):  # infinite, where all should be zero
+        relative = np.divide(error, size, out=np.zeros_like(error), where=error != 0)
     return float((error / ulp).max(initial=0.0)), float(relative.max(initial=0.0))
 
 
@@ -164,6 +167,10 @@ def _limit(op: P.Op, side: _Side, rows: int) -> float:
         terms = side.params[op.weight].shape[1]
     elif isinstance(op, P.DenseDw):
         terms = rows
+    elif isinstance(op, P.ClipNorm):
+        terms = max(side.params[name].shape[-1] for name in op.params)
+    elif isinstance(op, P.MaxNorm):
+        terms = side.params[op.weight].shape[0]
     elif isinstance(op, P.Loss):
         terms = side.engine.buffers[op.through.y].shape[1]
     else:

@@ -74,8 +74,8 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     epsilon
         Every entry is moved by this much both ways.
     step
-        The global step whose dropout masks are held fixed. Needed where the model has a live dropout, since a new
-        mask at every evaluation would make the differences meaningless.
+        The global step whose dropout masks and noise are held fixed. Needed where the model has any of them live,
+        since new ones at every evaluation would make the differences meaningless.
     max_entries
         Compare at most so many entries of each parameter, spread over it at random, for large models.
 
@@ -88,11 +88,11 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
         raise ValueError(f"epsilon: got {epsilon!r}, expected a number above 0")
     if max_entries is not None and max_entries < 1:
         raise ValueError(f"max_entries: got {max_entries!r}, expected at least 1")
-    live = [layer.name for layer in trainer.model.layers if getattr(layer, "keep_prob", 1.0) < 1.0]
+    live = [str(layer.name) for layer in trainer.model.layers if _draws(layer)]
     if live and step is None:
         raise ValueError(
-            f"step: got None, but dropout is live in {', '.join(map(str, live))}; masks are a pure function of the "
-            "step, so pass step=k to hold those of step k fixed (or set keep_prob=1)"
+            f"step: got None, but dropout or noise is live in {', '.join(live)}; masks and noise are a pure function "
+            "of the step, so pass step=k to hold those of step k fixed (or set keep_prob=1, std=0)"
         )
     copy = trainer.copy(dtype="float64")
     gradients = copy.gradients(X, y, sample_weight, step=step)
@@ -162,6 +162,11 @@ class _Slopes:
             return self.losses()
         finally:
             self.parameter[entry] = kept
+
+
+def _draws(layer) -> bool:
+    """Whether what the layer does in training depends on random numbers."""
+    return getattr(layer, "keep_prob", 1.0) < 1.0 or getattr(layer, "std", 0.0) > 0.0
 
 
 def _coefficients(rule, rows: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@
     engine.run(feed, tally, first, stop, seconds)   # batches first .. stop - 1, or fewer when time is up
     engine.run_op(feed, batch, index)               # one op of one batch, for comparisons and profiles
     engine.buffers[name]                            # what the ops wrote
+    engine.gradients[name]                          # of parameters, under rules that store them
 
 `params` and `state` are read and written in place; they are arrays of `fastreg.memory.padded`.
 """
@@ -57,8 +58,8 @@ class Tally:
     loss: float = 0.0  # sum of w_i * l_i
     weight: float = 0.0  # sum of w_i
     hits: float = 0.0  # sum of w_i over right predictions
-    penalty: float = 0.0  # sum over batches of the penalty before the update
-    batches: int = 0  # batches that took a step (weight above zero)
+    penalty: float = 0.0  # sum over steps of the penalty before the update
+    batches: int = 0  # steps (of weight above zero): batches, or groups of them where gradients are accumulated
     updates: int = 0
     diverged: bool = field(default=False)  # a batch loss was not finite; the run stopped there
     bad_row: int = -1  # a row of the data with a non-finite value; the run stopped before using it
@@ -66,6 +67,8 @@ class Tally:
 
 class Engine(Protocol):
     buffers: dict[str, np.ndarray]
+    gradients: dict[str, np.ndarray]  # of the parameters whose rule stores them
+    clip: np.ndarray  # one number: the factor of the last ClipNorm
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
         """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch."""

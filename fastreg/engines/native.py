@@ -5,12 +5,31 @@ It translates op descriptions into the C structs, owns the buffers and the scrat
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastreg import _core, threads
 from fastreg.engines import Feed, Tally
 from fastreg.memory import CACHE_LINE, padded
-from fastreg.program import Dense, DenseDw, DenseDx, Elementwise, Emit, Gather, Loss, Op, Program, Through, Update
+from fastreg.program import (
+    STORES_GRADIENT,
+    ClipNorm,
+    Dense,
+    DenseDw,
+    DenseDx,
+    Elementwise,
+    Emit,
+    Gather,
+    Loss,
+    MaxNorm,
+    Op,
+    Penalize,
+    Program,
+    Rule,
+    Through,
+    Update,
+)
 
 UNLIMITED = 0.0
 
@@ -33,9 +52,11 @@ class NativeEngine:
         self.dtype = np.dtype(dtype)
         self.n_threads, self.scramble = n_threads, scramble
         self.buffers = {
-            name: padded((batch_size, width) if width > 1 or not name.startswith("row_") else (batch_size,), dtype)
+            name: padded((batch_size,) if name in ("row_loss", "row_hit") else (batch_size, width), dtype)
             for name, width in program.buffers.items()
         }
+        self.gradients: dict[str, np.ndarray] = {}
+        self._norms: dict[str, np.ndarray] = {}  # sums of squares of the columns, by row group
         self.flops = _flops_between_barriers(program, params, batch_size)
         self._core = _core.Program(
             self.dtype,
@@ -43,7 +64,9 @@ class NativeEngine:
             [self._fields(op) for op in program.ops],
             self.buffers.get("row_loss"),
             self.buffers.get("row_hit"),
+            program.accumulate,
         )
+        self.clip = self._core.clip  # one number: the factor of the last ClipNorm
         rules = program.rules.values()
         self._betas = next(((rule.beta1, rule.beta2) for rule in rules if rule.kind == "adam"), (0.0, 0.0))
         self._powers = [1.0, 1.0]  # beta1 and beta2 to the power of _updates
@@ -62,25 +85,32 @@ class NativeEngine:
         if self._feed is None or self._feed[0] is not feed:
             self._feed = feed, self._core_feed(feed)
         self._catch_up(tally.updates)
-        reached = _core.run(
-            self._core,
-            self._feed[1],
-            tally,
-            first,
-            stop,
-            step=feed.step & 0xFFFFFFFF,
-            seconds=seconds,
-            threads=n,
-            scratch=self._scratch_for(n),
-            scramble=self.scramble,
-            beta_power=self._powers,
-            **ops,
-        )
-        self._updates = tally.updates
-        return reached
+        try:
+            return _core.run(
+                self._core,
+                self._feed[1],
+                tally,
+                first,
+                stop,
+                step=feed.step & 0xFFFFFFFF,
+                seconds=seconds,
+                threads=n,
+                scratch=self._scratch_for(n),
+                scramble=self.scramble,
+                beta_power=self._powers,
+                call=self._call,
+                **ops,
+            )
+        finally:  # the powers have gone on even where a Call has failed
+            self._updates = tally.updates
+
+    def _call(self, index: int, rows: int) -> None:
+        """Runs the Python function of a Call on the rows of the batch."""
+        op = self.program.ops[index]
+        op.function(*(self.buffers[name][:rows] for name in (*op.reads_, *op.writes_)))
 
     def _catch_up(self, updates: int) -> None:
-        """Powers of beta come from one multiplication a step, so that a resumed run has the bits of one that went on."""
+        """Powers of beta come from one multiplication a step: a resumed run has the bits of one that went on."""
         if updates != self._updates:
             powers = [1.0, 1.0]
             for _ in range(updates):
@@ -124,6 +154,8 @@ class NativeEngine:
             case Gather():
                 width = buffers[op.out].shape[1]
                 fields |= {"out": buffers[op.out], "mask": op.mask, "source": int(op.source == "targets"), "K": width}
+                mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (None, None)
+                fields |= {"x": mean, "z": scale, "noise": op.noise}
             case Dense():
                 K, N = self.params[op.weight].shape
                 fields |= {"out": buffers[op.out], "x": buffers[op.x], "K": K, "N": N, "mask": op.mask}
@@ -143,26 +175,41 @@ class NativeEngine:
                 fields |= {"weight": self._param(op.weight, op.weight_rule)}
                 fields |= {"bias": self._param(op.bias, op.bias_rule)}
             case Update():
-                fields |= {"x": buffers[op.grad], "weight": self._param(op.param, op.rule)}
+                fields |= {"x": self.gradients[op.param], "weight": self._param(op.param, op.rule)}
+                fields |= {"scaled": int(op.scaled)}
+            case Penalize():
+                fields |= {"weight": self._param(op.param, replace(op.rule, kind="gradient"))}
+            case ClipNorm():
+                fields |= {"limit": op.limit}
+            case MaxNorm():
+                fields |= {"weight": self._param(op.weight), "limit": op.limit}
             case Elementwise():
                 fields |= {"out": buffers[op.out], "x": buffers[op.x], "N": buffers[op.x].shape[1], "mask": op.mask}
-                fields |= {"through": self._through(op.through)}
+                fields |= {"noise": op.noise, "through": self._through(op.through)}
             case Emit():
                 softmax = op.transform == "softmax"
                 fields |= {"x": buffers[op.x], "N": buffers[op.x].shape[1], "softmax": int(softmax)}
                 fields |= {"activation": "linear" if softmax else op.transform}
         return fields
 
-    def _param(self, name: str | None, rule=None):
+    def _param(self, name: str | None, rule: Rule | None = None):
+        """The fields of a parameter; with a rule those of its update."""
         if name is None:
             return None
-        value = self.params[name]
-        slots = self.state.get(name, ()) if rule is not None else ()
-        penalty = None
-        if rule is not None and (rule.l1 or rule.l2):
-            rows = value.shape[0] if value.ndim == 2 else 1
-            penalty = padded((-(-rows // _core.ROW_GROUP), value.shape[-1]), self.dtype)
-        return value, slots, rule, penalty
+        value, slots, penalty = self.params[name], (), None
+        rows = value.shape[0] if value.ndim == 2 else 1
+        sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for every row group and column
+        if rule is not None:
+            slots = self.state.get(name, ())
+            if rule.kind in STORES_GRADIENT:
+                if name not in self.gradients:
+                    self.gradients[name] = padded(value.shape, self.dtype)
+                slots = (self.gradients[name],)
+            if rule.counted and rule.kind != "raw" and (rule.l1 or rule.l2):
+                penalty = padded(sums, self.dtype)
+            if rule.max_norm and rule.kind not in STORES_GRADIENT:
+                self._norms[name] = padded(sums, self.dtype)
+        return value, slots, rule, penalty, self._norms.get(name)
 
     def _through(self, through: Through | None):
         if through is None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
 
+from fastreg import _core
 from fastreg import program as P
 from fastreg import reference as R
+from fastreg import reference_updates as U
 from fastreg.engines import Feed, Tally
 from fastreg.memory import padded
 
@@ -32,6 +34,9 @@ class _Batch:
     rows      rows of the data: an array of indices, or a slice where they come in order
     position  of the first row in the epoch
     weight    of every row, in the working dtype
+    opens, closes             whether it is the first, the last batch of its step
+    step_rows, step_weight    rows of the whole step and the sum of their weights
+    penalty   value of the penalties, before the update
     bad       rows of the batch in which a gather found a value that is not finite
     """
 
@@ -42,20 +47,20 @@ class _Batch:
     count: int
     rows: np.ndarray | slice
     weight: np.ndarray
+    opens: bool
+    closes: bool
+    step_rows: int
+    step_weight: float
+    penalty: float = 0.0
     bad: list[int] = field(default_factory=list)
-
-    @property
-    def whole(self) -> float:
-        """The sum of the weights."""
-        return R.total(self.weight)
 
     def row_of_data(self, row: int) -> int:
         """The row of the data that is row `row` of the batch."""
         position = self.position + row
         return position if self.feed.order is None else int(self.feed.order[position])
 
-    def key(self, mask: P.Mask) -> R.Key:
-        return R.Key(self.feed.seed, (self.feed.step + self.index) & R.WORD, mask.stream)
+    def key(self, drawing: P.Mask | P.Noise) -> R.Key:
+        return R.Key(self.feed.seed, (self.feed.step + self.index) & R.WORD, drawing.stream)
 
     def dropout(self, mask: P.Mask | None) -> dict:
         """Arguments of fastreg.reference functions that drop out."""
@@ -76,6 +81,15 @@ class ReferenceEngine:
         Rows of the buffers.
     dtype
         "float32" or "float64".
+
+    Attributes
+    ----------
+    buffers
+        What the ops wrote, by the names of the program.
+    gradients
+        Of the parameters whose rule stores them.
+    clip
+        One number: the factor of the last ClipNorm.
     """
 
     def __init__(self, program: P.Program, params: dict, state: dict, batch_size: int, dtype: str):
@@ -87,7 +101,10 @@ class ReferenceEngine:
             name: padded((batch_size,) if name in ("row_loss", "row_hit") else (batch_size, width), dtype)
             for name, width in program.buffers.items()
         }
-        self.trains = any(rule.kind != "gradient" for rule in program.rules.values())
+        written = set().union(*(op.writes for op in program.ops))
+        self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if P.gradient(name) in written}
+        self.clip = np.ones(1)
+        self.trains = any(rule.kind not in P.STORES_GRADIENT for rule in program.rules.values())
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
         """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
@@ -110,12 +127,28 @@ class ReferenceEngine:
             self._run(self.program.ops[index], self._batch(feed, Tally(), batch))
 
     def _batch(self, feed: Feed, tally: Tally, index: int) -> _Batch:
-        position = index * feed.batch_size
-        stop = min(position + feed.batch_size, feed.rows)
-        rows = slice(position, stop) if feed.order is None else feed.order[position:stop]
-        ones = np.ones(stop - position, self.dtype)
-        weight = ones if feed.weights is None else feed.weights[rows].astype(self.dtype)
-        return _Batch(feed, tally, index, position, stop - position, rows, weight)
+        size, accumulate = feed.batch_size, self.program.accumulate
+        start, step_start = index * size, index // accumulate * accumulate * size
+        stop, step_stop = min(start + size, feed.rows), min(step_start + accumulate * size, feed.rows)
+        return _Batch(
+            feed,
+            tally,
+            index,
+            position=start,
+            count=stop - start,
+            rows=_rows_of_data(feed, start, stop),
+            weight=self._weights(feed, start, stop),
+            opens=start == step_start,
+            closes=stop == step_stop,
+            step_rows=step_stop - step_start,
+            step_weight=R.total(self._weights(feed, step_start, step_stop)),
+        )
+
+    def _weights(self, feed: Feed, start: int, stop: int) -> np.ndarray:
+        """Of the rows at these positions of the epoch."""
+        if feed.weights is None:
+            return np.ones(stop - start, self.dtype)
+        return feed.weights[_rows_of_data(feed, start, stop)].astype(self.dtype)
 
     def _run_batch(self, batch: _Batch) -> None:
         gathers = [op for op in self.program.ops if isinstance(op, P.Gather)]
@@ -125,29 +158,23 @@ class ReferenceEngine:
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
             raise _Stop
-        if batch.whole == 0:
+        if batch.step_weight == 0:
             return
-        penalty = self._penalty(batch)
         for op in others:
-            self._run(op, batch)
-        batch.tally.penalty += penalty
-        batch.tally.batches += 1
-        batch.tally.updates += self.trains
+            if batch.closes or not isinstance(op, P.ONCE_A_STEP):
+                self._run(op, batch)
+        if batch.closes:
+            batch.tally.penalty += batch.penalty
+            batch.tally.batches += 1
+            batch.tally.updates += self.trains
 
     def _run(self, op: P.Op, batch: _Batch) -> None:
+        if isinstance(op, P.Call):
+            op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
+            return
         # What overflows shows up in the loss, which is looked at; NumPy's warnings would only repeat it.
         with np.errstate(all="ignore"):
             RUN[type(op)](self, op, batch)
-
-    def _penalty(self, batch: _Batch) -> float:
-        """The sum of l2/2 |W|^2 + l1 |W|_1 over the parameters that the program trains."""
-        penalty = 0.0
-        for name, rule in self.program.rules.items():
-            l1, l2 = _coefficients(rule, batch.count)
-            if l1 or l2:
-                w = self.params[name].astype(np.float64)
-                penalty += l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
-        return penalty
 
     # --- the ops -----------------------------------------------------------------------------------------------
 
@@ -155,6 +182,10 @@ class ReferenceEngine:
         source = getattr(batch.feed, op.source)
         rows = source[batch.rows].reshape(batch.count, -1).astype(self.dtype)
         batch.bad += np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
+        if op.standardize:
+            mean, scale = (self.params[name] for name in op.standardize)
+            rows = (rows - mean) * scale
+        rows = self._noisy(rows, op.noise, batch)
         R.dropout(rows, **batch.dropout(op.mask), out=self._rows(op.out, batch))
 
     def _dense(self, op: P.Dense, batch: _Batch) -> None:
@@ -167,18 +198,22 @@ class ReferenceEngine:
     def _loss(self, op: P.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
         targets = self._rows(op.targets, batch) if op.targets else batch.feed.targets[batch.rows]
-        loss, gradient, hit = ROW_LOSSES[op.kind](logits, targets)
-        self._rows("row_loss", batch)[...] = batch.weight * loss
+        row_loss = self._rows("row_loss", batch)
+        if op.kind == "given":  # by the Call before
+            loss, gradient, hit = row_loss, targets, 0
+        else:
+            loss, gradient, hit = ROW_LOSSES[op.kind](logits, targets)
+        row_loss[...] = batch.weight * loss
         self._rows("row_hit", batch)[...] = batch.weight * hit
         if op.dz:
-            share = batch.weight / batch.whole if batch.whole else batch.weight
+            share = (batch.weight.astype(np.float64) / batch.step_weight).astype(self.dtype)
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
 
     def _totals(self, op: P.Totals, batch: _Batch) -> None:
         loss = R.total(self._rows("row_loss", batch))
         batch.tally.loss += loss
         batch.tally.hits += R.total(self._rows("row_hit", batch))
-        batch.tally.weight += batch.whole
+        batch.tally.weight += R.total(batch.weight)
         if not np.isfinite(loss):
             batch.tally.diverged = True
             raise _Stop
@@ -193,12 +228,25 @@ class ReferenceEngine:
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
 
+    def _penalize(self, op: P.Penalize, batch: _Batch) -> None:
+        self._step(op.param, self.gradients[op.param], replace(op.rule, kind="gradient"), batch)
+
+    def _clip_norm(self, op: P.ClipNorm, batch: _Batch) -> None:
+        squares = [np.square(self.gradients[name], dtype=np.float64).sum() for name in op.params]
+        self.clip[0] = np.minimum(1.0, op.limit / (np.sqrt(sum(squares)) + 1e-6))
+
     def _update(self, op: P.Update, batch: _Batch) -> None:
-        gradient = self.buffers[op.grad].reshape(self.params[op.param].shape)
-        self._step(op.param, gradient, op.rule, batch)
+        gradient = self.gradients[op.param]
+        self._step(op.param, gradient * self.clip.astype(self.dtype) if op.scaled else gradient, op.rule, batch)
+
+    def _max_norm(self, op: P.MaxNorm, batch: _Batch) -> None:
+        w = self.params[op.weight]
+        norm = np.sqrt(np.square(w, dtype=np.float64).sum(axis=0))
+        w *= np.where(norm > op.limit, op.limit / norm, 1.0).astype(self.dtype)
 
     def _elementwise(self, op: P.Elementwise, batch: _Batch) -> None:
-        y = R.dropout(self._rows(op.x, batch), **batch.dropout(op.mask))
+        x = self._noisy(self._rows(op.x, batch), op.noise, batch)
+        y = R.dropout(x, **batch.dropout(op.mask))
         self._rows(op.out, batch)[...] = self._through(y, op.through, batch) if op.through else y
 
     def _emit(self, op: P.Emit, batch: _Batch) -> None:
@@ -214,27 +262,62 @@ class ReferenceEngine:
         z = self._rows(through.z, batch) if through.z else None
         return R.through(dy, self._rows(through.y, batch), through.activation, **batch.dropout(through.mask), z=z)
 
+    def _noisy(self, x: np.ndarray, noise: P.Noise | None, batch: _Batch) -> np.ndarray:
+        """x + std * n. The normal draws n are the kernels' own: they come from one routine, in C."""
+        if noise is None:
+            return x
+        draws = np.empty(x.shape, self.dtype)
+        _core.fill_draws(draws, *batch.key(noise)[:3])
+        return x + noise.std * draws
+
     def _step(self, name: str, gradient: np.ndarray, rule: P.Rule, batch: _Batch) -> None:
-        w, slots = self.params[name], self.state.get(name, ())
-        l1, l2 = _coefficients(rule, batch.count)
+        """`gradient` is that of the data loss, or what came of it in an earlier op."""
+        w = self.params[name]
+        if rule.kind == "raw":
+            self.gradients[name][...] = gradient if batch.opens else self.gradients[name] + gradient
+            return
+        l1, l2 = _coefficients(rule, batch.step_rows)
+        if rule.counted:
+            batch.penalty += _penalty(w, l1, l2)
+        gradient = U.penalized(w, gradient, 0.0 if rule.proximal else l1, l2)
+        if rule.clip_value:
+            gradient = np.clip(gradient, -rule.clip_value, rule.clip_value)
         if rule.kind == "gradient":
-            slots[0][...] = R.penalized(w, gradient, l1, l2)
+            self.gradients[name][...] = gradient
             return
         rate = float(batch.feed.rates[batch.index]) * rule.lr_scale
-        penalties = {"l1": l1, "l2": l2, "weight_decay": rule.weight_decay, "proximal": rule.proximal}
-        if rule.kind == "sgd":
-            R.sgd_update(w, gradient, rate, **penalties)
-        elif rule.kind in ("momentum", "nesterov"):
-            R.momentum_update(w, gradient, *slots, rate, rule.momentum, rule.kind == "nesterov", **penalties)
-        elif rule.kind == "adam":
-            step = batch.tally.updates + 1
-            R.adam_update(w, gradient, *slots, rate, step, rule.beta1, rule.beta2, rule.eps, **penalties)
-        else:
-            raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(P.UPDATE_SLOTS)}")
+        slots = self.state.get(name, ())
+        rest = {"l1": l1 if rule.proximal else 0.0, "weight_decay": rule.weight_decay}
+        match rule.kind:
+            case "sgd":
+                R.sgd_update(w, gradient, rate, **rest)
+            case "momentum" | "nesterov":
+                R.momentum_update(w, gradient, *slots, rate, rule.momentum, rule.kind == "nesterov", **rest)
+            case "rmsprop" | "rmsprop_momentum":
+                v, m = (*slots, None)[:2]
+                R.rmsprop_update(w, gradient, v, rate, rule.beta2, rule.eps, rule.momentum, m, **rest)
+            case "adam":
+                step = batch.tally.updates + 1
+                R.adam_update(w, gradient, *slots, rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
+            case _:
+                raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(P.UPDATE_SLOTS)}")
+
+
+def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
+    """The rows of the data at these positions of the epoch."""
+    return slice(start, stop) if feed.order is None else feed.order[start:stop]
 
 
 def _coefficients(rule: P.Rule, rows: int) -> tuple[float, float]:
     return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
+
+
+def _penalty(w: np.ndarray, l1: float, l2: float) -> float:
+    """l2/2 |W|^2 + l1 |W|_1"""
+    if not l1 and not l2:
+        return 0.0
+    w = w.astype(np.float64)
+    return l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
 
 
 RUN = {
@@ -244,7 +327,10 @@ RUN = {
     P.Totals: ReferenceEngine._totals,
     P.DenseDx: ReferenceEngine._dense_dx,
     P.DenseDw: ReferenceEngine._dense_dw,
+    P.Penalize: ReferenceEngine._penalize,
+    P.ClipNorm: ReferenceEngine._clip_norm,
     P.Update: ReferenceEngine._update,
+    P.MaxNorm: ReferenceEngine._max_norm,
     P.Elementwise: ReferenceEngine._elementwise,
     P.Emit: ReferenceEngine._emit,
 }

@@ -1,0 +1,82 @@
+/* What looks at norms: penalize and clip_norm (of all gradients together), max_norm (of the columns of a weight).
+ *
+ * Sums of squares run over fixed tiles and in a fixed order, so they do not depend on the number of threads.
+ */
+#ifndef FR_NORMS_H
+#define FR_NORMS_H
+
+#include "loss.h"
+#include "update.h"
+
+/* The sum of the squares of a row: 16 virtual lanes. What lies behind the last column is zero. */
+static real squares_of(const real *x, int64_t count) {
+    lanes sum = lanes_set(0);
+    for (int64_t j = 0; j < count; j += VL) {
+        const vec xj = vload(x + j);
+        vec *lane = &sum.v[j / VL % LANE_VECS];
+        *lane = vfma(xj, xj, *lane);
+    }
+    return lanes_sum(&sum);
+}
+
+/* Adds the penalties' part to a stored gradient, cuts it, and notes the sum of squares of every tile. */
+static void op_penalize(fr_worker *w) {
+    const fr_param *param = &w->op->weight;
+    const fr_numbers numbers = numbers_of(&param->rule, &w->batch);
+    fr_tiles tiles_left = update_tiles(param);
+    int64_t t, column, begin, end;
+    while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
+        const int64_t count = update_tile(param, &tiles_left, t, &column, &begin, &end);
+        double sum = 0;
+        for (int64_t row = begin; row < end; row++) {
+            const real *gradient = at(&param->slot[0], row, column);
+            update_piece(param, row, 1, column, count, gradient, 0, &numbers);
+            sum += (double)squares_of(gradient, count);
+        }
+        w->op->squares[t] = sum;
+    }
+}
+
+/* The factor for all gradients: min(1, limit / (norm + 1e-6)). */
+static void op_clip_norm(fr_worker *w) {
+    if (w->id != 0) return;
+    double sum = 0;
+    for (int i = 0; i < w->program->n_ops; i++) {
+        const fr_op *op = &w->program->ops[i];
+        if (op->kind != FR_PENALIZE) continue;
+        const int64_t n = fr_update_tiles(op->weight.rows, op->weight.columns);
+        for (int64_t t = 0; t < n; t++) sum += op->squares[t];
+    }
+    const double factor = w->op->limit / (__builtin_sqrt(sum) + 1e-6);
+    *w->clip = factor > 1 ? 1 : factor;
+}
+
+/* Scales the columns of a norm over the limit down to it. The updates before have left the squares in param->norms. */
+static void op_max_norm(fr_worker *w) {
+    const fr_param *param = &w->op->weight;
+    const int64_t groups = (param->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP, panels = panels_of(param->columns);
+    const double limit = w->op->limit;
+    fr_tiles tiles_left = {.panels = panels, .groups = 1, .weight = 1, .last = 1};
+    int64_t t;
+    while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
+        const int vectors = vectors_of(param->columns, t);
+        double squares[FR_PANEL] = {0};
+        real factor[FR_PANEL];
+        int any = 0;
+        for (int64_t group = 0; group < groups; group++) {
+            const real *norms = (const real *)param->norms + group * param->value.ld + t * FR_PANEL;
+            for (int j = 0; j < vectors * VL; j++) squares[j] += (double)norms[j];
+        }
+        for (int j = 0; j < vectors * VL; j++) {
+            const int over = squares[j] > limit * limit;
+            factor[j] = over ? (real)(limit / __builtin_sqrt(squares[j])) : 1;
+            any |= over;
+        }
+        for (int64_t row = 0; any && row < param->rows; row++) {
+            real *value = (real *)param->value.data + row * param->value.ld + t * FR_PANEL;
+            for (int j = 0; j < vectors * VL; j += VL) vstore(value + j, vload(value + j) * vload(factor + j));
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,4 @@
+#define REAL_BITS 32
+#include "neon.h"
+
+#include "../kernels/table.h"

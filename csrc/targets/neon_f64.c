@@ -1,0 +1,4 @@
+#define REAL_BITS 64
+#include "neon.h"
+
+#include "../kernels/table.h"
