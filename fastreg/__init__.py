@@ -2,14 +2,15 @@
 
 from importlib import import_module
 
-from fastreg import initializers, losses
-from fastreg.callbacks import Callback, EarlyStopping, Progress
+from fastreg import initializers, losses, schedules
+from fastreg.callbacks import Callback, EarlyStopping, Progress, TerminateOnNaN
 from fastreg.epochs import DivergenceError
 from fastreg.history import History
-from fastreg.layers import Dense, Dropout, Flatten
+from fastreg.layers import Dense, Dropout, Flatten, Function, GaussianNoise
 from fastreg.model import Sequential
-from fastreg.optimizers import SGD, Adam
+from fastreg.optimizers import SGD, Adam, AdamW, RMSprop
 from fastreg.penalties import L1, L2
+from fastreg.schedules import LRScheduler
 from fastreg.threads import get_num_threads, set_num_threads, simd
 from fastreg.trainer import Trainer
 from fastreg.versions import __version__, show_versions
@@ -17,10 +18,14 @@ from fastreg.versions import __version__, show_versions
 # Loaded at their first use, so that `import fastreg` stays quick: submodules, and names that live in one.
 _MODULES = ("checks", "data", "files", "kernels", "plots", "reference")
 _NAMES = {
+    "CSVLogger": "fastreg.csvlogger",
+    "Checkpoint": "fastreg.checkpoint",
     "FileFormatError": "fastreg.files",
+    "ReduceOnPlateau": "fastreg.plateau",
     "check_gradients": "fastreg.checks",
     "compare_engines": "fastreg.checks",
     "load": "fastreg.files",
+    "profile": "fastreg.checks",
 }
 
 __all__ = [
@@ -28,16 +33,25 @@ __all__ = [
     "L2",
     "SGD",
     "Adam",
+    "AdamW",
+    "CSVLogger",
     "Callback",
+    "Checkpoint",
     "Dense",
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
     "FileFormatError",
     "Flatten",
+    "Function",
+    "GaussianNoise",
     "History",
+    "LRScheduler",
     "Progress",
+    "RMSprop",
+    "ReduceOnPlateau",
     "Sequential",
+    "TerminateOnNaN",
     "Trainer",
     "__version__",
     "check_gradients",
@@ -51,7 +65,9 @@ __all__ = [
     "load",
     "losses",
     "plots",
+    "profile",
     "reference",
+    "schedules",
     "set_num_threads",
     "show_versions",
     "simd",

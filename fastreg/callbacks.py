@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+
+import numpy as np
 
 from fastreg import checking
+from fastreg.history import History
 
 if TYPE_CHECKING:
     from fastreg.trainer import Trainer
+
+MODES = ("auto", "min", "max")
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,20 @@ class Plan:
     first_epoch, last_epoch   the number of its first epoch, and the one behind its last
     batches                   an epoch
     names                     of the values in the logs of an epoch
+    history                   what the epochs came to, so far; under resume from those of the checkpoint on
+    resumed                   the path of the checkpoint that the fit goes on from, or None
+    data                      what is said of data and batches, which a resumed fit has to repeat
+    callbacks                 of the fit
     """
 
     first_epoch: int
     last_epoch: int
     batches: int
     names: tuple[str, ...]
+    history: History = field(default_factory=History)
+    resumed: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: tuple[Callback, ...] = ()
 
 
 class Callback:
@@ -38,10 +52,14 @@ class Callback:
 
     A callback that defines a batch hook makes slices of one step, which costs speed; on_slice_end comes about every
     0.1 s and costs nothing. Parameters may be read and changed in every hook.
+
+    One that carries something from epoch to epoch defines `state_dict` and `load_state_dict`, so that a resumed fit
+    goes on as one that never stopped.
     """
 
     trainer: Trainer
     plan: Plan
+    goes_last: ClassVar[bool] = False  # whether its hooks come behind those of all other callbacks
 
     @property
     def model(self):
@@ -49,10 +67,17 @@ class Callback:
         return self.trainer.model
 
     def on_train_begin(self) -> None:
-        """Before the first epoch; a ValueError here refuses the fit."""
+        """Before the first epoch, and before a checkpoint is put in; a ValueError here refuses the fit."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Before every epoch."""
+
+    def on_rates(self, epoch: int, rates: np.ndarray) -> None:
+        """Before every epoch: the learning rates of its batches, float64 (batches,), to be changed in place.
+
+        They are those of the optimizer, as the callbacks before have left them. The first one is that of the global
+        step `trainer.step`.
+        """
 
     def on_batch_begin(self, batch: int) -> None:
         """Before every batch."""
@@ -68,6 +93,20 @@ class Callback:
 
     def on_train_end(self) -> None:
         """At the end, whatever it was: the last epoch, Ctrl-C or an error."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """The arguments that decide how training goes on: a resumed fit has to repeat them."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback: numbers and arrays by name."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what state_dict gave, as arrays, numbers with shape (); it comes behind on_train_begin."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"
 
     @property
     def wants_batches(self) -> bool:
@@ -118,17 +157,14 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = checking.integer("patience", patience, 0)
         self.min_delta = checking.number("min_delta", min_delta)
-        self.mode = checking.choice("mode", mode, ("auto", "min", "max"))
+        self.mode = checking.choice("mode", mode, MODES)
         self.start_from_epoch = checking.integer("start_from_epoch", start_from_epoch, 0)
-        self._weights = None
+        self.best_epoch: int | None = None
+        self._weights: dict[str, np.ndarray] | None = None
 
     def on_train_begin(self) -> None:
-        if self.monitor not in self.plan.names:
-            advice = " (give validation_data)" if self.monitor.startswith("val_") else ""
-            expected = f"one of {', '.join(self.plan.names)}{advice}"
-            raise ValueError(f"EarlyStopping monitor: got {self.monitor!r}, expected {expected}")
-        largest = self.mode == "max" or (self.mode == "auto" and self.monitor.endswith("accuracy"))
-        self._sign = -1.0 if largest else 1.0
+        check_monitor(self, self.monitor)
+        self._sign = direction(self.monitor, self.mode)
         self.best, self.best_epoch = self._sign * math.inf, None
         self._to_beat, self._waited, self._weights = math.inf, 0, None
 
@@ -151,9 +187,69 @@ class EarlyStopping(Callback):
             self.model.load_state_dict(self._weights)
             self._weights = None
 
+    def settings(self) -> Mapping[str, Any]:
+        names = ("monitor", "patience", "min_delta", "mode", "start_from_epoch")
+        return {name: getattr(self, name) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        best_epoch = -1 if self.best_epoch is None else self.best_epoch
+        state = {"best": self.best, "best_epoch": best_epoch, "to_beat": self._to_beat, "waited": self._waited}
+        return state | {f"weights/{name}": value for name, value in (self._weights or {}).items()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        self.best, self._to_beat = float(state["best"]), float(state["to_beat"])
+        self._waited, best_epoch = int(state["waited"]), int(state["best_epoch"])
+        self.best_epoch = None if best_epoch < 0 else best_epoch
+        if self.best_epoch is not None:
+            weights = {name: state[f"weights/{name}"] for name in self.model.parameters}
+            if any(value.shape != self.model.parameters[name].shape for name, value in weights.items()):
+                raise ValueError("the best weights do not have the shapes of the model")
+            self._weights = weights
+
+
+class TerminateOnNaN(Callback):
+    """Stops training, with a warning, behind an epoch with a value that is not finite, such as `val_loss`.
+
+    Where the training loss or a parameter stops being finite, training ends with a DivergenceError in any case.
+
+    Parameters
+    ----------
+    monitor
+        A name in the history; None for all of them.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.TerminateOnNaN()
+    TerminateOnNaN(monitor=None)
+    """
+
+    def __init__(self, monitor: str | None = None):
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"monitor: got {monitor!r}, expected a name in the history or None")
+        self.monitor = monitor
+
+    def on_train_begin(self) -> None:
+        if self.monitor is not None:
+            check_monitor(self, self.monitor)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        for name in logs if self.monitor is None else (self.monitor,):
+            if not math.isfinite(logs[name]):
+                self.trainer.stop_training = True
+                text = f"training stops behind epoch {epoch + 1}: {name} is {logs[name]}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                return
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"monitor": self.monitor}
+
 
 class Progress(Callback):
     """Shows how training goes: a bar on a terminal, a plain line an epoch elsewhere. `fit(verbose=1)` adds it.
+
+    A terminal gets at most ten updates a second: of epochs that are shorter than that only some are shown, the last
+    one among them.
 
     Parameters
     ----------
@@ -161,7 +257,7 @@ class Progress(Callback):
         Where to write; standard output by default.
     """
 
-    INTERVAL = 0.1  # seconds between two updates of the bar, at least
+    INTERVAL = 0.1  # seconds between two updates, at least
     WIDTH = 24  # characters of the bar
 
     def __init__(self, file: TextIO | None = None):
@@ -170,25 +266,32 @@ class Progress(Callback):
     def on_train_begin(self) -> None:
         self._out = sys.stdout if self.file is None else self.file
         self._live = bool(getattr(self._out, "isatty", bool)())
-        self._shown, self._length = 0.0, 0
+        self._shown = self._ended = -math.inf  # when something was shown, and when the end of an epoch was
+        self._length, self._skipped = 0, ""
 
     def on_epoch_begin(self, epoch: int) -> None:
         self._label = f"epoch {epoch + 1}/{self.plan.last_epoch}"
 
     def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
-        now = perf_counter()
-        if self._live and now - self._shown >= self.INTERVAL:
-            self._shown = now
+        # Bars at half the rate, so that bars and ends of epochs together keep to it.
+        if self._live and perf_counter() - self._shown >= 2 * self.INTERVAL:
             done = self.WIDTH * batches // self.plan.batches
             bar = "=" * done + " " * (self.WIDTH - done)
             self._show(f"{self._label} [{bar}] {self._values(logs)}")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self._show(f"{self._label}  {self._values(logs)}")
+        text = f"{self._label}  {self._values(logs)}"
+        if self._live and perf_counter() - self._ended < self.INTERVAL:
+            self._skipped = text
+            return
+        self._ended = perf_counter()
+        self._show(text)
         self._end_line()
 
     def on_train_end(self) -> None:
-        if self._length:  # an epoch was cut short
+        if self._skipped:
+            self._show(self._skipped)
+        if self._length:  # also where an epoch was cut short
             self._end_line()
 
     def _show(self, text: str) -> None:
@@ -198,6 +301,7 @@ class Progress(Callback):
             self._out.write(text)
         self._length = len(text)
         self._out.flush()
+        self._shown, self._skipped = perf_counter(), ""
 
     def _end_line(self) -> None:
         self._out.write("\n")
@@ -209,8 +313,22 @@ class Progress(Callback):
         return "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "penalty" or value)
 
 
+def check_monitor(callback: Callback, monitor: str) -> None:
+    """Refuses the fit where the history does not hold what a callback is to look at."""
+    names = callback.plan.names
+    if monitor not in names:
+        advice = " (give validation_data)" if monitor.startswith("val_") else ""
+        expected = f"one of {', '.join(names)}{advice}"
+        raise ValueError(f"{type(callback).__name__} monitor: got {monitor!r}, expected {expected}")
+
+
+def direction(monitor: str, mode: str) -> float:
+    """The sign that makes small values the good ones."""
+    return -1.0 if mode == "max" or (mode == "auto" and monitor.endswith("accuracy")) else 1.0
+
+
 def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
-    """The callbacks of a fit, checked; with a Progress before them where it is verbose."""
+    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: got {callbacks!r}, expected a list of callbacks")
     callbacks = list(callbacks)
@@ -219,4 +337,5 @@ def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
             raise TypeError(f"callbacks: got {callback!r}, expected objects of fastreg.Callback")
     if verbose not in (0, 1):
         raise ValueError(f"verbose: got {verbose!r}, expected 0 or 1")
+    callbacks.sort(key=lambda callback: callback.goes_last)
     return [Progress(), *callbacks] if verbose else callbacks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import numbers
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -28,14 +29,23 @@ def number(name: str, value, low: float = 0.0, high: float = math.inf, *, below:
     return result
 
 
+def positive(name: str, value) -> float:
+    """`value` as a finite float above 0."""
+    result = number(name, value)
+    if result == 0:
+        raise ValueError(f"{name}: got {value!r}, expected a finite number above 0")
+    return result
+
+
 def integer(name: str, value, low: int = 1, high: int | None = None) -> int:
     """`value` as an int from `low` to `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {value!r}, expected an integer")
-    if value < low or (high is not None and value > high):
+    result = int(value)
+    if result < low or (high is not None and result > high):
         limit = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"{name}: got {value!r}, expected an integer {limit}")
-    return int(value)
+    return result
 
 
 def flag(name: str, value) -> bool:
@@ -51,6 +61,15 @@ def choice(name: str, value, options: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(options)}")
     return value
+
+
+def path(name: str, value) -> str:
+    """`value` as the path of a file."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name}: got {value!r}, expected the path of a file")
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"{name}: got {value!r}, expected the path of a file")
+    return os.fspath(value)
 
 
 def not_yet(name: str, value, default) -> None:
@@ -96,7 +115,7 @@ def array(name: str, value, working: str = "float32") -> np.ndarray:
 
 def is_memory_map(values: np.ndarray) -> bool:
     """Whether the array lies in a file; then the engine looks at its values as it reads them."""
-    owner = values
+    owner: object = values
     while owner is not None:
         if isinstance(owner, (np.memmap, mmap.mmap)):
             return True

@@ -5,24 +5,30 @@ They compare by what they say, print as the call that makes them, and turn into 
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar
 
 
 class Description:
-    """Base of everything that only describes. Subclasses are frozen dataclasses."""
+    """Base of everything that only describes. Subclasses are frozen dataclasses; those that hold Python functions say
+    saved=False, and have no config."""
 
     _kinds: ClassVar[dict[str, type[Description]]] = {}
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # of the subclasses
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, saved: bool = True, **kwargs):
         super().__init_subclass__(**kwargs)
-        Description._kinds[cls.__name__] = cls
+        if saved:
+            Description._kinds[cls.__name__] = cls
 
     def config(self) -> dict[str, Any]:
         """This description as a dict that JSON can hold; `from_config` turns it back."""
+        kind = type(self).__name__
+        if Description._kinds.get(kind) is not type(self):
+            raise ValueError(f"{kind}: got one to be saved, expected no Python functions: a file cannot hold them")
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: v.config() if isinstance(v, Description) else v for name, v in values.items()}
-        return {"type": type(self).__name__, **plain}
+        return {"type": kind, **plain}
 
     def _set(self, **values) -> None:
         """Sets fields of a frozen dataclass while it is being made."""
@@ -30,7 +36,7 @@ class Description:
 
     def __repr__(self) -> str:
         parts = []
-        for f in fields(self):
+        for f in sorted(fields(self), key=lambda f: bool(f.kw_only)):
             value = getattr(self, f.name)
             if f.default is MISSING or value != f.default:
                 text = f"{value:.12g}" if isinstance(value, float) else repr(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fastreg import random
+from fastreg import random, schedules
 from fastreg.callbacks import Callback, Plan
 from fastreg.checking import all_finite
 from fastreg.engines import Feed, Tally
@@ -24,7 +24,15 @@ class DivergenceError(ArithmeticError):
     """The loss or a parameter stopped being finite. The model is the one of the last finished epoch."""
 
 
-def run_epochs(
+class Restorable(Protocol):
+    """What a checkpoint holds."""
+
+    def restore(self, trainer: Trainer, callbacks: tuple[Callback, ...]) -> None:
+        """Puts trainer and callbacks into the state of the checkpoint; where that fails, the trainer is untouched."""
+        ...
+
+
+def make_plan(
     trainer: Trainer,
     data: Data,
     validation: Data | None,
@@ -32,18 +40,28 @@ def run_epochs(
     batch_size: int,
     shuffle: bool,
     callbacks: list[Callback],
-) -> History:
-    """Trains for `count` epochs, or until a callback sets `trainer.stop_training`."""
+) -> Plan:
+    """What a fit of `count` further epochs is going to do."""
     rows = len(data.inputs)
-    batches = -(-rows // batch_size)
-    session = trainer.session("train", batch_size, rows, True)
-    rates = _rates(session, batches, trainer.optimizer.lr)
     metrics = trainer.metric_names
     names = ("loss", *metrics, "penalty", "seconds")
     if validation:
         names += tuple(f"val_{name}" for name in ("loss", *metrics))
-    plan = Plan(trainer.epoch, trainer.epoch + count, batches, names)
-    history = History()
+    weighted = data.weights is not None
+    repeat = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
+    batches = -(-rows // batch_size)
+    first = trainer.epoch
+    return Plan(first, first + count, batches, names, History(), None, repeat, tuple(callbacks))
+
+
+def run_epochs(
+    trainer: Trainer, data: Data, validation: Data | None, plan: Plan, checkpoint: Restorable | None
+) -> History:
+    """Trains until the last epoch of the plan, or until a callback sets `trainer.stop_training`."""
+    rows, batch_size, shuffle = len(data.inputs), plan.data["batch_size"], plan.data["shuffle"]
+    history, callbacks = plan.history, plan.callbacks
+    session = trainer.session("train", batch_size, rows, True)
+    rates = _rates(session, plan.batches)
     trainer.stop_training = False
     begun: list[Callback] = []
     try:
@@ -51,10 +69,15 @@ def run_epochs(
             callback.trainer, callback.plan = trainer, plan
             callback.on_train_begin()
             begun.append(callback)
+        if checkpoint:
+            checkpoint.restore(trainer, callbacks)
         while trainer.epoch < plan.last_epoch and not trainer.stop_training:
             epoch = trainer.epoch
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
+            schedules.fill(rates, trainer.optimizer.lr, epoch, trainer.updates, trainer.accumulate)
+            for callback in callbacks:
+                callback.on_rates(epoch, rates)
             start = perf_counter()
             order = random.permutation(rows, trainer.seed, epoch) if shuffle else None
             feed = data.feed(batch_size, order=order, seed=trainer.seed, step=trainer.step, rates=rates)
@@ -78,7 +101,7 @@ def run_epochs(
     return history
 
 
-def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: list[Callback]) -> Tally:
+def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[Callback, ...]) -> Tally:
     """One epoch; where it must not count, everything goes back to its start."""
     before = trainer.step, trainer.updates
     session.save()
@@ -100,17 +123,22 @@ def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: list[C
     return tally
 
 
-def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: list[Callback]) -> int:
+def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...]) -> int:
     """Batch after batch; returns how many were run. The trainer's counters follow slice by slice."""
     single = any(callback.wants_batches for callback in callbacks)
-    first, stop = 0, feed.batches
+    first, stop, updates = 0, feed.batches, tally.updates
     while first < stop and not ended(tally):
         batch, loss, weight = first, tally.loss, tally.weight
         if single:
             for callback in callbacks:
                 callback.on_batch_begin(batch)
         with Uninterrupted():
-            first = session.engine.run(feed, tally, first, first + 1 if single else stop, SLICE_SECONDS)
+            try:
+                first = session.engine.run(feed, tally, first, first + 1 if single else stop, SLICE_SECONDS)
+            except BaseException:  # of a layer or a loss in Python, maybe in the middle of a step
+                session.put_back()
+                trainer.step, trainer.updates = feed.step, updates
+                raise
             trainer.step, trainer.updates = feed.step + first, tally.updates
         if not callbacks or ended(tally):
             continue
@@ -124,8 +152,8 @@ def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, ca
     return first
 
 
-def _rates(session: Session, batches: int, lr: float) -> np.ndarray:
-    """The learning rate of every batch of an epoch."""
+def _rates(session: Session, batches: int) -> np.ndarray:
+    """Room for the learning rate of every batch of an epoch."""
     if session.rates is None or len(session.rates) != batches:
-        session.rates = np.full(batches, lr)
+        session.rates = np.empty(batches)
     return session.rates

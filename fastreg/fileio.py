@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ import numpy as np
 
 MAX_DIMENSIONS = 64  # NumPy's limits
 MAX_BYTES = 2**63 - 1
+NAME = 48  # characters of a file's name that go into that of its temporary file, which has to stay below 256 bytes
 
 PathLike = str | os.PathLike[str]
 
@@ -79,7 +82,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     'all or nothing'
     """
     path = Path(path)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = _temporary(path)
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -90,6 +93,39 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         raise
+    _sync_folder(path)
+
+
+def atomic_link(source: PathLike, path: PathLike) -> None:
+    """Makes `path` a second name of the file `source`, at once; a copy where the file system has no such links."""
+    temporary = _temporary(Path(path))
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with open(source, "rb") as file, atomic_write(path) as copy:
+            shutil.copyfileobj(file, copy)
+        return
+    try:
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is still there where both were names of one file already
+    _sync_folder(Path(path))
+
+
+def remove_leftovers(path: PathLike) -> None:
+    """Removes what processes that were killed in an atomic_write of `path` have left; nobody may be writing it now."""
+    path = Path(path)
+    pattern = re.compile(re.escape(f".{path.name[:NAME]}.") + r"[0-9a-f]{16}\.tmp")
+    for file in path.parent.iterdir():
+        if pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name[:NAME]}.{secrets.token_hex(8)}.tmp"
+
+
+def _sync_folder(path: Path) -> None:
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:

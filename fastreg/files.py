@@ -21,6 +21,8 @@ __all__ = ["FileFormatError", "load", "read_tensors", "save", "write_tensors"]
 FORMAT = "1"
 FORMAT_KEY = "fastreg.format"
 MODEL_KEY = "fastreg.model"
+CHECKPOINT_KEY = "fastreg.checkpoint"
+CHECKPOINT_PREFIX = "checkpoint/"  # no name of a layer holds a slash
 
 
 def save(model: Sequential, path: PathLike) -> None:
@@ -48,8 +50,13 @@ def save(model: Sequential, path: PathLike) -> None:
     >>> fr.load(path).state_dict()["0.weight"].shape
     (4, 3)
     """
+    write_tensors(path, model.parameters, describe(model))
+
+
+def describe(model: Sequential) -> dict[str, str]:
+    """The metadata that make a file of its parameters a model file."""
     config = json.dumps(model.config(), allow_nan=False, separators=(",", ":"))
-    write_tensors(path, model.state_dict(), {FORMAT_KEY: FORMAT, MODEL_KEY: config})
+    return {FORMAT_KEY: FORMAT, MODEL_KEY: config}
 
 
 def load(path: PathLike) -> Sequential:
@@ -58,7 +65,7 @@ def load(path: PathLike) -> Sequential:
     Parameters
     ----------
     path : str or path
-        A file of `save`. Files of strangers are safe to open: nothing in them is run.
+        A file of `save` or of a `fastreg.Checkpoint`. Files of strangers are safe to open: nothing in them is run.
 
     Returns
     -------
@@ -76,21 +83,28 @@ def load(path: PathLike) -> Sequential:
     --------
     See `save`.
     """
-    from fastreg.model import Sequential  # model.py itself imports this file
-
     tensors, metadata = read_tensors(path)
     with naming(path):
-        if FORMAT_KEY not in metadata:
-            raise FileFormatError("holds tensors but no fastreg model")
-        if metadata[FORMAT_KEY] != FORMAT:
-            raise FileFormatError(f"is of fastreg format {brief(metadata[FORMAT_KEY])}; this version reads {FORMAT!r}")
-        config = parse_json(metadata.get(MODEL_KEY, ""), "the model's config", floats=True)
-        if not isinstance(config, dict):
-            raise FileFormatError("the model's config is not a JSON object")
-        try:
-            return _make(Sequential, config, tensors)
-        except Exception as error:  # whatever the checks of layers and arrays say of a strange config
-            raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
+        return model_of(tensors, metadata)
+
+
+def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequential:
+    """The model in what `read_tensors` gave; in a checkpoint, what lies beside the model is passed over."""
+    from fastreg.model import Sequential  # model.py itself imports this file
+
+    if FORMAT_KEY not in metadata:
+        raise FileFormatError("holds tensors but no fastreg model")
+    if metadata[FORMAT_KEY] != FORMAT:
+        raise FileFormatError(f"is of fastreg format {brief(metadata[FORMAT_KEY])}; this version reads {FORMAT!r}")
+    config = parse_json(metadata.get(MODEL_KEY, ""), "the model's config", floats=True)
+    if not isinstance(config, dict):
+        raise FileFormatError("the model's config is not a JSON object")
+    if CHECKPOINT_KEY in metadata:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHECKPOINT_PREFIX)}
+    try:
+        return _make(Sequential, config, tensors)
+    except Exception as error:  # whatever the checks of layers and arrays say of a strange config
+        raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
 
 
 def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:

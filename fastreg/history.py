@@ -34,12 +34,19 @@ class History(Mapping):
         for name, value in row.items():
             self._columns.setdefault(name, []).append(value)
 
+    def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Epoch by epoch: its number and its values."""
+        return ((epoch, self._row(index)) for index, epoch in enumerate(self.epochs))
+
     def __getitem__(self, key: str | int) -> list[float] | dict[str, float]:
         if isinstance(key, str):
             if key not in self._columns:
                 raise KeyError(f"history: got {key!r}, expected one of {', '.join(self._columns) or 'none: no epoch'}")
             return self._columns[key]
-        return {name: column[key] for name, column in self._columns.items()}
+        return self._row(key)
+
+    def _row(self, index: int) -> dict[str, float]:
+        return {name: column[index] for name, column in self._columns.items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)

@@ -52,7 +52,7 @@ class Initializer(Description):
             std = math.sqrt(VARIANCES[family](fan_in, fan_out))
             scale = std if distribution == "normal" else math.sqrt(3) * std
         else:
-            scale = self.scale
+            scale = self.scale or 0.0
         if distribution == "normal":
             return scale * random.normal(shape, seed, stream)
         return scale * (2 * random.uniform(shape, seed, stream) - 1)

@@ -1,13 +1,16 @@
-"""Layers: descriptions of what a model computes. They hold no numbers; a model draws and keeps the parameters."""
+"""Layers: descriptions of what a model computes. A model draws and keeps the parameters."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from fastreg import checking, initializers, penalties
+import numpy as np
+
+from fastreg import calls, checking, initializers, penalties
 from fastreg.description import Description
 from fastreg.initializers import Initializer
 
@@ -15,11 +18,20 @@ ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_
 RELU_FAMILY = ("relu", "leaky_relu", "gelu", "gelu_tanh")
 
 
+Self = TypeVar("Self", bound="Layer")
+
+
+class Start(Protocol):
+    """Where a parameter starts: an Initializer, or values that are known."""
+
+    def draw(self, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int) -> np.ndarray: ...
+
+
 class Parameter(NamedTuple):
-    """The shape of a parameter and how it is drawn."""
+    """The shape of a parameter and where it starts."""
 
     shape: tuple[int, ...]
-    initializer: Initializer
+    initializer: Start
     fan_in: int
     fan_out: int
 
@@ -48,10 +60,10 @@ class Layer(Description):
         return shape
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
-        """What the layer has to learn, for samples of `shape`."""
+        """What the layer has to learn or to keep, for samples of `shape`."""
         return {}
 
-    def named(self, name: str | None) -> Layer:
+    def named(self: Self, name: str | None) -> Self:
         """A copy with another name."""
         layer = copy.copy(self)
         layer._set(name=name)
@@ -77,15 +89,25 @@ class Dense(Layer):
     l1, l2
         Penalties on W: a number, `fastreg.L1`, `fastreg.L2`; None for those of the trainer, 0 for none.
     max_norm
-        Not yet available; None.
+        After every update a column of W (the weights into a unit) whose norm is over this limit is scaled down to it
+        (Srivastava et al., JMLR 15, 2014); None for no limit.
+    lr_scale
+        Factor on the learning rate for this layer, at least 0.
+    trainable
+        False freezes W and b: they are not updated, and their penalties are left out of everything.
     name
         Letters, digits, "_" and "-"; by default the index of the layer in its model.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
 
     Examples
     --------
     >>> import fastreg as fr
-    >>> fr.Dense(64, activation="relu", l2=1e-4)
-    Dense(64, activation='relu', l2=L2(0.0001))
+    >>> fr.Dense(64, activation="relu", l2=1e-4, max_norm=3)
+    Dense(64, activation='relu', l2=L2(0.0001), max_norm=3.0)
     """
 
     units: int
@@ -97,6 +119,8 @@ class Dense(Layer):
     l1: float | penalties.L1 | None = None
     l2: float | penalties.L2 | None = None
     max_norm: float | None = None
+    lr_scale: float = 1.0
+    trainable: bool = True
     name: str | None = None
 
     def __post_init__(self):
@@ -107,7 +131,6 @@ class Dense(Layer):
                 "activation: got 'softmax', expected none: the loss 'softmax_cross_entropy' takes logits, "
                 "and predict gives probabilities"
             )
-        checking.not_yet("max_norm", self.max_norm, None)
         default = "he_normal" if activation in RELU_FAMILY else "glorot_normal"
         self._set(
             units=checking.integer("units", self.units),
@@ -117,17 +140,20 @@ class Dense(Layer):
             bias_init=initializers.get("bias_init", self.bias_init),
             l1=None if self.l1 is None else penalties.l1("l1", self.l1),
             l2=None if self.l2 is None else penalties.l2("l2", self.l2),
+            max_norm=None if self.max_norm is None else checking.positive("max_norm", self.max_norm),
+            lr_scale=checking.number("lr_scale", self.lr_scale),
+            trainable=checking.flag("trainable", self.trainable),
         )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) != 1:
-            raise ValueError(f"Dense: got samples of shape {shape}, expected one dimension; put a Flatten() before it")
+        _one_dimension(self, shape)
         return (self.units,)
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
-        (inputs,) = shape
-        weight = Parameter((inputs, self.units), self.weight_init, inputs, self.units)
-        bias = Parameter((self.units,), self.bias_init, inputs, self.units)
+        inputs = _one_dimension(self, shape)
+        sizes = inputs, self.units
+        weight = Parameter(sizes, cast(Initializer, self.weight_init), *sizes)
+        bias = Parameter((self.units,), cast(Initializer, self.bias_init), *sizes)
         return {"weight": weight, "bias": bias} if self.use_bias else {"weight": weight}
 
     def __repr__(self) -> str:
@@ -140,7 +166,9 @@ class Dense(Layer):
         for field, usual in (("weight_init", default), ("bias_init", "zeros")):
             if getattr(self, field).name != usual:
                 parts.append(f"{field}={getattr(self, field)}")
-        parts += [f"{f}={getattr(self, f)!r}" for f in ("l1", "l2", "name") if getattr(self, f) is not None]
+        for field in ("l1", "l2", "max_norm", "lr_scale", "trainable", "name"):
+            if getattr(self, field) != getattr(Dense, field):
+                parts.append(f"{field}={getattr(self, field)!r}")
         return f"Dense({', '.join(parts)})"
 
 
@@ -200,3 +228,173 @@ class Flatten(Layer):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (math.prod(shape),)
+
+
+@dataclass(frozen=True, repr=False)
+class GaussianNoise(Layer):
+    """Adds normal noise in training: y = x + std n, with n of mean 0 and variance 1, drawn afresh for every element.
+
+    At prediction the layer does nothing. On the inputs it is a regularizer: for small noise under the squared error
+    it adds std^2 |dy/dx|^2 to the loss (Bishop, Training with Noise is Equivalent to Tikhonov Regularization, 1995).
+
+    Parameters
+    ----------
+    std
+        Standard deviation of the noise, at least 0.
+    name
+        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `std` is no number of at least 0.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.Sequential([fr.GaussianNoise(0.1), fr.Dense(3)])
+    Sequential([GaussianNoise(0.1), Dense(3)])
+    """
+
+    std: float
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(std=checking.number("std", self.std))
+
+
+@dataclass(frozen=True, repr=False)
+class Standardize(Layer):
+    """y = (x - mean) scale, column by column, while the data are read: the first layer, at most behind a Flatten.
+
+    A `fastreg.data.Standardizer` that stands first in a model becomes this layer. Mean and scale are parameters of the
+    model that no optimizer touches: they are in its state_dict and its file, so that a loaded model takes raw data.
+
+    Parameters
+    ----------
+    mean, scale
+        Numbers, one a column. None (a layer that was read from a file): the model is going to load them.
+    name
+        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+    """
+
+    mean: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("mean", "scale"):
+            values = getattr(self, name)
+            if values is not None:
+                self._set(**{name: tuple(checking.number(name, v, -math.inf) for v in values)})
+        if (self.mean is None) != (self.scale is None) or len(self.mean or ()) != len(self.scale or ()):
+            raise ValueError("Standardize: got mean and scale of different lengths, expected one of each a column")
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.mean is not None and math.prod(shape) != len(self.mean):
+            raise ValueError(f"Standardize: got samples of shape {shape}, expected {len(self.mean)} columns, as fitted")
+        return shape
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        columns = math.prod(shape)
+        return {name: Parameter((columns,), _Known(getattr(self, name)), 1, 1) for name in ("mean", "scale")}
+
+    def config(self) -> dict[str, Any]:
+        """Without the numbers: they are the model's parameters."""
+        return {"type": "Standardize", "name": self.name}
+
+    def __repr__(self) -> str:
+        columns = "" if self.mean is None else f"{len(self.mean)} columns"
+        return f"Standardize({columns})"
+
+
+class _Known(NamedTuple):
+    """Values that a parameter starts with."""
+
+    values: tuple[float, ...] | None
+
+    def draw(self, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int) -> np.ndarray:
+        if self.values is None:
+            raise ValueError("Standardize: got no mean and scale, expected those of a fitted fastreg.data.Standardizer")
+        return np.array(self.values)
+
+
+@dataclass(frozen=True, repr=False)
+class Function(Layer, saved=False):
+    """A layer written in Python: y = forward(x), and dJ/dx = backward(dJ/dy, x, y).
+
+    Both take and give arrays (rows, columns) in the working dtype; what they are given must not be written to. Rows
+    are independent of each other: there are as many as the batch has, or as predict takes at a time. One thread calls
+    the functions while the others wait, and where the layer stands above no trained Dense, backward is not called.
+
+    Parameters
+    ----------
+    forward
+        x (rows, inputs) -> y (rows, units).
+    backward
+        dy (rows, units), x, y -> dx (rows, inputs).
+    units
+        Columns of y; None for as many as x has.
+    name
+        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+
+    Raises
+    ------
+    TypeError
+        `forward` or `backward` cannot be called. While running: one of them returned no real numbers.
+    ValueError
+        While running: one of them returned another shape. Saving: files hold no Python functions.
+
+    Notes
+    -----
+    An exception of a function ends a fit unchanged, and the parameters are those of the start of the epoch.
+    `fastreg.check_gradients` tells whether backward is right.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> square = fr.Function(lambda x: x**2, lambda dy, x, y: 2 * x * dy)
+    >>> model = fr.Sequential([fr.Dense(4), square, fr.Dense(1)])
+    >>> x = np.linspace(-1, 1, 64)[:, np.newaxis]
+    >>> trainer = fr.Trainer(model, loss="mse", optimizer=fr.Adam(0.01), seed=1)
+    >>> history = trainer.fit(x, x**2, epochs=200, batch_size=16)
+    >>> history["loss"][-1] < 1e-6
+    True
+    >>> fr.check_gradients(trainer, x, x**2).ok
+    True
+    """
+
+    forward: Callable[[np.ndarray], np.ndarray]
+    backward: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    units: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("forward", "backward"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name}: got {getattr(self, name)!r}, expected a function")
+        self._set(units=None if self.units is None else checking.integer("units", self.units))
+
+    def width(self, inputs: int) -> int:
+        """Columns of y for `inputs` columns of x."""
+        return inputs if self.units is None else self.units
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.width(_one_dimension(self, shape)),)
+
+    def run_forward(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Fills `out`: what the engines call."""
+        calls.fill(f"layer {self.name!r}: forward", self.forward(calls.read_only(x)), out)
+
+    def run_backward(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+        """Fills `dx`: what the engines call."""
+        given = map(calls.read_only, (dy, x, y))
+        calls.fill(f"layer {self.name!r}: backward", self.backward(*given), dx)
+
+
+def _one_dimension(layer: Layer, shape: tuple[int, ...]) -> int:
+    """The columns of samples of `shape`."""
+    if len(shape) != 1:
+        kind = type(layer).__name__
+        raise ValueError(f"{kind}: got samples of shape {shape}, expected one dimension; put a Flatten() before it")
+    return shape[0]

@@ -5,16 +5,21 @@ The loss of a batch is sum(w_i l_i) / sum(w_i) over its rows, with sample weight
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import calls, checking
 from fastreg.description import Description
 
+if TYPE_CHECKING:
+    from fastreg.lowering import RowLoss
 
-@dataclass(frozen=True, repr=False)
+TRANSFORMS = ("linear", "sigmoid", "softmax")
+
+
 class Loss(Description):
     """Base of the losses.
 
@@ -24,10 +29,15 @@ class Loss(Description):
     forbids         activations of the last layer that would apply the transform twice
     """
 
-    name: ClassVar[str]
-    transform: ClassVar[str]
-    counts_hits: ClassVar[bool] = True
-    forbids: ClassVar[tuple[str, ...]] = ()
+    name: str
+    transform: str
+    counts_hits = True
+    forbids: tuple[str, ...] = ()
+
+    @property
+    def in_program(self) -> str | RowLoss:
+        """What `lower` takes: a name that the engines know, or the loss itself, to be called."""
+        return self.name
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
         """`y`, checked, in the form in which the engines read it; copied only where its form has to change."""
@@ -46,18 +56,7 @@ class SoftmaxCrossEntropy(Loss):
     forbids = ("sigmoid",)
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        y = _array(argument, y, rows, working)
-        if y.shape == (rows, outputs) and outputs > 1:
-            return _labels_of_one_hot(argument, y)
-        if y.shape != (rows,):
-            expected = f"integer labels of shape ({rows},) or one-hot rows of shape ({rows}, {outputs})"
-            raise ValueError(f"{argument}: got shape {y.shape}, expected {expected}")
-        if y.dtype.kind not in "iu":
-            raise TypeError(f"{argument}: got labels of {y.dtype}, expected integers; y.astype(int) makes them")
-        low, high = y.min(), y.max()
-        if low < 0 or high >= outputs:
-            raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one an output")
-        return np.ascontiguousarray(y, np.int64)
+        return _labels(argument, y, rows, outputs, working)
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,6 +93,99 @@ class MSE(Loss):
         return _values(argument, y, rows, outputs, working)
 
 
+@dataclass(frozen=True, repr=False, init=False)
+class Custom(Loss, saved=False):
+    """A loss written in Python: row losses (M,), and the gradient (M, N) of every row by itself.
+
+    Rows are weighted and averaged by the engine: the loss of a batch is sum(w_i l_i) / sum(w_i), and what `function`
+    gives for a row must not depend on the others. Results equal those of a built-in loss to the bit where the function
+    computes the rows by the same formula. One thread calls it while the others wait.
+
+    Parameters
+    ----------
+    function
+        (outputs (M, N), targets) -> (losses (M,), gradients (M, N)), with gradients dl_i/d(outputs of row i). Arrays
+        are in the working dtype and must not be written to; M is the rows of the batch, or those looked at in one go.
+    targets
+        "values": numbers of the shape (n, outputs), or (n,) for one output, which the function gets as (M, N);
+        "labels": integers (n,) from 0 to outputs - 1 or one-hot rows, which it gets as integers (M,).
+    transform
+        What predict makes of the outputs: "linear", "sigmoid" or "softmax".
+    name
+        For errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what it says above. While running: the function returned something else. Saving a trainer:
+        files hold no Python functions. (A model can be saved: it knows no loss.)
+
+    Notes
+    -----
+    An exception of the function ends a fit unchanged, and the parameters are those of the start of the epoch.
+    `fastreg.check_gradients` tells whether its gradients are right.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> def log_cosh(y, t):
+    ...     return np.log(np.cosh(y - t)).mean(axis=1), np.tanh(y - t) / y.shape[1]
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> y = X @ [1.0, -2.0, 0.5] + 3
+    >>> model = fr.Sequential([fr.Dense(1)])
+    >>> trainer = fr.Trainer(model, loss=fr.losses.Custom(log_cosh), optimizer=fr.SGD(0.5))
+    >>> history = trainer.fit(X, y, epochs=20, batch_size=20)
+    >>> history["loss"][-1] < 1e-6
+    True
+    >>> fr.check_gradients(trainer, X[:20], y[:20] + 1).ok
+    True
+    """
+
+    function: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    kind: Literal["values", "labels"]
+    transform: str
+    name: str
+    counts_hits = False
+
+    def __init__(self, function, targets: str = "values", transform: str = "linear", name: str = "custom"):
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"function: got {function!r}, expected a function of outputs and targets")
+        if not isinstance(name, str):
+            raise TypeError(f"name: got {name!r}, expected a text")
+        self._set(
+            function=function,
+            kind=checking.choice("targets", targets, ("values", "labels")),
+            transform=checking.choice("transform", transform, TRANSFORMS),
+            name=name,
+        )
+
+    @property
+    def in_program(self) -> Custom:
+        return self
+
+    @property
+    def target_columns(self) -> int | None:
+        """Columns of the targets in the program; None for as many as outputs."""
+        return 1 if self.kind == "labels" else None
+
+    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+        check = _labels if self.kind == "labels" else _values
+        return check(argument, y, rows, outputs, working)
+
+    def __call__(self, outputs: np.ndarray, targets: np.ndarray, row_loss: np.ndarray, gradient: np.ndarray) -> None:
+        """Fills row_loss (M,) and gradient (M, N): what the engines call."""
+        seen = targets[:, 0].astype(np.int64) if self.kind == "labels" else calls.read_only(targets)
+        result = self.function(calls.read_only(outputs), seen)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"loss {self.name!r} returned {type(result).__name__}, expected (losses, gradients)")
+        calls.fill(f"loss {self.name!r} (losses)", result[0], row_loss)
+        calls.fill(f"loss {self.name!r} (gradients)", result[1], gradient)
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__name__", repr(self.function))
+        return f"Custom({name}, targets={self.kind!r}, transform={self.transform!r}, name={self.name!r})"
+
+
 softmax_cross_entropy = SoftmaxCrossEntropy()
 sigmoid_cross_entropy = SigmoidCrossEntropy()
 mse = MSE()
@@ -124,6 +216,21 @@ def _values(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarr
         advice = f" or ({rows},)" if outputs == 1 else ""
         raise ValueError(f"{argument}: got shape {y.shape}, expected ({rows}, {outputs}){advice}")
     return y
+
+
+def _labels(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+    y = _array(argument, y, rows, working)
+    if y.shape == (rows, outputs) and outputs > 1:
+        return _labels_of_one_hot(argument, y)
+    if y.shape != (rows,):
+        expected = f"integer labels of shape ({rows},) or one-hot rows of shape ({rows}, {outputs})"
+        raise ValueError(f"{argument}: got shape {y.shape}, expected {expected}")
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{argument}: got labels of {y.dtype}, expected integers; y.astype(int) makes them")
+    low, high = y.min(), y.max()
+    if low < 0 or high >= outputs:
+        raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one an output")
+    return np.ascontiguousarray(y, np.int64)
 
 
 def _labels_of_one_hot(argument: str, y: np.ndarray) -> np.ndarray:

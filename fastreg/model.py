@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from fastreg import checking
 from fastreg.arena import Arena
 from fastreg.description import from_config
 from fastreg.engines import Feed, Tally
-from fastreg.layers import Dense, Dropout, Layer
+from fastreg.layers import Dense, Dropout, Flatten, Function, Layer, Standardize
 from fastreg.lowering import lower
 from fastreg.program import PURPOSE_INIT, stream
 from fastreg.session import ROWS, Sessions, bind, run_through
 
 TRANSFORMS = ("linear", "sigmoid", "softmax")
 MAX_LAYERS = 1 << 15  # the streams of the random draws have room for so many
+NOT_BUILT = "model: got one without parameters, expected build(input_shape) or a fit before"
 
 
 class Sequential:
@@ -27,8 +29,8 @@ class Sequential:
     Parameters
     ----------
     layers
-        Objects of `fastreg.layers`. The model keeps named copies of them; a layer without a name is called by its
-        index ("0", "1", ...).
+        Objects of `fastreg.layers`; a fitted `fastreg.data.Standardizer` may be the first. The model keeps named
+        copies of them; a layer without a name is called by its index ("0", "1", ...).
 
     Attributes
     ----------
@@ -85,7 +87,7 @@ class Sequential:
                 place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
                 drawn[f"{layer.name}.{key}"] = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
         self._allocate(shape, dtype)
-        self._parameters.take(drawn)
+        self.arena.take(drawn)
 
     def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
         shapes = {
@@ -123,13 +125,21 @@ class Sequential:
     def arena(self) -> Arena:
         """The memory of the parameters."""
         if self._parameters is None:
-            raise ValueError("model: got one without parameters, expected build(input_shape) or a fit before")
+            raise ValueError(NOT_BUILT)
         return self._parameters
 
     @property
+    def inputs(self) -> int:
+        """The columns of a sample."""
+        if self.input_shape is None:
+            raise ValueError(NOT_BUILT)
+        return math.prod(self.input_shape)
+
+    @property
     def outputs(self) -> int:
-        """The units of the last Dense."""
-        return [layer.units for layer in self.layers if isinstance(layer, Dense)][-1]
+        """The columns of the last layer's output."""
+        widths = [layer.units for layer in self.layers if isinstance(layer, (Dense, Function))]
+        return [units for units in widths if units is not None][-1]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters by name."""
@@ -192,7 +202,7 @@ class Sequential:
 
     def _bind(self, key: tuple):
         batch_size, _, transform, engine, threads = key
-        program = lower(self.layers, math.prod(self.input_shape), transform=transform)
+        program = lower(self.layers, self.inputs, transform=transform)
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
     def check_inputs(self, name: str, X) -> np.ndarray:
@@ -219,6 +229,7 @@ class Sequential:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
         """The model that `config` describes; its parameters, where it was built, are zeros to be loaded."""
+        _check_count(len(config["layers"]))
         model = cls([from_config(layer) for layer in config["layers"]])
         model.output_transform = checking.choice("output_transform", config["output_transform"], TRANSFORMS)
         dtype = checking.dtype(config["dtype"])
@@ -229,9 +240,11 @@ class Sequential:
     def copy(self, dtype: str | None = None) -> Sequential:
         """An independent model with the same layers and the values of the parameters, if need be in another dtype."""
         dtype = self.dtype if dtype is None else checking.dtype(dtype)
-        other = type(self).from_config({**self.config(), "dtype": dtype})
-        other.engine, other.threads = self.engine, self.threads
-        if self.built:
+        other = type(self)(self.layers)
+        other.engine, other.threads, other.output_transform = self.engine, self.threads, self.output_transform
+        other.dtype = dtype
+        if self.input_shape is not None:
+            other._allocate(self.input_shape, dtype)
             other.arena.take(self.parameters)
         return other
 
@@ -245,19 +258,19 @@ class Sequential:
 
     def summary(self) -> str:
         """A table of the layers: what they are, the shapes of their outputs, their parameters."""
-        shapes = self.shapes(self.input_shape)[1:] if self.built else [None] * len(self.layers)
+        shapes = [None] * len(self.layers) if self.input_shape is None else self.shapes(self.input_shape)[1:]
         rows = [("name", "layer", "output", "parameters")]
         for layer, shape in zip(self.layers, shapes, strict=True):
             own = [p for name, p in self.parameters.items() if name.startswith(f"{layer.name}.")] if self.built else []
             count = f"{sum(p.size for p in own):,}" if self.built else "?"
-            rows.append((layer.name, _describe(layer), "?" if shape is None else str(shape), count))
+            rows.append((str(layer.name), _describe(layer), "?" if shape is None else str(shape), count))
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [f"{r[0]:{widths[0]}}  {r[1]:{widths[1]}}  {r[2]:{widths[2]}}  {r[3]:>{widths[3]}}" for r in rows]
         lines.insert(1, "-" * len(lines[0]))
         if self.built:
-            count = sum(p.size for p in self.parameters.values())
-            size = count * np.dtype(self.dtype).itemsize
-            total = f"{count:,} parameters, {_memory(size)} in {self.dtype}, samples of shape {self.input_shape}"
+            number = sum(p.size for p in self.parameters.values())
+            size = number * np.dtype(self.dtype).itemsize
+            total = f"{number:,} parameters, {_memory(size)} in {self.dtype}, samples of shape {self.input_shape}"
         else:
             total = "not built: parameters are drawn at the first sight of data, or by build(input_shape)"
         return "\n".join([*lines, total])
@@ -270,20 +283,30 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Copies of the layers, each with a name of its own."""
     if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
         raise TypeError(f"layers: got {layers!r}, expected a list of layers")
-    layers = list(layers)
-    for index, layer in enumerate(layers):
+    given = list(islice(layers, MAX_LAYERS + 1))
+    _check_count(len(given))
+    named: list[Layer] = []
+    names: set[str] = set()
+    for index, layer in enumerate(given):
+        if hasattr(layer, "layer") and not isinstance(layer, type):  # a Standardizer
+            layer = layer.layer()
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{index}]: got {layer!r}, expected a layer such as Dense(10)")
-    named = tuple(layer.named(str(i) if layer.name is None else layer.name) for i, layer in enumerate(layers))
-    if not any(isinstance(layer, Dense) for layer in named):
-        raise ValueError(f"layers: got {layers!r}, expected at least one Dense")
-    if len(named) > MAX_LAYERS:
-        raise ValueError(f"layers: got {len(named)}, expected at most {MAX_LAYERS}")
-    names = [layer.name for layer in named]
-    for name in names:
-        if names.count(name) > 1:
+        if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in named):
+            raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or behind a Flatten()")
+        name = str(index) if layer.name is None else layer.name
+        if name in names:
             raise ValueError(f"layers: got the name {name!r} twice, expected every name once")
-    return named
+        names.add(name)
+        named.append(layer.named(name))
+    if not any(isinstance(layer, Dense) for layer in named):
+        raise ValueError(f"layers: got {given!r}, expected at least one Dense")
+    return tuple(named)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_LAYERS:
+        raise ValueError(f"layers: got {count}, expected at most {MAX_LAYERS}")
 
 
 def _shape(value) -> tuple[int, ...]:

@@ -1,12 +1,17 @@
-"""What this machine can do at most: the floating-point peak that shares are measured against."""
+"""What this machine can do at most: the floating-point peak and the memory bandwidth that shares refer to."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+import numpy as np
 
 from fastreg import _core
 
 ROUNDS = 200_000  # a few milliseconds
+STREAM_BYTES = 3 << 26  # of the three arrays of a triad together: far more than most caches hold
 
 
 def fma_peak(threads: int = 1, dtype: str = "float32", repeats: int = 5) -> float:
@@ -27,3 +32,19 @@ def fma_peak(threads: int = 1, dtype: str = "float32", repeats: int = 5) -> floa
     for worker in workers:
         worker.join()
     return sum(best)
+
+
+def stream_bandwidth(threads: int = 1, repeats: int = 5) -> float:
+    """GB/s of memory, on `threads` threads at once: the better of NumPy's a = b + c (three streams, as in STREAM's
+    triad) and a = b (two streams; the C library writes past the caches there).
+    """
+    size = STREAM_BYTES // 3 // 4 // threads
+    arrays = [[np.ones(size, np.float32) for _ in range(3)] for _ in range(threads)]
+    rates = []
+    with ThreadPoolExecutor(threads) as pool:
+        for streams, work in ((3, lambda a, b, c: np.add(b, c, out=a)), (2, lambda a, b, _: np.copyto(a, b))):
+            for _ in range(repeats):
+                start = perf_counter()
+                list(pool.map(lambda own, work=work: work(*own), arrays))
+                rates.append(threads * streams * 4 * size / (perf_counter() - start) / 1e9)
+    return max(rates)

@@ -94,7 +94,14 @@ def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
     marker = "o" if len(epochs) == 1 else ""
     common = {"linewidth": 1.8, "marker": marker}
     if value in history:
-        axes.plot(epochs, history[value], color=TRAINING, linestyle=(0, (4, 1.5)), label="training", **common)
+        axes.plot(
+            epochs,
+            history[value],
+            color=TRAINING,
+            linestyle=(0, (4, 1.5)),
+            label="training, as it went (dropout on)",
+            **common,
+        )
     if f"val_{value}" in history:
         axes.plot(epochs, history[f"val_{value}"], color=DEV, label=dev, **common)
         _mark_best(axes, epochs, history[f"val_{value}"], f"{dev} {value}")

@@ -6,7 +6,7 @@ Binding costs milliseconds and running must not, so whoever runs a program keeps
 from __future__ import annotations
 
 import threading
-from _signal import SIGINT, getsignal, signal  # `signal` itself takes 8 us to make enums of these calls' numbers
+from _signal import SIGINT, getsignal, signal  # type: ignore[import-not-found]  # `signal` itself takes 8 us to make enums of these calls' numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,12 +29,12 @@ class Session:
     parameters: Arena
     state: Arena
     rates: np.ndarray | None = None  # the learning rate of every batch of an epoch, kept from fit to fit
-    _saved: tuple[np.ndarray, ...] | None = None
+    _saved: tuple[np.ndarray, ...] = ()
 
     def save(self) -> None:
         """Notes parameters and state, for put_back."""
         live = self.parameters.flat, self.state.flat
-        if self._saved is None:
+        if not self._saved:
             self._saved = tuple(np.empty_like(values) for values in live)
         for saved, values in zip(self._saved, live, strict=True):
             np.copyto(saved, values)
@@ -82,8 +82,8 @@ def bind(
     dtype = parameters.flat.dtype.name
     state = make_state(program, parameters, dtype) if state is None else state
     slots = {p: tuple(state[f"{p}/{slot}"] for slot in rule.slots) for p, rule in program.rules.items()}
-    engine = make_engine(engine, program, parameters.arrays, slots, batch_size, dtype, threads)
-    return Session(key, engine, parameters, state)
+    made = make_engine(engine, program, parameters.arrays, slots, batch_size, dtype, threads)
+    return Session(key, made, parameters, state)
 
 
 def run_through(engine: Engine, feed: Feed, tally: Tally) -> None:

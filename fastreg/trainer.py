@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +13,15 @@ from fastreg.arena import Arena
 from fastreg.callbacks import Callback, gather
 from fastreg.dataset import Data, check_data, check_validation
 from fastreg.engines import Tally
-from fastreg.epochs import DivergenceError, run_epochs
+from fastreg.epochs import DivergenceError, make_plan, run_epochs
 from fastreg.history import History
-from fastreg.layers import Dense
+from fastreg.layers import Dense, Function
 from fastreg.losses import Loss
-from fastreg.lowering import GRADIENT, lower
 from fastreg.model import Sequential
 from fastreg.optimizers import Optimizer
 from fastreg.penalties import L1, L2
-from fastreg.program import Program, Rule
+from fastreg.program import Program
+from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
 from fastreg.session import ROWS, Session, Sessions, bind, make_state, refuse_bad_row, run_through
 
 METRICS = ("accuracy",)
@@ -40,14 +40,20 @@ class Trainer:
     loss
         "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`.
     optimizer
-        "sgd", "adam" or an object such as `fastreg.SGD(0.1)`.
+        "sgd", "rmsprop", "adam", "adamw" or an object such as `fastreg.SGD(0.1)`.
     l1, l2
         Penalties on every weight: a number, `fastreg.L1`, `fastreg.L2`. A layer's own `l1=`, `l2=` win. Biases are
         never penalized.
     metrics
         ("accuracy",) or (). There is no accuracy under "mse".
-    clip_norm, clip_value, accumulate
-        Not yet available: None, None, 1.
+    clip_norm
+        The gradients of a step, penalties included, are scaled down where their norm (of all of them together) is
+        over this limit (Pascanu et al., 2013). A proximal L1 is no part of them.
+    clip_value
+        Every element of the gradients is cut to +- this limit, before clip_norm.
+    accumulate
+        Batches whose gradients make one step, that of one batch as large as all of them; at the end of an epoch,
+        those that are left.
     engine
         "native" (C) or "reference" (NumPy).
     dtype
@@ -95,9 +101,9 @@ class Trainer:
     ):
         if not isinstance(model, Sequential):
             raise TypeError(f"model: got {type(model).__name__}, expected a Sequential")
-        checking.not_yet("clip_norm", clip_norm, None)
-        checking.not_yet("clip_value", clip_value, None)
-        checking.not_yet("accumulate", accumulate, 1)
+        self.clip_norm = None if clip_norm is None else checking.positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else checking.positive("clip_value", clip_value)
+        self.accumulate = checking.integer("accumulate", accumulate)
         self.loss = losses.get(loss)
         self.optimizer = optimizers.get(optimizer)
         self.l1, self.l2 = penalties.l1("l1", l1), penalties.l2("l2", l2)
@@ -120,8 +126,8 @@ class Trainer:
         self._sessions = Sessions()
 
     def _check_last(self) -> None:
-        last = self._dense()[-1]
-        if last.activation in self.loss.forbids:
+        last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
+        if isinstance(last, Dense) and last.activation in self.loss.forbids:
             raise ValueError(
                 f"model: got {last.activation!r} in the last Dense under {self.loss.name}, expected no activation: "
                 f"the loss takes logits, and predict gives probabilities"
@@ -160,7 +166,7 @@ class Trainer:
             Targets, as the loss wants them: labels (n,) or one-hot rows (n, outputs) for "softmax_cross_entropy",
             else (n, outputs), or (n,) for one output.
         epochs
-            How many more.
+            How many more; under `resume` how many in total, counted from the start of the trainer.
         batch_size
             Rows a step. The last, smaller batch of an epoch is trained on, too.
         shuffle
@@ -175,7 +181,9 @@ class Trainer:
         verbose
             1 shows progress, 0 is silent.
         resume
-            Not yet available: None.
+            The path of a file of `fastreg.Checkpoint`: the fit goes on from there, to the same bits as one that never
+            stopped. Model, settings, sizes of data and batches and callbacks have to be those of the checkpoint; the
+            trainer may be fresh or not. What it has learned since is replaced.
 
         Returns
         -------
@@ -193,21 +201,41 @@ class Trainer:
         KeyboardInterrupt
             Ctrl-C, behind the slice in work: the parameters are those of the last finished slice.
         """
-        checking.not_yet("resume", resume, None)
+        resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)
         checking.integer("batch_size", batch_size)
         checking.flag("shuffle", shuffle)
         callbacks = gather(callbacks, verbose)
+        if not any(trained_layers(self.model)):
+            raise ValueError(ALL_FROZEN)
         data = self._data(X, y, sample_weight)
         validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
+        plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks), None
+        if resume is not None:
+            from fastreg import checkpoint  # and with it all that reads files: only where it is needed
+
+            plan, saved = checkpoint.resume(resume, self, plan, count, data.inputs.shape[1:])
         self._build(data.inputs)
-        return run_epochs(self, data, validation, count, batch_size, shuffle, callbacks)
+        return run_epochs(self, data, validation, plan, saved)
 
     def reset(self) -> None:
         """Optimizer state, step and epoch counters back to the start; the parameters stay."""
         self.step = self.epoch = self.updates = 0
         if self._state is not None:
             self._state.flat[...] = 0
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that decide what training comes to: all but the model and the number of threads."""
+        names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate")
+        return {name: getattr(self, name) for name in (*names, "engine", "dtype", "seed")}
+
+    @property
+    def optimizer_state(self) -> dict[str, np.ndarray]:
+        """What the optimizer keeps for every parameter, by "<parameter>/<slot>"; live, and empty before the first fit.
+
+        Slots have the letters of the optimizer's formulas: "v" of SGD's momentum, "m" and "v" of Adam.
+        """
+        return {} if self._state is None else self._state.arrays
 
     def copy(self, dtype: str | None = None, engine: str | None = None) -> Trainer:
         """An independent trainer with a copy of the model, the optimizer's state and the counters.
@@ -217,18 +245,10 @@ class Trainer:
         dtype, engine
             Others for the copy.
         """
-        other = Trainer(
-            self.model.copy(dtype),
-            self.loss,
-            self.optimizer,
-            l1=self.l1,
-            l2=self.l2,
-            metrics=self.metrics,
-            engine=self.engine if engine is None else engine,
-            dtype=self.dtype if dtype is None else dtype,
-            seed=self.seed,
-            threads=self.threads,
-        )
+        settings = self.settings()
+        settings["engine"] = self.engine if engine is None else engine
+        settings["dtype"] = self.dtype if dtype is None else dtype
+        other = Trainer(self.model.copy(dtype), **settings, threads=self.threads)
         other.step, other.epoch, other.updates = self.step, self.epoch, self.updates
         if self._state is not None and self._trained is self.model.arena:
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
@@ -270,14 +290,14 @@ class Trainer:
         Returns
         -------
         dict
-            An array for every parameter, under the parameter's name.
+            An array for every parameter that is trained, under its name. Nothing is clipped.
         """
         data = self._data(X, y, sample_weight)
         session, tally = self._run_once("gradients", data, step)
         if tally.diverged:
             raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
-        gradients = session.state.copies()
-        return {name: gradients[f"{name}/g"] for name in self.model.parameters}
+        stored = session.engine.gradients
+        return {name: np.array(stored[name], order="C") for name in self.model.parameters if name in stored}
 
     def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
         """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
@@ -292,14 +312,9 @@ class Trainer:
         return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
 
     def penalty(self, rows: int) -> float:
-        """The penalties at the present parameters; `rows` stands for the m of "batch" and "train"."""
-        rows = checking.integer("rows", rows)
-        total = 0.0
-        for layer in self._dense():
-            w = self.model.parameters[f"{layer.name}.weight"].astype(np.float64)
-            l1, l2 = self._penalties(layer)
-            total += l2.value(rows) / 2 * float(np.sum(w * w)) + l1.value(rows) * float(np.sum(np.abs(w)))
-        return total
+        """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and
+        "train"."""
+        return self.recipe.penalty(self.model, checking.integer("rows", rows))
 
     # --- Programs ------------------------------------------------------------------------------------------------
 
@@ -316,50 +331,30 @@ class Trainer:
             Whether masks are drawn; by default only in training.
         """
         checking.choice("mode", mode, MODES)
-        parameters = self.model.parameters  # refused where there are none yet
-        n_inputs = math.prod(self.model.input_shape)
-        dropout = mode == "train" if dropout is None else dropout
-        if mode == "predict":
-            return lower(self.model.layers, n_inputs, dropout=dropout, transform=self.loss.transform)
-        rules = None
-        if mode != "evaluate":
-            rules = self._rules(parameters, GRADIENT if mode == "gradients" else self.optimizer.rule(), rows)
-        return lower(self.model.layers, n_inputs, loss=self.loss.name, rules=rules, dropout=dropout)
+        return self.recipe.program(self.model, mode, rows, mode == "train" if dropout is None else dropout)
 
-    def _rules(self, parameters: Iterable[str], rule: Rule, rows: int) -> dict[str, Rule]:
-        rules = dict.fromkeys(parameters, replace(rule, weight_decay=0.0))
-        for layer in self._dense():
-            l1, l2 = self._penalties(layer)
-            rules[f"{layer.name}.weight"] = replace(
-                rule,
-                l1=l1.coefficient(rows),
-                l2=l2.coefficient(rows),
-                l1_per_row=l1.per_row,
-                l2_per_row=l2.per_row,
-                proximal=l1.proximal,
-            )
-        return rules
-
-    def _dense(self) -> list[Dense]:
-        return [layer for layer in self.model.layers if isinstance(layer, Dense)]
-
-    def _penalties(self, layer: Dense) -> tuple[L1, L2]:
-        return (self.l1 if layer.l1 is None else layer.l1), (self.l2 if layer.l2 is None else layer.l2)
+    @property
+    def recipe(self) -> Recipe:
+        """The settings that programs depend on, as they are now. (The learning rate is none of them.)"""
+        steps = self.clip_norm, self.clip_value, self.accumulate
+        return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps)
 
     def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> Session:
         """The program of `mode`, bound to the engine; kept until something that it depends on changes."""
-        if not any("train" in (l1.m, l2.m) for l1, l2 in map(self._penalties, self._dense())):
-            rows = 1
-        key = (batch_size, rows, dropout, id(self.model.arena))
+        recipe = self.recipe
+        rows = rows if recipe.follows_rows(self.model) else 1
+        key = (batch_size, rows, dropout, id(self.model.arena), self.engine, self.threads, recipe)
         return self._sessions.get(mode, key, lambda key: self._bind(key, mode))
 
     def _bind(self, key: tuple, mode: str) -> Session:
-        batch_size, rows, dropout, _ = key
+        batch_size, rows, dropout, *_ = key
         program = self.program(mode, rows, dropout)
         arena, state = self.model.arena, None
         if mode == "train":
-            if self._trained is not arena:  # the first fit, or the model was built again
-                self._state, self._trained = make_state(program, arena, self.dtype), arena
+            fresh = make_state(program, arena, self.dtype)
+            if self._state is None or self._trained is not arena or self._state.keys() != fresh.keys():
+                # the first fit, the model was built again, or the optimizer has become another one
+                self._state, self._trained = fresh, arena
             state = self._state
         return bind(key, program, arena, state, batch_size, self.engine, self.threads)
 

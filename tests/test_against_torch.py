@@ -110,60 +110,139 @@ def test_gradients_of_random_networks(engine, dtype, seed):
         assert np.abs(g - expected).max() <= LIMIT[dtype] * np.abs(expected).max(), name
 
 
+# What torch has for each of ours, over the weights and the biases. Where torch has no decoupled decay, it is done by
+# hand: w (1 - lr decay) before the step.
 OPTIMIZERS = {
     "sgd": (fr.SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
+    "sgd with decay": (fr.SGD(0.05, weight_decay=0.1), lambda p: torch.optim.SGD(p, lr=0.05)),
     "momentum": (fr.SGD(0.02, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9)),
     "nesterov": (
-        fr.SGD(0.02, momentum=0.8, nesterov=True),
+        fr.SGD(0.02, momentum=0.8, nesterov=True, weight_decay=0.05),
         lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.8, nesterov=True),
+    ),
+    "rmsprop": (fr.RMSprop(2e-3, alpha=0.9, eps=1e-3), lambda p: torch.optim.RMSprop(p, lr=2e-3, alpha=0.9, eps=1e-3)),
+    "rmsprop with momentum": (
+        fr.RMSprop(1e-3, eps=1e-3, momentum=0.8, weight_decay=0.1),
+        lambda p: torch.optim.RMSprop(p, lr=1e-3, eps=1e-3, momentum=0.8),
     ),
     "adam": (
         fr.Adam(3e-3, beta1=0.85, beta2=0.99, eps=1e-6),
         lambda p: torch.optim.Adam(p, lr=3e-3, betas=(0.85, 0.99), eps=1e-6),
     ),
+    "adamw": (
+        fr.AdamW(3e-3, weight_decay=0.2),
+        lambda p: torch.optim.AdamW([{**p[0], "weight_decay": 0.2}, {**p[1], "weight_decay": 0.0}], lr=3e-3),
+    ),
 }
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-4), ("float64", 1e-10)])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_over_fifty_steps(engine, name, dtype, tolerance, rng):
-    """With L2 on, so that the penalty reaches the moments; the last batch is smaller."""
-    ours, theirs = OPTIMIZERS[name]
-    X = rng.normal(size=(90, 6)).astype(dtype)
-    y = rng.integers(0, 4, 90)
-    model = fr.Sequential([fr.Dense(20, "tanh"), fr.Dense(4)])
-    trainer = fr.Trainer(model, optimizer=ours, l2=0.01, engine=engine, dtype=dtype)
-    model.build(6, seed=1, dtype=dtype)
-    parameters = torch_parameters(model)
-    optimizer = theirs(list(parameters.values()))
-    trainer.fit(X, y, epochs=10, batch_size=20, shuffle=False)
-    for _ in range(10):
-        for start in range(0, 90, 20):
-            optimizer.zero_grad()
-            rows = slice(start, start + 20)
-            data = torch.tensor(X[rows]), torch.tensor(y[rows])
-            objective(trainer, parameters, *data, torch.ones(len(data[0]), dtype=getattr(torch, dtype))).backward()
-            optimizer.step()
-    assert trainer.updates == 50
-    for key, value in model.parameters.items():
-        expected = parameters[key].detach().numpy()
-        assert np.abs(value - expected).max() <= tolerance * np.abs(expected).max(), key
+class Twin:
+    """A small network of ours and the same in torch, trained by the same steps."""
 
+    def __init__(self, engine, dtype, ours, theirs, **settings):
+        rng = np.random.default_rng(1234)
+        self.X, self.y = rng.normal(size=(90, 6)).astype(dtype), rng.integers(0, 4, 90)
+        model = fr.Sequential([fr.Dense(20, "tanh"), fr.Dense(4)])
+        self.trainer = fr.Trainer(model, optimizer=ours, l2=0.01, engine=engine, dtype=dtype, **settings)
+        model.build(6, seed=1, dtype=dtype)
+        self.parameters = torch_parameters(model)
+        weights, biases = ([p for n, p in self.parameters.items() if n.endswith(e)] for e in ("weight", "bias"))
+        self.optimizer = theirs([{"params": weights}, {"params": biases}])
+        by_hand = ours.weight_decay and not isinstance(ours, fr.AdamW)
+        self.decay = ours.lr * ours.weight_decay if by_hand else 0.0
+        self.weights = weights
 
-def test_optimizers_with_decoupled_decay(engine, rng):
-    """torch's AdamW form of decay is w (1 - lr decay) before the step; for SGD it is done by hand."""
-    X, y = rng.normal(size=(32, 5)), rng.normal(size=(32, 2))
-    model = fr.Sequential([fr.Dense(2)])
-    trainer = fr.Trainer(model, "mse", fr.SGD(0.1, momentum=0.9, weight_decay=0.05), engine=engine, dtype="float64")
-    model.build(5, seed=1, dtype="float64")
-    parameters = torch_parameters(model)
-    optimizer = torch.optim.SGD(list(parameters.values()), lr=0.1, momentum=0.9)
-    trainer.fit(X, y, epochs=20, batch_size=32)
-    for _ in range(20):
-        optimizer.zero_grad()
-        objective(trainer, parameters, torch.tensor(X), torch.tensor(y), torch.ones(32)).backward()
+    def gradient(self, start: int, stop: int) -> None:
+        """Of one batch, into torch's .grad."""
+        self.optimizer.zero_grad()
+        data = torch.tensor(self.X[start:stop]), torch.tensor(self.y[start:stop])
+        objective(self.trainer, self.parameters, *data, torch.ones(stop - start, dtype=data[0].dtype)).backward()
+
+    def step(self) -> None:
         with torch.no_grad():
-            parameters["0.weight"] *= 1 - 0.1 * 0.05
+            for w in self.weights:
+                w *= 1 - self.decay
+        self.optimizer.step()
+
+    def compare(self, tolerance: float) -> None:
+        for key, value in self.trainer.model.parameters.items():
+            expected = self.parameters[key].detach().numpy()
+            assert np.abs(value - expected).max() <= tolerance * np.abs(expected).max(), key
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-10)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_over_two_hundred_steps(engine, name, dtype, tolerance):
+    """With L2 on, so that the penalty reaches the moments; the last batch is smaller."""
+    twin = Twin(engine, dtype, *OPTIMIZERS[name])
+    twin.trainer.fit(twin.X, twin.y, epochs=40, batch_size=20, shuffle=False)
+    for _ in range(40):
+        for start in range(0, 90, 20):
+            twin.gradient(start, min(start + 20, 90))
+            twin.step()
+    assert twin.trainer.updates == 200
+    twin.compare(tolerance)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw", "rmsprop with momentum"])
+@pytest.mark.parametrize(
+    ("norm", "value", "accumulate"),
+    [(0.1, None, 1), (None, 0.01, 1), (0.2, 0.02, 1), (None, None, 3), (0.1, 0.02, 2), (1e3, 1e3, 7)],
+)
+def test_clipping_and_accumulation(engine, name, norm, value, accumulate):
+    """Batches of 20 among 90 rows: the last step of an epoch has fewer batches, and its last batch fewer rows."""
+    limits = {"clip_norm": norm, "clip_value": value, "accumulate": accumulate}
+    twin, rows = Twin(engine, "float64", *OPTIMIZERS[name], **limits), 20 * accumulate
+    twin.trainer.fit(twin.X, twin.y, epochs=10, batch_size=20, shuffle=False)
+    clipped = 0
+    for _ in range(10):
+        for start in range(0, 90, rows):
+            twin.gradient(start, min(start + rows, 90))
+            if value is not None:
+                torch.nn.utils.clip_grad_value_(twin.parameters.values(), value)
+            if norm is not None:
+                clipped += torch.nn.utils.clip_grad_norm_(twin.parameters.values(), norm).item() > norm
+            twin.step()
+    assert twin.trainer.step == 50 and twin.trainer.updates == 10 * -(-90 // rows)
+    assert clipped > 0 or norm in (None, 1e3)
+    twin.compare(1e-10)
+
+
+def test_a_schedule_counts_steps_of_the_optimizer(engine):
+    """Three batches a step, two steps an epoch."""
+    ours = fr.SGD(fr.schedules.Exponential(0.5, 0.8, per="step"), momentum=0.5)
+    twin = Twin(engine, "float64", ours, lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.5), accumulate=3)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(twin.optimizer, 0.8)
+    for _ in range(4):
+        twin.trainer.fit(twin.X, twin.y, epochs=2, batch_size=20, shuffle=False)
+        for start, stop in [(0, 60), (60, 90)] * 2:
+            twin.gradient(start, stop)
+            twin.step()
+            scheduler.step()
+    assert twin.trainer.updates == 16
+    twin.compare(1e-10)
+
+
+def test_every_layer_has_its_rate_and_frozen_ones_none(engine):
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 2))
+    layers = [fr.Dense(7, "tanh", lr_scale=0.1), fr.Dense(6, "tanh", trainable=False, l2=3.0), fr.Dense(2, lr_scale=2)]
+    model = fr.Sequential(layers)
+    trainer = fr.Trainer(model, "mse", fr.SGD(0.05, momentum=0.9), engine=engine, dtype="float64", clip_norm=0.5)
+    model.build(5, dtype="float64")
+    frozen = {name: value for name, value in model.state_dict().items() if name[0] == "1"}
+    parameters = torch_parameters(model)
+    trained = {i: [parameters[f"{i}.weight"], parameters[f"{i}.bias"]] for i in (0, 2)}
+    groups = [{"params": trained[0], "lr": 0.005}, {"params": trained[2], "lr": 0.1}]
+    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    history = trainer.fit(X, y, epochs=30, batch_size=40, shuffle=False)
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(forward(model, parameters, torch.tensor(X)), torch.tensor(y)).backward()
+        torch.nn.utils.clip_grad_norm_(trained[0] + trained[2], 0.5)
         optimizer.step()
     for key, value in model.parameters.items():
         np.testing.assert_allclose(value, parameters[key].detach().numpy(), rtol=1e-9, atol=1e-12)
+    assert all(np.array_equal(model.parameters[name], value) for name, value in frozen.items())
+    assert set(trainer.gradients(X, y)) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert history["penalty"][-1] == trainer.penalty(40) == 0.0

@@ -1,5 +1,6 @@
 """Callbacks: when they are called, early stopping on made curves, and what progress prints."""
 
+import csv
 import io
 import math
 
@@ -219,6 +220,40 @@ def test_progress_updates_at_most_ten_times_a_second():
     assert out.getvalue() == ""
 
 
+def test_progress_of_quick_epochs_shows_some_of_them_and_the_last(monkeypatch):
+    """1000 epochs of 3 ms, each with a slice: on a terminal at most ten updates a second, elsewhere every epoch."""
+    clock = [100.0]
+    monkeypatch.setattr(fr.callbacks, "perf_counter", lambda: clock[0])
+    for out, least, most in ((Terminal(), 20, 32), (io.StringIO(), 1000, 1000)):
+        progress = fr.Progress(out)
+        progress.plan = Plan(0, 1000, 2, ("loss",))
+        progress.on_train_begin()
+        for epoch in range(1000):
+            progress.on_epoch_begin(epoch)
+            clock[0] += 0.002
+            progress.on_slice_end(1, {"loss": 1.0})
+            clock[0] += 0.001
+            progress.on_epoch_end(epoch, {"loss": 1.0})
+        progress.on_train_end()
+        updates = out.getvalue().count("epoch")
+        assert least <= updates <= most and "epoch 1000/1000" in out.getvalue().splitlines()[-1]
+
+
+def test_progress_of_long_epochs_shows_every_end(monkeypatch):
+    clock, out = [100.0], Terminal()
+    monkeypatch.setattr(fr.callbacks, "perf_counter", lambda: clock[0])
+    progress = fr.Progress(out)
+    progress.plan = Plan(0, 10, 4, ("loss",))
+    progress.on_train_begin()
+    for epoch in range(10):
+        progress.on_epoch_begin(epoch)
+        for batch in range(4):
+            clock[0] += 0.1
+            progress.on_slice_end(batch, {"loss": 1.0})
+        progress.on_epoch_end(epoch, {"loss": 1.0})
+    assert out.getvalue().count("\n") == 10 and out.getvalue().count("epoch") <= 41
+
+
 def test_progress_ends_its_line_when_training_is_cut():
     class Cut(Callback):
         def on_batch_end(self, batch, logs):
@@ -231,6 +266,45 @@ def test_progress_ends_its_line_when_training_is_cut():
     with pytest.raises(KeyboardInterrupt):
         train([progress, Cut()])
     assert out.getvalue().endswith("\n")
+
+
+# --- CSVLogger and TerminateOnNaN ---------------------------------------------------------------------------------
+
+
+def test_csv_logger_writes_the_history(tmp_path, engine):
+    path = tmp_path / "log.csv"
+    path.write_text("old")
+    for _ in range(2):  # a new fit starts afresh
+        _, history = train([fr.CSVLogger(path)], engine=engine)
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert rows[0] == ["epoch", *history]
+    assert rows[1:] == [[str(epoch), *map(str, row.values())] for epoch, row in history.rows()]
+
+
+def test_csv_logger_goes_on_with_a_resumed_fit(tmp_path):
+    log, path = fr.CSVLogger(str(tmp_path / "log.csv")), tmp_path / "run.safetensors"
+    train([log, fr.Checkpoint(path, every=2)], epochs=2)
+    with open(log.path, "a") as file:
+        file.write("2,0.5,0")  # cut off in the middle by a kill
+    _, history = train([log], epochs=4, resume=path)
+    rows = list(csv.reader(log.path.read_text().splitlines()))
+    assert [row[0] for row in rows] == ["epoch", "0", "1", "2", "3"]
+    assert [float(row[1]) for row in rows[1:]] == history["loss"]
+    assert [file.name for file in tmp_path.iterdir() if file.suffix == ".tmp"] == []
+
+
+def test_csv_logger_without_a_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        train([fr.CSVLogger(tmp_path / "nowhere" / "log.csv")])
+
+
+@pytest.mark.parametrize("monitor", [None, "val_loss"])
+def test_terminate_on_nan(monitor):
+    made = Made([3.0, math.inf, 1.0])
+    with pytest.warns(RuntimeWarning, match="training stops behind epoch 2: val_loss is inf"):
+        _, history = train([made, fr.TerminateOnNaN(monitor)], epochs=3)
+    assert history.epochs == [0, 1]
+    train([Made([3.0, math.nan]), fr.TerminateOnNaN("loss")], epochs=2)
 
 
 # --- History ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """What remains when training is cut short: by divergence, by bad values in a file, by Ctrl-C."""
 
 import math
+import os
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -104,6 +107,27 @@ def test_ctrl_c_waits_for_the_slice(engine, blobs):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     session.engine.run = run
     trainer.fit(X, y, batch_size=32)
+
+
+def test_ctrl_c_acts_within_a_fifth_of_a_second(blobs):
+    """An epoch of a minute or so; the limit leaves room for a busy machine."""
+    X, y = np.resize(blobs[0], (300_000, 4)), np.resize(blobs[1], 300_000)
+    trainer, sent = fr.Trainer(fr.Sequential([fr.Dense(512, activation="relu"), fr.Dense(3)])), []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    trainer.fit(X[:64], y[:64])
+    timer = threading.Timer(0.3, interrupt)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(X, y, epochs=1000, batch_size=32)
+        assert time.perf_counter() - sent[0] < 0.5
+    finally:
+        timer.cancel()
+    assert trainer.step > 1 and np.isfinite(trainer.predict(X[:10])).all()
 
 
 def test_uninterrupted_leaves_other_handlers_alone():

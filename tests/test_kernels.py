@@ -138,8 +138,11 @@ def test_updates(target, dtype, shape, proximal):
 
     def compare(name, arrays, **given):
         ours, theirs = [a.copy() for a in arrays], [a.copy() for a in arrays]
-        getattr(kernels, name)(*ours, **given, **common)
-        getattr(reference, name)(*theirs, **given, **common)
+        for module, (*first, last) in ((kernels, ours), (reference, theirs)):
+            if name == "rmsprop_update" and "momentum" in given:  # m comes behind the numbers
+                module.rmsprop_update(*first, m=last, **given, **common)
+            else:
+                getattr(module, name)(*first, last, **given, **common)
         for a, e in zip(ours, theirs, strict=True):
             close(a, e, 100, dtype)
         return ours[0]
@@ -149,6 +152,9 @@ def test_updates(target, dtype, shape, proximal):
     compare("momentum_update", (w, g, m), lr=0.1)
     compare("momentum_update", (w, g, m), lr=0.1, nesterov=True)
     compare("adam_update", (w, g, m, v), lr=0.1, step=3)
+    new = compare("rmsprop_update", (w, g, v), lr=0.1, alpha=0.9, eps=1e-3)
+    assert (new == 0).any() or not proximal or new.size < 100
+    compare("rmsprop_update", (w, g, v, m), lr=0.1, alpha=0.9, eps=1e-3, momentum=0.8)
 
 
 def test_arrays_of_all_kinds(target, dtype):
@@ -197,6 +203,8 @@ def test_bad_arguments(module):
         module.softmax_cross_entropy(x, np.array([0, 3]))
     with pytest.raises(ValueError, match=r"targets: got shape"):
         module.mse(x, np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"m: got None, expected an array like w"):
+        module.rmsprop_update(x, x, x, 0.1, momentum=0.9)
 
 
 def test_fma_targets_give_the_same_bits(dtype):
@@ -221,3 +229,39 @@ def test_fma_targets_give_the_same_bits(dtype):
         results.append(b"".join(a.tobytes() for a in [*parts, *state]))
     threads.use_simd(before)
     assert results[0] == results[1]
+
+
+STEPS = {
+    "rmsprop": (
+        lambda torch, p: torch.optim.RMSprop(p, lr=0.01),
+        lambda module, w, g, s, t: module.rmsprop_update(w, g, s[0], 0.01),
+    ),
+    "rmsprop, momentum": (
+        lambda torch, p: torch.optim.RMSprop(p, lr=0.003, alpha=0.9, eps=1e-5, momentum=0.8, weight_decay=0.05),
+        lambda module, w, g, s, t: module.rmsprop_update(w, g, s[0], 0.003, 0.9, 1e-5, 0.8, s[1], l2=0.05),
+    ),
+    "adamw": (
+        lambda torch, p: torch.optim.AdamW(p, lr=0.01, betas=(0.85, 0.99), eps=1e-6, weight_decay=0.1),
+        lambda module, w, g, s, t: module.adam_update(w, g, *s, 0.01, t, 0.85, 0.99, 1e-6, weight_decay=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+@pytest.mark.parametrize("name", STEPS)
+def test_optimizers_follow_torch_for_200_steps(name, module, dtype):
+    """On a quadratic with noise, so that the gradient depends on where the parameters are."""
+    torch = pytest.importorskip("torch")
+    make, update = STEPS[name]
+    rng = np.random.default_rng(9)
+    curvature = rng.uniform(0.1, 3, (7, 5)).astype(dtype)
+    w = draw(rng, (7, 5), dtype)
+    parameter = torch.nn.Parameter(torch.tensor(w))
+    optimizer = make(torch, [parameter])
+    state = np.zeros((2, 7, 5), dtype)
+    for step in range(1, 201):
+        noise = draw(rng, (7, 5), dtype)
+        parameter.grad = torch.tensor(curvature) * parameter.detach() + torch.tensor(noise)
+        optimizer.step()
+        update(module, w, curvature * w + noise, state, step)
+    np.testing.assert_allclose(w, parameter.detach().numpy(), rtol=0, atol=500 * np.finfo(dtype).eps)

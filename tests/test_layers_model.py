@@ -1,9 +1,11 @@
 """Descriptions and the model: names, shapes, draws, predictions, and that nothing is shared that should not be."""
 
 import copy
+import itertools
 import json
 import math
 import pickle
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -54,17 +56,22 @@ def test_descriptions_cannot_be_changed():
         fr.Dense(7, "gelu", use_bias=False, weight_init="he_uniform", l1=0.1, l2=fr.L2(3, m="train"), name="a-1"),
         fr.Dense(2, weight_init=fr.initializers.normal(0.01), bias_init=fr.initializers.uniform(0.5)),
         fr.Dropout(keep_prob=0.8, name="drop"),
+        fr.Dense(2, max_norm=3, lr_scale=0.5, trainable=False),
+        fr.GaussianNoise(0.25, name="noise"),
         fr.Flatten(),
         fr.L1(0.5, m="batch", proximal=False),
         fr.L2(0.5, m=60),
         fr.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
-        fr.Adam(1e-2, beta1=0.8),
+        fr.Adam(1e-2, beta1=0.8, weight_decay=0.1),
+        fr.AdamW(),
+        fr.AdamW(1e-2, weight_decay=0.0),
+        fr.RMSprop(1e-2, alpha=0.9, momentum=0.5),
     ],
 )
 def test_descriptions_survive_json_and_their_own_repr(description):
     assert from_config(json.loads(json.dumps(description.config()))) == description
-    names = vars(fr.initializers) | {name: getattr(fr, name) for name in ("Dense", "Dropout", "Flatten", "L1", "L2")}
-    assert eval(repr(description), names | {"SGD": fr.SGD, "Adam": fr.Adam}) == description
+    names = vars(fr.initializers) | {name: getattr(fr, name) for name in fr.__all__}
+    assert eval(repr(description), names) == description
 
 
 def test_penalty_coefficients():
@@ -263,6 +270,22 @@ def test_config_makes_the_same_model_again(rng):
     other.load_state_dict(model.state_dict())
     X = rng.normal(size=(5, 2, 3))
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_a_strange_config_is_refused_at_once():
+    """Names are looked up, not compared one with another, and what is too long is not even read."""
+    dense, shape = fr.Dense(1).config(), {"input_shape": None, "dtype": "float32", "output_transform": "linear"}
+    start = perf_counter()
+    with pytest.raises(ValueError, match="layers: got 1000000, expected at most 32768"):
+        fr.Sequential.from_config({"layers": [dense] * 1_000_000, **shape})
+    with pytest.raises(ValueError, match="layers: got 32769, expected at most 32768"):
+        fr.Sequential(itertools.repeat(fr.Dense(1)))
+    with pytest.raises(ValueError, match="the name 'a' twice"):
+        fr.Sequential([*(fr.Flatten() for _ in range(32_000)), fr.Dense(1, name="a"), fr.Dense(1, name="a")])
+    assert perf_counter() - start < 2
+    for kind in ("Function", "Custom"):  # what holds Python functions comes from no file
+        with pytest.raises(ValueError, match=f"config: got type '{kind}', expected one of"):
+            from_config({"type": kind, "forward": "print", "backward": "print"})
 
 
 def test_a_saved_model_predicts_at_once(tmp_path, blobs):

@@ -152,7 +152,7 @@ def test_three_epochs_follow_torch(activation, loss, rule):
 @pytest.mark.parametrize("loss", HEADS)
 def test_gradients_are_differences_of_the_objective(loss, activation, dropouts):
     """Penalties included; two dropouts in a row make elementwise ops."""
-    rule = Rule("gradient", l1=0.02, l2=0.3, l2_per_row=True)
+    rule = Rule("gradient", l1=0.02, l2=0.3, l2_per_row=True, proximal=False)
     machine = Machine(net(activation, *dropouts), loss, rule, batch_size=9, dropout=True)
     assert any(isinstance(op, Elementwise) for op in machine.program.ops) == (len(dropouts[0]) == 2)
     X, y = data(loss, rows=9)
@@ -164,7 +164,7 @@ def test_gradients_are_differences_of_the_objective(loss, activation, dropouts):
         return tally.loss / tally.weight + tally.penalty
 
     objective()
-    gradients = {name: machine.state[name][0].copy() for name in machine.params}
+    gradients = {name: machine.engine.gradients[name].copy() for name in machine.params}
     for name, w in machine.params.items():
         np.testing.assert_array_equal(w, before[name])
         expected = np.empty(w.shape)

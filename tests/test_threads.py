@@ -4,6 +4,7 @@ sanitizer too, so the work is small."""
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 
 import numpy as np
@@ -133,7 +134,9 @@ def test_affinity_and_quota(tmp_path):
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FASTREG_")} | environment
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
+    # Away from the source, which is not built: the installed package is what is tested.
+    options = {"capture_output": True, "text": True, "timeout": 300, "cwd": tempfile.gettempdir()}
+    return subprocess.run([sys.executable, "-c", code], env=environment, **options)
 
 
 def test_simd_target_is_forced_or_refused():

@@ -4,5 +4,16 @@ from fastreg.data.builtin import load
 from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.readers import read, read_csv, read_npy, read_npz
 from fastreg.data.split import split
+from fastreg.data.standardizer import Standardizer
 
-__all__ = ["load", "load_idx_folder", "read", "read_csv", "read_idx", "read_npy", "read_npz", "split"]
+__all__ = [
+    "Standardizer",
+    "load",
+    "load_idx_folder",
+    "read",
+    "read_csv",
+    "read_idx",
+    "read_npy",
+    "read_npz",
+    "split",
+]

@@ -1,0 +1,31 @@
+"""Measurements that need nothing but the package: what the command `fastreg bench` runs.
+
+Each kernel and each workload is checked against the reference engine before its time is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastreg.benchmarks import kernels, training
+from fastreg.benchmarks.kernels import Settings
+from fastreg.benchmarks.rows import Row
+from fastreg.benchmarks.workloads import WORKLOADS, Workload
+
+__all__ = ["WORKLOADS", "Row", "Settings", "Workload", "run"]
+
+QUICK = Settings(seconds=0.001, repeats=3, quick=True)
+
+
+def run(quick: bool = False) -> Iterator[Row]:
+    """All rows, one after the other as they are measured.
+
+    Examples
+    --------
+    >>> from fastreg import benchmarks
+    >>> all(row.agrees for row in benchmarks.run(quick=True))
+    True
+    """
+    settings = QUICK if quick else Settings()
+    yield from kernels.rows(settings)
+    yield from training.rows(settings)

@@ -1,0 +1,80 @@
+"""What a measurement must tell about the machine, and environment variables that would slow some library down."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+import fastreg as fr
+
+# Each makes a library choose fewer threads or older instructions than it would by itself.
+HOBBLES = (
+    "ATEN_CPU_CAPABILITY",
+    "BLIS_ARCH_TYPE",
+    "BLIS_NUM_THREADS",
+    "DNNL_MAX_CPU_ISA",
+    "FASTREG_NUM_THREADS",
+    "FASTREG_SIMD",
+    "GOMP_SPINCOUNT",
+    "GOTO_NUM_THREADS",
+    "KMP_BLOCKTIME",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NUMEXPR_NUM_THREADS",
+    "NVPL_BLAS_DEBUG_CPU_TYPE",
+    "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "OMP_THREAD_LIMIT",
+    "OMP_WAIT_POLICY",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "OPENBLAS_NUM_THREADS",
+    "TORCHINDUCTOR_CPP_SIMDLEN",
+    "XLA_FLAGS",
+)
+
+
+def hobbles(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables of HOBBLES that are set, as NAME=value."""
+    return [f"{name}={environment[name]}" for name in HOBBLES if name in environment]
+
+
+def free_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment without them; this fastreg can be imported in it."""
+    free = {name: value for name, value in environment.items() if name not in HOBBLES}
+    root = str(Path(fr.__file__).parents[1])
+    paths = [root, *filter(None, free.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**free, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+def facts() -> dict[str, object]:
+    """Processor, cores, load, system, versions, SIMD target."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": fr.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "platform": platform.platform(),
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "fastreg": fr.__version__,
+        "simd": fr.simd()["current"],
+    }
+
+
+def processor() -> str:
+    """Its name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

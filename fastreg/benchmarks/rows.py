@@ -1,0 +1,77 @@
+"""A row of a benchmark: checked first, then timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from fastreg.tables import duration, percent
+
+HEAD = f"{'':18} {'shape':26} {'target':8} {'time':>8} {'rate':>15} {'of peak':>8} {'reference':>10} {'error':>8}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured on a SIMD target, and the reference engine on the same.
+
+    name, shape, target
+    seconds     the median; None where the results differ, because the time of a wrong result is of no interest
+    reference   seconds of the reference
+    work, unit  in GFLOP or GB, and "GFLOP/s" or "GB/s"
+    peak        of the threads used, in that unit
+    error       the largest difference to the reference, over the largest value
+    limit       of the error; it follows the length of the sums
+    """
+
+    name: str
+    shape: str
+    target: str
+    seconds: float | None
+    reference: float
+    work: float
+    unit: str
+    peak: float
+    error: float
+    limit: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.error <= self.limit
+
+    @property
+    def rate(self) -> float | None:
+        return self.work / self.seconds if self.seconds else None
+
+    @property
+    def share(self) -> float | None:
+        return self.rate / self.peak if self.rate else None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {**vars(self), "rate": self.rate, "share": self.share, "agrees": self.agrees}
+
+    def __str__(self) -> str:
+        time = "-" if self.seconds is None else duration(self.seconds)
+        rate = "-" if self.rate is None else f"{self.rate:.1f} {self.unit}"
+        verdict = "agrees" if self.agrees else "differs"
+        return (
+            f"{self.name:18} {self.shape:26} {self.target:8} {time:>8} {rate:>15} {percent(self.share):>8} "
+            f"{duration(self.reference):>10} {self.error:8.1e} {verdict}"
+        )
+
+
+def timed(run: Callable[..., object], *arguments: object) -> float:
+    """Seconds of one call."""
+    start = perf_counter()
+    run(*arguments)
+    return perf_counter() - start
+
+
+def time_of(run: Callable[[int], object], seconds: float, repeats: int, most: int = 1 << 20) -> float:
+    """Seconds of one of the `times` that run(times) does: the median of some measurements of about `seconds` each."""
+    times = 1
+    while (taken := timed(run, times)) < seconds / 2 and times < most:
+        times = min(most, max(2 * times, int(times * seconds / max(taken, 1e-9))))
+    return median(timed(run, times) for _ in range(repeats)) / times

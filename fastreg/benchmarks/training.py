@@ -1,0 +1,56 @@
+"""The six workloads on a short run, each SIMD target, against the reference engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from statistics import median
+
+import fastreg as fr
+from fastreg import threads
+from fastreg.benchmarks.kernels import Settings
+from fastreg.benchmarks.rows import Row
+from fastreg.benchmarks.workloads import WORKLOADS, Workload
+from fastreg.peak import fma_peak
+
+CHECKED = 2  # steps that both engines train
+LOSS_LIMIT = 1e-4  # relative, of the loss of these steps
+RUN = 10  # times as long as a measurement of a kernel takes that of an epoch
+
+
+def rows(settings: Settings, names: Iterable[str] = tuple(WORKLOADS)) -> Iterator[Row]:
+    """Every workload on every SIMD target of this machine."""
+    before = threads.simd()["current"]
+    try:
+        for name in names:
+            workload = WORKLOADS[name].shrunk() if settings.quick else WORKLOADS[name]
+            reference = _fit(workload.trainer(engine="reference"), workload, CHECKED)
+            for target in threads.simd()["available"]:
+                threads.use_simd(target)
+                yield _row(workload, target, reference, settings)
+    finally:
+        threads.use_simd(before)
+
+
+def _row(workload: Workload, target: str, reference: tuple[float, float], settings: Settings) -> Row:
+    X, y = workload.data(workload.batch)
+    comparison = fr.compare_engines(workload.trainer(), X, y)
+    worst = max(comparison.ops, key=lambda op: op.ulp / op.limit)
+    error, limit = worst.relative, worst.relative * worst.limit / worst.ulp if worst.ulp else 1.0
+    step, loss = _fit(workload.trainer(), workload, CHECKED)
+    loss_error = abs(loss - reference[1]) / abs(reference[1])
+    if not loss_error <= LOSS_LIMIT:
+        error, limit = loss_error, LOSS_LIMIT
+    seconds = None
+    if error <= limit:
+        steps = max(1, min(workload.steps, int(RUN * settings.seconds / step)))
+        trainer = workload.trainer()
+        seconds = median(_fit(trainer, workload, steps)[0] for _ in range(settings.repeats))
+    shape = "-".join(map(str, workload.sizes))
+    peak = fma_peak(fr.get_num_threads())
+    return Row(workload.name, shape, target, seconds, reference[0], workload.flops / 1e9, "GFLOP/s", peak, error, limit)
+
+
+def _fit(trainer: fr.Trainer, workload: Workload, steps: int) -> tuple[float, float]:
+    """Seconds of a step in an epoch of so many, and its loss."""
+    history = trainer.fit(*workload.data(steps * workload.batch), batch_size=workload.batch)
+    return history["seconds"][0] / steps, history["loss"][0]

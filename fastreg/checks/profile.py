@@ -1,0 +1,271 @@
+"""Where the time of a training step goes: op by op, held against what the machine can do at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from fastreg import checking, threads
+from fastreg import program as P
+from fastreg.engines import Feed, Tally, make_engine
+from fastreg.engines.native import UNLIMITED, NativeEngine
+from fastreg.memory import padded
+from fastreg.peak import fma_peak, stream_bandwidth
+from fastreg.tables import duration, percent, table
+
+MAX_ROWS = 1 << 20  # of the repeated batches of one measurement
+
+
+@dataclass(frozen=True)
+class OpProfile:
+    """One op of the program.
+
+    index, op   its place and kind
+    on          the buffer or parameter that it writes
+    seconds     in a step (of `accumulate` batches, mostly one), the median of several measurements
+    flops       floating-point operations of a matrix product, 0 for other ops
+    bytes       read and written at least, 0 where nobody can tell
+    share       of the peak: flops against the fused multiply-adds of the threads used, bytes against the memory's
+                bandwidth (above 1 from the caches); None where there is neither
+    """
+
+    index: int
+    op: str
+    on: str
+    seconds: float
+    flops: float
+    bytes: float
+    share: float | None
+
+    @property
+    def rate(self) -> str:
+        """GFLOP/s or GB/s, for people."""
+        if self.flops:
+            return f"{self.flops / self.seconds / 1e9:.1f} GFLOP/s"
+        return f"{self.bytes / self.seconds / 1e9:.1f} GB/s" if self.bytes else "-"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `profile` found. Print it for a table.
+
+    ops          one `OpProfile` an op
+    step         seconds of a whole step, all ops in turn: what training takes. It differs from the sum of the ops,
+                 because an op that is measured alone finds its data in the caches, and meets no barrier but one
+    call         seconds of one call of the engine from Python, which no op has in its time
+    rows, engine, dtype, simd, threads   what was measured; the rows of all batches of a step
+    peak, bandwidth                      GFLOP/s and GB/s that shares refer to, measured just before
+    """
+
+    ops: list[OpProfile]
+    step: float
+    call: float
+    rows: int
+    engine: str
+    dtype: str
+    simd: str
+    threads: int
+    peak: float
+    bandwidth: float
+
+    @cached_property
+    def share(self) -> float:
+        """Of a step's matrix products in the floating-point peak."""
+        return sum(op.flops for op in self.ops) / self.step / 1e9 / self.peak
+
+    def __str__(self) -> str:
+        total = sum(op.seconds for op in self.ops)
+        rows = [
+            [str(op.index), op.op, op.on, duration(op.seconds), percent(op.seconds / total), op.rate, percent(op.share)]
+            for op in self.ops
+        ]
+        return "\n".join(
+            [
+                table(["", "op", "on", "time", "of all", "rate", "of peak"], rows, left=3),
+                "",
+                f"a step of {self.rows} rows: {duration(self.step)}, {percent(self.share)} of the peak; "
+                f"its ops one by one: {duration(total)}",
+                f"engine {self.engine}, {self.dtype}, {self.simd}, threads: {self.threads}; "
+                f"peak {self.peak:.0f} GFLOP/s, memory {self.bandwidth:.0f} GB/s",
+                f"a call from Python takes {duration(self.call)} more; a fit makes one every 100 ms",
+            ]
+        )
+
+
+def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: float = 0.005) -> Profile:
+    """Times one training batch op by op. The trainer stays as it is.
+
+    On the native engine an op is run over and over within one call, so that the call is not in its time.
+
+    Parameters
+    ----------
+    trainer
+        A `fastreg.Trainer`.
+    X, y, sample_weight
+        One batch, as large as those of the training.
+    repeats
+        Measurements of every op; the median counts.
+    seconds
+        Of one measurement, about.
+
+    Returns
+    -------
+    Profile
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(64, activation="relu"), fr.Dense(2)]))
+    >>> profile = fr.profile(trainer, np.ones((32, 8)), np.zeros(32, int))
+    >>> [op.op for op in profile.ops][:3]
+    ['Gather', 'Dense', 'Dense']
+    >>> print(profile)  # doctest: +SKIP
+    """
+    timer = _Timer(trainer, X, y, sample_weight, repeats, seconds)
+    used = timer.threads
+    peak, bandwidth = fma_peak(used, trainer.dtype), stream_bandwidth(used)
+    ops = []
+    for index, op in enumerate(timer.engine.program.ops):
+        batches = 1 if isinstance(op, P.ONCE_A_STEP) else timer.accumulate
+        flops, moved = (batches * work for work in _work(op, timer))
+        time = timer.op(index)
+        share = flops / peak if flops else moved / bandwidth if moved else None
+        ops.append(OpProfile(index, type(op).__name__, _on(op), time, flops, moved, share and share / time / 1e9))
+    return Profile(
+        ops,
+        step=timer.step(),
+        call=timer.call(),
+        rows=timer.rows * timer.accumulate,
+        engine=trainer.engine,
+        dtype=trainer.dtype,
+        simd=threads.simd()["current"] if trainer.engine == "native" else "NumPy",
+        threads=used,
+        peak=peak,
+        bandwidth=bandwidth,
+    )
+
+
+class _Batches(Feed):
+    """The same batch several times over."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.order)
+
+
+class _Timer:
+    """A copy of the trainer on one batch; its learning rate is 0, so that nothing moves however often an op runs."""
+
+    def __init__(self, trainer, X, y, sample_weight, repeats: int, seconds: float):
+        self.repeats, self.seconds = repeats, seconds
+        twin = trainer.copy()
+        if not twin.model.built:
+            twin.model.build(np.shape(X)[1:], twin.seed, twin.dtype)
+        inputs = twin.model.check_inputs("X", X)
+        self.rows = rows = len(inputs)
+        targets = twin.loss.targets("y", y, rows, twin.model.outputs, twin.dtype)
+        weights = checking.sample_weight("sample_weight", sample_weight, rows, twin.dtype)
+        program, self.params = twin.program("train", rows), twin.model.parameters
+        state = {
+            name: tuple(padded(self.params[name].shape, twin.dtype) for _ in rule.slots)
+            for name, rule in program.rules.items()
+        }
+        self.engine = make_engine(trainer.engine, program, self.params, state, rows, twin.dtype, trainer.threads)
+        self.accumulate = program.accumulate
+        self.most = max(1, MAX_ROWS // rows // self.accumulate) * self.accumulate
+        order, rates = np.tile(np.arange(rows), self.most), np.zeros(self.most)
+        self.feed = _Batches(inputs, rows, targets, weights, order, seed=twin.seed, step=twin.step, rates=rates)
+        self.itemsize = np.dtype(twin.dtype).itemsize
+        self.engine.run(self.feed, Tally(), 0, self.accumulate)  # buffers hold what they hold in training
+        if isinstance(self.engine, NativeEngine):
+            self.threads = threads.resolve(trainer.threads, self.engine.flops)
+        else:
+            self.threads = threads.available_processors()
+
+    def op(self, index: int) -> float:
+        def run(times: int) -> None:
+            if isinstance(self.engine, NativeEngine):  # one call for all
+                ops = {"first_op": index, "stop_op": index + 1}
+                self.engine._run(self.feed, Tally(), 0, times, seconds=UNLIMITED, **ops)
+                return
+            for batch in range(times):
+                self.engine.run_op(self.feed, batch, index)
+
+        return self._time(run) * self.accumulate
+
+    def step(self) -> float:
+        return self._time(lambda times: self.engine.run(self.feed, Tally(), 0, times)) * self.accumulate
+
+    def call(self) -> float:
+        """One call on an op that does next to nothing."""
+        ops = self.engine.program.ops
+        index = next(i for i, op in enumerate(ops) if isinstance(op, P.Totals))
+        return _median(lambda: self.engine.run_op(self.feed, 0, index), 5 * self.repeats)
+
+    def _time(self, run) -> float:
+        """Seconds of one batch: as many are run in one go as take `self.seconds`."""
+        times = self.accumulate
+        while True:
+            start = perf_counter()
+            run(times)
+            taken = perf_counter() - start
+            if taken >= self.seconds / 2 or times == self.most:
+                break
+            times = min(self.most, max(2 * times, int(times * self.seconds / max(taken, 1e-9))))
+            times = -(-times // self.accumulate) * self.accumulate
+        return _median(lambda: run(times), self.repeats) / times
+
+
+def _median(run, repeats: int) -> float:
+    def once() -> float:
+        start = perf_counter()
+        run()
+        return perf_counter() - start
+
+    return median(once() for _ in range(repeats))
+
+
+def _on(op: P.Op) -> str:
+    return (
+        getattr(op, "out", None)
+        or getattr(op, "weight", None)
+        or getattr(op, "param", None)
+        or ", ".join(sorted(op.writes))
+    )
+
+
+def _work(op: P.Op, timer: _Timer) -> tuple[float, float]:
+    """Floating-point operations of its matrix product, and the bytes that any implementation has to move."""
+    rows, size, buffers = timer.rows, timer.itemsize, timer.engine.buffers
+    params = timer.params
+
+    def of(names: Iterable[str | None]) -> int:
+        return size * rows * sum(buffers[name].size // rows for name in names if name)
+
+    match op:
+        case P.Dense() | P.DenseDx() | P.DenseDw():
+            weight = params[op.weight].size
+            through = op.through.reads if isinstance(op, P.DenseDx) else ()
+            names = {op.x, op.dz} if isinstance(op, P.DenseDw) else {op.x if isinstance(op, P.Dense) else op.dz, op.out}
+            slots = 2 + 2 * len(op.weight_rule.slots) if isinstance(op, P.DenseDw) else 1
+            return 2.0 * rows * weight, of({*names, *through}) + slots * size * weight
+        case P.Gather():
+            source = getattr(timer.feed, op.source)
+            return 0.0, source.nbytes + of([op.out])
+        case P.Loss() | P.Totals():
+            labels = timer.feed.targets.nbytes if isinstance(op, P.Loss) and not op.targets else 0
+            return 0.0, labels + of(op.reads | op.writes)
+        case P.Elementwise():
+            return 0.0, of(op.reads | op.writes)
+        case P.Update():
+            return 0.0, (3.0 + 2 * len(op.rule.slots)) * size * params[op.param].size
+        case P.Penalize():
+            return 0.0, 3.0 * size * params[op.param].size
+        case P.MaxNorm():
+            return 0.0, 2.0 * size * params[op.weight].size
+    return 0.0, 0.0

@@ -1,0 +1,56 @@
+"""`fastreg bench`: kernels and workloads against the reference engine and against what the machine can do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+
+import fastreg as fr
+from fastreg import benchmarks
+from fastreg.benchmarks.environment import facts, free_environment, hobbles
+from fastreg.benchmarks.rows import HEAD
+from fastreg.peak import fma_peak, stream_bandwidth
+
+
+def add(commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser(
+        "bench", help="measure kernels and workloads, each checked against the reference first"
+    )
+    parser.set_defaults(command=bench)
+    parser.add_argument("--quick", action="store_true", help="small sizes, some seconds: shows that all of it works")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def bench(options: argparse.Namespace) -> None:
+    """What the command does. A result that differs makes it fail."""
+    if hobbled := hobbles():
+        print(f"fastreg: measured without {', '.join(hobbled)}", file=sys.stderr, flush=True)
+        flags = [f"--{name}" for name in ("quick", "json") if getattr(options, name)]
+        result = subprocess.run([sys.executable, "-m", "fastreg", "bench", *flags], env=free_environment(), check=False)
+        if result.returncode:
+            raise SystemExit(result.returncode)
+        return
+    threads = fr.get_num_threads()
+    machine = {**facts(), "peak": fma_peak(threads), "bandwidth": stream_bandwidth(threads)}
+    if not options.json:
+        print("  ".join(f"{name} {machine[name]}" for name in ("processor", "cores", "threads", "load", "numpy")))
+        print(
+            f"peak {machine['peak']:.0f} GFLOP/s ({machine['simd']}), memory {machine['bandwidth']:.0f} GB/s\n\n{HEAD}"
+        )
+    rows = []
+    for row in benchmarks.run(options.quick):
+        rows.append(row)
+        if not options.json:
+            print(row, flush=True)
+    if options.json:
+        print(json.dumps({**machine, "rows": [row.as_dict() for row in rows]}, indent=2))
+    else:
+        print(
+            "\nTimes are medians, of a call or a step; errors are over the largest value. Shares are of the peak of the"
+        )
+        print("target and the threads used, or of the memory's bandwidth, above which arrays in the caches come.")
+    if wrong := [f"{row.name} {row.shape} ({row.target})" for row in rows if not row.agrees]:
+        raise ArithmeticError(f"results differ from the reference: {', '.join(wrong)}")

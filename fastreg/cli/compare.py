@@ -1,0 +1,41 @@
+"""`fastreg compare`: the native engine against the reference on a data set, results and speed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import fastreg as fr
+from fastreg.cli.options import add_training, data_name, epochs_and_batch_size
+from fastreg.cli.runs import run, runs_table
+from fastreg.cli.tasks import headline, make_task, make_trainer
+
+ENGINES = ("native", "reference")
+
+
+def add(commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser("compare", help="train on both engines: errors op by op, accuracy and speed of both")
+    parser.set_defaults(command=compare)
+    add_training(parser)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """What the command does. An op that differs makes it fail."""
+    task = make_task(options.data, options.seed)
+    epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
+    print(headline(task, options), file=sys.stderr if options.json else sys.stdout, flush=True)
+    trainers = {engine: make_trainer(task, options, options.keep_prob, options.l2, engine) for engine in ENGINES}
+    runs = {engine: run(trainer, task, epochs, batch_size, engine) for engine, trainer in trainers.items()}
+    X, y = task.train
+    comparison = fr.compare_engines(trainers["native"], X[:batch_size], y[:batch_size])
+    if options.json:
+        results = {engine: trained.numbers for engine, trained in runs.items()}
+        ops = [{**vars(op), "ok": op.ok} for op in comparison.ops]
+        print(json.dumps({"data": data_name(options.data), "ok": comparison.ok, "runs": results, "ops": ops}, indent=2))
+    else:
+        print(f"\n{runs_table(runs, task.is_classification)}\n\nx reference: measured in turns, on the same batches.")
+        print(f"One batch op by op, each on the same inputs in both engines:\n\n{comparison}")
+    if not comparison.ok:
+        raise ArithmeticError("the engines differ by more than rounding")

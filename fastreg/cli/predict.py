@@ -1,0 +1,38 @@
+"""`fastreg predict`: what a saved model makes of data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import fastreg as fr
+from fastreg.cli.options import DATA
+from fastreg.cli.tasks import inputs, read
+
+
+def add(commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser("predict", help="print what a saved model predicts, one line a sample")
+    parser.set_defaults(command=predict)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a .safetensors file that train saved")
+    parser.add_argument("data", metavar="DATA", help=f"{DATA}; of a split set its test part")
+    parser.add_argument("--probabilities", action="store_true", help="all outputs instead of the class")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def predict(options: argparse.Namespace) -> None:
+    model = fr.load(options.model)
+    X, y = read(options.data)[-1]
+    outputs = model.predict(inputs(X))
+    is_classes = model.output_transform == "softmax"
+    results = outputs.argmax(axis=1) if is_classes and not options.probabilities else outputs
+    accuracy = float((outputs.argmax(axis=1) == y).mean()) if is_classes and y is not None and y.ndim == 1 else None
+    if options.json:
+        print(json.dumps({"predictions": results.tolist(), "accuracy": accuracy}))
+        return
+    for result in results:
+        print(result if result.ndim == 0 else ",".join(f"{number:.6g}" for number in result))
+    if accuracy is not None:
+        print(f"accuracy {accuracy:.2%} of {len(y):,} samples", file=sys.stderr)

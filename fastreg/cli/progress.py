@@ -1,0 +1,47 @@
+"""How a training is going, on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from time import perf_counter
+
+import fastreg as fr
+
+
+class ProgressLine(fr.Callback):
+    """One line, written anew at most ten times a second, on a terminal; ten plain lines a run elsewhere."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def on_train_begin(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.shown, self.length, self.text = 0.0, 0, ""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self.epoch = f"{self.name:11}  epoch {epoch + 1}/{self.plan.last_epoch}"
+
+    def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
+        if self.live:
+            self._show(f"{self.epoch}  batch {batches}/{self.plan.batches}  loss {logs['loss']:.4f}")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        accuracy = f", accuracy {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
+        self.text = f"{self.epoch}  loss {logs['loss']:.4f}  test loss {logs['val_loss']:.4f}{accuracy}"
+        done, total = epoch + 1, self.plan.last_epoch
+        if self.live:
+            self._show(self.text)
+        elif done * 10 // total > epoch * 10 // total:
+            print(self.text, file=sys.stderr, flush=True)
+
+    def on_train_end(self) -> None:
+        if self.length:
+            self._show(self.text, at_once=True)
+            print(file=sys.stderr, flush=True)
+
+    def _show(self, text: str, at_once: bool = False) -> None:
+        now = perf_counter()
+        if at_once or now - self.shown >= 0.1:
+            print("\r" + text.ljust(self.length), end="", file=sys.stderr, flush=True)
+            self.shown, self.length = now, len(text)

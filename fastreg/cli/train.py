@@ -1,0 +1,67 @@
+"""`fastreg train`: a network without and with regularization, and how they compare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import fastreg as fr
+from fastreg.cli.options import add_training, data_name, epochs_and_batch_size
+from fastreg.cli.runs import Run, run, runs_table
+from fastreg.cli.tasks import headline, make_task, make_trainer
+
+
+def add(commands) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser("train", help="train a network without and with regularization, and compare")
+    parser.set_defaults(command=train)
+    add_training(parser)
+    parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or its NumPy reference")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where models and picture go (fastreg-runs/NAME)")
+
+
+def train(options: argparse.Namespace) -> None:
+    """What the command does."""
+    task, name = make_task(options.data, options.seed), data_name(options.data)
+    epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
+    folder = options.output or Path("fastreg-runs") / name
+    folder.mkdir(parents=True, exist_ok=True)
+
+    settings = {"keep_prob": options.keep_prob, "l2": options.l2}
+    variants = {"plain": {"keep_prob": (1.0, 1.0), "l2": 0.0}, "regularized": settings}
+    trainers = {variant: make_trainer(task, options, **values) for variant, values in variants.items()}
+    told = f"{headline(task, options)}, engine {options.engine} ({fr.simd()['current']})"
+    print(told, file=sys.stderr if options.json else sys.stdout, flush=True)
+    runs = {variant: run(trainer, task, epochs, batch_size, variant) for variant, trainer in trainers.items()}
+    files = _save(runs, folder, name)
+    if options.json:
+        results = {variant: trained.numbers for variant, trained in runs.items()}
+        print(json.dumps({"data": name, "runs": results, "files": files}, indent=2))
+        return
+    print()
+    print(runs_table(runs, task.is_classification))
+    keep = "keep probability {:g} of inputs, {:g} of hidden units".format(*options.keep_prob)
+    print(f"\nregularized: dropout with {keep}; L2 {options.l2:g}. Seconds and samples/s: training alone.")
+    print("x reference: speed over the NumPy reference engine, running the same program on this machine.")
+    for what, path in files.items():
+        print(f"saved {what}: {path}")
+
+
+def _save(runs: Mapping[str, Run], folder: Path, name: str) -> dict[str, str]:
+    files = {}
+    for variant, trained in runs.items():
+        path = folder / f"{variant}.safetensors"
+        trained.trainer.model.save(path)
+        files[f"{variant} model"] = str(path)
+    try:
+        from fastreg.plots import plot_history
+
+        histories = {variant: trained.history for variant, trained in runs.items()}
+        plot_history(histories, folder / "curves.png", name, "test")
+        files["curves"] = str(folder / "curves.png")
+    except ImportError as error:
+        print(f"fastreg: no picture of the curves: {error}", file=sys.stderr)
+    return files

@@ -1,0 +1,126 @@
+"""check_gradients and compare_engines: they pass what is right, whatever a trainer holds, and find what is wrong."""
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.engines import reference as reference_engine
+from fastreg.program import ClipNorm, MaxNorm, Penalize, Update
+
+
+def cube():
+    return fr.Function(lambda x: x**3, lambda dy, x, y: 3 * x**2 * dy)
+
+
+def everything() -> list:
+    return [
+        fr.GaussianNoise(0.2),
+        fr.Dropout(keep_prob=0.9),
+        fr.Dense(19, "tanh", max_norm=0.5, l1=fr.L1(0.02, proximal=False)),
+        fr.GaussianNoise(0.1),
+        cube(),
+        fr.Dropout(rate=0.3),
+        fr.Dense(8, "gelu", lr_scale=0.5),
+        fr.GaussianNoise(0.1),
+        fr.GaussianNoise(0.1),
+        fr.Dense(3),
+    ]
+
+
+MODELS = {
+    "everything": everything,
+    "frozen below": lambda: [fr.Dense(5, "relu", trainable=False), fr.Dense(9, "tanh"), fr.Dense(3)],
+    "frozen above": lambda: [fr.Dense(5, "tanh"), fr.GaussianNoise(0.1), fr.Dense(3, trainable=False)],
+}
+OPTIMIZERS = {
+    "sgd": fr.SGD(0.1, weight_decay=0.01),
+    "nesterov": fr.SGD(0.1, momentum=0.9, nesterov=True),
+    "rmsprop": fr.RMSprop(0.01),
+    "rmsprop, momentum": fr.RMSprop(0.01, momentum=0.9),
+    "adamw": fr.AdamW(0.01),
+}
+STEPS = {
+    "fused": {},
+    "clip_value": {"clip_value": 1e-3},
+    "clip_norm": {"clip_norm": 1e-2},
+    "accumulate": {"accumulate": 3},
+    "all": {"clip_value": 1e-3, "clip_norm": 1e-2, "accumulate": 2},
+}
+
+
+@pytest.fixture
+def data(rng):
+    return rng.normal(size=(40, 7)), rng.integers(0, 3, 40), rng.integers(0, 3, 40)
+
+
+def trainer_of(layers, **settings) -> fr.Trainer:
+    trainer = fr.Trainer(fr.Sequential(layers), l1=0.01, l2=fr.L2(0.1, m="batch"), **settings)
+    trainer.model.build(7, dtype=trainer.dtype)
+    return trainer
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_are_right(model, steps, engine, data):
+    """Clipping and accumulation belong to the step, not to the gradient."""
+    X, y, weights = data
+    trainer = trainer_of(MODELS[model](), engine=engine, **STEPS[steps])
+    before = trainer.model.state_dict()
+    check = fr.check_gradients(trainer, X, y, weights, step=3)
+    assert check.ok and check.verdict == "good", str(check)
+    trained = [layer.name for layer in trainer.model.layers if getattr(layer, "trainable", False)]
+    assert list(check.per_parameter) == [f"{name}.{part}" for name in trained for part in ("weight", "bias")]
+    for name, value in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_gradients_that_are_wrong(data):
+    X, y, _ = data
+    wrong = fr.Function(lambda x: x**3, lambda dy, x, y: 2 * x**2 * dy)
+    check = fr.check_gradients(trainer_of([fr.Dense(9, "tanh"), wrong, fr.Dense(3)]), X, y)
+    assert not check.ok and check.verdict == "wrong" and check.worst.startswith("0.")
+    assert check.per_parameter["2.weight"] < 1e-7
+    assert "<- worst" in str(check)
+
+
+@pytest.mark.parametrize("live", [fr.GaussianNoise(0.1), fr.Dropout(keep_prob=0.9)])
+def test_what_is_drawn_must_be_held_fixed(live, data):
+    X, y, _ = data
+    trainer = trainer_of([fr.Dense(9), live, fr.Dense(3)])
+    with pytest.raises(ValueError, match="step: got None, but dropout or noise is live in 1; "):
+        fr.check_gradients(trainer, X, y)
+    assert fr.check_gradients(trainer, X, y, step=0, max_entries=5).entries == {
+        "0.weight": 5, "0.bias": 5, "2.weight": 5, "2.bias": 3
+    }  # fmt: skip
+    still = trainer_of([fr.Dense(9), fr.GaussianNoise(0.0), fr.Dropout(keep_prob=1.0), fr.Dense(3)])
+    assert fr.check_gradients(still, X, y).ok
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("model", MODELS)
+def test_engines_agree(model, steps, optimizer, dtype, data):
+    X, y, weights = data
+    trainer = trainer_of(MODELS[model](), optimizer=OPTIMIZERS[optimizer], dtype=dtype, **STEPS[steps])
+    before = trainer.model.state_dict()
+    comparison = fr.compare_engines(trainer, X, y, weights, step=5)
+    assert comparison.ok, str(comparison)
+    compared = {op.op for op in comparison.ops}
+    assert "DenseDw" in compared
+    assert (steps == "fused" or steps == "clip_value") == ("Update" not in compared)
+    assert ("norm" in steps or steps == "all") == ({"Penalize", "ClipNorm"} <= compared)
+    assert (model == "everything") == ({"Call", "MaxNorm", "Elementwise"} <= compared)
+    for name, value in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("op", [Penalize, ClipNorm, Update, MaxNorm])
+def test_engines_that_differ(op, data, monkeypatch):
+    """One op of the reference left out: the comparison names it, and no other."""
+    X, y, _ = data
+    monkeypatch.setitem(reference_engine.RUN, op, lambda *_: None)
+    trainer = trainer_of(everything(), clip_norm=1e-2)
+    different = {row.op for row in fr.compare_engines(trainer, X, y).ops if not row.ok}
+    assert different == {op.__name__}
