@@ -10,12 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FR_PANEL = 64 };     /* columns that one tile of work spans, whatever the vector width */
-enum { FR_ROW_GROUP = 48 }; /* rows of a weight over which column sums (penalties) run in order */
+enum { FR_PANEL = 64 };            /* columns that one tile of work spans, whatever the vector width */
+enum { FR_ROW_GROUP = 48 };        /* rows of a weight over which column sums (penalties) run in order */
 enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of a tile of a pass over a parameter */
-enum { FR_SUM_BLOCK = 64 }; /* rows over which losses and bias gradients are summed before the next level */
-enum { FR_CHAIN = 4096 };   /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
-enum { FR_SLOTS = 2 };      /* arrays of state a parameter may have */
+enum { FR_SUM_BLOCK = 64 };        /* rows over which losses and bias gradients are summed before the next level */
+enum { FR_CHAIN = 4096 }; /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
+enum { FR_SLOTS = 2 };    /* arrays of state a parameter may have */
 enum { FR_MAX_THREADS = 256 };
 
 typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
@@ -182,7 +182,7 @@ typedef struct {
     int32_t first_op, stop_op;
     double seconds; /* stop after the batch in which this time is up; 0: never */
     uint64_t scramble;
-    void *scratch; /* fr_scratch_bytes() of it, aligned to 64 */
+    void *scratch;                                        /* fr_scratch_bytes() of it, aligned to 64 */
     int (*call)(void *context, int32_t op, int64_t rows); /* runs a CALL on the caller's thread; not 0: it failed */
     void *call_context;
 } fr_options;

@@ -96,12 +96,13 @@ typedef struct {
     const fr_options *options;
     const fr_table *table;
     int64_t first, stop;
-    int64_t next;  /* the batch after the last one run; written by worker 0 */
+    int64_t next; /* the batch after the last one run; written by worker 0 */
     int n;
     double deadline;
-    atomic_llong halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
+    atomic_llong
+        halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
     atomic_llong bad_row;
-    atomic_int failed_call; /* the op; MAX_OPS while there is none */
+    atomic_int failed_call;            /* the op; MAX_OPS while there is none */
     atomic_llong counters[2][MAX_OPS]; /* of tiles, for this batch and the next one */
     double beta_power[2];
     int64_t updates;
@@ -138,9 +139,10 @@ static double weight_of(const run_state *run, int64_t first, int64_t rows) {
 }
 
 static double sum_real(const void *x, int64_t n, int real) {
-    double lane[16] = {0}, total = 0; /* 16 virtual lanes: the order does not depend on the hardware */
+    double lane[16] = {0}, total = 0;     /* 16 virtual lanes: the order does not depend on the hardware */
     for (int64_t i = 0; i < n; i += 16) { /* rows are padded to 16 elements */
-        for (int j = 0; j < 16; j++) lane[j] += real == FR_F32 ? (double)((const float *)x)[i + j] : ((const double *)x)[i + j];
+        for (int j = 0; j < 16; j++)
+            lane[j] += real == FR_F32 ? (double)((const float *)x)[i + j] : ((const double *)x)[i + j];
     }
     for (int j = 0; j < 16; j++) total += lane[j];
     return total;
@@ -316,7 +318,8 @@ static void worker_main(void *arg, int id) {
         }
     }
     if (id == 0) {
-        run->next = batch - (run->tally->code == FR_DIVERGED); /* the batch that did: it is done, but it is to be named */
+        run->next =
+            batch - (run->tally->code == FR_DIVERGED); /* the batch that did: it is done, but it is to be named */
         run->beta_power[0] = power[0], run->beta_power[1] = power[1];
     }
     fesetenv(&mode);

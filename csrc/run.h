@@ -8,10 +8,10 @@
 
 /* The batch at hand. Every worker has its own copy with the same contents. */
 typedef struct {
-    int64_t rows;       /* M */
-    int64_t first;      /* position of its first row in the epoch */
-    double weight;      /* sum of the sample weights; M where there are none */
-    int64_t step_rows;  /* rows and weight of the whole step, which may have several batches */
+    int64_t rows;      /* M */
+    int64_t first;     /* position of its first row in the epoch */
+    double weight;     /* sum of the sample weights; M where there are none */
+    int64_t step_rows; /* rows and weight of the whole step, which may have several batches */
     double step_weight;
     int opens, closes;  /* whether it is the first and the last batch of its step */
     double lr;          /* learning rate */
@@ -23,10 +23,10 @@ typedef struct fr_worker {
     int id, n; /* this worker, all workers */
     const fr_program *program;
     const fr_feed *feed;
-    fr_tally *tally;         /* for worker 0 alone */
-    const fr_op *op;         /* at hand */
-    atomic_llong *counter;  /* of the op at hand */
-    atomic_llong *bad_row;  /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
+    fr_tally *tally;       /* for worker 0 alone */
+    const fr_op *op;       /* at hand */
+    atomic_llong *counter; /* of the op at hand */
+    atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
     uint64_t scramble;
     fr_batch batch;
     double *clip; /* the factor of CLIP_NORM, one for all workers */
@@ -47,8 +47,8 @@ typedef struct {
 /* Tiles of an op: `panels` of `groups` each, in that order. All panels weigh `weight` but the last, which weighs `last`. */
 typedef struct {
     int64_t panels, groups, weight, last;
-    int dynamic;   /* from a counter, for long ops; else fixed contiguous shares */
-    int64_t next;  /* of this worker, in a fixed share */
+    int dynamic;  /* from a counter, for long ops; else fixed contiguous shares */
+    int64_t next; /* of this worker, in a fixed share */
 } fr_tiles;
 
 /* The next tile of this worker, or -1. Who gets a tile never changes a result: every output element has one owner. */
@@ -84,9 +84,9 @@ static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, 
 
 /* pool.c */
 typedef void (*fr_job)(void *arg, int id);
-int fr_pool_begin(int n);                 /* takes the pool for n threads, the caller's included; returns how many it got */
+int fr_pool_begin(int n); /* takes the pool for n threads, the caller's included; returns how many it got */
 void fr_pool_start(fr_job job, void *arg); /* wakes the workers 1 .. n - 1 */
-void fr_pool_end(void);                   /* waits for them and gives the pool back */
+void fr_pool_end(void);                    /* waits for them and gives the pool back */
 
 /* cpu.c */
 int fr_cpu_here(void);      /* the processor that runs the caller, -1 where that is not known */

@@ -45,7 +45,9 @@ INLINE void rows_of(int64_t M, int64_t group, int64_t group_blocks, int64_t *beg
 }
 
 /* Rows done before their epilogue: one register tile where a sum takes one go, so that it stays in the nearest cache. */
-INLINE int64_t strips_of(int64_t rows, int64_t K) { return K <= KC ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS; }
+INLINE int64_t strips_of(int64_t rows, int64_t K) {
+    return K <= KC ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS;
+}
 
 /* The worker's scratch: c and spare (STRIP_ROWS panels' rows each), then the packed panel of a weight. */
 INLINE real *scratch_c(const fr_worker *w) { return (real *)w->scratch; }

@@ -78,12 +78,12 @@ typedef void (*tile_fn)(real *c, const real *a, int64_t s, const real *b, int64_
     static void tile_rows_##mr##_##nv(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K,        \
                                       int fresh, const targets *next, int64_t row, int64_t column) {                   \
         (void)next, (void)row, (void)column;                                                                           \
-        tile_body(c, a, s, 1, b, ldb, K, fresh, NULL, 0, 0, mr, nv);                                                               \
+        tile_body(c, a, s, 1, b, ldb, K, fresh, NULL, 0, 0, mr, nv);                                                   \
     }
 #define COLUMNS_TILE(mr, nv)                                                                                           \
     static void tile_columns_##mr##_##nv(real *c, const real *a, int64_t s, const real *b, int64_t ldb, int64_t K,     \
                                          int fresh, const targets *next, int64_t row, int64_t column) {                \
-        tile_body(c, a, 1, s, b, ldb, K, fresh, next, row, column, mr, nv);                                                               \
+        tile_body(c, a, 1, s, b, ldb, K, fresh, next, row, column, mr, nv);                                            \
     }
 #define SIX(TILE, nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
 #define SIX_MORE(TILE, nv) TILE(7, nv) TILE(8, nv) TILE(9, nv) TILE(10, nv) TILE(11, nv) TILE(12, nv)

@@ -22,7 +22,8 @@ INLINE strip load_pieces(const real *p, int64_t step) {
     r = _mm512_insertf32x4(r, _mm_loadu_ps(p + 2 * step), 2);
     return (strip)_mm512_insertf32x4(r, _mm_loadu_ps(p + 3 * step), 3);
 }
-#define PER_PIECE(a, b, c, d) a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, d + 12
+#define PER_PIECE(a, b, c, d)                                                                                          \
+    a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, d + 12
 #elif VL == 8 && REAL_BITS == 32
 typedef vec strip;
 INLINE strip load_pieces(const real *p, int64_t step) {

@@ -113,9 +113,7 @@ INLINE void update_body(const block *blocks, const fr_numbers *numbers, const in
                 const vec old = w * decay;
                 vec new, threshold = vset1(n.threshold);
                 switch (kind) {
-                case FR_RULE_GRADIENT:
-                    vstore(slot0, g);
-                    break;
+                case FR_RULE_GRADIENT: vstore(slot0, g); break;
                 case FR_RULE_ADAM: {
                     const vec m = vfma(beta1, vload(slot0), rest1 * g);
                     const vec v = second_moment(slot1, g, &n);

@@ -35,10 +35,11 @@ typedef int64_t ireal;
 
 #define VL (VBYTES * 8 / REAL_BITS) /* lanes of a vector */
 
-typedef real vec __attribute__((vector_size(VBYTES)));                          /* VL reals */
-typedef ireal ivec __attribute__((vector_size(VBYTES)));                        /* VL integers; a comparison gives 0 or -1 */
-typedef uint64_t u64vec __attribute__((vector_size(VBYTES)));                   /* VBYTES/8 words, for Philox */
-typedef real vec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias)); /* a vector in memory, any alignment */
+typedef real vec __attribute__((vector_size(VBYTES)));        /* VL reals */
+typedef ireal ivec __attribute__((vector_size(VBYTES)));      /* VL integers; a comparison gives 0 or -1 */
+typedef uint64_t u64vec __attribute__((vector_size(VBYTES))); /* VBYTES/8 words, for Philox */
+typedef real vec_mem
+    __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias)); /* a vector in memory, any alignment */
 
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
 INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }

@@ -29,7 +29,7 @@
 #if REAL_BITS == 32
 typedef uint32_t uvec __attribute__((vector_size(VBYTES)));
 enum { VM_MANT = 23, VM_BIAS = 127, VM_SHIFT = 64 }; /* mantissa bits, exponent bias, about half the bias */
-static const real vm_ln2_hi = 0x1.62e4p-1f; /* 15 bits: n vm_ln2_hi is exact */
+static const real vm_ln2_hi = 0x1.62e4p-1f;          /* 15 bits: n vm_ln2_hi is exact */
 static const real vm_ln2_lo = 0x1.7f7d1cp-20f;
 static const real vm_exp_max = 89;       /* exp(this) overflows */
 static const real vm_exp_min = 104;      /* exp(-this) rounds to 0 */
@@ -71,10 +71,9 @@ INLINE vec vm_exp_tail(vec r) {
 #if REAL_BITS == 32 /* 2^-26 of exp(r) - 1 */
     static const real c[] = {0x1.fffffep-2f, 0x1.5554aep-3f, 0x1.555722p-5f, 0x1.1228d2p-7f, 0x1.6b6550p-10f};
 #else /* 2^-55.5 */
-    static const real c[] = {
-        0x1.0000000000005p-1,  0x1.555555555553dp-3,  0x1.5555555552109p-5,  0x1.1111111118209p-7,
-        0x1.6c16c17f3156ap-10, 0x1.a01a017989e54p-13, 0x1.a019a6966ef8ep-16, 0x1.71de7e5652f86p-19,
-        0x1.28a29df94b8a6p-22, 0x1.ae7aaebae4521p-26};
+    static const real c[] = {0x1.0000000000005p-1,  0x1.555555555553dp-3,  0x1.5555555552109p-5,  0x1.1111111118209p-7,
+                             0x1.6c16c17f3156ap-10, 0x1.a01a017989e54p-13, 0x1.a019a6966ef8ep-16, 0x1.71de7e5652f86p-19,
+                             0x1.28a29df94b8a6p-22, 0x1.ae7aaebae4521p-26};
 #endif
     return VM_POLY(r, c);
 }
@@ -130,9 +129,8 @@ INLINE vec vm_log(vec k, vec f) {
 #if REAL_BITS == 32 /* 2^-30 */
     static const real c[] = {0x1.55557ap-1f, 0x1.995ed0p-2f, 0x1.31e1a8p-2f};
 #else /* 2^-59 */
-    static const real c[] = {
-        0x1.5555555555595p-1, 0x1.999999997f26cp-2, 0x1.249249427c47dp-2, 0x1.c71c51a26870dp-3,
-        0x1.746652b1500b2p-3, 0x1.399fd376aebe3p-3, 0x1.2f17efa94bb3cp-3};
+    static const real c[] = {0x1.5555555555595p-1, 0x1.999999997f26cp-2, 0x1.249249427c47dp-2, 0x1.c71c51a26870dp-3,
+                             0x1.746652b1500b2p-3, 0x1.399fd376aebe3p-3, 0x1.2f17efa94bb3cp-3};
 #endif
     const vec s = f / (f + vset1(2));
     const vec z = s * s;
@@ -204,14 +202,29 @@ INLINE vec vm_mills(vec a) {
     static const real c[] = {0.5f, 0x1.c01886p-2f, 0x1.762a74p-3f, 0x1.4b57e2p-5f, 0x1.0bdba6p-8f};
     static const real d[] = {1, 0x1.ac4e72p0f, 0x1.33478cp0f, 0x1.df481ep-2f, 0x1.9f4de8p-4f, 0x1.4fb4c8p-7f};
 #else /* 2^-56.7 */
-    static const real c[] = {
-        0.5, 0x1.a7ca237c7a682p-1, 0x1.5bc79ba6a01fep-1, 0x1.6da04f66283a4p-2,
-        0x1.0e1fc42a72604p-3, 0x1.23bf8a0df205fp-5, 0x1.d1e2e1c624293p-8, 0x1.0fde413e4b415p-10,
-        0x1.bd8fdc34e188fp-14, 0x1.d2390253479f5p-18, 0x1.ded776919a13cp-23};
-    static const real d[] = {
-        1, 0x1.3a06268d8e0d5p1, 0x1.6871dd2fa0126p1, 0x1.0007ebb918df5p1,
-        0x1.f560d4e47ba89p-1, 0x1.6441f4fc9f0b1p-2, 0x1.7828519f6c342p-4, 0x1.284b9aabf1022p-6,
-        0x1.5704ccdca77afp-9, 0x1.17ccf581ee689p-12, 0x1.242968248ce91p-16, 0x1.2c11cb2f37f16p-21};
+    static const real c[] = {0.5,
+                             0x1.a7ca237c7a682p-1,
+                             0x1.5bc79ba6a01fep-1,
+                             0x1.6da04f66283a4p-2,
+                             0x1.0e1fc42a72604p-3,
+                             0x1.23bf8a0df205fp-5,
+                             0x1.d1e2e1c624293p-8,
+                             0x1.0fde413e4b415p-10,
+                             0x1.bd8fdc34e188fp-14,
+                             0x1.d2390253479f5p-18,
+                             0x1.ded776919a13cp-23};
+    static const real d[] = {1,
+                             0x1.3a06268d8e0d5p1,
+                             0x1.6871dd2fa0126p1,
+                             0x1.0007ebb918df5p1,
+                             0x1.f560d4e47ba89p-1,
+                             0x1.6441f4fc9f0b1p-2,
+                             0x1.7828519f6c342p-4,
+                             0x1.284b9aabf1022p-6,
+                             0x1.5704ccdca77afp-9,
+                             0x1.17ccf581ee689p-12,
+                             0x1.242968248ce91p-16,
+                             0x1.2c11cb2f37f16p-21};
 #endif
     return VM_POLY(a, c) / VM_POLY(a, d);
 }
@@ -228,13 +241,13 @@ INLINE vec vm_gauss(vec a) {
  * f32 1.18 ulp, f64 1.25. */
 INLINE vec verf(vec x) {
 #if REAL_BITS == 32 /* 2^-29 */
-    static const real c[] = {0x1.06eba8p-3f,  -0x1.81273ep-2f,  0x1.ce2cf0p-4f, -0x1.b7f858p-6f,
+    static const real c[] = {0x1.06eba8p-3f, -0x1.81273ep-2f,  0x1.ce2cf0p-4f, -0x1.b7f858p-6f,
                              0x1.53ff92p-8f, -0x1.a3c95cp-11f, 0x1.48edeep-14f};
 #else /* 2^-56 */
-    static const real c[] = {
-        0x1.06eba8214db68p-3,  -0x1.812746b0379b1p-2,  0x1.ce2f21a04082ep-4,  -0x1.b82ce311eba5fp-6,
-        0x1.565bccf79918cp-8,  -0x1.c02db00a4932ep-11, 0x1.f9a2b66c1a280p-14, -0x1.f4ca130bd4b37p-17,
-        0x1.b97dc7cd14904p-20, -0x1.5bfb9f8386962p-23, 0x1.d6d1129df1c7dp-27, -0x1.aadfed8c5cab7p-31};
+    static const real c[] = {0x1.06eba8214db68p-3,   -0x1.812746b0379b1p-2,  0x1.ce2f21a04082ep-4,
+                             -0x1.b82ce311eba5fp-6,  0x1.565bccf79918cp-8,   -0x1.c02db00a4932ep-11,
+                             0x1.f9a2b66c1a280p-14,  -0x1.f4ca130bd4b37p-17, 0x1.b97dc7cd14904p-20,
+                             -0x1.5bfb9f8386962p-23, 0x1.d6d1129df1c7dp-27,  -0x1.aadfed8c5cab7p-31};
 #endif
     const vec one = vset1(1);
     const vec a = vmin(vset1(vm_erf_max), vabs(x));
