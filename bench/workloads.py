@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 
 import numpy as np
+
 from fastreg.benchmarks.workloads import WORKLOADS, Workload
 
 __all__ = ["WORKLOADS", "Workload", "asdict", "loss_of", "make"]

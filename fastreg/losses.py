@@ -117,11 +117,14 @@ class Custom(Loss, saved=False):
     Raises
     ------
     TypeError, ValueError
-        An argument is not what it says above. While running: the function returned something else. Saving a trainer:
-        files hold no Python functions. (A model can be saved: it knows no loss.)
+        An argument is not what it says above. While running: the function returned something else. From config: files
+        hold no Python functions.
 
     Notes
     -----
+    The model can be saved, for it knows no loss; a checkpoint names the function, and is resumed by a trainer that has
+    it.
+
     An exception of the function ends a fit unchanged, and the parameters are those of the start of the epoch.
     `fastreg.check_gradients` tells whether its gradients are right.
 

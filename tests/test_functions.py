@@ -258,3 +258,19 @@ def test_functions_are_copied_but_not_saved(tmp_path, blobs):
     fr.Trainer(model, loss=cross_entropy("native")).fit(X, y)
     model.save(path)  # a model knows no loss, only what predict makes of its outputs
     np.testing.assert_array_equal(fr.load(path).predict(X), model.predict(X))
+
+
+def test_a_checkpoint_of_functions(tmp_path, blobs):
+    """A layer is refused before anything is trained; a loss is named, and comes from the trainer that resumes."""
+    X, y = blobs
+    trainer = network()
+    with pytest.raises(ValueError, match="Function: got one to be saved"):
+        trainer.fit(X, y, callbacks=[fr.Checkpoint(tmp_path / "run")])
+    assert trainer.step == 0 and not list(tmp_path.iterdir())
+    whole, parts, rest = (network(loss=cross_entropy("native"), layer=fr.GaussianNoise(0.1)) for _ in range(3))
+    whole.fit(X, y, epochs=4)
+    parts.fit(X, y, epochs=2, callbacks=[fr.Checkpoint(tmp_path / "run")])
+    rest.fit(X, y, epochs=4, resume=tmp_path / "run")
+    assert same(state(whole), state(rest))
+    with pytest.raises(ValueError, match=r"resume: loss: got SoftmaxCrossEntropy\(\), expected Custom\(function="):
+        network(layer=fr.GaussianNoise(0.1)).fit(X, y, epochs=4, resume=tmp_path / "run")

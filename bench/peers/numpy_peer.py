@@ -1,4 +1,4 @@
-"""NumPy by hand: what somebody writes who knows it well. No array is made in a step but the masks' draws."""
+"""NumPy by hand: what somebody writes who knows it well. A step makes no large array."""
 
 import numpy as np
 
@@ -17,7 +17,8 @@ class Peer:
         rows = workload.batch
         self.outputs = [np.empty((rows, units), np.float32) for _, units in workload.layers]
         self.deltas = [np.empty_like(output) for output in self.outputs]
-        self.draws = {size: np.empty((rows, size), np.float32) for size in workload.sizes}
+        self.spare_rows = [np.empty((rows, size), np.float32) for size in workload.sizes]
+        self.masks = [np.empty((rows, size), np.float32) for size in workload.sizes]
         self.x = np.empty((rows, workload.sizes[0]), np.float32)
         self.random = np.random.Generator(np.random.SFC64(0))
         self.step = 0
@@ -46,38 +47,36 @@ class Peer:
         for start in range(0, len(order), rows):
             index = order[start : start + rows]
             np.take(self.X, index, axis=0, out=self.x, mode="clip")
-            self._dropout(self.x, self.w.keep_input)
+            self._dropout(self.x, self.w.keep_input, self.masks[0])
             self._forward()
             self._loss(self.y[index])
             self._backward()
             self.step += 1
             self._update()
 
-    def _dropout(self, x, keep):
-        """In place; the mask, scaled, stays in the draws of that width and is returned."""
-        if keep == 1:
-            return None
-        mask = self.random.random(dtype=np.float32, out=np.empty_like(x))
-        np.less(mask, np.float32(keep), out=mask)
-        mask *= np.float32(1 / keep)
-        x *= mask
-        return mask
+    def _dropout(self, x, keep, mask):
+        """In place; the mask, scaled, is kept for the way back."""
+        if keep < 1:
+            self.random.random(dtype=np.float32, out=mask)
+            np.less(mask, np.float32(keep), out=mask)
+            mask *= np.float32(1 / keep)
+            x *= mask
 
     def _forward(self):
-        x, self.masks = self.x, []
+        x = self.x
         for i, (weight, bias) in enumerate(self.weights):
             z = np.matmul(x, weight, out=self.outputs[i])
             z += bias
             if i < len(self.weights) - 1:
-                self._activate(z)
-                self.masks.append(self._dropout(z, self.w.keep_hidden))
+                self._activate(z, self.spare_rows[i + 1])
+                self._dropout(z, self.w.keep_hidden, self.masks[i + 1])
             x = z
 
-    def _activate(self, z):
+    def _activate(self, z, spare):
         if self.w.activation == "relu":
             np.maximum(z, 0, out=z)
         elif self.w.activation == "leaky_relu":
-            np.maximum(z, np.float32(0.01) * z, out=z)
+            np.maximum(z, np.multiply(z, np.float32(0.01), out=spare), out=z)
         else:
             np.negative(z, out=z)
             np.exp(z, out=z)
@@ -107,16 +106,20 @@ class Peer:
             np.sum(delta, axis=0, out=self.gradients[i][1])
             if i:
                 below = np.matmul(delta, self.weights[i][0].T, out=self.deltas[i - 1])
-                self._through(below, x, self.masks[i - 1])
+                self._through(below, x, self.masks[i], self.spare_rows[i])
 
-    def _through(self, delta, y, mask):
+    def _through(self, delta, y, mask, spare):
         if self.w.activation == "relu":
-            delta *= y > 0
+            delta *= np.greater(y, 0, out=spare)
         elif self.w.activation == "leaky_relu":
-            delta *= np.where(y > 0, np.float32(1), np.float32(0.01))
+            np.greater(y, 0, out=spare)
+            np.maximum(spare, np.float32(0.01), out=spare)
+            delta *= spare
         else:
-            delta *= y * (1 - y)  # no workload has dropout behind a sigmoid
-        if mask is not None:
+            np.subtract(1, y, out=spare)  # no workload has dropout behind a sigmoid
+            spare *= y
+            delta *= spare
+        if self.w.keep_hidden < 1:
             delta *= mask
 
     def _update(self):

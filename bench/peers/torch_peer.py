@@ -14,6 +14,7 @@ class Peer:
 
     def __init__(self, workload, X, y, parameters, variant="eager"):
         torch.manual_seed(0)
+        torch._dynamo.reset()  # else it gives up compiling after some networks in one process
         torch.set_float32_matmul_precision("medium" if "medium" in variant else "highest")
         self.workload = workload
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
