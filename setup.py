@@ -81,7 +81,7 @@ class BuildExtension(build_ext):
 
 
 class SourceDistribution(sdist):
-    """With the targets of other architectures, the tests' helpers and the benchmarks, which nothing built here names."""
+    """With what nothing built here names: targets of other architectures, helpers of the tests, benchmarks."""
 
     def add_defaults(self):
         super().add_defaults()

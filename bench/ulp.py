@@ -10,6 +10,7 @@ One row for each function, dtype and target:
     abs   the largest error over max(1, |x|, |result|), and where: says more near a zero of the result
     bits  the number of arguments whose result is not, bit for bit, that of the first target (a NaN equals any NaN)
 """
+
 import argparse
 import ctypes
 import os
@@ -154,10 +155,16 @@ def arguments64(chunks):
     n = CHUNK[64]
     rng = np.random.default_rng(0)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 2.2250738585072014e-308, np.finfo(float).max])
-    centres = np.concatenate([
-        special, -special, 2.0 ** np.arange(-60, 12), np.arange(1, 2200) * (np.log(2) / 2),
-        np.sqrt(0.5) * 2.0 ** np.arange(-8, 8), [6, 20, 22, 38.62, 710, 745.2, 746, 709.782712893384, -1 + 2.0**-53],
-    ])
+    centres = np.concatenate(
+        [
+            special,
+            -special,
+            2.0 ** np.arange(-60, 12),
+            np.arange(1, 2200) * (np.log(2) / 2),
+            np.sqrt(0.5) * 2.0 ** np.arange(-8, 8),
+            [6, 20, 22, 38.62, 710, 745.2, 746, 709.782712893384, -1 + 2.0**-53],
+        ]
+    )
     near = np.concatenate([centres, -centres])
     near = (near.view(np.int64)[:, None] + np.arange(-8, 9)).ravel().view(np.float64)
     yield np.resize(near, -(-near.size // 64) * 64)

@@ -10,9 +10,15 @@ import sys
 import time
 import traceback
 
+from peers import peer_class
+from workloads import loss_of, make
+
+import fastreg as fr
+from fastreg.peak import fma_peak, stream_bandwidth
+
 
 def serve(commands, answers):
-    peer, parameters_of = None, None
+    peer, workload, data = None, None, None
     for line in commands:
         command = json.loads(line)
         answer = {}
@@ -21,15 +27,17 @@ def serve(commands, answers):
                 case "build":
                     peer = None
                     gc.collect()
-                    peer, parameters_of = _build(**command["what"])
-                    answer = peer.versions()
+                    peer, workload, data = _build(**command["what"])
+                    answer = {"versions": peer.versions(), "lacks": peer.lacks(workload)}
                 case "epochs":
                     gc.collect()
                     start = time.perf_counter()
                     peer.epochs(command["count"])
                     answer = {"seconds": time.perf_counter() - start}
                 case "losses":
-                    answer = {"losses": [parameters_of(peer) for _ in range(command["count"])]}
+                    answer = {"losses": [_loss_behind_an_epoch(peer, workload, data) for _ in range(command["count"])]}
+                case "variants":
+                    answer = {"variants": peer_class(command["peer"]).VARIANTS}
                 case "peaks":
                     answer = _peaks()
         except Exception as error:
@@ -39,24 +47,17 @@ def serve(commands, answers):
 
 
 def _build(peer, variant, workload):
-    from peers import peer_class
-    from workloads import loss_of, make
-
     workload = make(**workload)
-    X, y = workload.data()
-    built = peer_class(peer)(workload, X, y, workload.parameters(), variant)
+    data = workload.data()
+    return peer_class(peer)(workload, *data, workload.parameters(), variant), workload, data
 
-    def loss_behind_an_epoch(peer):
-        peer.in_order()
-        return loss_of(workload, peer.parameters(), X, y)
 
-    return built, loss_behind_an_epoch
+def _loss_behind_an_epoch(peer, workload, data):
+    peer.in_order()
+    return loss_of(workload, peer.parameters(), *data)
 
 
 def _peaks():
-    import fastreg as fr
-    from fastreg.peak import fma_peak, stream_bandwidth
-
     threads = fr.get_num_threads()
     return {"peak": fma_peak(threads), "bandwidth": stream_bandwidth(threads), "threads": threads}
 

@@ -23,7 +23,7 @@ def loss_of(workload: Workload, parameters, X, y) -> float:
     """The data loss of a network with these parameters, in float64 and by one formula for every library."""
     x = X[: 4 * workload.batch].astype(np.float64)
     y = y[: len(x)]
-    for index, (weight, bias) in enumerate(parameters):
+    for weight, bias in parameters:
         z = x @ np.asarray(weight, np.float64) + np.asarray(bias, np.float64)
         if workload.activation == "sigmoid":
             x = 1 / (1 + np.exp(-z))

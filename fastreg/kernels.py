@@ -11,7 +11,7 @@ import numpy as np
 
 from fastreg import _core, threads
 from fastreg.memory import CACHE_LINE, LANES, padded
-from fastreg.program import Mask, Rule
+from fastreg.ops import Mask, Rule
 from fastreg.reference import Key
 
 __all__ = [

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from fastreg import layers as L
-from fastreg.program import (
+from fastreg.ops import (
     NEEDS_Z,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
@@ -30,14 +30,13 @@ from fastreg.program import (
     Noise,
     Op,
     Penalize,
-    Program,
     Rule,
     Through,
     Totals,
     Update,
     stream,
-    with_waits,
 )
+from fastreg.program import Program, with_waits
 
 GRADIENT = Rule(kind="gradient", proximal=False)
 RAW = Rule(kind="raw")

@@ -15,7 +15,7 @@ from fastreg.description import from_config
 from fastreg.engines import Feed, Tally
 from fastreg.layers import Dense, Dropout, Flatten, Function, Layer, Standardize
 from fastreg.lowering import lower
-from fastreg.program import PURPOSE_INIT, stream
+from fastreg.ops import PURPOSE_INIT, stream
 from fastreg.session import ROWS, Sessions, bind, run_through
 
 TRANSFORMS = ("linear", "sigmoid", "softmax")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg.program import Mask
+from fastreg.ops import Mask
 from fastreg.reference_updates import (  # noqa: F401  names of this module, too
     adam_update,
     momentum_update,
@@ -32,7 +32,7 @@ class Key(NamedTuple):
 
     seed     64 bits: the key of Philox
     step     the global step
-    stream   what draws: purpose and layer, as `fastreg.program.stream` packs them
+    stream   what draws: purpose and layer, as `fastreg.ops.stream` packs them
     row      the coordinate of the first row
     """
 

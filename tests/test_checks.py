@@ -5,7 +5,7 @@ import pytest
 
 import fastreg as fr
 from fastreg.engines import reference as reference_engine
-from fastreg.program import ClipNorm, MaxNorm, Penalize, Update
+from fastreg.ops import ClipNorm, MaxNorm, Penalize, Update
 
 
 def cube():

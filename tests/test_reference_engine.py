@@ -10,8 +10,8 @@ from fastreg.engines import Feed, Tally, make_engine
 from fastreg.layers import Dense, Dropout
 from fastreg.lowering import lower
 from fastreg.memory import padded
-from fastreg.program import PURPOSE_DROPOUT, Elementwise, Rule, stream
-from fastreg.program import Dense as DenseOp
+from fastreg.ops import PURPOSE_DROPOUT, Elementwise, Rule, stream
+from fastreg.ops import Dense as DenseOp
 
 N_IN, N_OUT = 6, 3
 HEADS = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid", "mse": "linear"}

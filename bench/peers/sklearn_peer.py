@@ -19,7 +19,7 @@ class Peer:
         kind = MLPRegressor if workload.loss == "mse" else MLPClassifier
         l2 = workload.l2 / (2 if workload.loss == "mse" else 1)  # its squared error has a half in front
         self.model = kind(
-            workload.sizes[1:-1],
+            hidden_layer_sizes=workload.sizes[1:-1],
             activation=ACTIVATIONS[workload.activation],
             solver="adam" if workload.optimizer == "adam" else "sgd",
             alpha=l2 * workload.batch,
@@ -31,9 +31,9 @@ class Peer:
         )
         sklearn.set_config(assume_finite=True)
         self._fit(slice(workload.batch))  # its parameters exist from here on, and are replaced
-        for own, weight, bias in zip(range(len(parameters)), *zip(*parameters, strict=True), strict=True):
-            self.model.coefs_[own][...] = weight
-            self.model.intercepts_[own][...] = bias
+        for layer, (weight, bias) in enumerate(parameters):
+            self.model.coefs_[layer][...] = weight
+            self.model.intercepts_[layer][...] = bias
         del self.model._optimizer  # starts afresh
 
     @staticmethod
@@ -51,8 +51,8 @@ class Peer:
         self._fit(slice(None))
 
     def _fit(self, rows):
-        more = () if self.classes is None else (self.classes,)
-        self.model.partial_fit(self.X[rows], self.y[rows], *more)
+        more = {} if self.classes is None else {"classes": self.classes}
+        self.model.partial_fit(self.X[rows], self.y[rows], **more)
 
     def parameters(self):
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))

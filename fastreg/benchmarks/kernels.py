@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg import kernels, program, reference, threads
+from fastreg import kernels, reference, threads
 from fastreg.benchmarks.rows import Row, time_of, timed
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import NativeEngine
 from fastreg.memory import padded
+from fastreg.ops import Mask, Rule, Through
 from fastreg.peak import fma_peak, stream_bandwidth
-from fastreg.program import Mask, Program, Rule, Through
+from fastreg.program import Program
 
 EPS = float(np.finfo(np.float32).eps)
 KEEP = Mask(0.5, stream=1)
@@ -103,18 +104,18 @@ def cases(quick: bool) -> Iterator[Case]:
 
 def _products(M: int, K: int, N: int) -> Iterator[Case]:
     shape, flops = f"{M} x {K} x {N}", 2.0 * M * K * N
-    dense = program.Dense("y", "x", "w", "b", "relu", KEEP)
+    dense = ops.Dense("y", "x", "w", "b", "relu", KEEP)
     yield _case("dense relu dropout", shape, dense, {"x": (M, K)}, flops, 0, K)
-    dx = program.DenseDx("dx", "dz", "w", Through("y", "relu", KEEP))
+    dx = ops.DenseDx("dx", "dz", "w", Through("y", "relu", KEEP))
     yield _case("dense_dx relu drop", shape, dx, {"dz": (M, N), "y": (M, K)}, flops, 0, N)
     for name, rule in (("sgd", Rule("sgd")), ("adam", _adam())):
-        dw = program.DenseDw("w", "b", "x", "dz", rule, rule)
+        dw = ops.DenseDw("w", "b", "x", "dz", rule, rule)
         yield _case(f"dense_dw {name}", shape, dw, {"x": (M, K), "dz": (M, N)}, flops, 0, M, (K, N))
 
 
 def _losses(M: int, N: int) -> Iterator[Case]:
     for kind, targets in (("softmax_cross_entropy", None), ("sigmoid_cross_entropy", "targets"), ("mse", "targets")):
-        op = program.Loss(kind, "dz", Through("y"), targets)
+        op = ops.Loss(kind, "dz", Through("y"), targets)
         given = {"y": (M, N)} | ({targets: (M, N)} if targets else {})
         moved = 4.0 * M * N * (3 if targets else 2)
         yield _case(kind.replace("cross_entropy", "ce"), f"{M} x {N}", op, given, 0, moved, N)
@@ -127,7 +128,7 @@ def _adam() -> Rule:
 def _case(
     name: str,
     shape: str,
-    op: program.Op,
+    op: ops.Op,
     given: dict[str, tuple[int, int]],
     flops: float,
     moved: float,
@@ -140,24 +141,22 @@ def _case(
     if weight is None and flops:
         weight = tuple(int(size) for size in shape.split(" x "))[1:]
     widths = {key: width for key, (_, width) in given.items()}
-    if isinstance(op, program.Dense):
+    if isinstance(op, ops.Dense):
         widths |= {"y": weight[1]}
-    elif isinstance(op, program.DenseDx):
+    elif isinstance(op, ops.DenseDx):
         widths |= {"dx": weight[0]}
-    elif isinstance(op, program.Loss):
+    elif isinstance(op, ops.Loss):
         widths |= {"dz": widths["y"], "row_loss": 1, "row_hit": 1}
     one = Program((op,), widths)
     shapes = {"w": weight, "b": (weight[1],)} if weight else {}
     values = {key: rng.standard_normal(size, np.float32) for key, size in {**shapes, **given}.items()}
     if weight:
         values["w"] /= np.float32(sqrt(weight[0]))
-    if isinstance(op, program.DenseDx):  # an output that relu and dropout can have made
+    if isinstance(op, ops.DenseDx):  # an output that relu and dropout can have made
         values["y"] = reference.dropout(np.maximum(values["y"], 0), KEEP.keep_prob, reference.Key(0, 0, KEEP.stream))
     if "targets" in values:
         values["targets"] = np.abs(np.tanh(values["targets"]))
-    labels = (
-        rng.integers(0, widths["y"], M) if op == program.Loss("softmax_cross_entropy", "dz", Through("y")) else None
-    )
+    labels = rng.integers(0, widths["y"], M) if op == ops.Loss("softmax_cross_entropy", "dz", Through("y")) else None
 
     def make(engine: str):
         params = {key: padded(size, np.float32) for key, size in shapes.items()}

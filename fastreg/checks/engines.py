@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastreg import checking
-from fastreg import program as P
+from fastreg import ops as O
 from fastreg.engines import Feed, make_engine
 from fastreg.memory import padded
+from fastreg.program import Program
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
 class _Side:
     """An engine with parameters and state of its own."""
 
-    def __init__(self, name: str, trainer, program: P.Program, rows: int):
+    def __init__(self, name: str, trainer, program: Program, rows: int):
         self.params = {key: _copy(value, trainer.dtype) for key, value in trainer.model.parameters.items()}
         self.state: dict[str, tuple[np.ndarray, ...]] = {}
         for key, rule in program.rules.items():
@@ -113,11 +114,11 @@ class _Side:
             for key, rule in program.rules.items()
             for slot, array in zip(rule.slots, self.state[key], strict=True)
         }
-        gradients = {P.gradient(key): array for key, array in self.engine.gradients.items()}
+        gradients = {O.gradient(key): array for key, array in self.engine.gradients.items()}
         buffers = {key: self.engine.buffers[key] for key in program.buffers}
         self.arrays = {**self.params, **slots, **gradients, **buffers, "clip": self.engine.clip}
 
-    def written_by(self, op: P.Op) -> list[str]:
+    def written_by(self, op: O.Op) -> list[str]:
         """Parameters and buffers of the op, and the slots of its parameters."""
         return [name for name in self.arrays if name in op.writes or name.rpartition(".")[0] in op.writes]
 
@@ -151,27 +152,27 @@ def _error(native: np.ndarray, reference: np.ndarray, floor: float, dtype: np.dt
     return float((error / ulp).max(initial=0.0)), float(relative.max(initial=0.0))
 
 
-def _floor(op: P.Op, name: str, feed: Feed) -> float:
+def _floor(op: O.Op, name: str, feed: Feed) -> float:
     """Losses subtract numbers about one: what is left is known to the last place of one, not to its own."""
-    if not isinstance(op, P.Loss):
+    if not isinstance(op, O.Loss):
         return 0.0
     weights = np.ones(feed.rows) if feed.weights is None else feed.weights
     return float(weights.max() / weights.sum()) if name == op.dz else float(weights.max())
 
 
-def _limit(op: P.Op, side: _Side, rows: int) -> float:
+def _limit(op: O.Op, side: _Side, rows: int) -> float:
     """Elementwise functions are a few ulp apart; sums of n terms drift apart as the square root of n."""
-    if isinstance(op, P.Dense):
+    if isinstance(op, O.Dense):
         terms = side.params[op.weight].shape[0]
-    elif isinstance(op, P.DenseDx):
+    elif isinstance(op, O.DenseDx):
         terms = side.params[op.weight].shape[1]
-    elif isinstance(op, P.DenseDw):
+    elif isinstance(op, O.DenseDw):
         terms = rows
-    elif isinstance(op, P.ClipNorm):
+    elif isinstance(op, O.ClipNorm):
         terms = max(side.params[name].shape[-1] for name in op.params)
-    elif isinstance(op, P.MaxNorm):
+    elif isinstance(op, O.MaxNorm):
         terms = side.params[op.weight].shape[0]
-    elif isinstance(op, P.Loss):
+    elif isinstance(op, O.Loss):
         terms = side.engine.buffers[op.through.y].shape[1]
     else:
         terms = 1

@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from fastreg import checking, threads
-from fastreg import program as P
+from fastreg import ops as O
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import UNLIMITED, NativeEngine
 from fastreg.memory import padded
@@ -131,7 +131,7 @@ def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: flo
     peak, bandwidth = fma_peak(used, trainer.dtype), stream_bandwidth(used)
     ops = []
     for index, op in enumerate(timer.engine.program.ops):
-        batches = 1 if isinstance(op, P.ONCE_A_STEP) else timer.accumulate
+        batches = 1 if isinstance(op, O.ONCE_A_STEP) else timer.accumulate
         flops, moved = (batches * work for work in _work(op, timer))
         time = timer.op(index)
         share = flops / peak if flops else moved / bandwidth if moved else None
@@ -204,7 +204,7 @@ class _Timer:
     def call(self) -> float:
         """One call on an op that does next to nothing."""
         ops = self.engine.program.ops
-        index = next(i for i, op in enumerate(ops) if isinstance(op, P.Totals))
+        index = next(i for i, op in enumerate(ops) if isinstance(op, O.Totals))
         return _median(lambda: self.engine.run_op(self.feed, 0, index), 5 * self.repeats)
 
     def _time(self, run) -> float:
@@ -230,7 +230,7 @@ def _median(run, repeats: int) -> float:
     return median(once() for _ in range(repeats))
 
 
-def _on(op: P.Op) -> str:
+def _on(op: O.Op) -> str:
     return (
         getattr(op, "out", None)
         or getattr(op, "weight", None)
@@ -239,7 +239,7 @@ def _on(op: P.Op) -> str:
     )
 
 
-def _work(op: P.Op, timer: _Timer) -> tuple[float, float]:
+def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
     """Floating-point operations of its matrix product, and the bytes that any implementation has to move."""
     rows, size, buffers = timer.rows, timer.itemsize, timer.engine.buffers
     params = timer.params
@@ -248,24 +248,24 @@ def _work(op: P.Op, timer: _Timer) -> tuple[float, float]:
         return size * rows * sum(buffers[name].size // rows for name in names if name)
 
     match op:
-        case P.Dense() | P.DenseDx() | P.DenseDw():
+        case O.Dense() | O.DenseDx() | O.DenseDw():
             weight = params[op.weight].size
-            through = op.through.reads if isinstance(op, P.DenseDx) else ()
-            names = {op.x, op.dz} if isinstance(op, P.DenseDw) else {op.x if isinstance(op, P.Dense) else op.dz, op.out}
-            slots = 2 + 2 * len(op.weight_rule.slots) if isinstance(op, P.DenseDw) else 1
+            through = op.through.reads if isinstance(op, O.DenseDx) else ()
+            names = {op.x, op.dz} if isinstance(op, O.DenseDw) else {op.x if isinstance(op, O.Dense) else op.dz, op.out}
+            slots = 2 + 2 * len(op.weight_rule.slots) if isinstance(op, O.DenseDw) else 1
             return 2.0 * rows * weight, of({*names, *through}) + slots * size * weight
-        case P.Gather():
+        case O.Gather():
             source = getattr(timer.feed, op.source)
             return 0.0, source.nbytes + of([op.out])
-        case P.Loss() | P.Totals():
-            labels = timer.feed.targets.nbytes if isinstance(op, P.Loss) and not op.targets else 0
+        case O.Loss() | O.Totals():
+            labels = timer.feed.targets.nbytes if isinstance(op, O.Loss) and not op.targets else 0
             return 0.0, labels + of(op.reads | op.writes)
-        case P.Elementwise():
+        case O.Elementwise():
             return 0.0, of(op.reads | op.writes)
-        case P.Update():
+        case O.Update():
             return 0.0, (3.0 + 2 * len(op.rule.slots)) * size * params[op.param].size
-        case P.Penalize():
+        case O.Penalize():
             return 0.0, 3.0 * size * params[op.param].size
-        case P.MaxNorm():
+        case O.MaxNorm():
             return 0.0, 2.0 * size * params[op.weight].size
     return 0.0, 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from fastreg import _core, threads
 from fastreg.engines import Feed, Tally
 from fastreg.memory import CACHE_LINE, padded
-from fastreg.program import (
+from fastreg.ops import (
     STORES_GRADIENT,
     ClipNorm,
     Dense,
@@ -25,11 +25,11 @@ from fastreg.program import (
     MaxNorm,
     Op,
     Penalize,
-    Program,
     Rule,
     Through,
     Update,
 )
+from fastreg.program import Program
 
 UNLIMITED = 0.0
 

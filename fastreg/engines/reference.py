@@ -9,11 +9,12 @@ from time import perf_counter
 import numpy as np
 
 from fastreg import _core
-from fastreg import program as P
+from fastreg import ops as O
 from fastreg import reference as R
 from fastreg import reference_updates as U
 from fastreg.engines import Feed, Tally
 from fastreg.memory import padded
+from fastreg.program import Program
 
 ROW_LOSSES = {
     "softmax_cross_entropy": R.softmax_cross_entropy_rows,
@@ -59,10 +60,10 @@ class _Batch:
         position = self.position + row
         return position if self.feed.order is None else int(self.feed.order[position])
 
-    def key(self, drawing: P.Mask | P.Noise) -> R.Key:
+    def key(self, drawing: O.Mask | O.Noise) -> R.Key:
         return R.Key(self.feed.seed, (self.feed.step + self.index) & R.WORD, drawing.stream)
 
-    def dropout(self, mask: P.Mask | None) -> dict:
+    def dropout(self, mask: O.Mask | None) -> dict:
         """Arguments of fastreg.reference functions that drop out."""
         return {"keep_prob": mask.keep_prob, "key": self.key(mask)} if mask else {"keep_prob": 1.0, "key": None}
 
@@ -76,7 +77,7 @@ class ReferenceEngine:
         The ops of one batch.
     params, state
         Arrays of `fastreg.memory.padded`, read and written in place; `state` holds the slots of every trained
-        parameter in the order of `fastreg.program.UPDATE_SLOTS`.
+        parameter in the order of `fastreg.ops.UPDATE_SLOTS`.
     batch_size
         Rows of the buffers.
     dtype
@@ -92,7 +93,7 @@ class ReferenceEngine:
         One number: the factor of the last ClipNorm.
     """
 
-    def __init__(self, program: P.Program, params: dict, state: dict, batch_size: int, dtype: str):
+    def __init__(self, program: Program, params: dict, state: dict, batch_size: int, dtype: str):
         self.program = program
         self.params = params
         self.state = state
@@ -102,9 +103,9 @@ class ReferenceEngine:
             for name, width in program.buffers.items()
         }
         written = set().union(*(op.writes for op in program.ops))
-        self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if P.gradient(name) in written}
+        self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if O.gradient(name) in written}
         self.clip = np.ones(1)
-        self.trains = any(rule.kind not in P.STORES_GRADIENT for rule in program.rules.values())
+        self.trains = any(rule.kind not in O.STORES_GRADIENT for rule in program.rules.values())
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
         """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
@@ -151,8 +152,8 @@ class ReferenceEngine:
         return feed.weights[_rows_of_data(feed, start, stop)].astype(self.dtype)
 
     def _run_batch(self, batch: _Batch) -> None:
-        gathers = [op for op in self.program.ops if isinstance(op, P.Gather)]
-        others = [op for op in self.program.ops if not isinstance(op, P.Gather)]
+        gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
+        others = [op for op in self.program.ops if not isinstance(op, O.Gather)]
         for op in gathers:  # all of them first: a bad row stops the batch before anything is learned from it
             self._run(op, batch)
         if batch.bad:
@@ -161,15 +162,15 @@ class ReferenceEngine:
         if batch.step_weight == 0:
             return
         for op in others:
-            if batch.closes or not isinstance(op, P.ONCE_A_STEP):
+            if batch.closes or not isinstance(op, O.ONCE_A_STEP):
                 self._run(op, batch)
         if batch.closes:
             batch.tally.penalty += batch.penalty
             batch.tally.batches += 1
             batch.tally.updates += self.trains
 
-    def _run(self, op: P.Op, batch: _Batch) -> None:
-        if isinstance(op, P.Call):
+    def _run(self, op: O.Op, batch: _Batch) -> None:
+        if isinstance(op, O.Call):
             op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
             return
         # What overflows shows up in the loss, which is looked at; NumPy's warnings would only repeat it.
@@ -178,7 +179,7 @@ class ReferenceEngine:
 
     # --- the ops -----------------------------------------------------------------------------------------------
 
-    def _gather(self, op: P.Gather, batch: _Batch) -> None:
+    def _gather(self, op: O.Gather, batch: _Batch) -> None:
         source = getattr(batch.feed, op.source)
         rows = source[batch.rows].reshape(batch.count, -1).astype(self.dtype)
         batch.bad += np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
@@ -188,14 +189,14 @@ class ReferenceEngine:
         rows = self._noisy(rows, op.noise, batch)
         R.dropout(rows, **batch.dropout(op.mask), out=self._rows(op.out, batch))
 
-    def _dense(self, op: P.Dense, batch: _Batch) -> None:
+    def _dense(self, op: O.Dense, batch: _Batch) -> None:
         x, w = self._rows(op.x, batch), self.params[op.weight]
         b = self.params[op.bias] if op.bias else None
         if op.z:
             R.dense(x, w, b, out=self._rows(op.z, batch))
         R.dense(x, w, b, op.activation, **batch.dropout(op.mask), out=self._rows(op.out, batch))
 
-    def _loss(self, op: P.Loss, batch: _Batch) -> None:
+    def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
         targets = self._rows(op.targets, batch) if op.targets else batch.feed.targets[batch.rows]
         row_loss = self._rows("row_loss", batch)
@@ -209,7 +210,7 @@ class ReferenceEngine:
             share = (batch.weight.astype(np.float64) / batch.step_weight).astype(self.dtype)
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
 
-    def _totals(self, op: P.Totals, batch: _Batch) -> None:
+    def _totals(self, op: O.Totals, batch: _Batch) -> None:
         loss = R.total(self._rows("row_loss", batch))
         batch.tally.loss += loss
         batch.tally.hits += R.total(self._rows("row_hit", batch))
@@ -218,38 +219,38 @@ class ReferenceEngine:
             batch.tally.diverged = True
             raise _Stop
 
-    def _dense_dx(self, op: P.DenseDx, batch: _Batch) -> None:
+    def _dense_dx(self, op: O.DenseDx, batch: _Batch) -> None:
         dy = self._rows(op.dz, batch) @ self.params[op.weight].T
         self._rows(op.out, batch)[...] = self._through(dy, op.through, batch)
 
-    def _dense_dw(self, op: P.DenseDw, batch: _Batch) -> None:
+    def _dense_dw(self, op: O.DenseDw, batch: _Batch) -> None:
         x, dz = self._rows(op.x, batch), self._rows(op.dz, batch)
         self._step(op.weight, x.T @ dz, op.weight_rule, batch)
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
 
-    def _penalize(self, op: P.Penalize, batch: _Batch) -> None:
+    def _penalize(self, op: O.Penalize, batch: _Batch) -> None:
         self._step(op.param, self.gradients[op.param], replace(op.rule, kind="gradient"), batch)
 
-    def _clip_norm(self, op: P.ClipNorm, batch: _Batch) -> None:
+    def _clip_norm(self, op: O.ClipNorm, batch: _Batch) -> None:
         squares = [np.square(self.gradients[name], dtype=np.float64).sum() for name in op.params]
         self.clip[0] = np.minimum(1.0, op.limit / (np.sqrt(sum(squares)) + 1e-6))
 
-    def _update(self, op: P.Update, batch: _Batch) -> None:
+    def _update(self, op: O.Update, batch: _Batch) -> None:
         gradient = self.gradients[op.param]
         self._step(op.param, gradient * self.clip.astype(self.dtype) if op.scaled else gradient, op.rule, batch)
 
-    def _max_norm(self, op: P.MaxNorm, batch: _Batch) -> None:
+    def _max_norm(self, op: O.MaxNorm, batch: _Batch) -> None:
         w = self.params[op.weight]
         norm = np.sqrt(np.square(w, dtype=np.float64).sum(axis=0))
         w *= np.where(norm > op.limit, op.limit / norm, 1.0).astype(self.dtype)
 
-    def _elementwise(self, op: P.Elementwise, batch: _Batch) -> None:
+    def _elementwise(self, op: O.Elementwise, batch: _Batch) -> None:
         x = self._noisy(self._rows(op.x, batch), op.noise, batch)
         y = R.dropout(x, **batch.dropout(op.mask))
         self._rows(op.out, batch)[...] = self._through(y, op.through, batch) if op.through else y
 
-    def _emit(self, op: P.Emit, batch: _Batch) -> None:
+    def _emit(self, op: O.Emit, batch: _Batch) -> None:
         out = batch.feed.out[batch.position : batch.position + batch.count]
         out[...] = TRANSFORMS[op.transform](self._rows(op.x, batch))
 
@@ -258,11 +259,11 @@ class ReferenceEngine:
     def _rows(self, buffer: str, batch: _Batch) -> np.ndarray:
         return self.buffers[buffer][: batch.count]
 
-    def _through(self, dy: np.ndarray, through: P.Through, batch: _Batch) -> np.ndarray:
+    def _through(self, dy: np.ndarray, through: O.Through, batch: _Batch) -> np.ndarray:
         z = self._rows(through.z, batch) if through.z else None
         return R.through(dy, self._rows(through.y, batch), through.activation, **batch.dropout(through.mask), z=z)
 
-    def _noisy(self, x: np.ndarray, noise: P.Noise | None, batch: _Batch) -> np.ndarray:
+    def _noisy(self, x: np.ndarray, noise: O.Noise | None, batch: _Batch) -> np.ndarray:
         """x + std * n. The normal draws n are the kernels' own: they come from one routine, in C."""
         if noise is None:
             return x
@@ -270,7 +271,7 @@ class ReferenceEngine:
         _core.fill_draws(draws, *batch.key(noise)[:3])
         return x + noise.std * draws
 
-    def _step(self, name: str, gradient: np.ndarray, rule: P.Rule, batch: _Batch) -> None:
+    def _step(self, name: str, gradient: np.ndarray, rule: O.Rule, batch: _Batch) -> None:
         """`gradient` is that of the data loss, or what came of it in an earlier op."""
         w = self.params[name]
         if rule.kind == "raw":
@@ -300,7 +301,7 @@ class ReferenceEngine:
                 step = batch.tally.updates + 1
                 R.adam_update(w, gradient, *slots, rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
             case _:
-                raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(P.UPDATE_SLOTS)}")
+                raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(O.UPDATE_SLOTS)}")
 
 
 def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
@@ -308,7 +309,7 @@ def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
     return slice(start, stop) if feed.order is None else feed.order[start:stop]
 
 
-def _coefficients(rule: P.Rule, rows: int) -> tuple[float, float]:
+def _coefficients(rule: O.Rule, rows: int) -> tuple[float, float]:
     return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
 
 
@@ -321,16 +322,16 @@ def _penalty(w: np.ndarray, l1: float, l2: float) -> float:
 
 
 RUN = {
-    P.Gather: ReferenceEngine._gather,
-    P.Dense: ReferenceEngine._dense,
-    P.Loss: ReferenceEngine._loss,
-    P.Totals: ReferenceEngine._totals,
-    P.DenseDx: ReferenceEngine._dense_dx,
-    P.DenseDw: ReferenceEngine._dense_dw,
-    P.Penalize: ReferenceEngine._penalize,
-    P.ClipNorm: ReferenceEngine._clip_norm,
-    P.Update: ReferenceEngine._update,
-    P.MaxNorm: ReferenceEngine._max_norm,
-    P.Elementwise: ReferenceEngine._elementwise,
-    P.Emit: ReferenceEngine._emit,
+    O.Gather: ReferenceEngine._gather,
+    O.Dense: ReferenceEngine._dense,
+    O.Loss: ReferenceEngine._loss,
+    O.Totals: ReferenceEngine._totals,
+    O.DenseDx: ReferenceEngine._dense_dx,
+    O.DenseDw: ReferenceEngine._dense_dw,
+    O.Penalize: ReferenceEngine._penalize,
+    O.ClipNorm: ReferenceEngine._clip_norm,
+    O.Update: ReferenceEngine._update,
+    O.MaxNorm: ReferenceEngine._max_norm,
+    O.Elementwise: ReferenceEngine._elementwise,
+    O.Emit: ReferenceEngine._emit,
 }

@@ -1,0 +1,211 @@
+"""Whole epochs of the six workloads: fastreg against NumPy by hand, scikit-learn, PyTorch and JAX.
+
+    python bench/epochs.py                                  # all; half an hour on two cores
+    python bench/epochs.py --workloads dfn curve --peers jax --epochs 41
+    python bench/epochs.py --quick                          # small networks: shows that all of it works
+
+An epoch is all that training needs: a new order, gather, forward, backward, update, and the loss. Every library has a
+process of its own, in which no environment variable slows it down, and all processors. fastreg and a peer train in
+turns, A B A B; the ratio is the median over the pairs, with a 95 % bootstrap interval. Of a peer's ways to run
+(VARIANTS in peers/), the fastest counts. The peak of the machine is measured in between. Where there is no dropout, all
+start from the same parameters, train on the same rows in the same order, and must show the same losses.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+import report
+from paired import UNSTEADY, Steal, ratio_interval
+from peers import PEERS, is_installed
+from processes import Worker, WorkerError
+from workloads import WORKLOADS, scaled
+
+from fastreg.benchmarks.environment import facts, hobbles
+
+LOSS_EPOCHS = 3
+LOSS_TOLERANCE = 1e-3  # relative; float32 sums differ, and training carries the differences on
+
+
+def arguments(given=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--variants", nargs="+", help="only these ways to run a peer (eager, compile, rbg, ...)")
+    parser.add_argument("--epochs", type=int, default=21, metavar="PAIRS", help="measurements of each side (21)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of one measurement at least: epochs are added up")
+    parser.add_argument("--rows", type=float, default=1.0, help="share of the samples of an epoch (1)")
+    parser.add_argument("--simd", help="a SIMD target for fastreg, instead of the best")
+    parser.add_argument("--quick", action="store_true", help="small networks, 3 pairs: a smoke run of some seconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw ratios and roofline (needs matplotlib)")
+    options = parser.parse_args(given)
+    if options.quick:
+        options.epochs, options.seconds = min(options.epochs, 3), 0.0
+    return options
+
+
+class Side:
+    """A library in its process."""
+
+    def __init__(self, name, environment=None):
+        self.name, self.worker = name, Worker(name, environment)
+        self.variants = self.worker.ask("variants", peer=name)["variants"]
+        self.variant, self.lacks, self.versions, self.count = "", "", {}, 1
+
+    def build(self, workload, variant=""):
+        """A new network, started up: what is compiled at first use is compiled."""
+        what = {"peer": self.name, "variant": variant, "workload": asdict(workload)}
+        self.variant, self.workload = variant, workload
+        answer = self.worker.ask("build", what=what)
+        self.versions, self.lacks = answer["versions"], answer["lacks"]
+
+    def step(self, count=None):
+        """Seconds of a step, from some epochs."""
+        count = count or self.count
+        return self.worker.ask("epochs", count=count)["seconds"] / (count * self.workload.steps)
+
+    def warm(self, seconds):
+        """Two epochs; afterwards as many go into a measurement as take `seconds`."""
+        self.step(1)
+        epoch = self.step(1) * self.workload.steps
+        self.count = max(1, round(seconds / epoch))
+
+    def losses(self):
+        """Behind every epoch on the rows as they come, from the first parameters on."""
+        self.build(self.workload, self.variant)
+        return self.worker.ask("losses", count=LOSS_EPOCHS)["losses"]
+
+
+def choose_variant(side, workload, options, complaints):
+    """The fastest way to run a peer, and the seconds of a step of all of them."""
+    steps = {}
+    for variant in side.variants:
+        try:
+            side.build(workload, variant)
+            side.warm(options.seconds / 2)
+            steps[variant] = median(side.step() for _ in range(1 if options.quick else 3))
+        except WorkerError as error:
+            complaints.append(f"{workload.name}: {variant} {error}")
+    if not steps:
+        raise WorkerError(f"{side.name}: no way to run it works")
+    best = min(steps, key=steps.get)
+    if best != side.variant:
+        side.build(workload, best)
+    side.warm(options.seconds)
+    return steps
+
+
+def measure_pairs(ours, peer, pairs):
+    """Seconds of a step, in turns."""
+    times = [(ours.step(), peer.step()) for _ in range(pairs)]
+    return tuple(list(side) for side in zip(*times, strict=True))
+
+
+def measure_workload(workload, ours, peers, options, complaints):
+    """All that is to be told of a workload."""
+    steal = Steal()
+    ours.build(workload)
+    ours.warm(options.seconds)
+    peaks, rows = [ours.worker.ask("peaks")], {}
+    for peer in peers:
+        try:
+            variants = choose_variant(peer, workload, options, complaints)
+            own, theirs = measure_pairs(ours, peer, options.epochs)
+        except WorkerError as error:
+            complaints.append(f"{workload.name}: {error}")
+            continue
+        ratio, low, high = ratio_interval(own, theirs)
+        rows[peer.name] = {
+            "variant": peer.variant,
+            "variants": variants,
+            "step": median(theirs),
+            "fastest": min(theirs),
+            "fastreg": median(own),
+            "ratio": ratio,
+            "low": low,
+            "high": high,
+            "unsteady": high / low > UNSTEADY,
+            "lacks": peer.lacks,
+            "times": {"fastreg": own, "peer": theirs},
+        }
+        peaks.append(ours.worker.ask("peaks"))
+    own = [time for row in rows.values() for time in row["times"]["fastreg"]] or [
+        ours.step() for _ in range(options.epochs)
+    ]
+    best = {key: max(peak[key] for peak in peaks) for key in peaks[0]}
+    result = {
+        "workload": workload.name,
+        "what": str(workload),
+        "rows": workload.rows,
+        "flops": workload.flops,
+        "bytes": workload.bytes,
+        "limit": workload.flops / best["peak"] / 1e9,
+        "step": median(own),
+        "fastest": min(own),
+        "share": workload.flops / median(own) / 1e9 / best["peak"],
+        **best,
+        "steal": steal.share(),
+        "peers": rows,
+    }
+    if not workload.has_dropout:
+        compare_losses(result, ours, peers, complaints)
+    return result
+
+
+def compare_losses(result, ours, peers, complaints):
+    """The same parameters, rows and order: the losses behind every epoch must agree."""
+    result["losses"] = losses = ours.losses()
+    for peer in peers:
+        row = result["peers"].get(peer.name)
+        if row is None or row["lacks"]:
+            continue
+        try:
+            row["losses"] = peer.losses()
+        except WorkerError as error:
+            complaints.append(f"{result['workload']}: {error}")
+            continue
+        row["loss_error"] = max(abs(a - b) / abs(b) for a, b in zip(losses, row["losses"], strict=True))
+        row["losses_agree"] = row["loss_error"] <= LOSS_TOLERANCE
+
+
+def main(given=None):
+    options = arguments(given)
+    missing = [name for name in options.peers if not is_installed(name)]
+    machine = {**facts(), "cleared": hobbles(), "missing": missing}
+    print(report.headline(machine), flush=True)
+    ours = Side("fastreg", {"FASTREG_SIMD": options.simd} if options.simd else None)
+    peers, results, complaints = [], [], []
+    try:
+        for name in options.peers:
+            if name not in missing:
+                peers.append(side := Side(name))
+                chosen = [variant for variant in side.variants if variant in (options.variants or side.variants)]
+                side.variants = chosen[: 1 if options.quick else None] or side.variants[:1]
+        for name in options.workloads:
+            workload = WORKLOADS[name].shrunk() if options.quick else scaled(WORKLOADS[name], options.rows)
+            results.append(measure_workload(workload, ours, peers, options, complaints))
+            print(report.lines(results[-1]), flush=True)
+    finally:
+        for side in (ours, *peers):
+            side.worker.close()
+    everything = {
+        "machine": machine,
+        "versions": {side.name: side.versions for side in (ours, *peers)},
+        "results": results,
+        "complaints": complaints,
+    }
+    print(report.tail(everything))
+    if options.json:
+        options.json.write_text(json.dumps(everything, indent=1))
+    if options.picture:
+        report.draw(everything, options.picture)
+    disagree = [row for result in results for row in result["peers"].values() if row.get("losses_agree") is False]
+    return 1 if disagree else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,390 @@
+"""The ops: what a fused kernel computes, said once, on named buffers, parameters and masks.
+
+They are plain descriptions; `fastreg.program` puts them in order, `engines/reference.py` (NumPy, the specification)
+and `engines/native.py` (C) run them. An op does not know layers. Nothing here computes.
+
+Letters: M rows of the batch, K inputs, N units of a dense layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Purposes of random numbers: the high half of the fourth word of the Philox counter; the low half
+# is the index of the layer that draws (DESIGN: counter = column / 8, row, global step, purpose and layer).
+PURPOSE_DROPOUT = 0
+PURPOSE_INIT = 1
+PURPOSE_SHUFFLE = 2
+PURPOSE_NOISE = 3
+
+
+def stream(purpose: int, layer: int) -> int:
+    """The fourth word of the Philox counter."""
+    return purpose << 16 | layer
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Inverted dropout: keep an element where its 16-bit draw is below `threshold`, times 65536 / threshold.
+
+    The draw of (row, column) in a global step is a pure function of the seed and these coordinates, so a
+    mask is never stored: the backward pass draws it again.
+    """
+
+    keep_prob: float
+    stream: int
+
+    @property
+    def threshold(self) -> int:
+        return round(self.keep_prob * 65536)
+
+    @property
+    def scale(self) -> float:
+        return 65536 / self.threshold if self.threshold else 0.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Additive normal noise: x + std * n, with the n of (row, column) in a global step from the normal draws."""
+
+    std: float
+    stream: int
+
+
+@dataclass(frozen=True)
+class Through:
+    """The way back through what made `y`: dz = dy * mask * scale * activation'(y).
+
+    `y` is the stored output (after dropout); `z` is the stored pre-activation, for the activations
+    whose derivative cannot be had from the output (NEEDS_Z).
+    """
+
+    y: str
+    activation: str = "linear"
+    mask: Mask | None = None
+    z: str | None = None
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.y} | ({self.z} if self.z else set())
+
+
+NEEDS_Z = frozenset({"gelu", "gelu_tanh"})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a parameter follows its gradient g (penalties' part added first): one row of UPDATE_SLOTS.
+
+    kind       a row of UPDATE_SLOTS. "gradient" leaves the parameter alone and writes g to the engine's gradients;
+               "raw" adds the gradient of the data loss to them (the first batch of a group overwrites)
+    l1, l2     coefficients of the penalties; divided by the rows of the step where `per_row` says so
+    proximal   L1 by soft-thresholding after the step instead of by l1 * sign(w) in g
+    clip_value     g is then cut to [-clip_value, clip_value]; 0 for no limit
+    weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
+    counted    whether the penalty's value enters the tally here (once a step, where w is still the old one)
+    max_norm   the largest norm that a column may have after the update, 0 for none; a MaxNorm op sees to it
+    """
+
+    kind: str = "sgd"
+    momentum: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    eps: float = 0.0
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    l1_per_row: bool = False
+    l2_per_row: bool = False
+    proximal: bool = True
+    clip_value: float = 0.0
+    lr_scale: float = 1.0
+    counted: bool = True
+    max_norm: float = 0.0
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return UPDATE_SLOTS[self.kind]
+
+
+# The state an update keeps for every parameter, in the order in which the engines take it.
+UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
+    "gradient": (),
+    "raw": (),
+    "sgd": (),
+    "momentum": ("v",),
+    "nesterov": ("v",),
+    "rmsprop": ("v",),
+    "rmsprop_momentum": ("v", "m"),
+    "adam": ("m", "v"),
+}
+
+# Rules that write to the engine's gradients instead of to the parameter.
+STORES_GRADIENT = frozenset({"gradient", "raw"})
+
+
+@dataclass(frozen=True)
+class Op:
+    """One fused kernel. `wait`: all workers meet before it, because it needs the whole of an earlier op."""
+
+    wait: bool = field(default=False, kw_only=True)
+
+    @property
+    def reads(self) -> set[str]:
+        return set()
+
+    @property
+    def writes(self) -> set[str]:
+        return set()
+
+
+@dataclass(frozen=True)
+class Gather(Op):
+    """out = dropout((rows of the data set, converted to the working dtype, - mean) * scale + noise).
+
+    source        "inputs" or "targets" of the feed
+    standardize   names of the parameters `mean` and `scale`, one value a column
+    """
+
+    out: str
+    source: Literal["inputs", "targets"]
+    mask: Mask | None = None
+    standardize: tuple[str, str] | None = None
+    noise: Noise | None = None
+
+    @property
+    def reads(self) -> set[str]:
+        return set(self.standardize or ())
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
+
+
+@dataclass(frozen=True)
+class Dense(Op):
+    """z = x @ weight + bias;  out = dropout(activation(z));  z is stored where `z` names a buffer."""
+
+    out: str
+    x: str
+    weight: str
+    bias: str | None
+    activation: str = "linear"
+    mask: Mask | None = None
+    z: str | None = None
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.x, self.weight} | ({self.bias} if self.bias else set())
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out} | ({self.z} if self.z else set())
+
+
+@dataclass(frozen=True)
+class Loss(Op):
+    """Loss of every row, and dz = d(batch loss)/d(z of the last layer), in one pass.
+
+    With l_i the loss of row i (mean over outputs for sigmoid_cross_entropy and mse), w_i its sample
+    weight: batch loss = sum(w_i l_i) / sum(w_i); row_loss[i] = w_i l_i; row_hit[i] = w_i where the
+    prediction of row i is right, else 0. dz is None in evaluation. Cross-entropies read labels or
+    targets and take `logits` = through.y.
+
+    kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse", or "given":
+              a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
+    targets   buffer of gathered float targets; None where integer labels are read
+    """
+
+    kind: str
+    dz: str | None
+    through: Through
+    targets: str | None = None
+
+    @property
+    def reads(self) -> set[str]:
+        given = {"row_loss"} if self.kind == "given" else set()
+        return self.through.reads | ({self.targets} if self.targets else set()) | given
+
+    @property
+    def writes(self) -> set[str]:
+        return {"row_loss", "row_hit"} | ({self.dz} if self.dz else set())
+
+
+@dataclass(frozen=True)
+class Totals(Op):
+    """Adds row_loss and row_hit to the totals of the run, in float64, blocks of 64 rows in order."""
+
+    @property
+    def reads(self) -> set[str]:
+        return {"row_loss", "row_hit"}
+
+
+@dataclass(frozen=True)
+class DenseDx(Op):
+    """out = through'(dz @ weight.T): the gradient at the z of the layer below."""
+
+    out: str
+    dz: str
+    weight: str
+    through: Through
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.dz, self.weight} | self.through.reads
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
+
+
+@dataclass(frozen=True)
+class DenseDw(Op):
+    """dW = x.T @ dz and db = sum of the rows of dz, then at once the penalties and the update of weight and bias.
+
+    The gradient is never stored, except under rules that say so (STORES_GRADIENT).
+    """
+
+    weight: str
+    bias: str | None
+    x: str
+    dz: str
+    weight_rule: Rule
+    bias_rule: Rule
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.x, self.dz}
+
+    @property
+    def writes(self) -> set[str]:
+        written = {gradient(self.weight) if self.weight_rule.kind in STORES_GRADIENT else self.weight}
+        if self.bias:
+            written.add(gradient(self.bias) if self.bias_rule.kind in STORES_GRADIENT else self.bias)
+        return written
+
+
+def gradient(param: str) -> str:
+    """The name under which ops refer to the stored gradient of a parameter."""
+    return f"{param}/g"
+
+
+@dataclass(frozen=True)
+class Penalize(Op):
+    """Makes the raw gradient of `param` the one to be clipped: penalties and clip_value of `rule`; sums its squares."""
+
+    param: str
+    rule: Rule
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.param}
+
+    @property
+    def writes(self) -> set[str]:
+        return {gradient(self.param), f"{self.param}/squares"}
+
+
+@dataclass(frozen=True)
+class ClipNorm(Op):
+    """The factor by which the updates scale their gradients: min(1, limit / (norm + 1e-6)), with the norm of the
+    gradients of all `params` together (Pascanu et al., 2013; the form of torch.nn.utils.clip_grad_norm_)."""
+
+    limit: float
+    params: tuple[str, ...]
+
+    @property
+    def reads(self) -> set[str]:
+        return {f"{param}/squares" for param in self.params}
+
+    @property
+    def writes(self) -> set[str]:
+        return {"clip"}
+
+
+@dataclass(frozen=True)
+class Update(Op):
+    """The second pass of DenseDw where the gradient had to exist first: the same arithmetic, the same bits.
+
+    scaled   whether a ClipNorm came before
+    """
+
+    param: str
+    rule: Rule
+    scaled: bool = False
+
+    @property
+    def reads(self) -> set[str]:
+        return {gradient(self.param)} | ({"clip"} if self.scaled else set())
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.param}
+
+
+@dataclass(frozen=True)
+class MaxNorm(Op):
+    """Columns of `weight` (the incoming weights of a unit) of a norm over `limit` are scaled down to it
+    (Srivastava et al., JMLR 15, 2014)."""
+
+    weight: str
+    limit: float
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.weight}
+
+
+# Ops that wait for the last batch of a group when gradients are accumulated.
+ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm)
+
+
+@dataclass(frozen=True)
+class Elementwise(Op):
+    """out = through'(dropout(x + noise)): what has no neighbour to ride on, forward (no through) or back (no noise)."""
+
+    out: str
+    x: str
+    mask: Mask | None = None
+    through: Through | None = None
+    noise: Noise | None = None
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.x} | (self.through.reads if self.through else set())
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
+
+
+@dataclass(frozen=True)
+class Call(Op):
+    """Hands buffers to a Python function, between two barriers: function(*arrays), the rows of the batch of `reads_`,
+    then of `writes_`, which it fills. One worker calls it, with the GIL."""
+
+    function: Callable[..., None]
+    reads_: tuple[str, ...]
+    writes_: tuple[str, ...]
+
+    @property
+    def reads(self) -> set[str]:
+        return set(self.reads_)
+
+    @property
+    def writes(self) -> set[str]:
+        return set(self.writes_)
+
+
+@dataclass(frozen=True)
+class Emit(Op):
+    """Rows of `x` to the result array of the feed; transform "softmax", "sigmoid" or "linear"."""
+
+    x: str
+    transform: str
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.x}
