@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from fastreg import _core
 
@@ -43,8 +44,8 @@ def _from_environment() -> int | None:
 def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float:
     """Processors that the control group grants, version 2 or 1; infinity where there is no limit."""
     try:
-        quota, period = (root / "cpu.max").read_text().split()
-        return math.inf if quota == "max" else int(quota) / int(period)
+        text, every = (root / "cpu.max").read_text().split()
+        return math.inf if text == "max" else int(text) / int(every)
     except (OSError, ValueError):
         pass
     try:
@@ -93,7 +94,7 @@ def resolve(threads: int | None, flops: float) -> int:
     return max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
 
 
-def simd() -> dict[str, object]:
+def simd() -> dict[str, Any]:
     """The SIMD target in use and those that this machine offers, best first.
 
     Examples

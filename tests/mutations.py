@@ -8,6 +8,7 @@ import random
 NUMBERS = (0, 1, 2, 3, 7, 8, 64, 65, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64)
 VALUES = (None, True, False, -1, -(2**63), 0.5, 1e308, 1e-320, "", "F32", "x" * 300, [], {}, [0], [[0]], "\ud800", "\0")
 DTYPES = ("BOOL", "U8", "I8", "U16", "I32", "U64", "F16", "F32", "F64", "BF16", "F8_E4M3", "f32", "C64", "")
+WIDTHS = (("BOOL", "U8", "I8"), ("U16", "I16", "F16"), ("U32", "I32", "F32"), ("U64", "I64", "F64"))
 WORDS = (
     *(
         "0.weight",
@@ -101,23 +102,58 @@ def of_json(rng, content, others):
     length = int.from_bytes(content[:8], "little")
     try:
         tree = json.loads(content[8 : 8 + length], object_pairs_hook=Pairs)
+        for _ in range(rng.choice((1, 1, 2))):
+            tree = change(rng, tree)
+        text = dumps(tree).encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return put(rng, content, others)
-    for _ in range(rng.choice((1, 1, 2))):
-        tree = change(rng, tree)
-    text = dumps(tree).encode("utf-8", "surrogatepass")
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def plausible(rng, content, others):
+    """A header that keeps to the format, or nearly so, and says something else."""
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        names = [name for name in header if name != "__metadata__"]
+        one, two = rng.choice(names), rng.choice(names)
+        roll = rng.random()
+        if roll < 0.3:
+            header[one], header[two] = header[two], header[one]
+        elif roll < 0.5:
+            header[one]["dtype"] = rng.choice([group for group in WIDTHS if header[one]["dtype"] in group][0])
+        elif roll < 0.8:
+            rng.shuffle(header[one]["shape"])
+            header[one]["shape"].insert(0, 1) if rng.random() < 0.5 else None
+        elif roll < 0.9:
+            header[rng.choice(WORDS)] = header.pop(one)
+        else:
+            header["__metadata__"][rng.choice(WORDS)] = rng.choice(WORDS)
+        text = json.dumps(header).encode("utf-8", "surrogatepass")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return flip(rng, content, others)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def values(rng, content, others):
+    """Other numbers in the tensors."""
+    data, length = bytearray(content), 8 + int.from_bytes(content[:8], "little")
+    for _ in range(rng.choice((1, 1, 8)) if length < len(data) else 0):
+        data[rng.randrange(length, len(data))] = rng.choice((0, 1, 2, 127, 128, 255, rng.randrange(256)))
+    return bytes(data)
 
 
 def change(rng, tree):
     """The tree with one node changed."""
     places = list(walk(tree))
+    if rng.random() < 0.5:  # rather in the JSON that is text in it
+        places = [place for place in places if isinstance(place[2], str) and place[2][:1] in ("{", "[")] or places
     if not places:
         return rng.choice(VALUES)
     parent, key, value = rng.choice(places)
     roll = rng.random()
-    if isinstance(value, str) and value[:1] in "{[" and value and roll < 0.9:
+    if isinstance(value, str) and value[:1] in ("{", "[") and roll < 0.95:
         try:
             parent[key] = as_item(parent, key, dumps(change(rng, json.loads(value, object_pairs_hook=Pairs))))
             return tree
@@ -158,11 +194,11 @@ def other(rng, value, name=""):
         return rng.choice(VALUES)
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int):
+    if isinstance(value, int) and abs(value) < 2**65:
         near = (value + 1, value - 1, value * 2, value // 2, value + 4, -value, value + 0.5, float(value), str(value))
         return rng.choice((*near, rng.choice(NUMBERS)))
     if isinstance(value, float):
-        return rng.choice((0.0, 1.0, -value, value * 2, 1.5, value + 1e-9, int(value), 1e300))
+        return rng.choice((0.0, 1.0, -value, value * 2, 1.5, value + 1e-9, value - 1, 1e300))
     if isinstance(value, str):
         return rng.choice(DTYPES) if name == "dtype" and rng.random() < 0.9 else rng.choice((*WORDS, value[:-1]))
     return rng.choice((*VALUES, *NUMBERS))
@@ -187,4 +223,4 @@ def dumps(node) -> str:
     return json.dumps(node)
 
 
-WAYS = (flip, put, splice, copy_range, drop_range, cut, extend, set_length, *(of_json,) * 8)
+WAYS = (flip, put, splice, copy_range, drop_range, cut, extend, set_length, *(plausible, values) * 3, *(of_json,) * 8)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg import kernels, reference, threads
+from fastreg import kernels, ops, reference, threads
 from fastreg.benchmarks.rows import Row, time_of, timed
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import NativeEngine

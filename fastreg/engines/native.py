@@ -107,6 +107,7 @@ class NativeEngine:
     def _call(self, index: int, rows: int) -> None:
         """Runs the Python function of a Call on the rows of the batch."""
         op = self.program.ops[index]
+        assert isinstance(op, Call)
         op.function(*(self.buffers[name][:rows] for name in (*op.reads_, *op.writes_)))
 
     def _catch_up(self, updates: int) -> None:
@@ -196,7 +197,8 @@ class NativeEngine:
         """The fields of a parameter; with a rule those of its update."""
         if name is None:
             return None
-        value, slots, penalty = self.params[name], (), None
+        value, penalty = self.params[name], None
+        slots: tuple[np.ndarray, ...] = ()
         rows = value.shape[0] if value.ndim == 2 else 1
         sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for every row group and column
         if rule is not None:
