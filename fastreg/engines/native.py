@@ -14,6 +14,7 @@ from fastreg.engines import Feed, Tally
 from fastreg.memory import CACHE_LINE, padded
 from fastreg.ops import (
     STORES_GRADIENT,
+    Call,
     ClipNorm,
     Dense,
     DenseDw,
