@@ -230,12 +230,14 @@ def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:
 
 
 def _second_pass(ops: list[Op], rules: dict[str, Rule], clip_norm: float | None) -> None:
-    """The updates from stored gradients, after clipping them by their common norm if that is asked for."""
+    """The updates from stored gradients, after clipping them by their common norm if that is asked for. Last layer
+    first, as the fused updates come, so that penalties add up to the same bits."""
+    backwards = list(reversed(rules.items()))
     if clip_norm is None:
-        ops += [Update(name, rule) for name, rule in rules.items()]
+        ops += [Update(name, rule) for name, rule in backwards]
         return
-    ops += [Penalize(name, rule) for name, rule in rules.items()]
+    ops += [Penalize(name, rule) for name, rule in backwards]
     ops.append(ClipNorm(clip_norm, tuple(rules)))
-    for name, rule in rules.items():
+    for name, rule in backwards:
         rest = replace(rule, l2=0.0, l1=rule.l1 if rule.proximal else 0.0, clip_value=0.0, counted=False)
         ops.append(Update(name, rest, scaled=True))
