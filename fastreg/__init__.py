@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from fastreg import checks, data, files, initializers, kernels, losses, plots, reference, schedules
     from fastreg.callbacks import Callback, EarlyStopping, Progress, TerminateOnNaN
     from fastreg.checkpoint import Checkpoint
-    from fastreg.checks import check_gradients, compare_engines, profile
+    from fastreg.checks import check_gradients, compare_engines
+    from fastreg.checks.profile import profile
     from fastreg.csvlogger import CSVLogger
     from fastreg.epochs import DivergenceError
     from fastreg.files import FileFormatError, load

@@ -276,7 +276,7 @@ def _state(extra: dict[str, np.ndarray], trainer: Trainer, model: Sequential, ro
 
 def _history(extra: dict[str, np.ndarray], names: Sequence[str]) -> History:
     epochs, values = extra.pop(EPOCHS, None), extra.pop(HISTORY, None)
-    if epochs is None or values is None or (epochs.dtype, values.dtype) != (np.int64, np.float64):
+    if epochs is None or values is None or epochs.dtype != np.int64 or values.dtype != np.float64:
         raise FileFormatError("the history is missing or has another dtype")
     if epochs.ndim != 1 or values.shape != (len(epochs), len(names)):
         raise FileFormatError(f"the history has the shapes {epochs.shape} and {values.shape}")

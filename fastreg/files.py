@@ -110,6 +110,8 @@ def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequen
 def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
     """The model, once its config has been held against the tensors: it may claim more than memory holds."""
     plan = kind.from_config({**config, "input_shape": None})
+    if strange := config.keys() - plan.config().keys():
+        raise FileFormatError(f"its config has {brief(sorted(strange))}, which no model has")
     before = plan.shapes(tuple(config["input_shape"]))
     claimed = {
         f"{layer.name}.{name}": parameter.shape

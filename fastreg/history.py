@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import overload
 
 
 class History(Mapping):
@@ -37,6 +38,12 @@ class History(Mapping):
     def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Epoch by epoch: its number and its values."""
         return ((epoch, self._row(index)) for index, epoch in enumerate(self.epochs))
+
+    @overload
+    def __getitem__(self, key: str) -> list[float]: ...
+
+    @overload
+    def __getitem__(self, key: int) -> dict[str, float]: ...
 
     def __getitem__(self, key: str | int) -> list[float] | dict[str, float]:
         if isinstance(key, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastreg.fileio import PathLike, atomic_write
 
@@ -92,7 +92,7 @@ def plot_history(
 def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
     epochs = [epoch + 1 for epoch in history.epochs]
     marker = "o" if len(epochs) == 1 else ""
-    common = {"linewidth": 1.8, "marker": marker}
+    common: dict[str, Any] = {"linewidth": 1.8, "marker": marker}
     if value in history:
         axes.plot(
             epochs,
@@ -107,7 +107,7 @@ def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
         _mark_best(axes, epochs, history[f"val_{value}"], f"{dev} {value}")
     axes.grid(color=GRID, linewidth=0.6)
     axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("bottom", "left"):

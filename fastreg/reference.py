@@ -114,7 +114,7 @@ class Activation(NamedTuple):
     """a = value(z), and da/dz = slope(a, z). Only gelu and gelu_tanh look at z on the way back."""
 
     value: Callable[[np.ndarray], np.ndarray]
-    slope: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 LEAK = 0.01
@@ -233,7 +233,7 @@ def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.n
     if z is None and activation in ("gelu", "gelu_tanh"):
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
     a = np.asarray(y) * (_dropping(keep_prob).threshold / 65536)  # dropout undone where it kept
-    return dropout_backward(dy, keep_prob, key) * slope(a, z)
+    return dropout_backward(dy, keep_prob, key) * slope(a, a if z is None else z)
 
 
 # --- Losses, from logits ---------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 The default count is the least of the processors this process may run on, its cgroup's quota, and what the work can
 use. A count that somebody asked for is obeyed as given: the argument `threads=` first, then `set_num_threads`,
-then FASTREG_NUM_THREADS.
+then FASTREG_NUM_THREADS. A limit of threadpoolctl stands in the place of the last two while it holds.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ MAX_THREADS = _core.MAX_THREADS
 MIN_FLOPS = 100_000
 
 _asked: int | None = None
+_limit: int | None = None  # of threadpoolctl
 
 
 def _checked(n: object, name: str) -> int:
@@ -77,18 +79,23 @@ def set_num_threads(n: int | None) -> None:
     2
     >>> fr.set_num_threads(None)
     """
-    global _asked
+    global _asked, _limit
+    _limit = None
     _asked = None if n is None else _checked(n, "n")
 
 
 def get_num_threads() -> int:
     """The threads that a run with enough work takes."""
+    return _limit or _unlimited()
+
+
+def _unlimited() -> int:
     return _asked or _from_environment() or _AVAILABLE
 
 
 def resolve(threads: int | None, flops: float) -> int:
     """The threads for a run with `flops` floating-point operations between two barriers."""
-    asked = threads or _asked or _from_environment()
+    asked = threads or _limit or _asked or _from_environment()
     if asked:
         return asked
     return max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
@@ -116,3 +123,58 @@ def use_simd(name: str) -> None:
 
 if os.environ.get("FASTREG_SIMD"):
     use_simd(os.environ["FASTREG_SIMD"])
+
+
+def register_threadpoolctl() -> None:
+    """Lets threadpoolctl list fastreg and limit its threads.
+
+    `import fastreg` does it where threadpoolctl has been imported before. A trainer's own `threads=` is obeyed under a
+    limit, too.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> from threadpoolctl import threadpool_limits  # doctest: +SKIP
+    >>> fr.threads.register_threadpoolctl()  # doctest: +SKIP
+    >>> with threadpool_limits(1):  # doctest: +SKIP
+    ...     fr.get_num_threads()
+    1
+    """
+    import threadpoolctl
+
+    if _controllers:
+        return
+    ours = os.path.realpath(_core.__file__)
+
+    class Controller(threadpoolctl.LibController):
+        """The state is the module's, not the library's."""
+
+        user_api = internal_api = "fastreg"
+        filename_prefixes = (os.path.basename(ours).lower(),)
+        check_symbols = ("PyInit__core",)
+
+        def set_additional_attributes(self) -> None:
+            if os.path.realpath(self.filepath) != ours:
+                self.dynlib = None  # another package's _core: without the symbol it is passed over
+
+        def get_num_threads(self) -> int:
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            # Putting back what was there before lifts the limit, so that small work takes fewer threads again.
+            global _limit
+            n = min(int(num_threads), MAX_THREADS)
+            _limit = None if n == _unlimited() else _checked(n, "limits")
+
+        def get_version(self) -> str:
+            from fastreg.versions import __version__  # versions.py itself imports this file
+
+            return __version__
+
+    threadpoolctl.register(Controller)
+    _controllers.append(Controller)
+
+
+_controllers: list[type] = []
+if hasattr(sys.modules.get("threadpoolctl"), "register"):  # from its version 3.2 on
+    register_threadpoolctl()

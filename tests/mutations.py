@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from json.encoder import encode_basestring_ascii
 
 NUMBERS = (0, 1, 2, 3, 7, 8, 64, 65, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64)
 VALUES = (None, True, False, -1, -(2**63), 0.5, 1e308, 1e-320, "", "F32", "x" * 300, [], {}, [0], [[0]], "\ud800", "\0")
@@ -122,7 +123,7 @@ def plausible(rng, content, others):
         if roll < 0.3:
             header[one], header[two] = header[two], header[one]
         elif roll < 0.5:
-            header[one]["dtype"] = rng.choice([group for group in WIDTHS if header[one]["dtype"] in group][0])
+            header[one]["dtype"] = rng.choice(next(g for g in WIDTHS if header[one]["dtype"] in g))
         elif roll < 0.8:
             rng.shuffle(header[one]["shape"])
             header[one]["shape"].insert(0, 1) if rng.random() < 0.5 else None
@@ -131,7 +132,7 @@ def plausible(rng, content, others):
         else:
             header["__metadata__"][rng.choice(WORDS)] = rng.choice(WORDS)
         text = json.dumps(header).encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError, StopIteration):
         return flip(rng, content, others)
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
@@ -217,10 +218,12 @@ def dumps(node) -> str:
     if isinstance(node, Raw):
         return node
     if isinstance(node, Pairs):
-        return "{" + ",".join(f"{json.dumps(name)}:{dumps(value)}" for name, value in node) + "}"
+        return "{" + ",".join(f"{encode_basestring_ascii(name)}:{dumps(value)}" for name, value in node) + "}"
     if isinstance(node, list):
         return "[" + ",".join(map(dumps, node)) + "]"
-    return json.dumps(node)
+    if type(node) is str:
+        return encode_basestring_ascii(node)
+    return str(node) if type(node) is int else json.dumps(node)
 
 
 WAYS = (flip, put, splice, copy_range, drop_range, cut, extend, set_length, *(plausible, values) * 3, *(of_json,) * 8)

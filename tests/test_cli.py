@@ -68,11 +68,59 @@ def test_json_and_options(tmp_path, blobs_file):
         assert numbers["test_accuracy"] > 0.8 and numbers["speedup"] > 0 and numbers["samples_per_second"] > 0
     assert set(answer["files"].values()) >= {"out/plain.safetensors", "out/regularized.safetensors"}
     layers = fr.load(tmp_path / "out/regularized.safetensors").layers
-    assert [type(layer).__name__ for layer in layers] == ["Dense", "Dropout", "Dense"]
+    assert [type(layer).__name__ for layer in layers] == ["Standardize", "Dense", "Dropout", "Dense"]
 
     again = run("train", blobs_file, *options.split(), "--threads", 2, cwd=tmp_path)
     for variant, numbers in json.loads(again.stdout)["runs"].items():
         assert numbers["test_loss"] == answer["runs"][variant]["test_loss"]
+
+
+def test_more_options(tmp_path, blobs_file):
+    """Layers, schedule and early stopping; what they are is read from the file and from the headline."""
+    options = "--hidden 64,32 --activation tanh --keep-prob 0.9,0.8,0.5 --l1 1e-4 --optimizer nesterov"
+    options += " --momentum 0.8 --lr 0.3 --schedule one-cycle --epochs 60 --early-stopping 3 --output out"
+    result = run("train", blobs_file, *options.split(), "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert " dev and " in result.stderr and "64-32-3 tanh, nesterov at 0.3 one-cycle" in result.stderr
+    answer = json.loads(result.stdout)["runs"]
+    assert 3 < answer["plain"]["epochs"] < 60 and answer["regularized"]["test_accuracy"] > 0.8
+    layers = fr.load(tmp_path / "out/regularized.safetensors").layers
+    assert [layer.keep_prob for layer in layers if isinstance(layer, fr.Dropout)] == [0.9, 0.8, 0.5]
+    assert [layer.activation for layer in layers if isinstance(layer, fr.Dense)] == ["tanh", "tanh", "linear"]
+    told = run("train", blobs_file, *options.split(), cwd=tmp_path).stdout
+    assert "0.9 of inputs, 0.8, 0.5 of hidden units; L1 0.0001, L2 0.0001" in told and "until it was stopped" in told
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "cosine", "one-cycle", "warm-up"])
+def test_schedules(tmp_path, blobs_file, schedule):
+    optimizer = {"cosine": "rmsprop", "step": "adamw"}.get(schedule, "sgd")
+    options = ["--schedule", schedule, "--optimizer", optimizer, "--epochs", 2, "--json"]
+    result = run("train", blobs_file, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["runs"]["plain"]["test_accuracy"] > 0.5
+
+
+def test_raw_scales(tmp_path):
+    """Columns in units of their own are learned from, and the saved model takes them as they are."""
+    rng = np.random.default_rng(0)
+    X = rng.normal([1e6, -3e-4, 50], [1e3, 1e-5, 1e2], (400, 3))
+    y = ((X - X.mean(axis=0)) / X.std(axis=0)).sum(axis=1) > 0
+    np.savez(tmp_path / "raw.npz", X=X, y=y.astype(int))
+    result = run("train", "raw.npz", "--epochs", 20, "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["runs"]["plain"]["test_accuracy"] > 0.9
+    result = run("predict", "fastreg-runs/raw/plain.safetensors", "raw.npz", "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["accuracy"] > 0.9
+
+
+def test_images(tmp_path):
+    """Bytes go to [0, 1] in the model; a saved model takes them as they are."""
+    X = np.random.default_rng(0).integers(0, 256, (200, 6, 5), np.uint8)
+    X[:, 0, 0] = np.arange(200) % 2 * 255
+    np.savez(tmp_path / "images.npz", X=X, y=np.arange(200) % 2)
+    assert run("train", "images.npz", "--epochs", 10, cwd=tmp_path).returncode == 0
+    model = fr.load(tmp_path / "fastreg-runs/images/plain.safetensors")
+    np.testing.assert_array_equal(model.state_dict()["0.scale"], np.float32(1 / 255))
+    assert (model.predict(X.reshape(200, -1)).argmax(axis=1) == np.arange(200) % 2).mean() > 0.9
 
 
 def test_engines_agree(tmp_path, blobs_file):
@@ -124,7 +172,13 @@ BAD = {
     "batch size": (["train", "moons", "--batch-size", "1.5"], "--batch-size: got '1.5'"),
     "hidden": (["train", "moons", "--hidden", "8,,8"], "--hidden: got ''"),
     "keep prob": (["train", "moons", "--keep-prob", "1.5"], "--keep-prob: got '1.5', expected probabilities"),
-    "keep probs": (["train", "moons", "--keep-prob", "1,1,1"], "--keep-prob: got '1,1,1', expected one or two"),
+    "keep probs": (["train", "moons", "--keep-prob", "1,,1"], "--keep-prob: got '1,,1', expected numbers"),
+    "too many keep probs": (["train", "moons", "--keep-prob", "1,1,1,1"], "--keep-prob: got 3 for 2 hidden layers"),
+    "activation": (["train", "moons", "--activation", "swish"], "--activation: invalid choice: 'swish'"),
+    "l1": (["train", "moons", "--l1", "-1"], "l1: got -1.0"),
+    "momentum": (["train", "moons", "--momentum", "0.9"], "--momentum: got 0.9 for adam, which has none"),
+    "schedule": (["train", "moons", "--schedule", "plateau"], "--schedule: invalid choice: 'plateau'"),
+    "patience": (["train", "moons", "--early-stopping", "0"], "--early-stopping: got '0', expected a whole number"),
     "l2": (["train", "moons", "--l2", "-1"], "l2: got -1.0"),
     "lr": (["train", "moons", "--lr", "nan"], "lr: got nan"),
     "optimizer": (["train", "moons", "--optimizer", "lbfgs"], "--optimizer: invalid choice: 'lbfgs'"),

@@ -16,6 +16,10 @@ from importlib.util import find_spec
 # name -> the distribution that it needs
 PEERS = {"numpy": "numpy", "sklearn": "sklearn", "torch": "torch", "jax": "jax"}
 
+# Ways to start a process beside the plain one. When Linux has put two OpenMP threads on one processor, they spin for
+# each other's turn, and a step of PyTorch takes a hundred times as long; bound threads stay apart.
+ENVIRONMENTS = {"torch": {"bound": {"OMP_PROC_BIND": "true"}}}
+
 
 def is_installed(name: str) -> bool:
     return find_spec(PEERS.get(name, "fastreg")) is not None

@@ -17,14 +17,15 @@ class Peer:
         self.y = y.ravel() if workload.loss == "mse" and y.shape[1] == 1 else y
         self.classes = None if workload.loss == "mse" else np.arange(workload.sizes[-1])
         kind = MLPRegressor if workload.loss == "mse" else MLPClassifier
-        l2 = workload.l2 / (2 if workload.loss == "mse" else 1)  # its squared error has a half in front
+        half = 0.5 if workload.loss == "mse" else 1.0  # its squared error has a half in front
+        rate = workload.lr if workload.optimizer == "adam" else workload.lr / half
         self.model = kind(
             hidden_layer_sizes=workload.sizes[1:-1],
             activation=ACTIVATIONS[workload.activation],
             solver="adam" if workload.optimizer == "adam" else "sgd",
-            alpha=l2 * workload.batch,
+            alpha=half * workload.l2 * workload.batch,
             batch_size=workload.batch,
-            learning_rate_init=workload.lr,
+            learning_rate_init=rate,
             momentum=0.9 if workload.optimizer == "momentum" else 0.0,
             nesterovs_momentum=False,
             random_state=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from typing import NamedTuple
 
@@ -139,11 +140,12 @@ def _case(
     rng = np.random.default_rng(0)
     M = next(iter(given.values()))[0]
     if weight is None and flops:
-        weight = tuple(int(size) for size in shape.split(" x "))[1:]
+        _, K, N = (int(size) for size in shape.split(" x "))
+        weight = K, N
     widths = {key: width for key, (_, width) in given.items()}
-    if isinstance(op, ops.Dense):
+    if weight and isinstance(op, ops.Dense):
         widths |= {"y": weight[1]}
-    elif isinstance(op, ops.DenseDx):
+    elif weight and isinstance(op, ops.DenseDx):
         widths |= {"dx": weight[0]}
     elif isinstance(op, ops.Loss):
         widths |= {"dz": widths["y"], "row_loss": 1, "row_hit": 1}
@@ -233,8 +235,8 @@ def _passes(size: int) -> Iterator[Case]:
         yield Case(
             f"{name}_update",
             f"{size:,}",
-            lambda results=results: results(reference),
-            lambda results=results: results(kernels),
+            partial(results, reference),
+            partial(results, kernels),
             run,
             threads.get_num_threads,
             0,

@@ -155,7 +155,7 @@ class _Batches(Feed):
 
     @property
     def rows(self) -> int:
-        return len(self.order)
+        return len(self.need("order"))
 
 
 class _Timer:
@@ -258,7 +258,7 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             source = getattr(timer.feed, op.source)
             return 0.0, source.nbytes + of([op.out])
         case O.Loss() | O.Totals():
-            labels = timer.feed.targets.nbytes if isinstance(op, O.Loss) and not op.targets else 0
+            labels = timer.feed.need("targets").nbytes if isinstance(op, O.Loss) and not op.targets else 0
             return 0.0, labels + of(op.reads | op.writes)
         case O.Elementwise():
             return 0.0, of(op.reads | op.writes)

@@ -26,7 +26,7 @@ def compare(options: argparse.Namespace) -> None:
     task = make_task(options.data, options.seed)
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     print(headline(task, options), file=sys.stderr if options.json else sys.stdout, flush=True)
-    trainers = {engine: make_trainer(task, options, options.keep_prob, options.l2, engine) for engine in ENGINES}
+    trainers = {engine: make_trainer(task, options, engine=engine) for engine in ENGINES}
     runs = {engine: run(trainer, task, epochs, batch_size, engine) for engine, trainer in trainers.items()}
     X, y = task.train
     comparison = fr.compare_engines(trainers["native"], X[:batch_size], y[:batch_size])

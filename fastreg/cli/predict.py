@@ -35,4 +35,4 @@ def predict(options: argparse.Namespace) -> None:
     for result in results:
         print(result if result.ndim == 0 else ",".join(f"{number:.6g}" for number in result))
     if accuracy is not None:
-        print(f"accuracy {accuracy:.2%} of {len(y):,} samples", file=sys.stderr)
+        print(f"accuracy {accuracy:.2%} of {len(outputs):,} samples", file=sys.stderr)

@@ -12,8 +12,8 @@ import fastreg as fr
 class ProgressLine(fr.Callback):
     """One line, written anew at most ten times a second, on a terminal; ten plain lines a run elsewhere."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, watched: str = "test"):
+        self.name, self.watched = name, watched
 
     def on_train_begin(self) -> None:
         self.live = sys.stderr.isatty()
@@ -28,7 +28,7 @@ class ProgressLine(fr.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         accuracy = f", accuracy {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
-        self.text = f"{self.epoch}  loss {logs['loss']:.4f}  test loss {logs['val_loss']:.4f}{accuracy}"
+        self.text = f"{self.epoch}  loss {logs['loss']:.4f}  {self.watched} loss {logs['val_loss']:.4f}{accuracy}"
         done, total = epoch + 1, self.plan.last_epoch
         if self.live:
             self._show(self.text)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import fastreg as fr
 from fastreg.cli.progress import ProgressLine
-from fastreg.cli.tasks import Task
-from fastreg.data.readers import Part
+from fastreg.cli.tasks import Labelled, Task
 from fastreg.tables import table
 
 
@@ -20,24 +19,28 @@ class Run(NamedTuple):
     numbers: Mapping[str, float]
 
 
-def run(trainer: fr.Trainer, task: Task, epochs: int, batch_size: int, name: str) -> Run:
+def run(
+    trainer: fr.Trainer, task: Task, epochs: int, batch_size: int, name: str, callbacks: Iterable[fr.Callback] = ()
+) -> Run:
+    watched, validation_data = task.watched
     history = trainer.fit(
         *task.train,
         epochs=epochs,
         batch_size=batch_size,
-        validation_data=task.test,
-        callbacks=[ProgressLine(name)],
+        validation_data=validation_data,
+        callbacks=[ProgressLine(name, watched), *callbacks],
     )
     train, test = trainer.evaluate(*task.train), trainer.evaluate(*task.test)
     seconds = sum(history["seconds"])
     numbers = {f"train_{key}": value for key, value in train.items()}
     numbers |= {f"test_{key}": value for key, value in test.items()}
-    numbers |= {"seconds": seconds, "samples_per_second": len(task.train[0]) * epochs / seconds}
+    epochs = len(history["seconds"])
+    numbers |= {"epochs": epochs, "seconds": seconds, "samples_per_second": len(task.train[0]) * epochs / seconds}
     faster = speedup(trainer, task.train, batch_size) if trainer.engine == "native" else 1.0
     return Run(trainer, history, {**numbers, "speedup": faster})
 
 
-def speedup(trainer: fr.Trainer, data: Part, batch_size: int, batches: int = 10, times: int = 5) -> float:
+def speedup(trainer: fr.Trainer, data: Labelled, batch_size: int, batches: int = 10, times: int = 5) -> float:
     """How many times as fast as the reference engine the trainer's engine is.
 
     Both train on the same few batches, in turns, so that a busy machine slows both; the best time of each counts.

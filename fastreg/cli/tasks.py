@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import fastreg as fr
-from fastreg.cli.options import OPTIMIZERS, data_name, epochs_and_batch_size
+from fastreg.cli.options import data_name, epochs_and_batch_size, learning_rate, make_optimizer
 from fastreg.data.builtin import SETS
 from fastreg.data.readers import Part
+from fastreg.layers import Standardize
 
 TEST_SHARE = 0.25
+DEV_SHARE = 0.2  # of what is left to train on
+
+Labelled = tuple[np.ndarray, np.ndarray]  # a Part to learn from
 
 
 def read(name: str, seed: int = 0) -> list[Part]:
@@ -26,37 +31,53 @@ def read(name: str, seed: int = 0) -> list[Part]:
 
 
 def inputs(X: np.ndarray) -> np.ndarray:
-    """A row a sample; images of bytes scaled to [0, 1]. The same for train and predict."""
-    X = X.reshape(len(X), -1)
-    return X / np.float32(255) if X.dtype == np.uint8 else X
+    """A row a sample. Models scale their inputs themselves."""
+    return X.reshape(len(X), -1)
+
+
+def scaling(X: np.ndarray) -> fr.data.Standardizer | Standardize:
+    """The first layer: bytes of images to [0, 1], columns of anything else to mean 0 and variance 1."""
+    if X.dtype == np.uint8:
+        return Standardize((0.0,) * X.shape[1], (1 / 255,) * X.shape[1])
+    return fr.data.Standardizer().fit(X)
 
 
 class Task(NamedTuple):
     """What is to be learned."""
 
-    train: Part
-    test: Part
+    train: Labelled
+    test: Labelled
     outputs: int
     loss: str
+    dev: Labelled | None = None  # for early stopping, which must not see the test samples
+
+    @property
+    def watched(self) -> tuple[str, Labelled]:
+        """What is evaluated behind every epoch, and its name."""
+        return ("dev", self.dev) if self.dev else ("test", self.test)
 
     @property
     def is_classification(self) -> bool:
         return self.loss == "softmax_cross_entropy"
 
 
-def make_task(name: str, seed: int) -> Task:
-    """Training and test samples, and the loss that fits their targets."""
-    parts = read(name, seed)
-    if any(y is None for _, y in parts):
+def make_task(name: str, seed: int, dev: bool = False) -> Task:
+    """Training and test samples, `dev` ones if wanted, and the loss that fits their targets."""
+    found = read(name, seed)
+    parts = [(X, y) for X, y in found if y is not None]
+    if len(parts) < len(found):
         raise ValueError(f"DATA: {name} holds no labels to train on")
     is_classes = all(y.ndim == 1 and y.dtype.kind in "biu" for _, y in parts)
     classes = _classes([y for _, y in parts]) if is_classes else 0
-    if len(parts) == 1:
-        parts = fr.data.split(*parts[0], (1 - TEST_SHARE, TEST_SHARE), stratify=is_classes, seed=seed)
-    train, test = ((inputs(X), y) for X, y in parts)
-    if is_classes:
-        return Task(train, test, classes, "softmax_cross_entropy")
-    return Task(train, test, train[1][0].size, "mse")
+
+    def parted(part: Labelled, share: float) -> list[Labelled]:
+        return fr.data.split(*part, (1 - share, share), stratify=is_classes, seed=seed)
+
+    train, test = parts if len(parts) == 2 else parted(parts[0], TEST_SHARE)
+    train, *rest = parted(train, DEV_SHARE) if dev else [train]
+    train, test, *rest = ((inputs(X), y) for X, y in (train, test, *rest))
+    outputs, loss = (classes, "softmax_cross_entropy") if is_classes else (train[1][0].size, "mse")
+    return Task(train, test, outputs, loss, *rest)
 
 
 def _classes(labels: list[np.ndarray]) -> int:
@@ -67,25 +88,25 @@ def _classes(labels: list[np.ndarray]) -> int:
 
 
 def make_trainer(
-    task: Task,
-    options: argparse.Namespace,
-    keep_prob: tuple[float, float],
-    l2: float,
-    engine: str | None = None,
+    task: Task, options: argparse.Namespace, regularized: bool = True, engine: str | None = None
 ) -> fr.Trainer:
-    """A dense network with ReLU; the rest as the options say."""
-    layers: list = [fr.Dropout(keep_prob=keep_prob[0])] if keep_prob[0] < 1 else []
-    for units in options.hidden:
-        layers.append(fr.Dense(units, activation="relu"))
-        if keep_prob[1] < 1:
-            layers.append(fr.Dropout(keep_prob=keep_prob[1]))
-    layers.append(fr.Dense(task.outputs))
-    make, rate = OPTIMIZERS[options.optimizer]
+    """A dense network, as the options say; without what regularizes it if need be."""
+    keep, *rest = options.keep_prob if regularized else (1.0, 1.0)
+    if len(rest) > max(1, len(options.hidden)):
+        raise ValueError(f"--keep-prob: got {len(rest)} for {len(options.hidden)} hidden layers and one for the inputs")
+    layers: list = [scaling(task.train[0])]
+    keeps = chain(rest, repeat(rest[-1]))
+    for units, following in zip((*options.hidden, task.outputs), keeps, strict=False):
+        layers += [fr.Dropout(keep_prob=keep)] if keep < 1 else []
+        layers.append(fr.Dense(units, activation=options.activation))
+        keep = following
+    layers[-1] = fr.Dense(task.outputs)
     return fr.Trainer(
         fr.Sequential(layers),
         loss=task.loss,
-        optimizer=make(rate if options.lr is None else options.lr),
-        l2=l2,
+        optimizer=make_optimizer(options, len(task.train[0])),
+        l1=options.l1 if regularized else 0.0,
+        l2=options.l2 if regularized else 0.0,
         engine=engine or options.engine,
         seed=options.seed,
         threads=options.threads,
@@ -96,9 +117,11 @@ def headline(task: Task, options: argparse.Namespace) -> str:
     """Data, network and training in a line."""
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     sizes = [task.train[0].shape[1], *options.hidden, task.outputs]
-    rate = OPTIMIZERS[options.optimizer][1] if options.lr is None else options.lr
+    dev = f", {len(task.dev[0]):,} dev" if task.dev else ""
+    activation = f" {options.activation}" if options.activation != "relu" else ""
+    rate = f"{learning_rate(options):g}" + (f" {options.schedule}" if options.schedule != "constant" else "")
     return (
-        f"{data_name(options.data)}: {len(task.train[0]):,} training and {len(task.test[0]):,} test samples; "
-        f"network {'-'.join(map(str, sizes))}, {options.optimizer} at {rate:g}, "
+        f"{data_name(options.data)}: {len(task.train[0]):,} training{dev} and {len(task.test[0]):,} test samples; "
+        f"network {'-'.join(map(str, sizes))}{activation}, {options.optimizer} at {rate}, "
         f"batches of {batch_size}, {epochs} epochs"
     )

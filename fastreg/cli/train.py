@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import fastreg as fr
-from fastreg.cli.options import add_training, data_name, epochs_and_batch_size
+from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, positive
 from fastreg.cli.runs import Run, run, runs_table
 from fastreg.cli.tasks import headline, make_task, make_trainer
 
@@ -20,37 +20,52 @@ def add(commands) -> None:
     parser.set_defaults(command=train)
     add_training(parser)
     parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or its NumPy reference")
+    parser.add_argument(
+        "--early-stopping",
+        type=positive,
+        metavar="PATIENCE",
+        help="stop after so many epochs without a better loss on a fifth of the training samples, which is held back "
+        "for it, and go back to the best weights",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="where models and picture go (fastreg-runs/NAME)")
 
 
 def train(options: argparse.Namespace) -> None:
     """What the command does."""
-    task, name = make_task(options.data, options.seed), data_name(options.data)
+    patience = options.early_stopping
+    task, name = make_task(options.data, options.seed, dev=patience is not None), data_name(options.data)
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     folder = options.output or Path("fastreg-runs") / name
     folder.mkdir(parents=True, exist_ok=True)
 
-    settings = {"keep_prob": options.keep_prob, "l2": options.l2}
-    variants = {"plain": {"keep_prob": (1.0, 1.0), "l2": 0.0}, "regularized": settings}
-    trainers = {variant: make_trainer(task, options, **values) for variant, values in variants.items()}
+    variants = {"plain": False, "regularized": True}
+    trainers = {variant: make_trainer(task, options, regularized) for variant, regularized in variants.items()}
     told = f"{headline(task, options)}, engine {options.engine} ({fr.simd()['current']})"
     print(told, file=sys.stderr if options.json else sys.stdout, flush=True)
-    runs = {variant: run(trainer, task, epochs, batch_size, variant) for variant, trainer in trainers.items()}
-    files = _save(runs, folder, name)
+    runs = {}
+    for variant, trainer in trainers.items():
+        stopping = [fr.EarlyStopping(patience=patience)] if patience else []
+        runs[variant] = run(trainer, task, epochs, batch_size, variant, stopping)
+    files = _save(runs, folder, name, task.watched[0])
     if options.json:
         results = {variant: trained.numbers for variant, trained in runs.items()}
         print(json.dumps({"data": name, "runs": results, "files": files}, indent=2))
         return
     print()
     print(runs_table(runs, task.is_classification))
-    keep = "keep probability {:g} of inputs, {:g} of hidden units".format(*options.keep_prob)
-    print(f"\nregularized: dropout with {keep}; L2 {options.l2:g}. Seconds and samples/s: training alone.")
+    inputs, *hidden = (f"{number:g}" for number in options.keep_prob)
+    keep = f"keep probability {inputs} of inputs, {', '.join(hidden)} of hidden units"
+    penalties = f"L1 {options.l1:g}, L2 {options.l2:g}" if options.l1 else f"L2 {options.l2:g}"
+    print(f"\nregularized: dropout with {keep}; {penalties}. Seconds and samples/s: training alone.")
+    if patience:
+        epochs_run = ", ".join(f"{variant} {trained.numbers['epochs']}" for variant, trained in runs.items())
+        print(f"Epochs until it was stopped: {epochs_run}. The weights are the best ones on the dev samples.")
     print("x reference: speed over the NumPy reference engine, running the same program on this machine.")
     for what, path in files.items():
         print(f"saved {what}: {path}")
 
 
-def _save(runs: Mapping[str, Run], folder: Path, name: str) -> dict[str, str]:
+def _save(runs: Mapping[str, Run], folder: Path, name: str, watched: str) -> dict[str, str]:
     files = {}
     for variant, trained in runs.items():
         path = folder / f"{variant}.safetensors"
@@ -60,7 +75,7 @@ def _save(runs: Mapping[str, Run], folder: Path, name: str) -> dict[str, str]:
         from fastreg.plots import plot_history
 
         histories = {variant: trained.history for variant, trained in runs.items()}
-        plot_history(histories, folder / "curves.png", name, "test")
+        plot_history(histories, folder / "curves.png", name, watched)
         files["curves"] = str(folder / "curves.png")
     except ImportError as error:
         print(f"fastreg: no picture of the curves: {error}", file=sys.stderr)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastreg import checking
 
+Samples = tuple[np.ndarray, np.ndarray]  # and their labels or targets
 
-def load(name: str, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+
+def load(name: str, *, seed: int = 0) -> Samples:
     """A built-in data set.
 
     Parameters
@@ -44,17 +48,17 @@ def load(name: str, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return SETS[name](np.random.default_rng(checking.integer("seed", seed, 0)))
 
 
-def _digits(_: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _digits(_: np.random.Generator) -> Samples:
     bunch = _sklearn_datasets("digits").load_digits()
     return (bunch.data / 16).astype(np.float32), bunch.target.astype(np.int64)
 
 
-def _breast_cancer(_: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _breast_cancer(_: np.random.Generator) -> Samples:
     bunch = _sklearn_datasets("breast-cancer").load_breast_cancer()
     return bunch.data, bunch.target.astype(np.int64)
 
 
-def _curve(random: np.random.Generator, n: int = 10_000, terms: int = 5, noise: float = 0.1):
+def _curve(random: np.random.Generator, n: int = 10_000, terms: int = 5, noise: float = 0.1) -> Samples:
     """y = sum of A sin(B x + C), with A, B and C each from a Gaussian of its own."""
     a, b, c = random.normal(1, 0.5, terms), random.normal(1, 0.5, terms), random.normal(0, 2, terms)
     x = np.linspace(0, 4 * np.pi, n)[:, None]
@@ -62,7 +66,7 @@ def _curve(random: np.random.Generator, n: int = 10_000, terms: int = 5, noise: 
     return x, y + random.normal(0, noise, y.shape)
 
 
-def _moons(random: np.random.Generator, n: int = 2_000, noise: float = 0.2):
+def _moons(random: np.random.Generator, n: int = 2_000, noise: float = 0.2) -> Samples:
     """The upper half circle about (0, 0) and the lower one about (1, 1/2)."""
     y = np.arange(n) % 2
     angle = random.uniform(0, np.pi, n)
@@ -80,4 +84,9 @@ def _sklearn_datasets(name: str):
     return datasets
 
 
-SETS = {"digits": _digits, "breast-cancer": _breast_cancer, "curve": _curve, "moons": _moons}
+SETS: dict[str, Callable[[np.random.Generator], Samples]] = {
+    "digits": _digits,
+    "breast-cancer": _breast_cancer,
+    "curve": _curve,
+    "moons": _moons,
+}

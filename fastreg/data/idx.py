@@ -16,7 +16,7 @@ import numpy as np
 
 from fastreg.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular, read_bytes, read_into
 
-DTYPES = {
+DTYPES: dict[int, np.dtype] = {
     0x08: np.dtype("u1"),
     0x09: np.dtype("i1"),
     0x0B: np.dtype(">i2"),

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -50,6 +50,13 @@ class Feed:
     def batches(self) -> int:
         return -(-self.rows // self.batch_size)
 
+    def need(self, name: Literal["targets", "order", "rates", "out"]) -> np.ndarray:
+        """The array of that name, for who cannot do without."""
+        array: np.ndarray | None = getattr(self, name)
+        if array is None:
+            raise ValueError(f"feed.{name}: got None, expected an array")
+        return array
+
 
 @dataclass
 class Tally:
@@ -66,6 +73,7 @@ class Tally:
 
 
 class Engine(Protocol):
+    program: Program
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores them
     clip: np.ndarray  # one number: the factor of the last ClipNorm

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -154,8 +156,8 @@ class ReferenceEngine:
     def _run_batch(self, batch: _Batch) -> None:
         gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
         others = [op for op in self.program.ops if not isinstance(op, O.Gather)]
-        for op in gathers:  # all of them first: a bad row stops the batch before anything is learned from it
-            self._run(op, batch)
+        for gather in gathers:  # all of them first: a bad row stops the batch before anything is learned from it
+            self._run(gather, batch)
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
             raise _Stop
@@ -198,7 +200,7 @@ class ReferenceEngine:
 
     def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
-        targets = self._rows(op.targets, batch) if op.targets else batch.feed.targets[batch.rows]
+        targets = self._rows(op.targets, batch) if op.targets else batch.feed.need("targets")[batch.rows]
         row_loss = self._rows("row_loss", batch)
         if op.kind == "given":  # by the Call before
             loss, gradient, hit = row_loss, targets, 0
@@ -251,7 +253,7 @@ class ReferenceEngine:
         self._rows(op.out, batch)[...] = self._through(y, op.through, batch) if op.through else y
 
     def _emit(self, op: O.Emit, batch: _Batch) -> None:
-        out = batch.feed.out[batch.position : batch.position + batch.count]
+        out = batch.feed.need("out")[batch.position : batch.position + batch.count]
         out[...] = TRANSFORMS[op.transform](self._rows(op.x, batch))
 
     # --- what they are made of ---------------------------------------------------------------------------------
@@ -286,20 +288,20 @@ class ReferenceEngine:
         if rule.kind == "gradient":
             self.gradients[name][...] = gradient
             return
-        rate = float(batch.feed.rates[batch.index]) * rule.lr_scale
-        slots = self.state.get(name, ())
+        rate = float(batch.feed.need("rates")[batch.index]) * rule.lr_scale
+        slots: tuple[np.ndarray, ...] = self.state.get(name, ())
         rest = {"l1": l1 if rule.proximal else 0.0, "weight_decay": rule.weight_decay}
         match rule.kind:
             case "sgd":
                 R.sgd_update(w, gradient, rate, **rest)
             case "momentum" | "nesterov":
-                R.momentum_update(w, gradient, *slots, rate, rule.momentum, rule.kind == "nesterov", **rest)
+                R.momentum_update(w, gradient, slots[0], rate, rule.momentum, rule.kind == "nesterov", **rest)
             case "rmsprop" | "rmsprop_momentum":
                 v, m = (*slots, None)[:2]
                 R.rmsprop_update(w, gradient, v, rate, rule.beta2, rule.eps, rule.momentum, m, **rest)
             case "adam":
                 step = batch.tally.updates + 1
-                R.adam_update(w, gradient, *slots, rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
+                R.adam_update(w, gradient, slots[0], slots[1], rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
             case _:
                 raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(O.UPDATE_SLOTS)}")
 
@@ -321,7 +323,7 @@ def _penalty(w: np.ndarray, l1: float, l2: float) -> float:
     return l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
 
 
-RUN = {
+RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, _Batch], None]] = {
     O.Gather: ReferenceEngine._gather,
     O.Dense: ReferenceEngine._dense,
     O.Loss: ReferenceEngine._loss,

@@ -1,0 +1,235 @@
+"""A smoke run of every measurement on tiny sizes; no test asks how fast anything is."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastreg import benchmarks, cli, kernels
+from fastreg.benchmarks import environment, workloads
+from fastreg.benchmarks.kernels import cases
+from fastreg.benchmarks.rows import Row
+
+BENCH = Path(__file__).parents[1] / "bench"
+needs_bench = pytest.mark.skipif(not BENCH.is_dir(), reason="no bench/ beside the tests")
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Imports a module of bench/."""
+    monkeypatch.syspath_prepend(BENCH)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(BENCH) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+# --- fastreg bench ---------------------------------------------------------------------------------------------------
+
+
+def run_main(capsys, *options):
+    code = cli.main([*options])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """No variable that makes `fastreg bench` start over in a process without it."""
+    for name in environment.HOBBLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_bench(capsys, free):
+    code, out, err = run_main(capsys, "bench", "--quick")
+    assert code == 0 and err == "" and "differs" not in out
+    names = ("dense relu dropout", "dense_dx", "dense_dw adam", "softmax_ce", "dropout", "adam_update", "wide")
+    for name in (*names, *workloads.WORKLOADS, *kernels.threads.simd()["available"]):
+        assert name in out
+
+
+def test_bench_json(capsys, free, monkeypatch):
+    monkeypatch.setattr(benchmarks.training, "rows", lambda settings: iter(()))
+    code, out, _ = run_main(capsys, "bench", "--quick", "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0 and all(row["agrees"] and row["seconds"] > 0 and row["rate"] > 0 for row in rows)
+
+
+def test_a_wrong_result_has_no_time(capsys, free, monkeypatch):
+    right = kernels.dropout
+    monkeypatch.setattr(kernels, "dropout", lambda *arguments: right(*arguments) + 1)
+    monkeypatch.setattr(benchmarks.kernels, "cases", lambda quick: [c for c in cases(True) if c.name == "dropout"])
+    monkeypatch.setattr(benchmarks.training, "rows", lambda settings: iter(()))
+    code, out, err = run_main(capsys, "bench", "--quick")
+    assert code == 1 and "differs" in out and "agrees" not in out
+    assert err.startswith("fastreg: results differ from the reference: dropout")
+
+
+def test_a_nan_differs():
+    assert not Row("x", "1", "avx2", None, 1.0, 1.0, "GB/s", 1.0, float("nan"), 1.0).agrees
+
+
+def test_hobbling_variables_are_cleared(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "OPENBLAS_CORETYPE=Haswell" in environment.hobbles()
+    assert "OPENBLAS_CORETYPE" not in environment.free_environment()
+    result = subprocess.run([sys.executable, "-m", "fastreg", "bench", "--help"], capture_output=True, check=False)
+    assert result.returncode == 0
+
+
+# --- fastreg compare -------------------------------------------------------------------------------------------------
+
+COMPARE = ("compare", "moons", "--epochs", "1", "--hidden", "8", "--batch-size", "256")
+
+
+def test_compare(capsys):
+    code, out, err = run_main(capsys, *COMPARE)
+    assert code == 0 and "engines agree" in out and "epoch 1/1" in err
+    for word in ("native", "reference", "test accuracy", "samples/s", "DenseDw", "ulp"):
+        assert word in out
+
+
+def test_compare_json(capsys):
+    code, out, _ = run_main(capsys, *COMPARE, "--json")
+    answer = json.loads(out)
+    native, reference = answer["runs"]["native"], answer["runs"]["reference"]
+    assert code == 0 and answer["ok"] and all(op["ok"] for op in answer["ops"])
+    assert native["test_loss"] == pytest.approx(reference["test_loss"], rel=1e-3)
+    assert native["samples_per_second"] > 0 and reference["speedup"] == 1.0
+
+
+# --- The workloads ---------------------------------------------------------------------------------------------------
+
+
+def test_workloads():
+    limits = {name: workload.flops / 540e9 for name, workload in workloads.WORKLOADS.items()}
+    expected = {"dfn": 76e-6, "srivastava": 3.76e-3, "curve": 5.9e-6, "wide": 54e-3}
+    for name, limit in expected.items():
+        assert limits[name] == pytest.approx(limit, rel=0.03)
+    for workload in workloads.WORKLOADS.values():
+        assert workload.rows % workload.batch == 0
+        tiny = workload.shrunk()
+        X, y = tiny.data()
+        losses = tiny.trainer().fit(X, y, epochs=2, batch_size=tiny.batch)["loss"]
+        assert np.isfinite(losses).all()
+
+
+# --- bench/ ----------------------------------------------------------------------------------------------------------
+
+MODULES = {"numpy": "numpy", "sklearn": "sklearn", "torch": "torch", "jax": "jax"}
+
+
+@needs_bench
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("workload", ["dfn", "dfn-plain", "srivastava", "curve-dropout"])
+def test_peers_train(bench, name, workload):
+    pytest.importorskip(MODULES[name])
+    tiny = workloads.WORKLOADS[workload].shrunk()
+    X, y = tiny.data()
+    kind = bench("peers").peer_class(name)
+    peer = kind(tiny, X, y, tiny.parameters(), kind.VARIANTS[0])
+    peer.epochs(2)
+    for (weight, bias), layer in zip(peer.parameters(), tiny.layers, strict=True):
+        assert weight.shape == layer and bias.shape == layer[1:] and np.isfinite(weight).all()
+    assert all(isinstance(value, str) for value in peer.versions().values())
+
+
+@needs_bench
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("workload", ["dfn-plain", "curve"])
+def test_peers_agree_with_fastreg(bench, name, workload, optimizer):
+    """The same parameters, rows and order: the same parameters two epochs later."""
+    pytest.importorskip(MODULES[name])
+    peers, declared = bench("peers"), bench("workloads")
+    lr = 1e-3 if optimizer == "adam" else 0.05
+    tiny = declared.replace(workloads.WORKLOADS[workload].shrunk(), optimizer=optimizer, lr=lr)
+    if name == "sklearn" and tiny.activation == "leaky_relu":
+        tiny = declared.replace(tiny, activation="relu")
+    X, y = tiny.data()
+    trained = []
+    for which in ("fastreg", name):
+        kind = peers.peer_class(which)
+        peer = kind(tiny, X, y, tiny.parameters(), kind.VARIANTS[0])
+        for _ in range(2):
+            peer.in_order()
+        trained.append(peer.parameters())
+    losses = [declared.loss_of(tiny, parameters, X, y) for parameters in trained]
+    other_eps = name == "sklearn" and optimizer == "adam"  # it stands where its bias correction makes it larger
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3 if other_eps else 1e-5)
+    for own, theirs in zip(*trained, strict=True):
+        for a, b in zip(own, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=5e-3 if other_eps else 2e-5)
+
+
+@needs_bench
+def test_epochs(bench, tmp_path, capsys):
+    epochs = bench("epochs")
+    files = ["--json", str(tmp_path / "e.json")]
+    try:
+        import matplotlib  # noqa: F401
+
+        files += ["--picture", str(tmp_path / "e.png")]
+    except ImportError:
+        pass
+    assert epochs.main(["--quick", "--workloads", "dfn-plain", "--peers", "numpy", *files]) == 0
+    result = json.loads((tmp_path / "e.json").read_text())
+    row = result["results"][0]["peers"]["numpy"]
+    assert row["losses_agree"] and row["low"] <= row["ratio"] <= row["high"] and result["complaints"] == []
+    assert "losses agree" in capsys.readouterr().out
+    assert "--picture" not in files or (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_bench
+def test_epochs_without_a_peer(bench, monkeypatch, capsys):
+    epochs = bench("epochs")
+    monkeypatch.setattr(epochs, "is_installed", lambda name: False)
+    assert epochs.main(["--quick", "--workloads", "dfn", "--peers", "jax"]) == 0
+    assert "missing: jax" in capsys.readouterr().out
+
+
+@needs_bench
+def test_a_worker_tells_its_errors(bench):
+    processes = bench("processes")
+    worker = processes.Worker("numpy")
+    try:
+        with pytest.raises(processes.WorkerError, match="numpy: ModuleNotFoundError"):
+            worker.ask("variants", peer="nobody")
+        assert worker.ask("variants", peer="numpy")["variants"] == [""]
+    finally:
+        worker.close()
+
+
+@needs_bench
+def test_intervals(bench):
+    paired = bench("paired")
+    rng = np.random.default_rng(0)
+    ours = rng.uniform(1, 2, 41)
+    ratio, low, high = paired.ratio_interval(ours, 3 * ours * rng.uniform(0.99, 1.01, 41))
+    assert low <= ratio <= high and low == pytest.approx(3, rel=0.01) and high == pytest.approx(3, rel=0.01)
+    steal = paired.Steal().share()
+    assert steal is None or 0 <= steal <= 1
+
+
+@needs_bench
+def test_scaling(bench, tmp_path, capsys):
+    scaling = bench("scaling")
+    given = ["--quick", "--parts", "batch", "threads", "memory", "--json", str(tmp_path / "s.json")]
+    results = scaling.main(given)
+    assert set(results["batch"]) == {"rows", "exponent"} and len(results["memory"]) == 2
+    assert json.loads((tmp_path / "s.json").read_text())["machine"] and "a step" in capsys.readouterr().out
+    assert scaling.growth([1, 2, 4, 8, 16], [3, 1, 16, 64, 256]) == pytest.approx(2)
+
+
+@needs_bench
+def test_kernels_for_pytest_benchmark(tmp_path):
+    pytest.importorskip("pytest_benchmark")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-disable"]
+    command += ["-k", "32 or mse", str(BENCH / "test_kernels.py")]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

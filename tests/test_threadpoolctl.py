@@ -1,0 +1,72 @@
+"""threadpoolctl lists fastreg and limits it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg import threads
+
+threadpoolctl = pytest.importorskip("threadpoolctl", minversion="3.2")
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    threads.register_threadpoolctl()
+    yield
+    fr.set_num_threads(None)
+
+
+def entries() -> list[dict]:
+    return [entry for entry in threadpoolctl.threadpool_info() if entry["user_api"] == "fastreg"]
+
+
+def test_info():
+    threads.register_threadpoolctl()  # once is enough
+    [entry] = entries()
+    assert entry["internal_api"] == "fastreg" and entry["version"] == fr.__version__
+    assert entry["num_threads"] == fr.get_num_threads() and entry["filepath"].endswith(".so")
+
+
+def test_limits():
+    default = fr.get_num_threads()
+    with threadpoolctl.threadpool_limits(3):
+        assert fr.get_num_threads() == threads.resolve(None, 0) == 3  # as given, also for little work
+        with threadpoolctl.threadpool_limits(1, user_api="fastreg"):
+            assert threads.resolve(None, 1e12) == 1 and entries()[0]["num_threads"] == 1
+            assert threads.resolve(2, 0) == 2  # a trainer's own count
+        assert fr.get_num_threads() == 3
+        with threadpoolctl.threadpool_limits(1, user_api="blas"):
+            assert fr.get_num_threads() == 3
+    assert fr.get_num_threads() == default and threads.resolve(None, 0) == 1  # the default is back, not its count
+
+
+def test_what_was_asked_for_comes_back():
+    fr.set_num_threads(2)
+    with threadpoolctl.threadpool_limits(1):
+        assert fr.get_num_threads() == 1
+    assert fr.get_num_threads() == threads.resolve(None, 0) == 2
+
+
+def test_training_under_a_limit():
+    X, y = np.eye(3).repeat(20, axis=0), np.arange(3).repeat(20)
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(1.0))
+    with threadpoolctl.threadpool_limits(1):
+        trainer.fit(X, y, epochs=10)
+    assert trainer.evaluate(X, y)["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import sys, fastreg; print('threadpoolctl' in sys.modules)", "False"),
+        ("import threadpoolctl as t, fastreg; print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
+        ("import fastreg, threadpoolctl as t; t.threadpool_info(); fastreg.threads.register_threadpoolctl(); "
+         "print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
+    ],
+)  # fmt: skip
+def test_registration(code, expected):
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert expected in result.stdout
