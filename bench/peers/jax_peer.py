@@ -1,5 +1,6 @@
 """JAX: the whole epoch under one jit, lax.scan over the batches, buffers donated; three generators for dropout."""
 
+import math
 from functools import partial
 
 import jax
@@ -66,7 +67,8 @@ class Peer:
         if self.w.optimizer == "adam":
             m = each(lambda m, g: 0.9 * m + 0.1 * g, m, gradients)
             v = each(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
-            fix1, fix2 = 1 - 0.9**step, 1 - 0.999**step
+            # 1 - 0.999**step, without losing digits of float32 in the first steps
+            fix1, fix2 = -jnp.expm1(step * math.log(0.9)), -jnp.expm1(step * math.log(0.999))
             params = each(lambda p, m, v: p - lr * (m / fix1) / (jnp.sqrt(v / fix2) + 1e-8), params, m, v)
         else:
             if self.w.optimizer == "momentum":
