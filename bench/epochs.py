@@ -27,7 +27,9 @@ from workloads import WORKLOADS, scaled
 from fastreg.benchmarks.environment import facts, hobbles
 
 LOSS_EPOCHS = 3
-LOSS_TOLERANCE = 1e-3  # relative; float32 sums differ, and training carries the differences on
+# Relative. Mostly they agree to 1e-6. But where rounding puts one input of a leaky ReLU on the other side of 0, Adam
+# carries it on: one of eight changes of `curve`'s parameters by a unit in the last place moved fastreg's own loss 3e-3.
+LOSS_TOLERANCE = 1e-2
 
 
 def arguments(given=None):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fastreg import kernels, reference, threads
-from fastreg.benchmarks.kernels import EPS, cases
+from fastreg.benchmarks.kernels import EPS, op_cases
 
 pytest.importorskip("pytest_benchmark")
 
 BATCHES = 16  # in one call, so that the call is a small part of it
-NAMES = [f"{case.name}, {case.shape}" for case in cases(quick=False) if "," not in case.shape]
+CASES = {f"{case.name}, {case.shape}": case for case in op_cases(quick=False)}
 
 
 @pytest.fixture(params=threads.simd()["available"])
@@ -23,15 +23,9 @@ def target(request):
     threads.use_simd(before)
 
 
-@pytest.fixture(scope="module")
-def programs():
-    """The kernels that run as programs of one op."""
-    return {f"{case.name}, {case.shape}": case for case in cases(quick=False) if "," not in case.shape}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_op(benchmark, programs, target, name):
-    case = programs[name]
+@pytest.mark.parametrize("name", CASES)
+def test_op(benchmark, target, name):
+    case = CASES[name]
     for got, want in zip(case.results(), case.expected(), strict=True):
         np.testing.assert_allclose(got, want, atol=8 * EPS * (4 + np.sqrt(case.terms)) * abs(want).max())
     benchmark.extra_info |= {"batches": BATCHES, "flops": BATCHES * case.flops, "bytes": BATCHES * case.bytes}

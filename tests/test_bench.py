@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,10 @@ def test_hobbling_variables_are_cleared(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert "OPENBLAS_CORETYPE=Haswell" in environment.hobbles()
     assert "OPENBLAS_CORETYPE" not in environment.free_environment()
-    result = subprocess.run([sys.executable, "-m", "fastreg", "bench", "--help"], capture_output=True, check=False)
+    command = [sys.executable, "-m", "fastreg", "bench", "--help"]
+    result = subprocess.run(
+        command, capture_output=True, check=False, cwd=tempfile.gettempdir()
+    )  # away from the source
     assert result.returncode == 0
 
 
@@ -126,7 +130,7 @@ MODULES = {"numpy": "numpy", "sklearn": "sklearn", "torch": "torch", "jax": "jax
 
 @needs_bench
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("workload", ["dfn", "dfn-plain", "srivastava", "curve-dropout"])
+@pytest.mark.parametrize("workload", ["dfn", "curve-dropout"])
 def test_peers_train(bench, name, workload):
     pytest.importorskip(MODULES[name])
     tiny = workloads.WORKLOADS[workload].shrunk()
@@ -141,8 +145,9 @@ def test_peers_train(bench, name, workload):
 
 @needs_bench
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("workload", ["dfn-plain", "curve"])
+@pytest.mark.parametrize(
+    ("workload", "optimizer"), [("dfn-plain", "sgd"), ("dfn-plain", "momentum"), ("curve", "adam")]
+)
 def test_peers_agree_with_fastreg(bench, name, workload, optimizer):
     """The same parameters, rows and order: the same parameters two epochs later."""
     pytest.importorskip(MODULES[name])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -68,5 +69,11 @@ def test_training_under_a_limit():
     ],
 )  # fmt: skip
 def test_registration(code, expected):
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    options = {
+        "capture_output": True,
+        "text": True,
+        "check": True,
+        "cwd": tempfile.gettempdir(),
+    }  # away from the source
+    result = subprocess.run([sys.executable, "-c", code], **options)
     assert expected in result.stdout

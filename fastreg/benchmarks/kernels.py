@@ -92,12 +92,17 @@ def _error(got: np.ndarray, want: np.ndarray) -> float:
 
 def cases(quick: bool) -> Iterator[Case]:
     """All of them, one at a time, because some need much memory."""
+    yield from op_cases(quick)
+    yield from _passes(LARGE // QUICK**2 if quick else LARGE)
+
+
+def op_cases(quick: bool) -> Iterator[Case]:
+    """Those that run as programs of one op."""
     shrink = QUICK if quick else 1
     for M, K, N in SHAPES[-1:] if quick else SHAPES:
         yield from _products(M // shrink, K // shrink, N // shrink)
     for M, N in LOSSES[-1:] if quick else LOSSES:
         yield from _losses(M // shrink, N // shrink)
-    yield from _passes(LARGE // shrink**2)
 
 
 # --- Programs of one op ----------------------------------------------------------------------------------------------
