@@ -167,7 +167,7 @@ def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | Non
     if result.shape != (rows,):
         raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
     with np.errstate(over="ignore"):  # what overflows is refused in the next line
-        result = np.ascontiguousarray(result, working)
+        result = np.array(result, working, order="C")  # a copy: all workers must see the same, whatever the caller does
     row = _first_bad(result)
     if row >= 0:
         raise ValueError(f"{name}: row {row} is not finite in {working}, expected finite numbers of at least 0")

@@ -233,7 +233,7 @@ def _labels(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarr
     low, high = y.min(), y.max()
     if low < 0 or high >= outputs:
         raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one an output")
-    return np.ascontiguousarray(y, np.int64)
+    return np.array(y, np.int64, order="C")  # a copy: labels changed during a fit must not get past the checks
 
 
 def _labels_of_one_hot(argument: str, y: np.ndarray) -> np.ndarray:
