@@ -69,7 +69,7 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
     (M, K), N = x.shape, w.shape[1]
     if b is not None and b.shape != (N,):
         raise ValueError(f"b: got shape {b.shape}, expected ({N},)")
-    out, y = _result(out, (M, N), x.dtype)
+    out, y = _result(out, (M, N), x.dtype, inputs=(x, w, b))
     fields = {"kind": "Dense", "out": y, "x": _padded(x), "K": K, "N": N, "activation": _activation(activation)}
     fields |= {"weight": _weight(w), "bias": None if b is None else _weight(b), "mask": _mask(keep_prob, key)}
     if out.size:
@@ -148,7 +148,7 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
     (x,) = _arrays(x=x)
     columns = x.shape[-1] if x.ndim else 1
     rows = x.size // max(columns, 1)
-    out, y = _result(out, x.shape, x.dtype, (rows, columns))
+    out, y = _result(out, x.shape, x.dtype, (rows, columns), inputs=() if out is x else (x,))
     mask = _mask(keep_prob, key)
     if out.size:
         fields = {"kind": "Elementwise", "out": y, "x": _padded(x.reshape(rows, columns)), "N": columns, "mask": mask}
@@ -287,15 +287,17 @@ def _padded(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def _result(out, shape, dtype, flat_shape=None):
-    """The array to return and the one that the kernel writes: a view of it where it fits."""
+def _result(out, shape, dtype, flat_shape=None, inputs=()):
+    """The array to return and the one that the kernel writes: a view of it where it fits and shares no memory with
+    what the kernel still has to read."""
     if out is None:
         out = np.empty(shape, dtype)
     elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         got = f"{getattr(out, 'dtype', type(out))} of shape {np.shape(out)}"
         raise ValueError(f"out: got {got}, expected {dtype} of shape {shape}")
     flat = out.reshape(flat_shape or shape)  # a copy where no view of these strides has that shape
-    return out, flat if _fits(flat) else padded(flat.shape, dtype)
+    shared = any(array is not None and np.may_share_memory(out, array) for array in inputs)
+    return out, flat if _fits(flat) and not shared else padded(flat.shape, dtype)
 
 
 def _given(out, written):

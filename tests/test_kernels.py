@@ -179,6 +179,20 @@ def test_arrays_of_all_kinds(target, dtype):
     assert (strided[:, 1::2] == 7).all()
 
 
+def test_out_may_be_an_input(dtype):
+    rng = np.random.default_rng(9)
+    x, w = draw(rng, (64, 64), dtype), draw(rng, (64, 64), dtype)
+    expected = kernels.dense(x, w)
+    for which in (0, 1):
+        given = [x.copy(), w.copy()]
+        np.testing.assert_array_equal(kernels.dense(*given, out=given[which]), expected)
+    long = draw(rng, 160, dtype)
+    expected = kernels.dropout(long[:64], 0.5, 1)
+    np.testing.assert_array_equal(kernels.dropout(long[:64], 0.5, 1, out=long[16:80]), expected)
+    same = x.copy()
+    np.testing.assert_array_equal(kernels.dropout(same, 0.5, 1, out=same), kernels.dropout(x, 0.5, 1))
+
+
 def test_same_signatures():
     """One signature for a kernel and its reference."""
     for name in kernels.__all__:
