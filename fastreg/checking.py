@@ -72,12 +72,6 @@ def path(name: str, value) -> str:
     return os.fspath(value)
 
 
-def not_yet(name: str, value, default) -> None:
-    """Refuses what is in a signature already and comes later."""
-    if value is not default and not (isinstance(value, int) and value == default):
-        raise ValueError(f"{name}: got {value!r}, expected {default!r}: it is not yet available")
-
-
 def seed(value) -> int:
     """A key of Philox: 64 bits."""
     return integer("seed", value, 0, 2**64 - 1)

@@ -122,6 +122,8 @@ def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.
     if claimed != stored:
         raise FileFormatError(f"its config asks for {brief(claimed)}, the tensors are {brief(stored)}")
     model = kind.from_config(config)
+    if other := sorted(name for name, tensor in tensors.items() if tensor.dtype != model.dtype):
+        raise FileFormatError(f"its config says {model.dtype}, but {brief(other)} are of another dtype")
     model.load_state_dict(tensors)
     return model
 
