@@ -13,6 +13,12 @@
 
 static const real LEAKY_SLOPE = (real)0.01;
 
+/* Vectors of a panel that hold columns; rows are padded to 16 elements, so the last may be read whole. */
+INLINE int vectors_of(int64_t columns, int64_t panel) {
+    const int64_t left = columns - panel * FR_PANEL;
+    return (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
+}
+
 INLINE int draws_needed(const fr_mask *mask) { return mask->threshold < 65536; }
 
 INLINE vec activate(vec z, const int activation) {

@@ -12,12 +12,6 @@
 
 INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR_PANEL; }
 
-/* Vectors of a panel that hold columns; rows are padded to 16 elements, so the last may be read whole. */
-INLINE int vectors_of(int64_t columns, int64_t panel) {
-    const int64_t left = columns - panel * FR_PANEL;
-    return (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
-}
-
 /* Long enough for the counter's cost not to show, and for a neighbour's interruption to hurt. */
 INLINE int is_long(int64_t flops, int workers) { return flops / workers > 10 * 1000 * 1000; }
 

@@ -19,8 +19,7 @@ static void op_elementwise(fr_worker *w) {
         const real *x = (const real *)op->x.data + row * op->x.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = begin; column < end; column += FR_PANEL) {
-            const int64_t left = end - column;
-            const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
+            const int vectors = vectors_of(N, column / FR_PANEL);
             const real *in = x + column;
             if (op->noise.std != 0) {
                 noise_row(out + column, in, vectors, &op->noise, w, row, column);

@@ -159,8 +159,7 @@ static void op_loss(fr_worker *w) {
         if (!op->out.data) continue;
         real *dz = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
-            const int64_t left = N - column;
-            const int vectors = (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
+            const int vectors = vectors_of(N, column / FR_PANEL);
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
             if (!plain) backward_row(dz + column, dz + column, vectors, through, w, row, column);
         }

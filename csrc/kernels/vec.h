@@ -117,7 +117,7 @@ INLINE vec vsqrt(vec a) {
 #elif defined(HAVE_NEON)
     return (vec)vsqrtq_f64((float64x2_t)a);
 #else
-    vec r;
+    vec r = a;
     for (int i = 0; i < VL; i++) {
         r[i] = REAL_BITS == 32 ? (real)__builtin_sqrtf((float)a[i]) : (real)__builtin_sqrt((double)a[i]);
     }
