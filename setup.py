@@ -95,7 +95,7 @@ extension = Extension(
     ["fastreg/_core.pyx"],
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    depends=HEADERS + [source for _, build in LIBRARIES for source in build["sources"]],
+    depends=["fastreg/_c.pxd", *HEADERS] + [source for _, build in LIBRARIES for source in build["sources"]],
     extra_compile_args=[flag for flag in FLAGS if flag not in ("-Wall", "-Wextra")],
     extra_link_args=["-pthread", *LINK],
     libraries=["m"],

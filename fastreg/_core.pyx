@@ -7,109 +7,11 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from fastreg._c cimport *
+
 import numpy as np
 
 cnp.import_array()
-
-cdef extern from "fastreg.h" nogil:
-    enum: FR_MAX_THREADS, FR_SLOTS, FR_ROW_GROUP
-    enum: FR_F32, FR_F64
-    enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
-    enum: FR_GATHER, FR_DENSE, FR_LOSS, FR_TOTALS, FR_DENSE_DX, FR_DENSE_DW, FR_UPDATE, FR_ELEMENTWISE, FR_EMIT
-    enum: FR_PENALIZE, FR_CLIP_NORM, FR_MAX_NORM, FR_CALL
-    enum: FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH
-    enum: FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE, FR_GIVEN
-    enum: FR_RULE_GRADIENT, FR_RULE_RAW, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM
-    enum: FR_RULE_RMSPROP, FR_RULE_RMSPROP_MOMENTUM
-    enum: FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64
-
-    ctypedef struct fr_matrix:
-        void *data
-        int64_t ld
-    ctypedef struct fr_mask:
-        uint32_t threshold, stream
-        double scale
-    ctypedef struct fr_noise:
-        double std
-        uint32_t stream
-    ctypedef struct fr_through:
-        fr_matrix y, z
-        int32_t activation
-        fr_mask mask
-    ctypedef struct fr_rule:
-        int32_t kind, proximal, l1_per_row, l2_per_row
-        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, clip_value
-    ctypedef struct fr_param:
-        fr_matrix value
-        fr_matrix slot[2]
-        int64_t rows, columns
-        fr_rule rule
-        void *penalty
-        void *norms
-    ctypedef struct fr_op:
-        int32_t kind, wait, activation, loss, source, softmax
-        int64_t K, N
-        fr_matrix out, x, z
-        fr_param weight, bias
-        fr_mask mask
-        fr_noise noise
-        fr_through through
-        double limit
-        double *squares
-        int32_t scaled
-    ctypedef struct fr_program:
-        int32_t real, n_ops
-        const fr_op *ops
-        void *row_loss
-        void *row_hit
-        int64_t max_rows, accumulate
-        double *clip
-    ctypedef struct fr_source:
-        const char *data
-        int64_t row_stride
-        const int64_t *offsets
-        int64_t columns
-        int32_t dtype
-    ctypedef struct fr_feed:
-        fr_source source[2]
-        const int64_t *labels
-        const void *weights
-        const int64_t *order
-        int64_t rows, batch_size
-        uint64_t seed
-        uint32_t step
-        const double *rates
-        void *out
-    ctypedef struct fr_tally:
-        double loss, weight, hits, penalty
-        int64_t batches, updates
-        double beta_power[2]
-        int64_t bad_row
-        int32_t code
-    ctypedef struct fr_options:
-        int32_t threads, first_op, stop_op
-        double seconds
-        uint64_t scramble
-        void *scratch
-        int (*call)(void *, int32_t, int64_t) noexcept nogil
-        void *call_context
-
-    int64_t fr_run(const fr_program *, const fr_feed *, fr_tally *, int64_t, int64_t, const fr_options *)
-    size_t fr_scratch_bytes(const fr_program *, int)
-    int fr_simd_count()
-    const char *fr_simd_name(int)
-    int fr_simd_available(int)
-    int fr_simd_current()
-    void fr_simd_use(int)
-    int fr_cpu_count()
-    double fr_fma_loop(int, int64_t, double *)
-    int fr_pool_size()
-    int64_t fr_update_tiles(int64_t, int64_t)
-    void fr_normals(int, void *, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t)
-    void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)
-    void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
-    void fr_fill_permutation(int64_t *, int64_t, uint64_t, uint32_t)
-    void fr_philox(uint32_t *, const uint32_t *, const uint32_t *, int)
 
 MAX_THREADS = FR_MAX_THREADS
 ROW_GROUP = FR_ROW_GROUP

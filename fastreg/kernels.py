@@ -11,8 +11,9 @@ import numpy as np
 
 from fastreg import _core, threads
 from fastreg.memory import CACHE_LINE, LANES, padded
-from fastreg.ops import Mask, Rule
+from fastreg.ops import Mask
 from fastreg.reference import Key
+from fastreg.rules import Rule
 
 __all__ = [
     "Key",

@@ -30,13 +30,13 @@ from fastreg.ops import (
     Noise,
     Op,
     Penalize,
-    Rule,
     Through,
     Totals,
     Update,
     stream,
 )
 from fastreg.program import Program, with_waits
+from fastreg.rules import Rule
 
 GRADIENT = Rule(kind="gradient", proximal=False)
 RAW = Rule(kind="raw")

@@ -16,7 +16,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from fastreg import checking, schedules
 from fastreg.description import Description
-from fastreg.ops import Rule
+from fastreg.rules import Rule
 from fastreg.schedules import Schedule
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fastreg.ops import DenseDw, Op, Rule, Update
+from fastreg.ops import DenseDw, Op, Update
+from fastreg.rules import Rule
 
 
 @dataclass(frozen=True)

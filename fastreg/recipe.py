@@ -11,9 +11,9 @@ from fastreg.layers import Dense
 from fastreg.losses import Loss
 from fastreg.lowering import GRADIENT, lower
 from fastreg.model import Sequential
-from fastreg.ops import Rule
 from fastreg.penalties import L1, L2
 from fastreg.program import Program
+from fastreg.rules import Rule
 
 ALL_FROZEN = "model: got one whose Dense layers are all frozen, expected at least one with trainable=True"
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from fastreg.arena import Arena
 from fastreg.engines import Engine, Feed, Tally, make_engine
-from fastreg.ops import UPDATE_SLOTS
 from fastreg.program import Program
+from fastreg.rules import UPDATE_SLOTS
 
 SLICE_SECONDS = 0.1  # Python gets control back about this often
 ROWS = 512  # of a batch where nothing is trained: enough for full speed, few enough for the caches

@@ -12,7 +12,7 @@ from fastreg.engines.native import NativeEngine
 from fastreg.layers import Dense, Dropout, Function, GaussianNoise, Layer, Standardize
 from fastreg.lowering import lower
 from fastreg.memory import padded
-from fastreg.ops import Rule
+from fastreg.rules import Rule
 
 MOMENTUM = Rule("momentum", momentum=0.9, l1=1e-3, l2=1e-2)
 ADAM = Rule("adam", beta1=0.9, beta2=0.999, eps=1e-8, l2=1e-2, l2_per_row=True)

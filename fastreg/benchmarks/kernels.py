@@ -15,9 +15,10 @@ from fastreg.benchmarks.rows import Row, time_of, timed
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import NativeEngine
 from fastreg.memory import padded
-from fastreg.ops import Mask, Rule, Through
+from fastreg.ops import Mask, Through
 from fastreg.peak import fma_peak, stream_bandwidth
 from fastreg.program import Program
+from fastreg.rules import Rule
 
 EPS = float(np.finfo(np.float32).eps)
 KEEP = Mask(0.5, stream=1)

@@ -13,7 +13,6 @@ from fastreg import _core, threads
 from fastreg.engines import Feed, Tally
 from fastreg.memory import CACHE_LINE, padded
 from fastreg.ops import (
-    STORES_GRADIENT,
     Call,
     ClipNorm,
     Dense,
@@ -26,11 +25,11 @@ from fastreg.ops import (
     MaxNorm,
     Op,
     Penalize,
-    Rule,
     Through,
     Update,
 )
 from fastreg.program import Program
+from fastreg.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
 

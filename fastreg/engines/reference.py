@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg import _core
+from fastreg import _core, rules
 from fastreg import ops as O
 from fastreg import reference as R
 from fastreg import reference_updates as U
@@ -79,7 +79,7 @@ class ReferenceEngine:
         The ops of one batch.
     params, state
         Arrays of `fastreg.memory.padded`, read and written in place; `state` holds the slots of every trained
-        parameter in the order of `fastreg.ops.UPDATE_SLOTS`.
+        parameter in the order of `fastreg.rules.UPDATE_SLOTS`.
     batch_size
         Rows of the buffers.
     dtype
@@ -107,7 +107,7 @@ class ReferenceEngine:
         written = set().union(*(op.writes for op in program.ops))
         self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if O.gradient(name) in written}
         self.clip = np.ones(1)
-        self.trains = any(rule.kind not in O.STORES_GRADIENT for rule in program.rules.values())
+        self.trains = any(rule.kind not in rules.STORES_GRADIENT for rule in program.rules.values())
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
         """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
@@ -273,7 +273,7 @@ class ReferenceEngine:
         _core.fill_draws(draws, *batch.key(noise)[:3])
         return x + noise.std * draws
 
-    def _step(self, name: str, gradient: np.ndarray, rule: O.Rule, batch: _Batch) -> None:
+    def _step(self, name: str, gradient: np.ndarray, rule: rules.Rule, batch: _Batch) -> None:
         """`gradient` is that of the data loss, or what came of it in an earlier op."""
         w = self.params[name]
         if rule.kind == "raw":
@@ -303,7 +303,7 @@ class ReferenceEngine:
                 step = batch.tally.updates + 1
                 R.adam_update(w, gradient, slots[0], slots[1], rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
             case _:
-                raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(O.UPDATE_SLOTS)}")
+                raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(rules.UPDATE_SLOTS)}")
 
 
 def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
@@ -311,7 +311,7 @@ def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
     return slice(start, stop) if feed.order is None else feed.order[start:stop]
 
 
-def _coefficients(rule: O.Rule, rows: int) -> tuple[float, float]:
+def _coefficients(rule: rules.Rule, rows: int) -> tuple[float, float]:
     return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
 
 

@@ -1,0 +1,23 @@
+"""Layers: descriptions of what a model computes, one kind a file. A model draws and keeps the parameters."""
+
+from fastreg.layers.base import Layer, Parameter, Start
+from fastreg.layers.dense import ACTIVATIONS, RELU_FAMILY, Dense
+from fastreg.layers.dropout import Dropout
+from fastreg.layers.flatten import Flatten
+from fastreg.layers.function import Function
+from fastreg.layers.noise import GaussianNoise
+from fastreg.layers.standardize import Standardize
+
+__all__ = [
+    "ACTIVATIONS",
+    "RELU_FAMILY",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Function",
+    "GaussianNoise",
+    "Layer",
+    "Parameter",
+    "Standardize",
+    "Start",
+]

@@ -1,0 +1,115 @@
+"""Dense: the layer that learns, and the activations that ride on it."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import cast
+
+from fastreg import checking, initializers, penalties
+from fastreg.initializers import Initializer
+from fastreg.layers.base import Layer, Parameter, one_dimension
+
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh")
+RELU_FAMILY = ("relu", "leaky_relu", "gelu", "gelu_tanh")
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Layer):
+    """A fully connected layer: activation(x W + b), for rows x.
+
+    Parameters
+    ----------
+    units
+        Outputs of the layer.
+    activation
+        "linear" (or None), "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "gelu" (exact, by erf) or
+        "gelu_tanh" (its approximation).
+    use_bias
+        Whether b is there.
+    weight_init, bias_init
+        Where W, of shape (inputs, units), and b, of shape (units,), start: a name or an object of
+        `fastreg.initializers`. W by default: "he_normal" for the ReLU family, else "glorot_normal".
+    l1, l2
+        Penalties on W: a number, `fastreg.L1`, `fastreg.L2`; None for those of the trainer, 0 for none.
+    max_norm
+        After every update a column of W (the weights into a unit) whose norm is over this limit is scaled down to it
+        (Srivastava et al., JMLR 15, 2014); None for no limit.
+    lr_scale
+        Factor on the learning rate for this layer, at least 0.
+    trainable
+        False freezes W and b: they are not updated, and their penalties are left out of everything.
+    name
+        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.Dense(64, activation="relu", l2=1e-4, max_norm=3)
+    Dense(64, activation='relu', l2=L2(0.0001), max_norm=3.0)
+    """
+
+    units: int
+    activation: str | None = None
+    _: KW_ONLY
+    use_bias: bool = True
+    weight_init: str | Initializer | None = None
+    bias_init: str | Initializer = "zeros"
+    l1: float | penalties.L1 | None = None
+    l2: float | penalties.L2 | None = None
+    max_norm: float | None = None
+    lr_scale: float = 1.0
+    trainable: bool = True
+    name: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        activation = "linear" if self.activation is None else self.activation
+        if activation == "softmax":
+            raise ValueError(
+                "activation: got 'softmax', expected none: the loss 'softmax_cross_entropy' takes logits, "
+                "and predict gives probabilities"
+            )
+        default = "he_normal" if activation in RELU_FAMILY else "glorot_normal"
+        self._set(
+            units=checking.integer("units", self.units),
+            activation=checking.choice("activation", activation, ACTIVATIONS),
+            use_bias=checking.flag("use_bias", self.use_bias),
+            weight_init=initializers.get("weight_init", default if self.weight_init is None else self.weight_init),
+            bias_init=initializers.get("bias_init", self.bias_init),
+            l1=None if self.l1 is None else penalties.l1("l1", self.l1),
+            l2=None if self.l2 is None else penalties.l2("l2", self.l2),
+            max_norm=None if self.max_norm is None else checking.positive("max_norm", self.max_norm),
+            lr_scale=checking.number("lr_scale", self.lr_scale),
+            trainable=checking.flag("trainable", self.trainable),
+        )
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        one_dimension(self, shape)
+        return (self.units,)
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        inputs = one_dimension(self, shape)
+        sizes = inputs, self.units
+        weight = Parameter(sizes, cast(Initializer, self.weight_init), *sizes)
+        bias = Parameter((self.units,), cast(Initializer, self.bias_init), *sizes)
+        return {"weight": weight, "bias": bias} if self.use_bias else {"weight": weight}
+
+    def __repr__(self) -> str:
+        parts = [str(self.units)]
+        if self.activation != "linear":
+            parts.append(f"activation={self.activation!r}")
+        if not self.use_bias:
+            parts.append("use_bias=False")
+        default = "he_normal" if self.activation in RELU_FAMILY else "glorot_normal"
+        for field, usual in (("weight_init", default), ("bias_init", "zeros")):
+            if getattr(self, field).name != usual:
+                parts.append(f"{field}={getattr(self, field)}")
+        for field in ("l1", "l2", "max_norm", "lr_scale", "trainable", "name"):
+            if getattr(self, field) != getattr(Dense, field):
+                parts.append(f"{field}={getattr(self, field)!r}")
+        return f"Dense({', '.join(parts)})"

@@ -1,0 +1,68 @@
+"""Standardize: known shifts and scales of the input columns, folded into the reading of the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastreg import checking
+from fastreg.layers.base import Layer, Parameter
+
+
+@dataclass(frozen=True, repr=False)
+class Standardize(Layer):
+    """y = (x - mean) scale, column by column, while the data are read: the first layer, at most behind a Flatten.
+
+    A `fastreg.data.Standardizer` that stands first in a model becomes this layer. Mean and scale are parameters of the
+    model that no optimizer touches: they are in its state_dict and its file, so that a loaded model takes raw data.
+
+    Parameters
+    ----------
+    mean, scale
+        Numbers, one a column. None (a layer that was read from a file): the model is going to load them.
+    name
+        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+    """
+
+    mean: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("mean", "scale"):
+            values = getattr(self, name)
+            if values is not None:
+                self._set(**{name: tuple(checking.number(name, v, -math.inf) for v in values)})
+        if (self.mean is None) != (self.scale is None) or len(self.mean or ()) != len(self.scale or ()):
+            raise ValueError("Standardize: got mean and scale of different lengths, expected one of each a column")
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.mean is not None and math.prod(shape) != len(self.mean):
+            raise ValueError(f"Standardize: got samples of shape {shape}, expected {len(self.mean)} columns, as fitted")
+        return shape
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        columns = math.prod(shape)
+        return {name: Parameter((columns,), _Known(getattr(self, name)), 1, 1) for name in ("mean", "scale")}
+
+    def config(self) -> dict[str, Any]:
+        """Without the numbers: they are the model's parameters."""
+        return {"type": "Standardize", "name": self.name}
+
+    def __repr__(self) -> str:
+        columns = "" if self.mean is None else f"{len(self.mean)} columns"
+        return f"Standardize({columns})"
+
+
+class _Known(NamedTuple):
+    """Values that a parameter starts with."""
+
+    values: tuple[float, ...] | None
+
+    def draw(self, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int) -> np.ndarray:
+        if self.values is None:
+            raise ValueError("Standardize: got no mean and scale, expected those of a fitted fastreg.data.Standardizer")
+        return np.array(self.values)

@@ -1,0 +1,56 @@
+"""Rules: how a parameter follows its gradient. Optimizers and penalties become one; engines carry it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a parameter follows its gradient g (penalties' part added first): one row of UPDATE_SLOTS.
+
+    kind       a row of UPDATE_SLOTS. "gradient" leaves the parameter alone and writes g to the engine's gradients;
+               "raw" adds the gradient of the data loss to them (the first batch of a group overwrites)
+    l1, l2     coefficients of the penalties; divided by the rows of the step where `per_row` says so
+    proximal   L1 by soft-thresholding after the step instead of by l1 * sign(w) in g
+    clip_value     g is then cut to [-clip_value, clip_value]; 0 for no limit
+    weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
+    counted    whether the penalty's value enters the tally here (once a step, where w is still the old one)
+    max_norm   the largest norm that a column may have after the update, 0 for none; a MaxNorm op sees to it
+    """
+
+    kind: str = "sgd"
+    momentum: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    eps: float = 0.0
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    l1_per_row: bool = False
+    l2_per_row: bool = False
+    proximal: bool = True
+    clip_value: float = 0.0
+    lr_scale: float = 1.0
+    counted: bool = True
+    max_norm: float = 0.0
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return UPDATE_SLOTS[self.kind]
+
+
+# The state an update keeps for every parameter, in the order in which the engines take it.
+UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
+    "gradient": (),
+    "raw": (),
+    "sgd": (),
+    "momentum": ("v",),
+    "nesterov": ("v",),
+    "rmsprop": ("v",),
+    "rmsprop_momentum": ("v", "m"),
+    "adam": ("m", "v"),
+}
+
+# Rules that write to the engine's gradients instead of to the parameter.
+STORES_GRADIENT = frozenset({"gradient", "raw"})
