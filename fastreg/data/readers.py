@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import zipfile
 from array import array
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +118,11 @@ def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.nda
     Parameters
     ----------
     path : str or path
-        Fields between commas, semicolons or tabs; the first line may name the columns.
+        UTF-8, fields between commas, semicolons or tabs. The first line names the columns if none of its fields reads
+        as a number (nan and inf do). Blank lines are passed over.
     target : int or str
-        The column of labels or targets, by position or name. Text in it becomes class numbers in sorted order.
+        The column of labels or targets, by position or name. It holds numbers, or text in every row, which becomes
+        class numbers in sorted order.
 
     Returns
     -------
@@ -129,7 +133,8 @@ def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.nda
     Raises
     ------
     FileFormatError
-        A row has another length than the first, or a field is missing or not a number; the message names its line.
+        A row has another length than the first, or a field is empty or not a finite number (1_0 is none); the message
+        names its line and column.
 
     Examples
     --------
@@ -143,42 +148,41 @@ def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.nda
     """
     with naming(path), open_regular(path) as (file, _), _parsing("a .csv file"):
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        first = text.readline()
+        first = re.sub(r'"[^"]*"', "", next((line for line in text if line.strip()), ""))
         text.seek(0)
-        rows = csv.reader(text, delimiter=max(",;\t", key=first.count), strict=True)
-        names = next(rows, [])
+        reader = csv.reader(text, delimiter=max(",;\t", key=first.count), strict=True)
+        rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
+        start, names = next(rows, (1, []))
         width = len(names)
         if width < 2:
             raise FileFormatError("is no table of at least two columns: fastreg reads IDX, .npz, .npy and .csv")
-        column = _target_column(names, target)
-        headless = all(_is_number(field) for i, field in enumerate(names) if i != column)
-        values, targets = array("d"), []
-        if headless:
-            targets.append(_take_row(names, 1, width, column, values))
-        for row in rows:
-            if row:
-                targets.append(_take_row(row, rows.line_num, width, column, values))
+        is_header = not any(map(_reads_as_number, names))
+        if is_header and not all(map(str.strip, names)):
+            blank = next(i for i, name in enumerate(names) if not name.strip())
+            raise _misplaced(start, blank, names[blank], "the name of a column or a number")
+        column = _target_column(names, target, is_header)
+        values, targets, lines = array("d"), [], []
+        for line, row in rows if is_header else chain([(start, names)], rows):
+            if len(row) != width:
+                raise FileFormatError(f"line {line} has {len(row)} fields, the first line {width}")
+            numbers = [_number(field) for field in row]
+            targets.append(row[column].strip())
+            lines.append(line)
+            if not (math.isfinite(numbers.pop(column)) or _is_text(row[column])):
+                raise _misplaced(line, column, row[column], "a finite number or the name of a class")
+            if not all(map(math.isfinite, numbers)):
+                wrong = next(i for i, field in enumerate(row) if i != column and not math.isfinite(_number(field)))
+                raise _misplaced(line, wrong, row[wrong], "a finite number")
+            values.extend(numbers)
         if not targets:
             raise FileFormatError("has no rows")
-        return np.array(values).reshape(len(targets), width - 1), _targets(targets)
+        return np.array(values).reshape(len(targets), width - 1), _targets(targets, lines, column)
 
 
-def _take_row(row: list[str], line: int, width: int, column: int, values: array) -> str:
-    """Appends a row's numbers to `values`; gives its target."""
-    if len(row) != width:
-        raise FileFormatError(f"line {line} has {len(row)} fields, the first line {width}")
-    target = row.pop(column)
-    for field in row:
-        if not _is_number(field):
-            raise FileFormatError(f"line {line} has {field[:40]!r} where a finite number belongs")
-    values.extend(map(float, row))
-    if not target.strip():
-        raise FileFormatError(f"line {line} has no target")
-    return target
-
-
-def _target_column(names: list[str], target: int | str) -> int:
+def _target_column(names: list[str], target: int | str, is_header: bool) -> int:
     if isinstance(target, str):
+        if not is_header:
+            raise FileFormatError(f"target: got the name {target!r}, but the first line holds numbers, not names")
         if names.count(target) != 1:
             raise FileFormatError(f"target must name one column, got {target!r}; the first line is {names[:20]}")
         return names.index(target)
@@ -187,19 +191,40 @@ def _target_column(names: list[str], target: int | str) -> int:
     return target % len(names)
 
 
-def _targets(fields: list[str]) -> np.ndarray:
-    if not all(map(_is_number, fields)):
-        return np.unique([field.strip() for field in fields], return_inverse=True)[1].astype(np.int64)
-    values = np.array(fields, dtype=float)
+def _targets(fields: list[str], lines: list[int], column: int) -> np.ndarray:
+    """Numbers, or numbers of classes in the order of their names. A mixture would hide a typing error as a class."""
+    is_text = [_is_text(field) for field in fields]
+    if any(is_text):
+        if not all(is_text):
+            odd = is_text.index(not is_text[0])
+            expected = "the name of a class" if is_text[0] else "a finite number"
+            raise _misplaced(lines[odd], column, fields[odd], f"{expected}, as in line {lines[0]}")
+        return np.unique(fields, return_inverse=True)[1].astype(np.int64)
+    values = np.array([_number(field) for field in fields])
     whole = (values == np.floor(values)).all() and (abs(values) < 2**53).all()
     return values.astype(np.int64) if whole else values
 
 
-def _is_number(field: str) -> bool:
+def _misplaced(line: int, column: int, field: str, expected: str) -> FileFormatError:
+    return FileFormatError(f"line {line}, column {column + 1}: got {field[:40]!r}, expected {expected}")
+
+
+def _number(field: str) -> float:
+    """The number in a field, NaN where there is none; 1_0 and digits of other scripts, which Python reads, are none."""
+    return float(field) if _reads_as_number(field) and "_" not in field and field.isascii() else math.nan
+
+
+def _reads_as_number(field: str) -> bool:
+    """Whether Python takes it for one; nan, inf, 1e999 and 1_0 are among them, and so in no header."""
     try:
-        return math.isfinite(float(field))
+        float(field)
     except ValueError:
         return False
+    return True
+
+
+def _is_text(field: str) -> bool:
+    return bool(field.strip()) and not _reads_as_number(field)
 
 
 def _parse_npy(name: str, data: bytes) -> np.ndarray:
