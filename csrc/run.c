@@ -225,8 +225,9 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
     const fr_feed *feed = run->feed;
     const int64_t size = feed->batch_size, accumulate = run->program->accumulate;
     const int64_t first = number * size, step = number / accumulate * accumulate * size;
-    const int64_t end = first + size < feed->rows ? first + size : feed->rows;
-    const int64_t step_end = step + accumulate * size < feed->rows ? step + accumulate * size : feed->rows;
+    /* Divided, not multiplied: a batch or a step may be asked for that is larger than 64 bits can count. */
+    const int64_t end = size < feed->rows - first ? first + size : feed->rows;
+    const int64_t step_end = accumulate <= (feed->rows - step) / size ? step + accumulate * size : feed->rows;
     const double weight = weight_of(run, first, end - first);
     return (fr_batch){
         .rows = end - first,

@@ -6,26 +6,42 @@ import math
 import mmap
 import numbers
 import os
+import sys
 from collections.abc import Iterable
 
 import numpy as np
 
 from fastreg.threads import MAX_THREADS
 
+MAX_INT = 2**63 - 1  # of the counts in C
+LONGEST = 120  # characters of a value in an error
+ENGINES = ("native", "reference")
 CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no temporary as large as the data
 
 # What both engines read as it lies in memory; anything else is converted first.
 READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
 
 
+def shown(value) -> str:
+    """`value` for an error: in one line, cut where it is long, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of a __repr__ that fails, or of an integer of thousands of digits
+        text = f"an object of {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def number(name: str, value, low: float = 0.0, high: float = math.inf, *, below: bool = False) -> float:
     """`value` as a finite float from `low` to `high`; `high` itself is left out where `below` is true."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: got {value!r}, expected a number")
-    result = float(value)
+        raise TypeError(f"{name}: got {shown(value)}, expected a number")
+    try:
+        result = float(value)
+    except OverflowError:  # of an integer
+        result = math.inf
     if not (low <= result <= high and math.isfinite(result)) or (below and result == high):
         limit = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {'below ' * below}{high:g}"
-        raise ValueError(f"{name}: got {value!r}, expected a finite number {limit}")
+        raise ValueError(f"{name}: got {shown(value)}, expected a finite number {limit}")
     return result
 
 
@@ -33,25 +49,25 @@ def positive(name: str, value) -> float:
     """`value` as a finite float above 0."""
     result = number(name, value)
     if result == 0:
-        raise ValueError(f"{name}: got {value!r}, expected a finite number above 0")
+        raise ValueError(f"{name}: got {shown(value)}, expected a finite number above 0")
     return result
 
 
-def integer(name: str, value, low: int = 1, high: int | None = None) -> int:
-    """`value` as an int from `low` to `high`."""
+def integer(name: str, value, low: int = 1, high: int = MAX_INT) -> int:
+    """`value` as an int from `low` to `high`; never more than C can count, unless `high` says so."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: got {value!r}, expected an integer")
+        raise TypeError(f"{name}: got {shown(value)}, expected an integer")
     result = int(value)
-    if result < low or (high is not None and result > high):
-        limit = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name}: got {value!r}, expected an integer {limit}")
+    if not low <= result <= high:
+        limit = f"of at least {low}" if high == MAX_INT and result < low else f"from {low} to {high}"
+        raise ValueError(f"{name}: got {shown(value)}, expected an integer {limit}")
     return result
 
 
 def flag(name: str, value) -> bool:
     """`value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {value!r}, expected True or False")
+        raise TypeError(f"{name}: got {shown(value)}, expected True or False")
     return bool(value)
 
 
@@ -59,16 +75,21 @@ def choice(name: str, value, options: Iterable[str]) -> str:
     """`value`, one of `options`."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(options)}")
+        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(options)}")
     return value
+
+
+def engine(value) -> str:
+    """The name of an engine."""
+    return choice("engine", value, ENGINES)
 
 
 def path(name: str, value) -> str:
     """`value` as the path of a file."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise TypeError(f"{name}: got {value!r}, expected the path of a file")
+        raise TypeError(f"{name}: got {shown(value)}, expected the path of a file")
     if not os.fspath(value) or "\0" in os.fspath(value):
-        raise ValueError(f"{name}: got {value!r}, expected the path of a file")
+        raise ValueError(f"{name}: got {shown(value)}, expected the path of a file")
     return os.fspath(value)
 
 
@@ -81,10 +102,10 @@ def dtype(value) -> str:
     """The name of a working dtype."""
     try:
         name = np.dtype(value).name
-    except TypeError:
+    except Exception:  # NumPy's are of many types
         name = ""
     if value is None or name not in ("float32", "float64"):
-        raise ValueError(f"dtype: got {value!r}, expected 'float32' or 'float64'")
+        raise ValueError(f"dtype: got {shown(value)}, expected 'float32' or 'float64'")
     return name
 
 
@@ -93,11 +114,28 @@ def threads(value) -> int | None:
     return None if value is None else integer("threads", value, 1, MAX_THREADS)
 
 
+def as_array(name: str, value) -> np.ndarray:
+    """`value` as an array of any dtype: whatever NumPy makes of it, but for what is masked."""
+    masked = sys.modules.get("numpy.ma")  # without which there are no masked arrays; its import takes milliseconds
+    if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
+        count = masked.count_masked(value)
+        raise ValueError(
+            f"{name}: got an array with {count} masked values, expected none; {name}.filled(...) fills them"
+        )
+    try:
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # ragged lists, and whatever an __array__ raises
+        why = " ".join(str(error).split())[:LONGEST]
+        raise TypeError(f"{name}: got {shown(value)}, expected an array: {why or type(error).__name__}") from None
+
+
 def array(name: str, value, working: str = "float32") -> np.ndarray:
     """`value` as an array of real numbers that both engines can read; not copied where its dtype allows."""
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of real numbers")
-    result = np.asarray(value)
+    result = as_array(name, value)
     if result.dtype in READABLE:
         return result
     if result.dtype.kind == "b":

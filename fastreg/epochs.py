@@ -58,7 +58,8 @@ def run_epochs(
     trainer: Trainer, data: Data, validation: Data | None, plan: Plan, checkpoint: Restorable | None
 ) -> History:
     """Trains until the last epoch of the plan, or until a callback sets `trainer.stop_training`."""
-    rows, batch_size, shuffle = len(data.inputs), plan.data["batch_size"], plan.data["shuffle"]
+    rows, shuffle = len(data.inputs), plan.data["shuffle"]
+    batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
     history, callbacks = plan.history, plan.callbacks
     session = trainer.session("train", batch_size, rows, True)
     rates = _rates(session, plan.batches)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,12 @@ from fastreg.session import ROWS, Sessions, bind, run_through
 
 TRANSFORMS = ("linear", "sigmoid", "softmax")
 MAX_LAYERS = 1 << 15  # the streams of the random draws have room for so many
+SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "engine": checking.engine,
+    "threads": checking.threads,
+    "dtype": checking.dtype,
+    "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
+}
 NOT_BUILT = "model: got one without parameters, expected build(input_shape) or a fit before"
 
 
@@ -56,14 +63,22 @@ class Sequential:
     """
 
     def __init__(self, layers: Iterable[Layer]):
+        self._parameters: Arena | None = None
         self.layers = _named(layers)
         self.input_shape: tuple[int, ...] | None = None
         self.dtype = "float32"
         self.output_transform = "linear"
         self.engine = "native"
         self.threads: int | None = None
-        self._parameters: Arena | None = None
         self._sessions = Sessions()
+
+    def __setattr__(self, name: str, value) -> None:
+        """What can be set passes its check then."""
+        check = SETTINGS.get(name)
+        value = value if check is None else check(value)
+        if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
+            raise ValueError(f"dtype: got {value!r} for a model that has parameters, expected copy(dtype={value!r})")
+        super().__setattr__(name, value)
 
     # --- Parameters ----------------------------------------------------------------------------------------------
 
@@ -194,7 +209,8 @@ class Sequential:
         """`predict` with all that it depends on."""
         arena = self.arena
         X = self.check_inputs("X", X)
-        key = (checking.integer("batch_size", batch_size), id(arena), transform, engine, threads)
+        batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
+        key = (batch_size, id(arena), transform, engine, threads)
         session = self._sessions.get("predict", key, self._bind)
         out = np.empty((len(X), self.outputs), self.dtype)
         run_through(session.engine, Feed(X, batch_size, out=out), Tally())
@@ -231,7 +247,7 @@ class Sequential:
         """The model that `config` describes; its parameters, where it was built, are zeros to be loaded."""
         _check_count(len(config["layers"]))
         model = cls([from_config(layer) for layer in config["layers"]])
-        model.output_transform = checking.choice("output_transform", config["output_transform"], TRANSFORMS)
+        model.output_transform = config["output_transform"]
         dtype = checking.dtype(config["dtype"])
         if config["input_shape"] is not None:
             model._allocate(_shape(config["input_shape"]), dtype)

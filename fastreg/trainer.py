@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fastreg import checking, losses, optimizers, penalties
+from fastreg import checking
 from fastreg.arena import Arena
 from fastreg.callbacks import Callback, gather
 from fastreg.dataset import Data, check_data, check_validation
 from fastreg.engines import Tally
 from fastreg.epochs import DivergenceError, make_plan, run_epochs
 from fastreg.history import History
-from fastreg.layers import Dense, Function
 from fastreg.losses import Loss
 from fastreg.model import Sequential
 from fastreg.optimizers import Optimizer
@@ -23,13 +22,12 @@ from fastreg.penalties import L1, L2
 from fastreg.program import Program
 from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
 from fastreg.session import ROWS, Session, Sessions, bind, make_state, refuse_bad_row, run_through
+from fastreg.settings import Settings
 
-METRICS = ("accuracy",)
-ENGINES = ("native", "reference")
 MODES = ("train", "gradients", "evaluate", "predict")
 
 
-class Trainer:
+class Trainer(Settings):
     """Trains a model: J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1, the sums over the weights of the layers.
 
     Parameters
@@ -66,6 +64,8 @@ class Trainer:
 
     Attributes
     ----------
+    model, loss, optimizer, ... :
+        Every argument, under its name. It may be changed between fits; what the constructor refuses is refused then.
     step, epoch, updates : int
         Batches and epochs seen and steps of the optimizer taken, since the start or `reset`.
     stop_training : bool
@@ -99,46 +99,25 @@ class Trainer:
         seed: int = 0,
         threads: int | None = None,
     ):
-        if not isinstance(model, Sequential):
-            raise TypeError(f"model: got {type(model).__name__}, expected a Sequential")
-        self.clip_norm = None if clip_norm is None else checking.positive("clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else checking.positive("clip_value", clip_value)
-        self.accumulate = checking.integer("accumulate", accumulate)
-        self.loss = losses.get(loss)
-        self.optimizer = optimizers.get(optimizer)
-        self.l1, self.l2 = penalties.l1("l1", l1), penalties.l2("l2", l2)
-        if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-            raise TypeError(f"metrics: got {metrics!r}, expected a tuple of names such as ('accuracy',)")
-        self.metrics = tuple(checking.choice("metrics", name, METRICS) for name in metrics)
-        self.engine = checking.choice("engine", engine, ENGINES)
-        self.dtype = checking.dtype(dtype)
-        self.seed = checking.seed(seed)
-        self.threads = checking.threads(threads)
-        self.model = model
-        self._check_last()
-        self._check_dtype()
+        given: dict[str, Any] = {
+            "model": model,
+            "loss": loss,
+            "optimizer": optimizer,
+            "l1": l1,
+            "l2": l2,
+            "metrics": metrics,
+        }
+        given |= {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+        given |= {"engine": engine, "dtype": dtype, "seed": seed, "threads": threads}
+        for name, value in given.items():
+            setattr(self, name, value)  # checked there
+        self.check_model()
         model.output_transform = self.loss.transform
-        self.metric_names = self.metrics if self.loss.counts_hits else ()
         self.step = self.epoch = self.updates = 0
         self.stop_training = False
         self._state: Arena | None = None  # of the optimizer,
         self._trained: Arena | None = None  # for these parameters
         self._sessions = Sessions()
-
-    def _check_last(self) -> None:
-        last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
-        if isinstance(last, Dense) and last.activation in self.loss.forbids:
-            raise ValueError(
-                f"model: got {last.activation!r} in the last Dense under {self.loss.name}, expected no activation: "
-                f"the loss takes logits, and predict gives probabilities"
-            )
-
-    def _check_dtype(self) -> None:
-        if self.model.built and self.model.dtype != self.dtype:
-            raise ValueError(
-                f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
-                f"model.copy(dtype={self.dtype!r}) makes such a model"
-            )
 
     # --- Training ------------------------------------------------------------------------------------------------
 
@@ -203,7 +182,7 @@ class Trainer:
         """
         resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)
-        checking.integer("batch_size", batch_size)
+        batch_size = checking.integer("batch_size", batch_size)
         checking.flag("shuffle", shuffle)
         callbacks = gather(callbacks, verbose)
         if not any(trained_layers(self.model)):
@@ -223,11 +202,6 @@ class Trainer:
         self.step = self.epoch = self.updates = 0
         if self._state is not None:
             self._state.flat[...] = 0
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments that decide what training comes to: all but the model and the number of threads."""
-        names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate")
-        return {name: getattr(self, name) for name in (*names, "engine", "dtype", "seed")}
 
     @property
     def optimizer_state(self) -> dict[str, np.ndarray]:
@@ -361,12 +335,13 @@ class Trainer:
     # --- Running -------------------------------------------------------------------------------------------------
 
     def _data(self, X, y, sample_weight) -> Data:
-        self._check_dtype()
+        self.check_model()
         return check_data(self.model, self.loss, self.dtype, ("X", "y", "sample_weight"), X, y, sample_weight)
 
     def _build(self, X: np.ndarray) -> None:
         if not self.model.built:
             self.model.build(X.shape[1:], self.seed, self.dtype)
+        self.model.output_transform = self.loss.transform  # of the present loss
 
     def evaluate_data(self, data: Data) -> dict[str, float]:
         """`evaluate` of data that have passed the checks."""

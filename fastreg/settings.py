@@ -1,0 +1,100 @@
+"""The settings of a trainer, and what each has to be: in its constructor, and whenever one is set later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from fastreg import checking, losses, optimizers, penalties
+from fastreg.layers import Dense, Function
+from fastreg.losses import Loss
+from fastreg.model import Sequential
+from fastreg.optimizers import Optimizer
+from fastreg.penalties import L1, L2
+
+METRICS = ("accuracy",)
+
+
+def _model(value) -> Sequential:
+    if not isinstance(value, Sequential):
+        raise TypeError(f"model: got {type(value).__name__}, expected a Sequential")
+    return value
+
+
+def _metrics(value) -> tuple[str, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"metrics: got {checking.shown(value)}, expected a tuple of names such as ('accuracy',)")
+    return tuple(checking.choice("metrics", name, METRICS) for name in value)
+
+
+def _clip(name: str, value) -> float | None:
+    return None if value is None else checking.positive(name, value)
+
+
+# A check takes the value and gives it back in the form that is kept.
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "model": _model,
+    "loss": losses.get,
+    "optimizer": optimizers.get,
+    "l1": partial(penalties.l1, "l1"),
+    "l2": partial(penalties.l2, "l2"),
+    "metrics": _metrics,
+    "clip_norm": partial(_clip, "clip_norm"),
+    "clip_value": partial(_clip, "clip_value"),
+    "accumulate": partial(checking.integer, "accumulate"),
+    "engine": checking.engine,
+    "dtype": checking.dtype,
+    "seed": checking.seed,
+    "threads": checking.threads,
+    "step": partial(checking.integer, "step", low=0),
+    "epoch": partial(checking.integer, "epoch", low=0),
+    "updates": partial(checking.integer, "updates", low=0),
+}
+
+
+class Settings:
+    """Base of the trainer: its arguments, as attributes under the same names."""
+
+    model: Sequential
+    loss: Loss
+    optimizer: Optimizer
+    l1: L1
+    l2: L2
+    metrics: tuple[str, ...]
+    clip_norm: float | None
+    clip_value: float | None
+    accumulate: int
+    engine: str
+    dtype: str
+    seed: int
+    threads: int | None
+
+    def __setattr__(self, name: str, value) -> None:
+        """Settings may be changed between fits; they pass the same checks then."""
+        check = CHECKS.get(name)
+        super().__setattr__(name, value if check is None else check(value))
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that the loss has."""
+        return self.metrics if self.loss.counts_hits else ()
+
+    def check_model(self) -> None:
+        """Whether model, loss and dtype, any of which may have been changed, fit together."""
+        last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
+        if isinstance(last, Dense) and last.activation in self.loss.forbids:
+            raise ValueError(
+                f"model: got {last.activation!r} in the last Dense under {self.loss.name}, expected no activation: "
+                f"the loss takes logits, and predict gives probabilities"
+            )
+        if self.model.built and self.model.dtype != self.dtype:
+            raise ValueError(
+                f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
+                f"model.copy(dtype={self.dtype!r}) makes such a model"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that decide what training comes to: all but the model and the number of threads."""
+        names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate")
+        return {name: getattr(self, name) for name in (*names, "engine", "dtype", "seed")}
