@@ -24,7 +24,7 @@ SETTINGS = {
     "dtype": ("float16", r"dtype: got 'float16', expected 'float32' or 'float64'"),
     "seed": (-1, r"seed: got -1, expected an integer from 0 to"),
     "threads": (10**6, r"threads: got 1000000, expected an integer from 1 to"),
-    "step": (-1, r"step: got -1, expected an integer from 0"),
+    "step": (-1, r"step: got -1, expected an integer of at least 0"),
     "epoch": (0.5, r"epoch: got 0\.5, expected an integer"),
     "updates": (None, r"updates: got None, expected an integer"),
 }
@@ -106,7 +106,7 @@ def test_a_step_larger_than_an_epoch_is_all_of_it(engine, accumulate):
         np.testing.assert_array_equal(larger.model.parameters[name], value)
 
 
-@pytest.mark.parametrize("batch_size", [2**63, 10**5000, -(10**400)], ids=["2**63", "10**5000", "-10**400"])
+@pytest.mark.parametrize("batch_size", [2**63, 10**5000], ids=["2**63", "10**5000"])
 @pytest.mark.parametrize("method", ["fit", "predict"])
 def test_a_batch_beyond_64_bits(method, batch_size):
     trainer = trained()
