@@ -191,6 +191,22 @@ def inputs(name: str, value, working: str = "float32") -> np.ndarray:
     return result
 
 
+def rows(name: str, value, count: int) -> np.ndarray | None:
+    """Indices of rows, int64 and contiguous: at least one, each from 0 to `count` - 1, any of them more than once."""
+    if value is None:
+        return None
+    result = np.asarray(value)
+    if result.ndim != 1 or not result.size:
+        raise ValueError(f"{name}: got shape {result.shape}, expected (rows,) with at least one index")
+    if result.dtype.kind not in "iu":
+        advice = "; np.flatnonzero(mask) makes them of a mask" if result.dtype.kind == "b" else ""
+        raise TypeError(f"{name}: got an array of {result.dtype}, expected integers{advice}")
+    low, high = result.min(), result.max()
+    if low < 0 or high >= count:
+        raise ValueError(f"{name}: got indices from {low} to {high}, expected 0 to {count - 1}, the rows of X")
+    return np.array(result, np.int64, order="C")  # a copy: all epochs must see the same, whatever the caller does
+
+
 def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | None:
     """Weights (rows,) in the working dtype: finite, none negative, not all zero."""
     if value is None:

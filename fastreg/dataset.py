@@ -13,25 +13,40 @@ from fastreg.model import Sequential
 
 
 class Data(NamedTuple):
-    """Inputs, targets and sample weights as the engines read them."""
+    """Inputs, targets and sample weights as the engines read them; `rows` are the ones meant (None: all)."""
 
     inputs: np.ndarray
     targets: np.ndarray
     weights: np.ndarray | None
+    rows: np.ndarray | None = None
 
-    def feed(self, batch_size: int, **more) -> Feed:
-        """What an epoch reads; `more` are fields of Feed."""
-        return Feed(self.inputs, batch_size, self.targets, self.weights, **more)
+    @property
+    def size(self) -> int:
+        """How many rows are meant."""
+        return len(self.inputs) if self.rows is None else len(self.rows)
+
+    def ordered(self, permutation: np.ndarray) -> np.ndarray:
+        """The rows that are meant, in the order of a permutation of `size`."""
+        return permutation if self.rows is None else self.rows[permutation]
+
+    def feed(self, batch_size: int, order: np.ndarray | None = None, **more) -> Feed:
+        """What an epoch reads, the rows as they come unless there is an `order`; `more` are fields of Feed."""
+        order = self.rows if order is None else order
+        return Feed(self.inputs, batch_size, self.targets, self.weights, order, **more)
 
 
 def check_data(
-    model: Sequential, loss: Loss, dtype: str, names: tuple[str, str, str], X, y, sample_weight=None
+    model: Sequential, loss: Loss, dtype: str, names: tuple[str, str, str], X, y, sample_weight=None, rows=None
 ) -> Data:
-    """The arguments that are called `names`, if `model` and `loss` can take them."""
+    """The arguments that are called `names`, and `rows`, if `model` and `loss` can take them."""
     x_name, y_name, weight_name = names
     X = model.check_inputs(x_name, X)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
-    return Data(X, y, checking.sample_weight(weight_name, sample_weight, len(X), dtype))
+    weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
+    rows = checking.rows("rows", rows, len(X))
+    if rows is not None and weights is not None and not weights[rows].any():
+        raise ValueError(f"{weight_name}: got zeros only in the rows chosen, expected at least one weight above 0")
+    return Data(X, y, weights, rows)
 
 
 def check_validation(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import ExitStack
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -42,13 +43,15 @@ def make_plan(
     callbacks: list[Callback],
 ) -> Plan:
     """What a fit of `count` further epochs is going to do."""
-    rows = len(data.inputs)
+    rows = data.size
     metrics = trainer.metric_names
     names = ("loss", *metrics, "penalty", "seconds")
     if validation:
         names += tuple(f"val_{name}" for name in ("loss", *metrics))
     weighted = data.weights is not None
-    repeat = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
+    repeat: dict[str, object] = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
+    if data.rows is not None:
+        repeat["chosen rows"] = f"{zlib.crc32(data.rows.tobytes()):08x}"
     batches = -(-rows // batch_size)
     first = trainer.epoch
     return Plan(first, first + count, batches, names, History(), None, repeat, tuple(callbacks))
@@ -58,7 +61,7 @@ def run_epochs(
     trainer: Trainer, data: Data, validation: Data | None, plan: Plan, checkpoint: Restorable | None
 ) -> History:
     """Trains until the last epoch of the plan, or until a callback sets `trainer.stop_training`."""
-    rows, shuffle = len(data.inputs), plan.data["shuffle"]
+    rows, shuffle = data.size, plan.data["shuffle"]
     batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
     history, callbacks = plan.history, plan.callbacks
     session = trainer.session("train", batch_size, rows, True)
@@ -80,7 +83,7 @@ def run_epochs(
             for callback in callbacks:
                 callback.on_rates(epoch, rates)
             start = perf_counter()
-            order = random.permutation(rows, trainer.seed, epoch) if shuffle else None
+            order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
             feed = data.feed(batch_size, order=order, seed=trainer.seed, step=trainer.step, rates=rates)
             tally = _run_epoch(trainer, session, feed, callbacks)
             logs = {

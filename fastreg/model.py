@@ -205,16 +205,19 @@ class Sequential:
         """
         return self.run_forward(X, batch_size, self.output_transform, self.engine, self.threads)
 
-    def run_forward(self, X, batch_size: int, transform: str, engine: str, threads: int | None) -> np.ndarray:
-        """`predict` with all that it depends on."""
+    def run_forward(
+        self, X, batch_size: int, transform: str, engine: str, threads: int | None, rows=None
+    ) -> np.ndarray:
+        """`predict` with all that it depends on; of some `rows` only, if they are given."""
         arena = self.arena
         X = self.check_inputs("X", X)
         batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
         key = (batch_size, id(arena), transform, engine, threads)
         session = self._sessions.get("predict", key, self._bind)
-        out = np.empty((len(X), self.outputs), self.dtype)
-        run_through(session.engine, Feed(X, batch_size, out=out), Tally())
-        return out
+        feed = Feed(X, batch_size, order=checking.rows("rows", rows, len(X)))
+        feed.out = np.empty((feed.rows, self.outputs), self.dtype)
+        run_through(session.engine, feed, Tally())
+        return feed.out
 
     def _bind(self, key: tuple):
         batch_size, _, transform, engine, threads = key

@@ -129,6 +129,7 @@ class Trainer(Settings):
         epochs: int = 1,
         batch_size: int = 128,
         shuffle: bool = True,
+        rows=None,
         sample_weight=None,
         validation_data: tuple | None = None,
         callbacks: Iterable[Callback] = (),
@@ -150,6 +151,10 @@ class Trainer(Settings):
             Rows a step. The last, smaller batch of an epoch is trained on, too.
         shuffle
             Whether the rows are put into a new order every epoch: one that follows from the seed and the epoch.
+        rows
+            Integers: the rows of X and y to train on, None for all; nothing of the data is copied. One that comes
+            twice is trained on twice. An epoch is then so many rows, those of a bootstrap set or of a fold of
+            cross-validation; everything else, `sample_weight` too, still has all rows of X.
         sample_weight
             (n,) weights w of at least 0: the loss of a batch is sum(w_i l_i) / sum(w_i). A batch of zero weight
             takes no step.
@@ -187,7 +192,7 @@ class Trainer(Settings):
         callbacks = gather(callbacks, verbose)
         if not any(trained_layers(self.model)):
             raise ValueError(ALL_FROZEN)
-        data = self._data(X, y, sample_weight)
+        data = self._data(X, y, sample_weight, rows)
         validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks), None
         if resume is not None:
@@ -234,8 +239,8 @@ class Trainer(Settings):
 
     # --- Looking -------------------------------------------------------------------------------------------------
 
-    def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
-        """Loss and metrics, dropout off, the penalty not in it.
+    def evaluate(self, X, y, sample_weight=None, *, rows=None) -> dict[str, float]:
+        """Loss and metrics, dropout off, the penalty not in it; of some `rows` only, as in fit.
 
         Returns
         -------
@@ -243,13 +248,13 @@ class Trainer(Settings):
             "loss" and, under a cross-entropy, "accuracy": means over the samples, weighted if need be. The accuracy
             of "sigmoid_cross_entropy" is the share of outputs on the right side of one half.
         """
-        data = self._data(X, y, sample_weight)
+        data = self._data(X, y, sample_weight, rows)
         self._build(data.inputs)
         return self.evaluate_data(data)
 
-    def predict(self, X, batch_size: int = ROWS) -> np.ndarray:
-        """`model.predict` on the engine of this trainer."""
-        return self.model.run_forward(X, batch_size, self.loss.transform, self.engine, self.threads)
+    def predict(self, X, batch_size: int = ROWS, *, rows=None) -> np.ndarray:
+        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit."""
+        return self.model.run_forward(X, batch_size, self.loss.transform, self.engine, self.threads, rows)
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
         """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.
@@ -334,9 +339,9 @@ class Trainer(Settings):
 
     # --- Running -------------------------------------------------------------------------------------------------
 
-    def _data(self, X, y, sample_weight) -> Data:
+    def _data(self, X, y, sample_weight, rows=None) -> Data:
         self.check_model()
-        return check_data(self.model, self.loss, self.dtype, ("X", "y", "sample_weight"), X, y, sample_weight)
+        return check_data(self.model, self.loss, self.dtype, ("X", "y", "sample_weight"), X, y, sample_weight, rows)
 
     def _build(self, X: np.ndarray) -> None:
         if not self.model.built:

@@ -26,7 +26,8 @@ class Feed:
     inputs    (n, ...) any numeric dtype and strides; a row is flattened in C order
     targets   int64 labels (n,) for softmax_cross_entropy, else (n, outputs) of any numeric dtype; None to predict
     weights   sample weights (n,) in the working dtype, or None
-    order     int64 (n,): position in the epoch -> row of the data; None for as they come
+    order     int64 (rows,): position in the epoch -> row of the data, which may come any number of times; None for all
+              rows as they come
     step      global step of the epoch's first batch: a coordinate of the dropout masks
     rates     float64, the learning rate of every batch of the epoch
     out       (n, outputs) working dtype: where Emit puts row `position`
@@ -44,7 +45,8 @@ class Feed:
 
     @property
     def rows(self) -> int:
-        return len(self.inputs)
+        """Rows of an epoch."""
+        return len(self.inputs) if self.order is None else len(self.order)
 
     @property
     def batches(self) -> int:
