@@ -211,6 +211,14 @@ def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | Non
     """Weights (rows,) in the working dtype: finite, none negative, not all zero."""
     if value is None:
         return None
+    result = weights(name, value, rows, working)
+    if not result.any():
+        raise ValueError(f"{name}: got zeros only, expected at least one weight above 0")
+    return result
+
+
+def weights(name: str, value, rows: int, working: str) -> np.ndarray:
+    """Weights (rows,) in the working dtype: finite, none negative."""
     result = array(name, value, working)
     if result.shape != (rows,):
         raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
@@ -219,9 +227,7 @@ def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | Non
     row = _first_bad(result)
     if row >= 0:
         raise ValueError(f"{name}: row {row} is not finite in {working}, expected finite numbers of at least 0")
-    if result.min() < 0:
+    if rows and result.min() < 0:
         row = int(np.argmax(result < 0))
         raise ValueError(f"{name}: got {result[row]} in row {row}, expected numbers of at least 0")
-    if not result.any():
-        raise ValueError(f"{name}: got zeros only, expected at least one weight above 0")
     return result

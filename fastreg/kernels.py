@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastreg import _core, threads
+from fastreg import _core, arguments, checking, threads
+from fastreg.arguments import Key
 from fastreg.memory import CACHE_LINE, LANES, padded
 from fastreg.ops import Mask
-from fastreg.reference import Key
 from fastreg.rules import Rule
 
 __all__ = [
@@ -64,12 +64,8 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
     >>> fr.kernels.dense(np.ones((1, 2), np.float32), np.eye(2, dtype=np.float32), activation="relu")
     array([[1., 1.]], dtype=float32)
     """
-    x, w, b = _arrays(x=x, w=w, b=b)
-    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != len(w):
-        raise ValueError(f"w: got shape {w.shape} for x of shape {x.shape}, expected (M, K) @ (K, N)")
+    x, w, b = arguments.dense(x, w, b)
     (M, K), N = x.shape, w.shape[1]
-    if b is not None and b.shape != (N,):
-        raise ValueError(f"b: got shape {b.shape}, expected ({N},)")
     out, y = _result(out, (M, N), x.dtype, inputs=(x, w, b))
     fields = {"kind": "Dense", "out": y, "x": _padded(x), "K": K, "N": N, "activation": _activation(activation)}
     fields |= {"weight": _weight(w), "bias": None if b is None else _weight(b), "mask": _mask(keep_prob, key)}
@@ -103,13 +99,9 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     >>> dx, dw, db
     (array([[2.]]), array([[3.]]), array([1.]))
     """
-    dy, x, w, y, z = _arrays(dy=dy, x=x, w=w, y=y, z=z)
-    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != len(w):
-        raise ValueError(f"w: got shape {w.shape} for x of shape {x.shape}, expected (M, K) @ (K, N)")
+    dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
     (M, K), N = x.shape, w.shape[1]
-    for name, array in (("dy", dy), ("y", y), ("z", z)):
-        if array is not None and array.shape != (M, N):
-            raise ValueError(f"{name}: got shape {array.shape}, expected ({M}, {N})")
+    mask = _mask(keep_prob, key)
     if _activation(activation) in NEEDS_Z and z is None:
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
     dz, dx = padded((M, N), x.dtype), padded((M, K), x.dtype)
@@ -117,7 +109,7 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     if M == 0 or N == 0 or K == 0:
         return dx, dw, dz.sum(axis=0)
     through = {"y": _padded(y), "z": None if z is None else _padded(z), "activation": activation}
-    through["mask"] = _mask(keep_prob, key)
+    through["mask"] = mask
     gradient = Rule("gradient")
     w = _padded(w)
     _run(
@@ -146,11 +138,10 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
     >>> fr.kernels.dropout(np.ones(4), 1.0)
     array([1., 1., 1., 1.])
     """
-    (x,) = _arrays(x=x)
-    columns = x.shape[-1] if x.ndim else 1
+    x, mask = arguments.samples("x", x), _mask(keep_prob, key)
+    columns = x.shape[-1]
     rows = x.size // max(columns, 1)
     out, y = _result(out, x.shape, x.dtype, (rows, columns), inputs=() if out is x else (x,))
-    mask = _mask(keep_prob, key)
     if out.size:
         fields = {"kind": "Elementwise", "out": y, "x": _padded(x.reshape(rows, columns)), "N": columns, "mask": mask}
         _run(x.dtype, rows, 20 * x.size, fields, key=key)
@@ -159,7 +150,7 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
 
 def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
     """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale."""
-    return dropout(dy, keep_prob, key, out)
+    return dropout(arguments.samples("dy", dy), keep_prob, key, out)
 
 
 def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np.ndarray]:
@@ -172,38 +163,34 @@ def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np
     >>> round(loss, 4), gradient
     (0.6931, array([[ 0.5, -0.5]]))
     """
-    (logits,) = _arrays(logits=logits)
-    labels = np.asarray(labels)
-    rows, classes = logits.shape
-    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: got {labels.dtype} of shape {labels.shape}, expected integers of shape ({rows},)")
-    if rows and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"labels: got {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
-    return _loss("softmax_cross_entropy", logits, sample_weight, labels=np.ascontiguousarray(labels, np.int64))
+    logits = arguments.outputs("logits", logits)
+    return _loss("softmax_cross_entropy", logits, sample_weight, labels=arguments.labels(labels, *logits.shape))
 
 
 def sigmoid_cross_entropy(logits, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy."""
-    (logits,) = _arrays(logits=logits)
-    return _loss("sigmoid_cross_entropy", logits, sample_weight, targets=_targets(targets, logits))
+    logits = arguments.outputs("logits", logits)
+    return _loss("sigmoid_cross_entropy", logits, sample_weight, targets=_padded(arguments.targets(targets, logits)))
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy."""
-    (y,) = _arrays(y=y)
-    return _loss("mse", y, sample_weight, targets=_targets(targets, y))
+    y = arguments.outputs("y", y)
+    return _loss("mse", y, sample_weight, targets=_padded(arguments.targets(targets, y)))
 
 
 def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """One step of gradient descent, in place; see `fastreg.reference.sgd_update`."""
-    _update(Rule("sgd", l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal), w, g, {}, lr)
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    g, lr = arguments.update(w, g, lr, {}, **penalties)
+    _update(Rule("sgd", **penalties), w, g, {}, lr)
 
 
 def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """One step with momentum, in place on w and v; see `fastreg.reference.momentum_update`."""
-    kind = "nesterov" if nesterov else "momentum"
-    rule = Rule(kind, momentum=momentum, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
-    _update(rule, w, g, {"v": v}, lr)
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
+    _update(Rule("nesterov" if nesterov else "momentum", momentum=momentum, **penalties), w, g, {"v": v}, lr)
 
 
 def rmsprop_update(
@@ -222,20 +209,22 @@ def rmsprop_update(
     >>> w.round(6), v
     (array([0.8]), array([4.]))
     """
-    if momentum and m is None:
-        raise ValueError(f"m: got None, expected an array like w, because momentum is {momentum}")
-    kind, state = ("rmsprop", {"v": v}) if m is None else ("rmsprop_momentum", {"v": v, "m": m})
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    rule = Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties)
-    _update(rule, w, g, state, lr)
+    state = arguments.rmsprop_state(v, m, momentum)
+    g, lr = arguments.update(w, g, lr, state, alpha=alpha, eps=eps, momentum=momentum, **penalties)
+    kind = "rmsprop" if m is None else "rmsprop_momentum"
+    _update(Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties), w, g, state, lr)
 
 
 def adam_update(
     w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
 ) -> None:
     """One step of Adam, in place on w, m and v; `step` counts from 1. See `fastreg.reference.adam_update`."""
-    rule = Rule("adam", beta1=beta1, beta2=beta2, eps=eps, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
-    _update(rule, w, g, {"m": m, "v": v}, lr, [beta1 ** (step - 1), beta2 ** (step - 1)])
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    moments = {"beta1": beta1, "beta2": beta2, "eps": eps}
+    g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, step=step, **moments, **penalties)
+    powers = [beta1 ** (step - 1), beta2 ** (step - 1)]
+    _update(Rule("adam", **moments, **penalties), w, g, {"m": m, "v": v}, lr, powers)
 
 
 # --- From arrays to a program of a few ops -----------------------------------------------------------------------
@@ -244,7 +233,7 @@ def adam_update(
 def _run(
     dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP
 ):
-    key = Key(*key) if isinstance(key, tuple) else Key(int(key or 0))
+    key = Key(0) if key is None else arguments.key(key)
     program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
     rates = None if lr is None else np.array([lr], np.float64)
     feed = _core.Feed(rows, rows, key.seed, None, None, labels, weights, None, rates, None)
@@ -260,16 +249,6 @@ def _run(
 class _Tally:
     loss = weight = hits = penalty = 0.0
     batches = updates = 0
-
-
-def _arrays(**named):
-    """The arrays, all float32 or all float64; None stays."""
-    arrays = [None if array is None else np.asarray(array) for array in named.values()]
-    dtypes = {array.dtype for array in arrays if array is not None}
-    if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
-        got = ", ".join(f"{name} {a.dtype}" for name, a in zip(named, arrays, strict=True) if a is not None)
-        raise TypeError(f"dtype: got {got}, expected all float32 or all float64")
-    return arrays
 
 
 def _fits(array: np.ndarray) -> bool:
@@ -291,11 +270,9 @@ def _padded(array: np.ndarray) -> np.ndarray:
 def _result(out, shape, dtype, flat_shape=None, inputs=()):
     """The array to return and the one that the kernel writes: a view of it where it fits and shares no memory with
     what the kernel still has to read."""
+    arguments.out(out, shape, dtype)
     if out is None:
         out = np.empty(shape, dtype)
-    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-        got = f"{getattr(out, 'dtype', type(out))} of shape {np.shape(out)}"
-        raise ValueError(f"out: got {got}, expected {dtype} of shape {shape}")
     flat = out.reshape(flat_shape or shape)  # a copy where no view of these strides has that shape
     shared = any(array is not None and np.may_share_memory(out, array) for array in inputs)
     return out, flat if _fits(flat) and not shared else padded(flat.shape, dtype)
@@ -312,34 +289,21 @@ def _weight(w):
 
 
 def _activation(name: str) -> str:
-    if name not in _core.ACTIVATIONS:
-        raise ValueError(f"activation: got {name!r}, expected one of {', '.join(_core.ACTIVATIONS)}")
-    return name
+    return checking.choice("activation", name, _core.ACTIVATIONS)
 
 
-def _mask(keep_prob, key) -> Mask | None:
-    if not 0 <= keep_prob <= 1:
-        raise ValueError(f"keep_prob: got {keep_prob!r}, expected a number from 0 to 1")
-    mask = Mask(keep_prob, Key(*key).stream if isinstance(key, tuple) else 0)
-    if key is None and 0 < mask.threshold < 65536:
-        raise ValueError(f"key: got None, expected a Key or a seed, because keep_prob is {keep_prob}")
+def _mask(keep_prob, key) -> Mask:
+    mask = arguments.mask(keep_prob, key)
+    if key is not None and arguments.key(key).row:
+        raise ValueError(f"key: got {key!r}, expected row 0: native kernels count the rows of an array from there")
     return mask
-
-
-def _targets(targets, like):
-    targets = np.asarray(targets)
-    if targets.shape != like.shape:
-        raise ValueError(f"targets: got shape {targets.shape}, expected {like.shape}")
-    return _padded(targets.astype(like.dtype, copy=False))
 
 
 def _loss(kind, logits, sample_weight, labels=None, targets=None):
     rows, N = logits.shape
     weights = None
     if sample_weight is not None:
-        weights = np.ascontiguousarray(sample_weight, logits.dtype)
-        if weights.shape != (rows,):
-            raise ValueError(f"sample_weight: got shape {weights.shape}, expected ({rows},)")
+        weights = checking.weights("sample_weight", sample_weight, rows, logits.dtype.name)
     gradient = np.zeros((rows, N), logits.dtype)
     if rows == 0 or (weights is not None and not weights.any()):
         return 0.0, gradient
@@ -353,20 +317,13 @@ def _loss(kind, logits, sample_weight, labels=None, targets=None):
 
 
 def _update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
-    for name, array in {"w": w, **state}.items():
-        if not isinstance(array, np.ndarray) or not array.flags.writeable or array.shape != np.shape(w):
-            raise ValueError(f"{name}: expected a writable array of w's shape, because the update is in place")
-    _arrays(w=w, **state)
-    g = np.asarray(g, w.dtype)
-    if g.shape != w.shape:
-        raise ValueError(f"g: got shape {g.shape}, expected {w.shape}")
     if w.size == 0:
         return
     inputs = [_flat(array) for array in (w, g, *state.values())]
     written = [_padded(array) for array in inputs]
     value, gradient, *slots = written
     weight = (value, tuple(slots), rule, None, None)
-    _run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=float(lr), powers=powers)
+    _run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=lr, powers=powers)
     for array, result in zip((w, *state.values()), (value, *slots), strict=True):
         if not np.shares_memory(array, result):
             array[...] = result.reshape(array.shape)

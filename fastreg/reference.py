@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg.ops import Mask
+from fastreg import arguments, checking
+from fastreg.arguments import Key
 from fastreg.reference_updates import (  # noqa: F401  names of this module, too
     adam_update,
     momentum_update,
@@ -25,21 +26,6 @@ from fastreg.reference_updates import (  # noqa: F401  names of this module, too
 
 ROUNDS = 7
 WORD = 0xFFFFFFFF
-
-
-class Key(NamedTuple):
-    """Coordinates of the draws of an array; wherever a key is asked for, an int stands for its seed.
-
-    seed     64 bits: the key of Philox
-    step     the global step
-    stream   what draws: purpose and layer, as `fastreg.ops.stream` packs them
-    row      the coordinate of the first row
-    """
-
-    seed: int
-    step: int = 0
-    stream: int = 0
-    row: int = 0
 
 
 def philox(counter, key, rounds: int = ROUNDS) -> tuple[np.ndarray, ...]:
@@ -78,7 +64,7 @@ def draws(key: Key | int, rows: int, columns: int) -> np.ndarray:
 
     One block gives eight: column j takes half j mod 2 (the low one first) of word (j mod 8) // 2.
     """
-    key = _key(key)
+    key = arguments.key(key)
     block = np.arange(-(-columns // 8))
     row = np.arange(key.row, key.row + rows)[:, np.newaxis]
     counter = (block, row & WORD, key.step & WORD, key.stream & WORD)
@@ -89,22 +75,10 @@ def draws(key: Key | int, rows: int, columns: int) -> np.ndarray:
 
 def mask(keep_prob: float, key: Key | int | None, rows: int, columns: int) -> np.ndarray:
     """True where dropout keeps an element. Keep 1 and keep 0 draw nothing and need no key."""
-    threshold = _dropping(keep_prob).threshold
-    if threshold in (0, 65536):
+    threshold = arguments.mask(keep_prob, key).threshold
+    if key is None or threshold in (0, 65536):
         return np.full((rows, columns), threshold > 0)
-    if key is None:
-        raise ValueError(f"key: got None, expected a Key or a seed, because keep_prob is {keep_prob}")
     return draws(key, rows, columns) < threshold
-
-
-def _key(key: Key | int | tuple) -> Key:
-    return Key(*key) if isinstance(key, tuple) else Key(int(key))
-
-
-def _dropping(keep_prob: float) -> Mask:
-    if not 0 <= keep_prob <= 1:
-        raise ValueError(f"keep_prob: got {keep_prob!r}, expected a number from 0 to 1")
-    return Mask(keep_prob, stream=0)
 
 
 # --- Activations -----------------------------------------------------------------------------------------------
@@ -171,9 +145,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def _activation(name: str) -> Activation:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: got {name!r}, expected one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[checking.choice("activation", name, ACTIVATIONS)]
 
 
 # --- Layers ----------------------------------------------------------------------------------------------------
@@ -185,22 +157,21 @@ def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.n
     `keep_prob` is honoured to 2**-16, and the scale is that of the probability drawn. The last axis of `x` are
     the columns, all before it the rows; a one-dimensional `x` is one row.
     """
-    x = np.asarray(x)
+    x = arguments.samples("x", x)
+    arguments.out(out, x.shape, x.dtype)
     columns = x.shape[-1]
     keep = mask(keep_prob, key, x.size // max(columns, 1), columns).reshape(x.shape)
-    return _into(out, np.where(keep, x, 0) * _dropping(keep_prob).scale)
+    return _into(out, np.where(keep, x, 0) * arguments.mask(keep_prob, key).scale)
 
 
 def dropout_backward(dy, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
     """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale."""
-    return dropout(dy, keep_prob, key, out)
+    return dropout(arguments.samples("dy", dy), keep_prob, key, out)
 
 
 def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
     """y = dropout(activation(x @ w + b)), for x (M, K), w (K, N), b (N,)."""
-    x, w = np.asarray(x), np.asarray(w)
-    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != len(w):
-        raise ValueError(f"w: got shape {w.shape} for x of shape {x.shape}, expected (M, K) @ (K, N)")
+    x, w, b = arguments.dense(x, w, b)
     z = x @ w
     if b is not None:
         z = z + b
@@ -223,8 +194,9 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     -------
     dx, dw, db
     """
+    dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
     dz = through(dy, y, activation, keep_prob, key, z)
-    return dz @ np.asarray(w).T, np.asarray(x).T @ dz, dz.sum(axis=0)
+    return dz @ w.T, x.T @ dz, dz.sum(axis=0)
 
 
 def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.ndarray:
@@ -232,7 +204,7 @@ def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.n
     slope = _activation(activation).slope
     if z is None and activation in ("gelu", "gelu_tanh"):
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
-    a = np.asarray(y) * (_dropping(keep_prob).threshold / 65536)  # dropout undone where it kept
+    a = np.asarray(y) * (arguments.mask(keep_prob, key).threshold / 65536)  # dropout undone where it kept
     return dropout_backward(dy, keep_prob, key) * slope(a, a if z is None else z)
 
 
@@ -249,27 +221,23 @@ def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np
     dlogits : ndarray
         Its gradient.
     """
-    return _mean_loss(softmax_cross_entropy_rows, logits, labels, sample_weight)
+    return _mean_loss(softmax_cross_entropy_rows, arguments.outputs("logits", logits), labels, sample_weight)
 
 
 def sigmoid_cross_entropy(logits, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy."""
-    return _mean_loss(sigmoid_cross_entropy_rows, logits, targets, sample_weight)
+    return _mean_loss(sigmoid_cross_entropy_rows, arguments.outputs("logits", logits), targets, sample_weight)
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy."""
-    return _mean_loss(mse_rows, y, targets, sample_weight)
+    return _mean_loss(mse_rows, arguments.outputs("y", y), targets, sample_weight)
 
 
 def softmax_cross_entropy_rows(logits, labels):
     """Of every row: the loss, its gradient, and whether the (first) largest logit is the label's."""
     rows, classes = logits.shape
-    labels = np.asarray(labels)
-    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: got {labels.dtype} of shape {labels.shape}, expected integers of shape ({rows},)")
-    if rows and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"labels: got {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+    labels = arguments.labels(labels, rows, classes)
     each = np.arange(rows)
     shifted = logits - logits.max(axis=1, keepdims=True)
     loss = np.log(np.exp(shifted).sum(axis=1)) - shifted[each, labels]
@@ -280,7 +248,7 @@ def softmax_cross_entropy_rows(logits, labels):
 
 def sigmoid_cross_entropy_rows(logits, targets):
     """Of every row: the loss, its gradient, and the share of outputs on the right side of one half."""
-    targets = _targets(logits, targets)
+    targets = arguments.targets(targets, logits)
     loss = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
     gradient = (sigmoid(logits) - targets) / logits.shape[1]
     return loss.mean(axis=1), gradient, ((logits > 0) == (targets > 0.5)).mean(axis=1)
@@ -288,7 +256,7 @@ def sigmoid_cross_entropy_rows(logits, targets):
 
 def mse_rows(y, targets):
     """Of every row: the loss and its gradient; there is no right or wrong."""
-    error = y - _targets(y, targets)
+    error = y - arguments.targets(targets, y)
     return (error * error).mean(axis=1), error * (2 / y.shape[1]), np.zeros(len(y))
 
 
@@ -298,19 +266,13 @@ def total(values) -> float:
     return float(sum(values[i : i + 64].sum() for i in range(0, len(values), 64)))
 
 
-def _targets(logits, targets):
-    targets = np.asarray(targets)
-    if targets.shape != logits.shape:
-        raise ValueError(f"targets: got shape {targets.shape}, expected {logits.shape}")
-    return targets.astype(logits.dtype, copy=False)
-
-
 def _mean_loss(rows, logits, targets, sample_weight):
-    logits = np.asarray(logits)
     loss, gradient, _ = rows(logits, targets)
-    weight = np.ones(len(logits), logits.dtype) if sample_weight is None else np.asarray(sample_weight, logits.dtype)
-    if weight.shape != loss.shape:
-        raise ValueError(f"sample_weight: got shape {weight.shape}, expected {loss.shape}")
+    dtype = logits.dtype
+    if sample_weight is None:
+        weight = np.ones(len(logits), dtype)
+    else:
+        weight = checking.weights("sample_weight", sample_weight, len(logits), dtype.name)
     whole = total(weight)
     if whole == 0:  # no row counts: nothing to learn from
         return 0.0, np.zeros_like(gradient)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastreg import arguments
+
 
 def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """g <- g + l2 w, then w <- w - lr weight_decay w, then w <- soft(w - lr g, lr l1).
@@ -19,7 +21,8 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Non
     proximal
         L1 by soft-thresholding after the step, so that zeros are exact; else l1 sign(w) is added to g.
     """
-    lr = float(lr)
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    g, lr = arguments.update(w, g, lr, {}, **penalties)
     g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
     w -= lr * g
     if l1 and proximal:
@@ -32,7 +35,8 @@ def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, w
     Nesterov's threshold is lr (1 + momentum) l1: at rest it steps by (1 + momentum) g, and g and l1 must balance.
     After a proximal step the velocity becomes the step that was taken: v <- (w_old - w_new) / lr.
     """
-    lr = float(lr)
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
     g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
     old = w.copy()
     v *= momentum
@@ -53,9 +57,9 @@ def rmsprop_update(
     element by element; after a proximal step m becomes the step that was taken, as in `momentum_update`. Tieleman and
     Hinton, Neural Networks for Machine Learning, lecture 6.5 (2012), in the form of torch.optim.RMSprop.
     """
-    if momentum and m is None:
-        raise ValueError(f"m: got None, expected an array like w, because momentum is {momentum}")
-    lr = float(lr)
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    state = arguments.rmsprop_state(v, m, momentum)
+    g, lr = arguments.update(w, g, lr, state, alpha=alpha, eps=eps, momentum=momentum, **penalties)
     g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
     old = w.copy()
     v *= alpha
@@ -80,7 +84,9 @@ def adam_update(
 
     `step` counts from 1. The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
     """
-    lr = float(lr)
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    moments = {"beta1": beta1, "beta2": beta2, "eps": eps, "step": step}
+    g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, **moments, **penalties)
     g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
     m *= beta1
     m += (1 - beta1) * g
