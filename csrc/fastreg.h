@@ -86,7 +86,7 @@ typedef struct {
 /* How a parameter follows its gradient; the formulas stand in kernels/update.h. */
 typedef struct {
     int32_t kind;
-    int32_t proximal, l1_per_row, l2_per_row;
+    int32_t proximal, non_negative, l1_per_row, l2_per_row;
     double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale;
     double clip_value; /* 0: no limit */
 } fr_rule;
@@ -113,7 +113,7 @@ typedef struct {
  *   EMIT         x activation (LINEAR, SIGMOID) or softmax, N
  *   PENALIZE     weight (rule GRADIENT), squares
  *   CLIP_NORM    limit
- *   MAX_NORM     weight limit
+ *   MAX_NORM     weight limit whole (0: none)
  *   CALL         - */
 typedef struct {
     int32_t kind;
@@ -125,7 +125,7 @@ typedef struct {
     fr_mask mask;
     fr_noise noise;
     fr_through through;
-    double limit;
+    double limit, whole;
     double *squares; /* of every tile of a PENALIZE (fr_update_tiles of them) */
     int32_t scaled;  /* a CLIP_NORM came before */
 } fr_op;

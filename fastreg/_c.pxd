@@ -28,7 +28,7 @@ cdef extern from "fastreg.h" nogil:
         int32_t activation
         fr_mask mask
     ctypedef struct fr_rule:
-        int32_t kind, proximal, l1_per_row, l2_per_row
+        int32_t kind, proximal, non_negative, l1_per_row, l2_per_row
         double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, clip_value
     ctypedef struct fr_param:
         fr_matrix value
@@ -45,7 +45,7 @@ cdef extern from "fastreg.h" nogil:
         fr_mask mask
         fr_noise noise
         fr_through through
-        double limit
+        double limit, whole
         double *squares
         int32_t scaled
     ctypedef struct fr_program:

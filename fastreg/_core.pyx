@@ -109,7 +109,7 @@ cdef class Program:
         p.rule.proximal = p.rule.l1_per_row = p.rule.l2_per_row = 0
         p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = 0.0
         p.rule.weight_decay = p.rule.l1 = p.rule.l2 = 0.0
-        p.rule.lr_scale, p.rule.clip_value = 1.0, 0.0
+        p.rule.lr_scale, p.rule.clip_value, p.rule.non_negative = 1.0, 0.0, 0
         for i in range(FR_SLOTS):
             p.slot[i] = self._matrix(None)
         if fields is None:
@@ -132,6 +132,7 @@ cdef class Program:
             p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
             p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
             p.rule.lr_scale, p.rule.clip_value = rule.lr_scale, rule.clip_value
+            p.rule.non_negative = rule.non_negative
         return p
 
     cdef _fill(self, fr_op *op, dict fields):
@@ -148,7 +149,8 @@ cdef class Program:
         op.weight = self._param(fields.get("weight"))
         op.bias = self._param(fields.get("bias"))
         op.mask = self._mask(fields.get("mask"))
-        op.limit, op.scaled = fields.get("limit", 0.0), fields.get("scaled", 0)
+        op.limit, op.whole = fields.get("limit", 0.0), fields.get("whole", 0.0)
+        op.scaled = fields.get("scaled", 0)
         noise = fields.get("noise")
         op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
         op.squares = NULL

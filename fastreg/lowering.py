@@ -87,7 +87,8 @@ def lower(
             _backward(forward, ops, dict.fromkeys(rules, RAW) if two_passes else rules)
             if two_passes:
                 _second_pass(ops, rules, clip_norm)
-            ops += [MaxNorm(name, rule.max_norm) for name, rule in rules.items() if rule.max_norm]
+            limited = [(name, rule) for name, rule in rules.items() if rule.limits_norms]
+            ops += [MaxNorm(name, rule.max_norm, rule.max_frobenius) for name, rule in limited]
     return Program(with_waits(ops), forward.buffers, accumulate)
 
 

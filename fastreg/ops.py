@@ -278,10 +278,11 @@ class Update(Op):
 @dataclass(frozen=True)
 class MaxNorm(Op):
     """Columns of `weight` (the incoming weights of a unit) of a norm over `limit` are scaled down to it
-    (Srivastava et al., JMLR 15, 2014)."""
+    (Srivastava et al., JMLR 15, 2014), then all of it, where its Frobenius norm is over `whole`; 0 for no limit."""
 
     weight: str
     limit: float
+    whole: float = 0.0
 
     @property
     def writes(self) -> set[str]:

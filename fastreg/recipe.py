@@ -67,7 +67,9 @@ class Recipe:
                 l1_per_row=l1.per_row,
                 l2_per_row=l2.per_row,
                 proximal=l1.proximal and updates,
+                non_negative=layer.non_negative and updates,
                 max_norm=(layer.max_norm or 0.0) if updates else 0.0,
+                max_frobenius=(layer.max_frobenius or 0.0) if updates else 0.0,
             )
             if layer.use_bias:
                 rules[f"{layer.name}.bias"] = replace(own, weight_decay=0.0)

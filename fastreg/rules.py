@@ -16,7 +16,9 @@ class Rule:
     clip_value     g is then cut to [-clip_value, clip_value]; 0 for no limit
     weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
     counted    whether the penalty's value enters the tally here (once a step, where w is still the old one)
-    max_norm   the largest norm that a column may have after the update, 0 for none; a MaxNorm op sees to it
+    non_negative   the updated parameter is projected onto w >= 0: w <- max(0, w)
+    max_norm, max_frobenius   the largest norm that a column, and the whole, may have after the update, 0 for none; a
+               MaxNorm op sees to it
     """
 
     kind: str = "sgd"
@@ -33,7 +35,13 @@ class Rule:
     clip_value: float = 0.0
     lr_scale: float = 1.0
     counted: bool = True
+    non_negative: bool = False
     max_norm: float = 0.0
+    max_frobenius: float = 0.0
+
+    @property
+    def limits_norms(self) -> bool:
+        return bool(self.max_norm or self.max_frobenius)
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ SGD = Rule("sgd", l1=0.02, proximal=False)
 RMSPROP = Rule("rmsprop", beta2=0.9, eps=1e-3, lr_scale=0.1, l1=1e-3, l1_per_row=True, l2=1e-2)
 RMSPROP_MOMENTUM = Rule("rmsprop_momentum", momentum=0.8, beta2=0.9, eps=1e-3, lr_scale=0.1, l1=1e-3, weight_decay=0.01)
 
+FOR_WEIGHTS = {"l1": 0, "l2": 0, "weight_decay": 0, "non_negative": False, "max_norm": 0, "max_frobenius": 0}
+
 
 class Cubes:
     """A loss in Python: l = mean of |y - t|^3."""
@@ -102,6 +104,13 @@ MORE = {
     "rmsprop, clip_norm": replace(LABELS, rule=RMSPROP_MOMENTUM, clip_norm=0.5),
     "max_norm": CLASSIFY.but({"max_norm": 0.8}),
     "max_norm, all": REGRESS.but({"max_norm": 0.7, "clip_value": 0.1}, clip_norm=0.1, accumulate=2),
+    "max_frobenius": CLASSIFY.but({"max_frobenius": 3.0}),
+    "non_negative": LABELS.but({"non_negative": True, "l1": 1e-3}),
+    "non_negative, rmsprop": replace(CLASSIFY, rule=replace(RMSPROP_MOMENTUM, non_negative=True)),
+    "all constraints, adam": REGRESS.but({"non_negative": True, "max_norm": 0.7, "max_frobenius": 1.2, "l1": 1e-3}),
+    "all constraints, two passes": CLASSIFY.but(
+        {"non_negative": True, "max_norm": 0.8, "max_frobenius": 2.0}, clip_norm=0.1, accumulate=2
+    ),
     "noise": Network(37, NOISY, "mse", SGD),
     "calls": Network(6, CALLS, "sigmoid_cross_entropy", MOMENTUM),
     "python loss": Network(6, [Dense(9, "tanh"), Dropout(keep_prob=0.8), Dense(4)], Cubes(), MOMENTUM),
@@ -144,7 +153,7 @@ class Case:
                 self._add(name, shape)[...] = rng.normal(size=shape) / np.sqrt(width)
                 if layer.name not in self.network.frozen:
                     own = self.network.rule
-                    rules[name] = own if part == "weight" else replace(own, l1=0, l2=0, weight_decay=0, max_norm=0)
+                    rules[name] = own if part == "weight" else replace(own, **FOR_WEIGHTS)
                     self.state[name] = tuple(padded(shape, self.dtype) for _ in own.slots)
             width = layer.units
         return rules

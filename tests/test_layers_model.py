@@ -57,6 +57,7 @@ def test_descriptions_cannot_be_changed():
         fr.Dense(2, weight_init=fr.initializers.normal(0.01), bias_init=fr.initializers.uniform(0.5)),
         fr.Dropout(keep_prob=0.8, name="drop"),
         fr.Dense(2, max_norm=3, lr_scale=0.5, trainable=False),
+        fr.Dense(2, max_frobenius=3, non_negative=True),
         fr.GaussianNoise(0.25, name="noise"),
         fr.Flatten(),
         fr.L1(0.5, m="batch", proximal=False),

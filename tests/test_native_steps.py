@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import ADAM, CLASSIFY, LABELS, MORE, PLAIN, REGRESS, RMSPROP, Case, Network, assert_close
+from networks import ADAM, CLASSIFY, LABELS, MORE, NESTEROV, PLAIN, REGRESS, RMSPROP, Case, Network, assert_close
 
 from fastreg import _core, kernels
 from fastreg.engines import Tally
@@ -22,7 +22,10 @@ RULES = {
     **{name: network.rule for name, network in PLAIN.items()},
     **{name: MORE[name].rule for name in ("rmsprop", "rmsprop_momentum")},
     "adam, everything": replace(ADAM, l1=1e-3, l1_per_row=True, weight_decay=0.01, clip_value=1e-2, max_norm=0.9),
+    "nesterov, everything": replace(NESTEROV, l1=1e-3, l2=1e-2, non_negative=True, max_norm=0.9, max_frobenius=1.5),
 }
+
+CONSTRAINTS = {"rule": {"max_frobenius": 3.0}}, {"rule": {"non_negative": True}}
 
 
 @pytest.fixture(params=["float32", "float64"])
@@ -114,7 +117,7 @@ def test_no_column_is_ever_over_the_limit(kind, units, accumulate, dtype):
 def test_clipping_does_clip(dtype):
     """The tests of parity would pass without it."""
     plain = Case(CLASSIFY, dtype).bits(1)[0]
-    for options in ({"rule": {"clip_value": 1e-3}}, {"clip_norm": 0.05}, {"rule": {"max_norm": 0.8}}):
+    for options in ({"rule": {"clip_value": 1e-3}}, {"clip_norm": 0.05}, {"rule": {"max_norm": 0.8}}, *CONSTRAINTS):
         assert Case(CLASSIFY.but(**options), dtype).bits(1)[0] != plain
     case = Case(CLASSIFY.but(clip_norm=0.05), dtype)
     engine = case.engine(NativeEngine, 2)

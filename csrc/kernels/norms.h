@@ -1,4 +1,4 @@
-/* What looks at norms: penalize and clip_norm (of all gradients together), max_norm (of the columns of a weight).
+/* What looks at norms: penalize and clip_norm (of all gradients together), max_norm (of the columns of a weight, and of all of it).
  *
  * Sums of squares run over fixed tiles and in a fixed order, so they do not depend on the number of threads.
  */
@@ -51,30 +51,53 @@ static void op_clip_norm(fr_worker *w) {
     *w->clip = factor > 1 ? 1 : factor;
 }
 
-/* Scales the columns of a norm over the limit down to it. The updates before have left the squares in param->norms. */
+/* The squared norms of the columns of a panel, which the updates before have left in param->norms, and the factors that
+ * bring them down to the limit (0: none). Returns whether any is over it. */
+INLINE int column_factors(const fr_param *param, int64_t panel, double limit, double *squares, double *factor) {
+    const int64_t groups = (param->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
+    const int width = vectors_of(param->columns, panel) * VL;
+    int any = 0;
+    for (int j = 0; j < width; j++) squares[j] = 0;
+    for (int64_t group = 0; group < groups; group++) {
+        const real *norms = (const real *)param->norms + group * param->value.ld + panel * FR_PANEL;
+        for (int j = 0; j < width; j++) squares[j] += (double)norms[j];
+    }
+    for (int j = 0; j < width; j++) {
+        const int over = limit > 0 && squares[j] > limit * limit;
+        factor[j] = over ? limit / __builtin_sqrt(squares[j]) : 1;
+        any |= over;
+    }
+    return any;
+}
+
+/* The factor for all of a weight, once its columns are within their limit. Every worker adds up all of the squares, in
+ * order: that takes less time than a barrier. */
+static double whole_factor(const fr_op *op) {
+    const int64_t panels = panels_of(op->weight.columns);
+    double sum = 0, squares[FR_PANEL], factor[FR_PANEL];
+    for (int64_t t = 0; op->whole > 0 && t < panels; t++) {
+        column_factors(&op->weight, t, op->limit, squares, factor);
+        const int width = vectors_of(op->weight.columns, t) * VL;
+        for (int j = 0; j < width; j++) sum += squares[j] * factor[j] * factor[j];
+    }
+    return op->whole > 0 && sum > op->whole * op->whole ? op->whole / __builtin_sqrt(sum) : 1;
+}
+
+/* Scales the columns of a norm over the limit down to it, then all of the weight likewise. */
 static void op_max_norm(fr_worker *w) {
     const fr_param *param = &w->op->weight;
-    const int64_t groups = (param->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP, panels = panels_of(param->columns);
-    const double limit = w->op->limit;
-    fr_tiles tiles_left = {.panels = panels, .groups = 1, .weight = 1, .last = 1};
+    const double whole = whole_factor(w->op);
+    fr_tiles tiles_left = {.panels = panels_of(param->columns), .groups = 1, .weight = 1, .last = 1};
     int64_t t;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int vectors = vectors_of(param->columns, t);
-        double squares[FR_PANEL] = {0};
+        const int width = vectors_of(param->columns, t) * VL;
+        double squares[FR_PANEL], exact[FR_PANEL];
         real factor[FR_PANEL];
-        int any = 0;
-        for (int64_t group = 0; group < groups; group++) {
-            const real *norms = (const real *)param->norms + group * param->value.ld + t * FR_PANEL;
-            for (int j = 0; j < vectors * VL; j++) squares[j] += (double)norms[j];
-        }
-        for (int j = 0; j < vectors * VL; j++) {
-            const int over = squares[j] > limit * limit;
-            factor[j] = over ? (real)(limit / __builtin_sqrt(squares[j])) : 1;
-            any |= over;
-        }
+        const int any = column_factors(param, t, w->op->limit, squares, exact) || whole != 1;
+        for (int j = 0; j < width; j++) factor[j] = (real)(exact[j] * whole);
         for (int64_t row = 0; any && row < param->rows; row++) {
             real *value = (real *)param->value.data + row * param->value.ld + t * FR_PANEL;
-            for (int j = 0; j < vectors * VL; j += VL) vstore(value + j, vload(value + j) * vload(factor + j));
+            for (int j = 0; j < width; j += VL) vstore(value + j, vload(value + j) * vload(factor + j));
         }
     }
 }

@@ -10,6 +10,7 @@
  *   proximal L1: w = sign(w) * max(|w| - threshold, 0), threshold = lr * l1 (Adam: lr * l1 / (sqrt(v^) + eps);
  *   Nesterov: lr * l1 * (1 + momentum), because at rest it steps by (1 + momentum) g, and g and l1 must balance);
  *   with momentum the velocity then becomes the step that was taken, v = (w_old - w) / lr.
+ *   non-negative: then w = max(0, w); a velocity is left as it is.
  *   gradient: w stays; slot 0 = g.  raw: slot 0 = gradient, added to what is there but in the first batch of a step.
  *
  * dense_dw calls this on the tile it has just summed; op_update on a stored gradient: the same code, the same bits.
@@ -21,7 +22,7 @@
 
 /* The numbers of a rule for one step. */
 typedef struct {
-    int kind, proximal, penalized, opens, scaled;
+    int kind, proximal, non_negative, penalized, opens, scaled;
     real scale, clip;
     real l1, l2, half_l2, subgradient, decay, lr, inverse_lr, threshold;
     real momentum, beta1, beta2, rest1, rest2, eps, step_size, root_fix;
@@ -34,6 +35,7 @@ INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
     fr_numbers n = {
         .kind = rule->kind,
         .proximal = proximal && l1 > 0 && moving,
+        .non_negative = rule->non_negative,
         .penalized = l1 != 0 || l2 != 0,
         .opens = batch->opens,
         .clip = (real)rule->clip_value,
@@ -94,6 +96,7 @@ INLINE void update_body(const block *blocks, const fr_numbers *numbers, const in
     const vec l2 = vset1(n.l2), half_l2 = vset1(n.half_l2), l1 = vset1(n.l1), lr = vset1(-n.lr), decay = vset1(n.decay);
     const vec momentum = vset1(n.momentum), step = vset1(-n.step_size), root_fix = vset1(n.root_fix);
     const vec beta1 = vset1(n.beta1), rest1 = vset1(n.rest1), eps = vset1(n.eps), one = vset1(1);
+    const vec zero = {0};
     for (int64_t j = 0; j < b.count; j += VL) {
         vec penalty = b.penalty ? vload(b.penalty + j) : (vec){0}, squares = b.norms ? vload(b.norms + j) : (vec){0};
         real *weight = b.weight + j, *slot0 = b.slot0 + j, *slot1 = b.slot1 + j;
@@ -121,6 +124,7 @@ INLINE void update_body(const block *blocks, const fr_numbers *numbers, const in
                     vstore(slot0, m);
                     new = vfma(step * m, inverse, old);
                     if (n.proximal) new = soft(new, threshold * inverse);
+                    if (n.non_negative) new = vmax(zero, new); /* this way round a NaN stays */
                     vstore(weight, new);
                     break;
                 }
@@ -139,6 +143,7 @@ INLINE void update_body(const block *blocks, const fr_numbers *numbers, const in
                         v = (old - new) * n.inverse_lr;
                     }
                     if (moves) vstore(velocity, v);
+                    if (n.non_negative) new = vmax(zero, new);
                     vstore(weight, new);
                 }
                 }

@@ -183,7 +183,7 @@ class NativeEngine:
             case ClipNorm():
                 fields |= {"limit": op.limit}
             case MaxNorm():
-                fields |= {"weight": self._param(op.weight), "limit": op.limit}
+                fields |= {"weight": self._param(op.weight), "limit": op.limit, "whole": op.whole}
             case Elementwise():
                 fields |= {"out": buffers[op.out], "x": buffers[op.x], "N": buffers[op.x].shape[1], "mask": op.mask}
                 fields |= {"noise": op.noise, "through": self._through(op.through)}
@@ -209,7 +209,7 @@ class NativeEngine:
                 slots = (self.gradients[name],)
             if rule.counted and rule.kind != "raw" and (rule.l1 or rule.l2):
                 penalty = padded(sums, self.dtype)
-            if rule.max_norm and rule.kind not in STORES_GRADIENT:
+            if rule.limits_norms and rule.kind not in STORES_GRADIENT:
                 self._norms[name] = padded(sums, self.dtype)
         return value, slots, rule, penalty, self._norms.get(name)
 

@@ -245,7 +245,11 @@ class ReferenceEngine:
     def _max_norm(self, op: O.MaxNorm, batch: _Batch) -> None:
         w = self.params[op.weight]
         norm = np.sqrt(np.square(w, dtype=np.float64).sum(axis=0))
-        w *= np.where(norm > op.limit, op.limit / norm, 1.0).astype(self.dtype)
+        factor = np.where(norm > op.limit, op.limit / norm, 1.0) if op.limit else np.ones_like(norm)
+        whole = np.sqrt(np.square(norm * factor).sum())
+        if op.whole and whole > op.whole:
+            factor *= op.whole / whole
+        w *= factor.astype(self.dtype)
 
     def _elementwise(self, op: O.Elementwise, batch: _Batch) -> None:
         x = self._noisy(self._rows(op.x, batch), op.noise, batch)
@@ -304,6 +308,8 @@ class ReferenceEngine:
                 R.adam_update(w, gradient, slots[0], slots[1], rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
             case _:
                 raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(rules.UPDATE_SLOTS)}")
+        if rule.non_negative:
+            np.maximum(w, 0, out=w)
 
 
 def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:

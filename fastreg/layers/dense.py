@@ -34,6 +34,13 @@ class Dense(Layer):
     max_norm
         After every update a column of W (the weights into a unit) whose norm is over this limit is scaled down to it
         (Srivastava et al., JMLR 15, 2014); None for no limit.
+    max_frobenius
+        After every update W <- W k / |W| where its Frobenius norm |W| is over this limit k: the projection onto the
+        ball, the norm penalty as a constraint (Goodfellow, Bengio and Courville, Deep Learning, 2016, 7.2); after
+        max_norm. None for no limit. Neither limit touches the momentum.
+    non_negative
+        True: every update ends in W <- max(0, W), the projection onto the weights of at least 0, behind the step of
+        L1 and before the norms are limited. W is what was drawn until the first update.
     lr_scale
         Factor on the learning rate for this layer, at least 0.
     trainable
@@ -62,6 +69,8 @@ class Dense(Layer):
     l1: float | penalties.L1 | None = None
     l2: float | penalties.L2 | None = None
     max_norm: float | None = None
+    max_frobenius: float | None = None
+    non_negative: bool = False
     lr_scale: float = 1.0
     trainable: bool = True
     name: str | None = None
@@ -84,6 +93,10 @@ class Dense(Layer):
             l1=None if self.l1 is None else penalties.l1("l1", self.l1),
             l2=None if self.l2 is None else penalties.l2("l2", self.l2),
             max_norm=None if self.max_norm is None else checking.positive("max_norm", self.max_norm),
+            max_frobenius=(
+                None if self.max_frobenius is None else checking.positive("max_frobenius", self.max_frobenius)
+            ),
+            non_negative=checking.flag("non_negative", self.non_negative),
             lr_scale=checking.number("lr_scale", self.lr_scale),
             trainable=checking.flag("trainable", self.trainable),
         )
@@ -109,7 +122,7 @@ class Dense(Layer):
         for field, usual in (("weight_init", default), ("bias_init", "zeros")):
             if getattr(self, field).name != usual:
                 parts.append(f"{field}={getattr(self, field)}")
-        for field in ("l1", "l2", "max_norm", "lr_scale", "trainable", "name"):
+        for field in ("l1", "l2", "max_norm", "max_frobenius", "non_negative", "lr_scale", "trainable", "name"):
             if getattr(self, field) != getattr(Dense, field):
                 parts.append(f"{field}={getattr(self, field)!r}")
         return f"Dense({', '.join(parts)})"
