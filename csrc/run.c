@@ -14,6 +14,8 @@
 
 enum { SPIN_NANOSECONDS = 50 * 1000, SPINS_BETWEEN_LOOKS = 64, MAX_OPS = 1024 };
 
+static const double SECONDS_BETWEEN_LOOKS = 0.05;
+
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -103,6 +105,7 @@ typedef struct {
         halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
     atomic_llong bad_row;
     atomic_int failed_call;            /* the op; MAX_OPS while there is none */
+    atomic_int abandoned;              /* an interruption, in the middle of a batch */
     atomic_llong counters[2][MAX_OPS]; /* of tiles, for this batch and the next one */
     double beta_power[2];
     int64_t updates;
@@ -181,6 +184,18 @@ static int once_a_step(const fr_op *op) {
 static int has_failed(run_state *run, int here) {
     return atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX ||
            atomic_load_explicit(&run->failed_call, memory_order_relaxed) < here;
+}
+
+/* Every worker still meets the others at all barriers to come: only the tiles between them are left out. */
+void fr_look(fr_worker *w) {
+    run_state *run = w->run;
+    const double t = now();
+    w->tiles_until_look = FR_TILES_BETWEEN_LOOKS;
+    if (t < w->look_at || !run->options->call) return;
+    w->look_at = t + SECONDS_BETWEEN_LOOKS;
+    if (run->options->call(run->options->call_context, -1, w->batch.rows)) {
+        atomic_store_explicit(&run->abandoned, 1, memory_order_relaxed);
+    }
 }
 
 /* What Python has to see to; looked at in debugging builds only. */
@@ -275,6 +290,9 @@ static void worker_main(void *arg, int id) {
         .scramble = run->options->scramble,
         .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id,
         .packed = -1,
+        .run = run,
+        .abandoned = &run->abandoned,
+        .look_at = now() + SECONDS_BETWEEN_LOOKS,
     };
     const int updates = has_updates(program);
     double beta[2] = {0, 0}, power[2] = {run->beta_power[0], run->beta_power[1]};
@@ -290,7 +308,8 @@ static void worker_main(void *arg, int id) {
     for (;; batch++) {
         if (id == 0) {
             const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
-            const int failed = atomic_load_explicit(&run->failed_call, memory_order_relaxed) < MAX_OPS;
+            const int failed = atomic_load_explicit(&run->failed_call, memory_order_relaxed) < MAX_OPS ||
+                               atomic_load_explicit(&run->abandoned, memory_order_relaxed);
             if (batch == run->stop || late || failed || run->tally->code) {
                 atomic_store_explicit(&run->halt, batch, memory_order_relaxed);
             }
@@ -347,6 +366,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
     atomic_init(&run.bad_row, INT64_MAX);
     atomic_init(&run.halt, INT64_MAX);
     atomic_init(&run.failed_call, MAX_OPS);
+    atomic_init(&run.abandoned, 0);
     for (int i = 0; i < FR_MAX_THREADS; i++) atomic_init(&run.cpu[i], -1);
     tally->code = FR_OK;
     const int pooled = fr_pool_begin(options->threads);
@@ -367,7 +387,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         tally->code = FR_BAD_ROW;
         tally->bad_row = feed->order ? feed->order[position] : position;
     }
-    if (atomic_load(&run.failed_call) < MAX_OPS) tally->code = FR_CALL_FAILED;
+    if (atomic_load(&run.failed_call) < MAX_OPS || atomic_load(&run.abandoned)) tally->code = FR_CALL_FAILED;
     return run.next;
 }
 

@@ -32,6 +32,10 @@ typedef struct fr_worker {
     double *clip; /* the factor of CLIP_NORM, one for all workers */
     char *scratch;
     int64_t packed; /* which panel of which op lies in the scratch, -1 for none */
+    void *run;      /* run.c's own */
+    atomic_int *abandoned; /* the run has ended in the middle of a batch: no more tiles, for anyone */
+    int tiles_until_look;  /* of worker 0: it looks for an interruption every so many long tiles, */
+    double look_at;        /* but not before this time */
 } fr_worker;
 
 typedef void (*fr_kernel)(fr_worker *worker);
@@ -51,9 +55,18 @@ typedef struct {
     int64_t next; /* of this worker, in a fixed share */
 } fr_tiles;
 
+enum { FR_TILES_BETWEEN_LOOKS = 16 };
+
+/* run.c: lets the caller look for an interruption, if it is time; the run is then abandoned. For worker 0. */
+void fr_look(fr_worker *worker);
+
 /* The next tile of this worker, or -1. Who gets a tile never changes a result: every output element has one owner. */
-static inline int64_t fr_next_tile(const fr_worker *worker, fr_tiles *tiles) {
+static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
     const int64_t count = tiles->panels * tiles->groups;
+    if (tiles->dynamic) {
+        if (worker->id == 0 && --worker->tiles_until_look <= 0) fr_look(worker);
+        if (atomic_load_explicit(worker->abandoned, memory_order_relaxed)) return -1;
+    }
     if (worker->scramble) {
         const int64_t i = atomic_fetch_add_explicit(worker->counter, 1, memory_order_relaxed);
         if (i >= count) return -1;

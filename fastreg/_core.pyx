@@ -4,6 +4,7 @@ It checks what would crash C (dtype, strides, shapes of buffers) and nothing els
 """
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
@@ -235,12 +236,20 @@ cdef class Feed:
         return cnp.PyArray_DATA(array)
 
 
+def _nothing():
+    pass
+
+
 cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
-    """Runs a CALL; an exception is kept for `run` to raise."""
+    """Runs a CALL, or looks for Ctrl-C; an exception is kept for `run` to raise."""
     with gil:
         calls = <list>context
         try:
-            calls[0](op, rows)
+            if op >= 0:
+                calls[0](op, rows)
+            else:
+                PyErr_CheckSignals()
+                calls[1]()
         except BaseException as error:  # KeyboardInterrupt too: it must get past the C above
             calls.append(error)
             return 1
@@ -249,8 +258,9 @@ cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
 
 def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
-        uint64_t scramble=0, list beta_power, call=None):
-    """Batches first .. stop - 1; adds to the tally and returns the next batch. call(op, rows) runs a Call."""
+        uint64_t scramble=0, list beta_power, call=None, look=_nothing):
+    """Batches first .. stop - 1; adds to the tally and returns the next batch. call(op, rows) runs a Call;
+    look(), now and then in a long batch, may raise to end the run, which leaves the batch half done."""
     cdef fr_tally t
     cdef fr_options options
     cdef int64_t reached
@@ -268,7 +278,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     options.first_op = first_op
     options.stop_op = program.program.n_ops if stop_op < 0 else stop_op
     options.scratch = cnp.PyArray_DATA(scratch)
-    calls = [call]
+    calls = [call, look]
     options.call, options.call_context = _call, <void *>calls
     with nogil:
         reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
@@ -280,7 +290,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     elif t.code == FR_BAD_ROW:
         tally.bad_row = t.bad_row
     elif t.code == FR_CALL_FAILED:
-        raise calls[1]
+        raise calls[2]
     return reached
 
 

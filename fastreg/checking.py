@@ -160,20 +160,24 @@ def all_finite(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or not values.ndim or _first_bad(values) < 0
 
 
-def finite(name: str, values: np.ndarray) -> None:
-    """Refuses NaN and infinities, naming the first row that holds one; memory maps are left to the engine."""
+def finite(name: str, values: np.ndarray, working: str) -> None:
+    """Refuses NaN, infinities and what becomes one in the working dtype, naming the first row that holds one; memory
+    maps are left to the engine."""
     if values.dtype.kind == "f" and not is_memory_map(values):
-        row = _first_bad(values)
+        narrower = np.dtype(working).itemsize < values.itemsize
+        row = _first_bad(values, float(np.finfo(working).max) if narrower else math.inf)
         if row >= 0:
-            raise ValueError(f"{name}: row {row} holds a value that is not finite, expected finite numbers")
+            within = f" in {working}" if narrower else ""
+            raise ValueError(f"{name}: row {row} holds a value that is not finite{within}, expected finite numbers")
 
 
-def _first_bad(values: np.ndarray) -> int:
-    """The first row with a value that is not finite, or -1."""
+def _first_bad(values: np.ndarray, largest: float = math.inf) -> int:
+    """The first row with a value that is not finite or beyond +- `largest`, or -1."""
     rows = len(values)
     step = max(1, CHUNK * rows // max(values.size, 1))
     for start in range(0, rows, step):
-        good = np.isfinite(values[start : start + step])
+        chunk = values[start : start + step]
+        good = np.isfinite(chunk) if largest == math.inf else np.abs(chunk) <= largest
         if not good.all():
             return start + int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
     return -1
@@ -187,7 +191,7 @@ def inputs(name: str, value, working: str = "float32") -> np.ndarray:
         raise ValueError(f"{name}: got shape {result.shape}, expected (rows, ...) with two or more dimensions{advice}")
     if not result.size:
         raise ValueError(f"{name}: got shape {result.shape}, expected at least one row and one value a row")
-    finite(name, result)
+    finite(name, result, working)
     return result
 
 

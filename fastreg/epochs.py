@@ -58,13 +58,17 @@ def make_plan(
 
 
 def run_epochs(
-    trainer: Trainer, data: Data, validation: Data | None, plan: Plan, checkpoint: Restorable | None
+    trainer: Trainer,
+    session: Session,
+    data: Data,
+    validation: Data | None,
+    plan: Plan,
+    checkpoint: Restorable | None,
 ) -> History:
     """Trains until the last epoch of the plan, or until a callback sets `trainer.stop_training`."""
     rows, shuffle = data.size, plan.data["shuffle"]
     batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
     history, callbacks = plan.history, plan.callbacks
-    session = trainer.session("train", batch_size, rows, True)
     rates = _rates(session, plan.batches)
     trainer.stop_training = False
     begun: list[Callback] = []
@@ -82,7 +86,7 @@ def run_epochs(
             schedules.fill(rates, trainer.optimizer.lr, epoch, trainer.updates, trainer.accumulate)
             for callback in callbacks:
                 callback.on_rates(epoch, rates)
-            start = perf_counter()
+            start, updates = perf_counter(), trainer.updates
             order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
             feed = data.feed(batch_size, order=order, seed=trainer.seed, step=trainer.step, rates=rates)
             tally = _run_epoch(trainer, session, feed, callbacks)
@@ -93,7 +97,7 @@ def run_epochs(
                 "seconds": perf_counter() - start,
             }
             if validation:
-                logs |= {f"val_{name}": value for name, value in trainer.evaluate_data(validation).items()}
+                logs |= _validate(trainer, session, validation, feed.step, updates)
             trainer.epoch += 1
             history.append(epoch, logs)
             for callback in callbacks:
@@ -103,6 +107,17 @@ def run_epochs(
             for callback in reversed(begun):
                 ending.callback(callback.on_train_end)
     return history
+
+
+def _validate(trainer: Trainer, session: Session, data: Data, step: int, updates: int) -> dict[str, float]:
+    """The logs of the validation data. A row of a memory map may be refused: then the epoch does not count."""
+    try:
+        measured = trainer.evaluate_data(data, "validation_data")
+    except ValueError:
+        session.put_back()
+        trainer.step, trainer.updates = step, updates
+        raise
+    return {f"val_{name}": value for name, value in measured.items()}
 
 
 def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[Callback, ...]) -> Tally:
@@ -119,7 +134,7 @@ def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[
     if failure or tally.bad_row >= 0:
         session.put_back()
         trainer.step, trainer.updates = before
-        refuse_bad_row(tally, f" in {trainer.dtype}; the parameters are those of the start of the epoch")
+        refuse_bad_row(tally, advice=f" in {trainer.dtype}; the parameters are those of the start of the epoch")
         raise DivergenceError(
             f"training diverged in epoch {trainer.epoch + 1}: {failure}. The parameters are those of the start of "
             "the epoch. A lower learning rate, scaled inputs or a smaller penalty may help."
@@ -136,10 +151,11 @@ def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, ca
         if single:
             for callback in callbacks:
                 callback.on_batch_begin(batch)
-        with Uninterrupted():
+        with Uninterrupted() as signals:
             try:
-                first = session.engine.run(feed, tally, first, first + 1 if single else stop, SLICE_SECONDS)
-            except BaseException:  # of a layer or a loss in Python, maybe in the middle of a step
+                last = first + 1 if single else stop
+                first = session.engine.run(feed, tally, first, last, SLICE_SECONDS, signals.look)
+            except BaseException:  # of a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
                 session.put_back()
                 trainer.step, trainer.updates = feed.step, updates
                 raise

@@ -207,7 +207,7 @@ def _array(argument: str, y, rows: int, working: str) -> np.ndarray:
     y = checking.array(argument, y, working)
     if not y.ndim or len(y) != rows:
         raise ValueError(f"{argument}: got shape {y.shape}, expected {rows} rows, as many as the inputs have")
-    checking.finite(argument, y)
+    checking.finite(argument, y, working)
     return y
 
 

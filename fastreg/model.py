@@ -17,7 +17,7 @@ from fastreg.engines import Feed, Tally
 from fastreg.layers import Dense, Dropout, Flatten, Function, Layer, Standardize
 from fastreg.lowering import lower
 from fastreg.ops import PURPOSE_INIT, stream
-from fastreg.session import ROWS, Sessions, bind, run_through
+from fastreg.session import ROWS, Claim, Sessions, bind, run_through
 
 TRANSFORMS = ("linear", "sigmoid", "softmax")
 MAX_LAYERS = 1 << 15  # the streams of the random draws have room for so many
@@ -71,6 +71,7 @@ class Sequential:
         self.engine = "native"
         self.threads: int | None = None
         self._sessions = Sessions()
+        self.claim = Claim()
 
     def __setattr__(self, name: str, value) -> None:
         """What can be set passes its check then."""
@@ -95,6 +96,7 @@ class Sequential:
             "float32" or "float64"; both start from the same draws.
         """
         shape, seed, dtype = _shape(input_shape), checking.seed(seed), checking.dtype(dtype)
+        self.claim.check_free("build")
         drawn = {}
         for index, (layer, before) in enumerate(zip(self.layers, self.shapes(shape), strict=False)):
             for part, (key, p) in enumerate(layer.parameters(before).items()):
@@ -213,10 +215,10 @@ class Sequential:
         X = self.check_inputs("X", X)
         batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
         key = (batch_size, id(arena), transform, engine, threads)
-        session = self._sessions.get("predict", key, self._bind)
         feed = Feed(X, batch_size, order=checking.rows("rows", rows, len(X)))
         feed.out = np.empty((feed.rows, self.outputs), self.dtype)
-        run_through(session.engine, feed, Tally())
+        with self._sessions.hold("predict", key, self._bind) as session:
+            run_through(session.engine, feed, Tally(), "X")
         return feed.out
 
     def _bind(self, key: tuple):

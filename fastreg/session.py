@@ -5,9 +5,11 @@ Binding costs milliseconds and running must not, so whoever runs a program keeps
 
 from __future__ import annotations
 
+import os
 import threading
-from _signal import SIGINT, getsignal, signal  # type: ignore[import-not-found]  # `signal` itself takes 8 us to make enums of these calls' numbers
-from collections.abc import Callable
+from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]  # `signal` itself takes 8 us to make enums of these calls' numbers
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,16 +54,49 @@ class Sessions:
     def __init__(self):
         self._kept: dict[str, Session] = {}
 
-    def get(self, use: str, key: tuple, bind: Callable[[tuple], Session]) -> Session:
-        """The session that is kept for `use` if it was bound for `key`; else a new one."""
-        session = self._kept.get(use)
+    @contextmanager
+    def hold(self, use: str, key: tuple, bind: Callable[[tuple], Session]) -> Iterator[Session]:
+        """The session that is kept for `use` if it was bound for `key`, else a new one, for the caller alone.
+
+        Another thread that wants one in the meantime finds none and binds its own: buffers are never shared.
+        """
+        session = self._kept.pop(use, None)  # atomic
         if session is None or session.key != key:
-            self._kept.pop(use, None)  # its memory first
-            session = self._kept[use] = bind(key)
-        return session
+            session = None  # its memory first
+            session = bind(key)
+        try:
+            yield session
+        finally:
+            self._kept[use] = session
 
     def __reduce__(self):
         return Sessions, ()  # engines stay behind when their owner is copied or pickled
+
+
+class Claim:
+    """One fit at a time: what a second thread, or a callback, may not do meanwhile."""
+
+    def __init__(self):
+        self._held: dict[int, object] = {}  # by process: a fork in the middle of a fit leaves no claim to the child
+
+    @contextmanager
+    def held(self, what: str) -> Iterator[None]:
+        """For the time of the block; refused to `what` while another holds it."""
+        mine = object()
+        if self._held.setdefault(os.getpid(), mine) is not mine:  # atomic
+            raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
+        try:
+            yield
+        finally:
+            del self._held[os.getpid()]
+
+    def check_free(self, what: str) -> None:
+        """Refuses `what` while somebody holds it."""
+        if os.getpid() in self._held:
+            raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
+
+    def __reduce__(self):
+        return Claim, ()
 
 
 def make_state(program: Program, parameters: Arena, dtype: str) -> Arena:
@@ -87,12 +122,12 @@ def bind(
     return Session(key, made, parameters, state)
 
 
-def run_through(engine: Engine, feed: Feed, tally: Tally) -> None:
-    """All batches of a feed that trains nothing."""
+def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -> None:
+    """All batches of a feed that trains nothing; `names` of the data in an error."""
     first, stop = 0, feed.batches
     while first < stop and not ended(tally):
         first = engine.run(feed, tally, first, stop, SLICE_SECONDS)
-    refuse_bad_row(tally)
+    refuse_bad_row(tally, names)
 
 
 def ended(tally: Tally) -> bool:
@@ -100,10 +135,10 @@ def ended(tally: Tally) -> bool:
     return tally.diverged or tally.bad_row >= 0
 
 
-def refuse_bad_row(tally: Tally, advice: str = "") -> None:
+def refuse_bad_row(tally: Tally, names: str = "X, y", advice: str = "") -> None:
     """Raises where the engine found a value that is not finite."""
     if tally.bad_row >= 0:
-        raise ValueError(f"X, y: row {tally.bad_row} of the data holds a value that is not finite{advice}")
+        raise ValueError(f"{names}: row {tally.bad_row} of the data holds a value that is not finite{advice}")
 
 
 class Uninterrupted:
@@ -115,9 +150,17 @@ class Uninterrupted:
         self._handler = handler if callable(handler) and threading.current_thread() is threading.main_thread() else None
         if self._handler:
             signal(SIGINT, self._note)
+        return self
 
     def _note(self, *arguments) -> None:
         self._signal = arguments
+
+    def look(self) -> None:
+        """In the middle of a batch that takes long: Ctrl-C does not wait for its end. (A handler of the user's does: it
+        may want to end the fit in another way.)"""
+        if self._signal and self._handler is default_int_handler:
+            self._signal = None
+            raise KeyboardInterrupt
 
     def __exit__(self, *_):
         if self._handler:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -182,8 +183,11 @@ class Trainer(Settings):
             the parameters are those of the start of the epoch.
         DivergenceError
             The loss or a parameter is no longer finite; the parameters are those of the last finished epoch.
+        RuntimeError
+            The model is being fitted: by another thread, or the call comes from a callback.
         KeyboardInterrupt
-            Ctrl-C, behind the slice in work: the parameters are those of the last finished slice.
+            Ctrl-C, behind the slice in work: the parameters are those of the last finished slice. A batch that takes
+            longer than a slice is not waited for: the parameters are then those of the start of the epoch.
         """
         resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)
@@ -200,10 +204,12 @@ class Trainer(Settings):
 
             plan, saved = checkpoint.resume(resume, self, plan, count, data.inputs.shape[1:])
         self._build(data.inputs)
-        return run_epochs(self, data, validation, plan, saved)
+        with self.model.claim.held("fit"), self.session("train", batch_size, plan.data["rows"], True) as session:
+            return run_epochs(self, session, data, validation, plan, saved)
 
     def reset(self) -> None:
         """Optimizer state, step and epoch counters back to the start; the parameters stay."""
+        self.model.claim.check_free("reset")
         self.step = self.epoch = self.updates = 0
         if self._state is not None:
             self._state.flat[...] = 0
@@ -272,11 +278,11 @@ class Trainer(Settings):
             An array for every parameter that is trained, under its name. Nothing is clipped.
         """
         data = self._data(X, y, sample_weight)
-        session, tally = self._run_once("gradients", data, step)
-        if tally.diverged:
-            raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
-        stored = session.engine.gradients
-        return {name: np.array(stored[name], order="C") for name in self.model.parameters if name in stored}
+        with self._run_once("gradients", data, step) as (session, tally):
+            if tally.diverged:
+                raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
+            stored = session.engine.gradients
+            return {name: np.array(stored[name], order="C") for name in self.model.parameters if name in stored}
 
     def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
         """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
@@ -287,8 +293,8 @@ class Trainer(Settings):
     def row_losses(self, X, y, sample_weight=None, step: int | None = None) -> np.ndarray:
         """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients."""
         data = self._data(X, y, sample_weight)
-        session, _ = self._run_once("evaluate", data._replace(weights=None), step)
-        return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
+        with self._run_once("evaluate", data._replace(weights=None), step) as (session, _):
+            return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
 
     def penalty(self, rows: int) -> float:
         """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and
@@ -318,12 +324,12 @@ class Trainer(Settings):
         steps = self.clip_norm, self.clip_value, self.accumulate
         return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps)
 
-    def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> Session:
-        """The program of `mode`, bound to the engine; kept until something that it depends on changes."""
+    def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]:
+        """The program of `mode`, bound to the engine, for who enters; kept until something it depends on changes."""
         recipe = self.recipe
         rows = rows if recipe.follows_rows(self.model) else 1
         key = (batch_size, rows, dropout, id(self.model.arena), self.engine, self.threads, recipe)
-        return self._sessions.get(mode, key, lambda key: self._bind(key, mode))
+        return self._sessions.hold(mode, key, lambda key: self._bind(key, mode))
 
     def _bind(self, key: tuple, mode: str) -> Session:
         batch_size, rows, dropout, *_ = key
@@ -348,10 +354,11 @@ class Trainer(Settings):
             self.model.build(X.shape[1:], self.seed, self.dtype)
         self.model.output_transform = self.loss.transform  # of the present loss
 
-    def evaluate_data(self, data: Data) -> dict[str, float]:
-        """`evaluate` of data that have passed the checks."""
-        session, tally = self.session("evaluate", ROWS, 1, False), Tally()
-        run_through(session.engine, data.feed(ROWS), tally)
+    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
+        """`evaluate` of data that have passed the checks; `names` of them in an error."""
+        tally = Tally()
+        with self.session("evaluate", ROWS, 1, False) as session:
+            run_through(session.engine, data.feed(ROWS), tally, names)
         if tally.diverged:
             return dict.fromkeys(("loss", *self.metric_names), math.nan)
         return {"loss": tally.loss / tally.weight, **self.measured(tally)}
@@ -360,14 +367,15 @@ class Trainer(Settings):
         """The metrics of a tally."""
         return dict.fromkeys(self.metric_names, tally.hits / tally.weight)
 
-    def _run_once(self, mode: str, data: Data, step: int | None) -> tuple[Session, Tally]:
+    @contextmanager
+    def _run_once(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
         """One batch of all rows; with dropout if there is a step."""
         self._build(data.inputs)
         rows = len(data.inputs)
         dropout = step is not None
         step = checking.integer("step", step, 0) if dropout else 0
-        session, tally = self.session(mode, rows, rows, dropout), Tally()
-        rates = np.zeros(1)  # nothing is updated
-        session.engine.run(data.feed(rows, seed=self.seed, step=step, rates=rates), tally, 0, 1)
-        refuse_bad_row(tally)
-        return session, tally
+        tally, rates = Tally(), np.zeros(1)  # nothing is updated
+        with self.session(mode, rows, rows, dropout) as session:
+            session.engine.run(data.feed(rows, seed=self.seed, step=step, rates=rates), tally, 0, 1)
+            refuse_bad_row(tally)
+            yield session, tally

@@ -223,11 +223,15 @@ def test_a_copy_in_another_dtype_and_engine(blobs):
 def test_a_second_fit_reuses_session_and_buffers(engine, blobs):
     X, y = blobs
     trainer = classifier(engine)
+
+    def kept():
+        with trainer.session("train", 32, 150, True) as train, trainer.session("evaluate", 512, 1, False) as evaluate:
+            return train, evaluate
+
     trainer.fit(X, y, batch_size=32, validation_data=(X, y))
-    before = [trainer.session("train", 32, 150, True), trainer.session("evaluate", 512, 1, False)]
+    before = kept()
     trainer.fit(X[:100], y[:100], batch_size=32, validation_data=(X[100:], y[100:]))
-    assert before[0] is trainer.session("train", 32, 100, True)
-    assert before[1] is trainer.session("evaluate", 512, 1, False)
+    assert all(session is one for session, one in zip(kept(), before, strict=True))
 
 
 def test_a_model_that_is_built_again_gets_new_state(engine, blobs):

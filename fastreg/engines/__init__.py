@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -74,14 +75,30 @@ class Tally:
     bad_row: int = -1  # a row of the data with a non-finite value; the run stopped before using it
 
 
+def nothing() -> None:
+    """The `look` of a run that nobody interrupts."""
+
+
 class Engine(Protocol):
     program: Program
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores them
     clip: np.ndarray  # one number: the factor of the last ClipNorm
 
-    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
-        """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch."""
+    def run(
+        self,
+        feed: Feed,
+        tally: Tally,
+        first: int,
+        stop: int,
+        seconds: float | None = None,
+        look: Callable[[], None] = nothing,
+    ) -> int:
+        """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
+
+        In the middle of a batch that takes long it calls `look` now and then: what that raises ends the run, and the
+        parameters are half updated.
+        """
         ...
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastreg import _core, threads
-from fastreg.engines import Feed, Tally
+from fastreg.engines import Feed, Tally, nothing
 from fastreg.memory import CACHE_LINE, padded
 from fastreg.ops import (
     Call,
@@ -74,13 +74,13 @@ class NativeEngine:
         self._scratch = np.empty(0, np.uint8)
         self._feed: tuple[Feed, _core.Feed] | None = None
 
-    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
-        return self._run(feed, tally, first, stop, seconds=seconds or UNLIMITED)
+    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
+        return self._run(feed, tally, first, stop, seconds=seconds or UNLIMITED, look=look)
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:
         self._run(feed, Tally(), batch, batch + 1, seconds=UNLIMITED, first_op=index, stop_op=index + 1)
 
-    def _run(self, feed: Feed, tally: Tally, first: int, stop: int, *, seconds: float, **ops: int) -> int:
+    def _run(self, feed: Feed, tally: Tally, first: int, stop: int, *, seconds: float, look=nothing, **ops: int) -> int:
         n = threads.resolve(self.n_threads, self.flops)
         if self._feed is None or self._feed[0] is not feed:
             self._feed = feed, self._core_feed(feed)
@@ -99,6 +99,7 @@ class NativeEngine:
                 scramble=self.scramble,
                 beta_power=self._powers,
                 call=self._call,
+                look=look,
                 **ops,
             )
         finally:  # the powers have gone on even where a Call has failed

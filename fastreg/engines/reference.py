@@ -14,7 +14,7 @@ from fastreg import _core, rules
 from fastreg import ops as O
 from fastreg import reference as R
 from fastreg import reference_updates as U
-from fastreg.engines import Feed, Tally
+from fastreg.engines import Feed, Tally, nothing
 from fastreg.memory import padded
 from fastreg.program import Program
 
@@ -109,7 +109,7 @@ class ReferenceEngine:
         self.clip = np.ones(1)
         self.trains = any(rule.kind not in rules.STORES_GRADIENT for rule in program.rules.values())
 
-    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None) -> int:
+    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
         """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
 
         A run that a bad row or a loss that is not finite has stopped returns the batch it stopped in.
@@ -117,7 +117,7 @@ class ReferenceEngine:
         start = perf_counter()
         for index in range(first, stop):
             try:
-                self._run_batch(self._batch(feed, tally, index))
+                self._run_batch(self._batch(feed, tally, index), look)
             except _Stop:
                 return index
             if seconds is not None and perf_counter() - start >= seconds:
@@ -153,7 +153,7 @@ class ReferenceEngine:
             return np.ones(stop - start, self.dtype)
         return feed.weights[_rows_of_data(feed, start, stop)].astype(self.dtype)
 
-    def _run_batch(self, batch: _Batch) -> None:
+    def _run_batch(self, batch: _Batch, look: Callable[[], None]) -> None:
         gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
         others = [op for op in self.program.ops if not isinstance(op, O.Gather)]
         for gather in gathers:  # all of them first: a bad row stops the batch before anything is learned from it
@@ -166,6 +166,7 @@ class ReferenceEngine:
         for op in others:
             if batch.closes or not isinstance(op, O.ONCE_A_STEP):
                 self._run(op, batch)
+                look()
         if batch.closes:
             batch.tally.penalty += batch.penalty
             batch.tally.batches += 1
