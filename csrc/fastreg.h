@@ -182,7 +182,7 @@ typedef struct {
     int32_t first_op, stop_op;
     double seconds; /* stop after the batch in which this time is up; 0: never */
     uint64_t scramble;
-    void *scratch;                                        /* fr_scratch_bytes() of it, aligned to 64 */
+    void *scratch; /* fr_scratch_bytes() of it, aligned to 64 */
     /* Runs a CALL on the caller's thread; not 0: it failed. With op -1, about every 50 ms of a long batch: looks for an
      * interruption; not 0: the run ends there, in the middle of the batch, and what it writes to is left half done. */
     int (*call)(void *context, int32_t op, int64_t rows);

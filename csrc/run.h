@@ -31,8 +31,8 @@ typedef struct fr_worker {
     fr_batch batch;
     double *clip; /* the factor of CLIP_NORM, one for all workers */
     char *scratch;
-    int64_t packed; /* which panel of which op lies in the scratch, -1 for none */
-    void *run;      /* run.c's own */
+    int64_t packed;        /* which panel of which op lies in the scratch, -1 for none */
+    void *run;             /* run.c's own */
     atomic_int *abandoned; /* the run has ended in the middle of a batch: no more tiles, for anyone */
     int tiles_until_look;  /* of worker 0: it looks for an interruption every so many long tiles, */
     double look_at;        /* but not before this time */
