@@ -30,6 +30,7 @@ from fastreg.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.history import History
 from fastreg.safetensors import brief, parse_json, read_tensors, write_tensors
 from fastreg.session import make_state
+from fastreg.settings import COUNTERS
 
 if TYPE_CHECKING:
     from fastreg.model import Sequential
@@ -39,7 +40,6 @@ STATE = CHECKPOINT_PREFIX + "state/"
 CALLBACKS = CHECKPOINT_PREFIX + "callbacks/"
 EPOCHS = CHECKPOINT_PREFIX + "epochs"
 HISTORY = CHECKPOINT_PREFIX + "history"
-COUNTERS = ("epoch", "step", "updates")
 
 
 class Checkpoint(Callback):

@@ -14,6 +14,7 @@ from fastreg.optimizers import Optimizer
 from fastreg.penalties import L1, L2
 
 METRICS = ("accuracy",)
+COUNTERS = ("epoch", "step", "updates")
 
 
 def _model(value) -> Sequential:
@@ -47,9 +48,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "dtype": checking.dtype,
     "seed": checking.seed,
     "threads": checking.threads,
-    "step": partial(checking.integer, "step", low=0),
-    "epoch": partial(checking.integer, "epoch", low=0),
-    "updates": partial(checking.integer, "updates", low=0),
+    **{name: partial(checking.integer, name, low=0) for name in COUNTERS},
 }
 
 
@@ -72,8 +71,12 @@ class Settings:
 
     def __setattr__(self, name: str, value) -> None:
         """Settings may be changed between fits; they pass the same checks then."""
-        check = CHECKS.get(name)
-        super().__setattr__(name, value if check is None else check(value))
+        if name in CHECKS:
+            value = CHECKS[name](value)
+            if name not in COUNTERS:
+                for kept in ("recipe", "_follows_rows"):  # what the trainer has derived from its settings
+                    self.__dict__.pop(kept, None)
+        super().__setattr__(name, value)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -318,17 +319,20 @@ class Trainer(Settings):
         checking.choice("mode", mode, MODES)
         return self.recipe.program(self.model, mode, rows, mode == "train" if dropout is None else dropout)
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
-        """The settings that programs depend on, as they are now. (The learning rate is none of them.)"""
+        """The settings that programs depend on. (The learning rate is none of them.)"""
         steps = self.clip_norm, self.clip_value, self.accumulate
         return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps)
 
+    @cached_property
+    def _follows_rows(self) -> bool:
+        return self.recipe.follows_rows(self.model)
+
     def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]:
         """The program of `mode`, bound to the engine, for who enters; kept until something it depends on changes."""
-        recipe = self.recipe
-        rows = rows if recipe.follows_rows(self.model) else 1
-        key = (batch_size, rows, dropout, id(self.model.arena), self.engine, self.threads, recipe)
+        rows = rows if self._follows_rows else 1
+        key = (batch_size, rows, dropout, id(self.model.arena), self.engine, self.threads, self.recipe)
         return self._sessions.hold(mode, key, lambda key: self._bind(key, mode))
 
     def _bind(self, key: tuple, mode: str) -> Session:
