@@ -205,7 +205,8 @@ class Trainer(Settings):
 
             plan, saved = checkpoint.resume(resume, self, plan, count, data.inputs.shape[1:])
         self._build(data.inputs)
-        with self.model.claim.held("fit"), self.session("train", batch_size, plan.data["rows"], True) as session:
+        n = data.size
+        with self.model.claim.held("fit"), self.session("train", min(batch_size, n), n, True) as session:
             return run_epochs(self, session, data, validation, plan, saved)
 
     def reset(self) -> None:
