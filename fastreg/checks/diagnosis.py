@@ -1,0 +1,180 @@
+"""Bias or variance: which of the two keeps a model from the best possible error, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastreg import checking
+
+LIMIT = 0.05  # of an error rate: five more of a hundred samples
+
+BIAS_ADVICE = (
+    "first make the model fit its training set; more data would not help with that",
+    "take a larger network: more hidden units, more layers",
+    "train for longer; it does not always help, but it does no harm",
+    "try a better optimizer or schedule, other initial weights, another kind of network",
+    "take less regularization: too large a lambda or too small a keep_prob makes a large network act like a small one",
+)
+VARIANCE_ADVICE = (
+    "get more training data, the surest way",
+    "where there are no more, regularize: l2, dropout (a smaller keep_prob in the widest layers), max_norm",
+    "make new samples of the old ones by data augmentation",
+    "stop early, at the lowest dev error, or average several models (Bagging)",
+    "try another kind of network, one that suits the data better",
+)
+NEITHER_ADVICE = ("keep this model; measure it once on a test set that nothing has been chosen by",)
+BOTH_ADVICE = ("lower the bias first, then look at the variance again",)
+ODD_DEV = (
+    "the dev error is far below the train error: look whether dropout or noise was on when the train error was "
+    "measured, and whether both sets are drawn from the same data"
+)
+ODD_BEST = "the train error is far below the best possible one: that one is too high a guess, or some data are in both"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found; print it.
+
+    case                "high bias", "high variance", "high bias and high variance" or "neither"
+    bias                train error - best possible error: the part that a better fit could still remove
+    variance            dev error - train error: what is lost on samples the model has not seen
+    train, dev, best    the errors
+    bias_limit, variance_limit   what they were compared with; above it is high
+    advice              what to try next, the most promising first
+    """
+
+    case: str
+    bias: float
+    variance: float
+    train: float
+    dev: float
+    best: float
+    bias_limit: float
+    variance_limit: float
+    advice: tuple[str, ...]
+
+    @property
+    def high_bias(self) -> bool:
+        return self.bias > self.bias_limit
+
+    @property
+    def high_variance(self) -> bool:
+        return self.variance > self.variance_limit
+
+    def __str__(self) -> str:
+        lines = [
+            self.case,
+            f"  bias      {self.bias:.4g}  (train {self.train:.4g} - best {self.best:.4g}, limit {self.bias_limit:g})",
+            f"  variance  {self.variance:.4g}  (dev {self.dev:.4g} - train {self.train:.4g}, "
+            f"limit {self.variance_limit:g})",
+            "what to try next:",
+            *(f"  - {line}" for line in self.advice),
+        ]
+        return "\n".join(lines)
+
+
+def diagnose(
+    errors: Mapping[str, Sequence[float]] | Sequence[float],
+    *,
+    best: float = 0.0,
+    epoch: int = -1,
+    bias_limit: float | None = None,
+    variance_limit: float | None = None,
+) -> Diagnosis:
+    """Puts train, dev and best possible error into one of four cases, and says what to try next.
+
+    Bias is the train error less the best possible one, variance the dev error less the train error; each is high above
+    its limit.
+
+    Parameters
+    ----------
+    errors
+        (train, dev), such as 1 - accuracy of `trainer.evaluate` on either set, or the history of a fit with
+        `validation_data`. Of a history the error is 1 - accuracy where it has one, else the loss.
+    best
+        The error that nobody can go below: that of a careful human, or of the best method known (an estimate of the
+        Bayes error). 0 where the samples leave no doubt.
+    epoch
+        Which one of a history, as an index of its lists: -1 for the last one.
+    bias_limit, variance_limit
+        What is not yet high, in the unit of the errors. By default 0.05 for errors of at most 1 that are rates; for a
+        history without accuracy they have to be given, as the size of a loss says nothing by itself.
+
+    Returns
+    -------
+    Diagnosis
+        With `case`, `bias`, `variance` and `advice`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Notes
+    -----
+    The train accuracy in a history is the mean over an epoch, with dropout on and parameters that move. Where that
+    matters, give (train, dev) from `trainer.evaluate`.
+
+    The method is that of A. Ng, "Machine Learning Yearning" (2018), chapters 20 to 27.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.checks.diagnose((0.01, 0.11)).case
+    'high variance'
+    >>> fr.checks.diagnose((0.15, 0.16)).case
+    'high bias'
+    >>> fr.checks.diagnose((0.15, 0.16), best=0.14).case
+    'neither'
+    >>> print(fr.checks.diagnose((0.005, 0.01)))
+    neither
+      bias      0.005  (train 0.005 - best 0, limit 0.05)
+      variance  0.005  (dev 0.01 - train 0.005, limit 0.05)
+    what to try next:
+      - keep this model; measure it once on a test set that nothing has been chosen by
+    """
+    best = checking.number("best", best)
+    train, dev, rates = _of_history(errors, epoch) if isinstance(errors, Mapping) else _of_pair(errors)
+    if rates and best > 1:
+        raise ValueError(f"best: got {best!r}, expected a share from 0 to 1 beside errors that are shares")
+    limits = _limit("bias_limit", bias_limit, rates), _limit("variance_limit", variance_limit, rates)
+    bias, variance = train - best, dev - train
+    high = bias > limits[0], variance > limits[1]
+    case, advice = {
+        (True, False): ("high bias", BIAS_ADVICE),
+        (False, True): ("high variance", VARIANCE_ADVICE),
+        (True, True): ("high bias and high variance", BOTH_ADVICE + BIAS_ADVICE + VARIANCE_ADVICE),
+        (False, False): ("neither", NEITHER_ADVICE),
+    }[high]
+    odd = (ODD_BEST,) * (bias < -limits[0]) + (ODD_DEV,) * (variance < -limits[1])
+    return Diagnosis(case, bias, variance, train, dev, best, *limits, odd + advice)
+
+
+def _of_history(history: Mapping[str, Sequence[float]], epoch: int) -> tuple[float, float, bool]:
+    names = [name for name in ("accuracy", "loss") if name in history and f"val_{name}" in history]
+    if not names:
+        expected = "'loss' and 'val_loss', or 'accuracy' and 'val_accuracy' (give validation_data to fit)"
+        raise ValueError(f"errors: got a history of {', '.join(history) or 'nothing'}, expected one with {expected}")
+    keys = names[0], f"val_{names[0]}"
+    count = len(history[names[0]])
+    if not count:
+        raise ValueError("errors: got a history of no epoch, expected at least one")
+    index = checking.integer("epoch", epoch, -count, count - 1)
+    train, dev = (checking.number(f"errors[{key!r}]", history[key][index]) for key in keys)
+    return (1 - train, 1 - dev, True) if names[0] == "accuracy" else (train, dev, False)
+
+
+def _of_pair(errors: Sequence[float]) -> tuple[float, float, bool]:
+    if isinstance(errors, str) or not hasattr(errors, "__len__") or len(errors) != 2:
+        raise TypeError(f"errors: got {errors!r}, expected (train, dev) or a history")
+    train, dev = (checking.number(f"errors[{index}]", error) for index, error in enumerate(errors))
+    return train, dev, max(train, dev) <= 1
+
+
+def _limit(name: str, value: float | None, rates: bool) -> float:
+    if value is not None:
+        return checking.number(name, value)
+    if not rates:
+        raise ValueError(f"{name}: got None, expected a number: only errors that are rates have a limit by default")
+    return LIMIT
