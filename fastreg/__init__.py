@@ -3,8 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fastreg.threads import get_num_threads, set_num_threads, simd
-from fastreg.versions import __version__, show_versions
+from fastreg.startup import begin_command, is_command
 
 if TYPE_CHECKING:
     from fastreg import checks, data, files, initializers, kernels, losses, plots, reference, schedules
@@ -22,9 +21,11 @@ if TYPE_CHECKING:
     from fastreg.penalties import L1, L2
     from fastreg.plateau import ReduceOnPlateau
     from fastreg.schedules import LRScheduler
+    from fastreg.threads import get_num_threads, set_num_threads, simd
     from fastreg.trainer import Trainer
+    from fastreg.versions import __version__, show_versions
 
-# All but the above is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
+# All is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
 _HOMES = {
     **dict.fromkeys(("Callback", "EarlyStopping", "Progress", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("Checkpoint",), "checkpoint"),
@@ -39,7 +40,9 @@ _HOMES = {
     **dict.fromkeys(("L1", "L2"), "penalties"),
     **dict.fromkeys(("ReduceOnPlateau",), "plateau"),
     **dict.fromkeys(("LRScheduler",), "schedules"),
+    **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "threads"),
     **dict.fromkeys(("Trainer",), "trainer"),
+    **dict.fromkeys(("__version__", "show_versions"), "versions"),
 }
 _MODULES = ("checks", "data", "files", "initializers", "kernels", "losses", "plots", "reference", "schedules")
 
@@ -101,3 +104,11 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+# The threads and the SIMD target at once, so that a wrong FASTREG_SIMD ends the import. The command loads them where it
+# has a line for what is wrong, or for Ctrl-C.
+if is_command():
+    begin_command()
+else:
+    import_module("fastreg.threads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +21,19 @@ def show_versions() -> None:
     >>> import fastreg as fr
     >>> fr.show_versions()  # doctest: +SKIP
     """
-    simd = threads.simd()
-    facts = {
+    facts = versions()
+    facts["simd"] = "{current} (available: {})".format(", ".join(facts["simd"]["available"]), **facts["simd"])
+    for name, value in facts.items():
+        print(f"{name:9} {value}")
+
+
+def versions() -> dict[str, Any]:
+    """What `show_versions` prints."""
+    return {
         "fastreg": __version__,
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "simd": f"{simd['current']} (available: {', '.join(simd['available'])})",
+        "simd": threads.simd(),
         "threads": threads.get_num_threads(),
     }
-    for name, value in facts.items():
-        print(f"{name:9} {value}")

@@ -8,10 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-import fastreg as fr
-from fastreg.cli import bench, compare, info, predict, train
-
-COMMANDS = (train, predict, compare, bench, info)
+from fastreg import startup
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,14 +28,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     --------
     >>> main(["info"])  # doctest: +SKIP
     """
+    if arguments is not None:
+        return _main(arguments)
+    return startup.end_command(_main(sys.argv[1:]))
+
+
+def _main(arguments: Sequence[str]) -> int:
     warnings.showwarning = lambda message, *_: print(f"fastreg: warning: {message}", file=sys.stderr)
     try:
-        options = _parser().parse_args(arguments)
-        options.command(options)
-        sys.stdout.flush()
+        parser = _parser()
+        startup.take_interrupts()
+        try:
+            options = parser.parse_args(arguments)
+            options.command(options)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is no error, also behind --help
         return 0
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        return _complain(": ".join(filter(None, ("interrupted", str(interrupt)))), startup.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone: nobody is left to complain to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -62,9 +69,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Loads NumPy and all, and so finds what is wrong with the environment before anything is printed."""
+    import fastreg as fr
+    from fastreg.cli import bench, compare, info, predict, train
+
+    fr.get_num_threads()  # which reads FASTREG_NUM_THREADS
     parser = _Parser(prog="fastreg", description="Fast training of regularized neural networks on CPUs.")
     parser.add_argument("--version", action="version", version=f"fastreg {fr.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in (train, predict, compare, bench, info):
         command.add(commands)
     return parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import fastreg as fr
 from fastreg import benchmarks
 from fastreg.benchmarks.environment import facts, free_environment, hobbles
 from fastreg.benchmarks.rows import HEAD
+from fastreg.cli.output import print_json
 from fastreg.peak import fma_peak, stream_bandwidth
 
 
@@ -46,7 +46,7 @@ def bench(options: argparse.Namespace) -> None:
         if not options.json:
             print(row, flush=True)
     if options.json:
-        print(json.dumps({**machine, "rows": [row.as_dict() for row in rows]}, indent=2))
+        print_json({**machine, "rows": [row.as_dict() for row in rows]})
     else:
         print(
             "\nTimes are medians, of a call or a step; errors are over the largest value. Shares are of the peak of the"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 import fastreg as fr
-from fastreg.cli.options import add_training, data_name, epochs_and_batch_size
+from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, plateau
+from fastreg.cli.output import print_json
 from fastreg.cli.runs import run, runs_table
 from fastreg.cli.tasks import headline, make_task, make_trainer
 
@@ -23,17 +23,19 @@ def add(commands) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """What the command does. An op that differs makes it fail."""
-    task = make_task(options.data, options.seed)
+    task = make_task(options.data, options.seed, dev=bool(plateau(options)))
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     print(headline(task, options), file=sys.stderr if options.json else sys.stdout, flush=True)
     trainers = {engine: make_trainer(task, options, engine=engine) for engine in ENGINES}
-    runs = {engine: run(trainer, task, epochs, batch_size, engine) for engine, trainer in trainers.items()}
+    runs = {
+        engine: run(trainer, task, epochs, batch_size, engine, plateau(options)) for engine, trainer in trainers.items()
+    }
     X, y = task.train
     comparison = fr.compare_engines(trainers["native"], X[:batch_size], y[:batch_size])
     if options.json:
         results = {engine: trained.numbers for engine, trained in runs.items()}
         ops = [{**vars(op), "ok": op.ok} for op in comparison.ops]
-        print(json.dumps({"data": data_name(options.data), "ok": comparison.ok, "runs": results, "ops": ops}, indent=2))
+        print_json({"data": data_name(options.data), "ok": comparison.ok, "runs": results, "ops": ops})
     else:
         print(f"\n{runs_table(runs, task.is_classification)}\n\nx reference: measured in turns, on the same batches.")
         print(f"One batch op by op, each on the same inputs in both engines:\n\n{comparison}")

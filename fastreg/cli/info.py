@@ -7,15 +7,23 @@ import os
 
 import fastreg as fr
 from fastreg.benchmarks.environment import processor
+from fastreg.cli.output import print_json
+from fastreg.versions import versions
 
 
 def add(commands) -> None:
-    """The command."""
+    """The command and its arguments."""
     parser = commands.add_parser("info", help="tell processor, SIMD target, threads and versions")
     parser.set_defaults(command=info)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def info(options: argparse.Namespace) -> None:
-    print(f"{'processor':9} {processor()}")
-    print(f"{'cores':9} {os.cpu_count()}")
+    """What the command does."""
+    machine = {"processor": processor(), "cores": os.cpu_count()}
+    if options.json:
+        print_json({**machine, **versions()})
+        return
+    for name, value in machine.items():
+        print(f"{name:9} {value}")
     fr.show_versions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fastreg.layers import ACTIVATIONS
 from fastreg.optimizers import Optimizer
 from fastreg.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
 
+MANY = 64  # columns; where there are fewer, none can stand for another that is dropped
 SMALL = 10_000  # samples; a smaller set takes more epochs and smaller batches by default
 DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a .csv, labels in its last column"
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict]] = {  # with rate and settings by default
@@ -31,6 +33,15 @@ SCHEDULES: dict[str, Callable[[float, int, int], Schedule | float]] = {
     "cosine": lambda lr, epochs, batches: Cosine(lr, epochs * batches, per="step"),
     "one-cycle": lambda lr, epochs, batches: OneCycle(lr, epochs * batches),
     "warm-up": lambda lr, epochs, batches: Warmup(batches, lr),
+    "on-plateau": lambda lr, epochs, batches: lr,  # and the callback `plateau`
+}
+PLATEAU = {  # arguments of ReduceOnPlateau, and what they are
+    "factor": "by what the rate is multiplied",
+    "patience": "epochs without a better loss that are borne",
+    "smoothing": "of the exponential mean of the losses, from 0 to below 1",
+    "threshold": "what counts as better, relative to the best mean",
+    "cooldown": "epochs after a reduction that are not counted",
+    "min_lr": "no rate is lowered below it",
 }
 
 
@@ -45,11 +56,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, help=f"rows a step (64; 128 from {SMALL:,} samples on)")
     parser.add_argument(
         "--keep-prob",
-        type=keep_probs,
-        default=(0.9, 0.7),
+        type=probabilities,
         metavar="P or INPUT,P,..",
         help="dropout where the run is regularized: the probability to keep a hidden unit, or first that to keep an "
-        "input, then that of every hidden layer, the last of them for all that follow (0.9,0.7)",
+        "input, then that of every hidden layer, the last of them for all that follow (hidden units: 0.7, or 0.9 where "
+        f"numbers are learned and not classes; inputs: 0.9 from {MANY} columns on, else 1)",
     )
     parser.add_argument("--l1", type=float, default=0.0, help="L1 penalty where the run is regularized (0)")
     parser.add_argument("--l2", type=float, default=1e-4, help="L2 penalty where the run is regularized (0.0001)")
@@ -63,8 +74,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         default="constant",
         help="of the learning rate, over the whole training: constant (default); step: a tenth of it after every third "
         "of the epochs; exponential: down to a hundredth; cosine: down to 0; one-cycle: up to it, down to nearly 0; "
-        "warm-up: from a third of it in the first epoch",
+        "warm-up: from a third of it in the first epoch; on-plateau: lower where the loss of a fifth of the training "
+        "samples, which is held back for it, no longer gets better, as the --plateau options say",
     )
+    for name, what in PLATEAU.items():
+        default = inspect.signature(fr.ReduceOnPlateau).parameters[name].default
+        option = f"--plateau-{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(default), metavar="N", help=f"{what} ({default:g})")
     parser.add_argument("--seed", type=int, default=0, help="of split, parameters, order and dropout (0)")
     parser.add_argument("--threads", type=positive, help="by default as many as the machine and the work allow")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
@@ -85,6 +101,25 @@ def make_optimizer(options: argparse.Namespace, samples: int) -> Optimizer:
     epochs, batch_size = epochs_and_batch_size(options, samples)
     lr = checking.number("lr", learning_rate(options))
     return make(SCHEDULES[options.schedule](lr, epochs, -(-samples // batch_size)), **settings)
+
+
+def plateau(options: argparse.Namespace) -> list[fr.Callback]:
+    """The callback of --schedule on-plateau; nothing under other schedules."""
+    given = {name: value for name in PLATEAU if (value := getattr(options, f"plateau_{name}")) is not None}
+    if options.schedule == "on-plateau":
+        return [fr.ReduceOnPlateau(**given)]
+    if given:
+        option = f"--plateau-{next(iter(given)).replace('_', '-')}"
+        raise ValueError(f"{option}: got --schedule {options.schedule}, expected --schedule on-plateau")
+    return []
+
+
+def keep_probs(options: argparse.Namespace, columns: int, is_classification: bool) -> tuple[float, ...]:
+    """Of the inputs, then of hidden layers: as asked for, or what suits the data.
+
+    A regression suffers more from dropout than a classification, which only asks for the order of its outputs.
+    """
+    return options.keep_prob or (0.9 if columns >= MANY else 1.0, 0.7 if is_classification else 0.9)
 
 
 def epochs_and_batch_size(options: argparse.Namespace, samples: int) -> tuple[int, int]:
@@ -108,7 +143,7 @@ def sizes(text: str) -> tuple[int, ...]:
     return () if text == "0" else tuple(positive(size) for size in text.split(","))
 
 
-def keep_probs(text: str) -> tuple[float, ...]:
+def probabilities(text: str) -> tuple[float, ...]:
     """Of the input, then of hidden layers."""
     try:
         numbers = tuple(float(number) for number in text.split(","))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import fastreg as fr
 from fastreg.cli.options import DATA
+from fastreg.cli.output import print_json
 from fastreg.cli.tasks import inputs, read
 
 
@@ -23,6 +23,7 @@ def add(commands) -> None:
 
 
 def predict(options: argparse.Namespace) -> None:
+    """What the command does."""
     model = fr.load(options.model)
     X, y = read(options.data)[-1]
     outputs = model.predict(inputs(X))
@@ -30,7 +31,7 @@ def predict(options: argparse.Namespace) -> None:
     results = outputs.argmax(axis=1) if is_classes and not options.probabilities else outputs
     accuracy = float((outputs.argmax(axis=1) == y).mean()) if is_classes and y is not None and y.ndim == 1 else None
     if options.json:
-        print(json.dumps({"predictions": results.tolist(), "accuracy": accuracy}))
+        print_json({"predictions": results.tolist(), "accuracy": accuracy}, indent=None)
         return
     for result in results:
         print(result if result.ndim == 0 else ",".join(f"{number:.6g}" for number in result))

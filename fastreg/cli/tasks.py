@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 import fastreg as fr
-from fastreg.cli.options import data_name, epochs_and_batch_size, learning_rate, make_optimizer
+from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer
 from fastreg.data.builtin import SETS
 from fastreg.data.readers import Part
 from fastreg.layers import Standardize
@@ -91,7 +91,8 @@ def make_trainer(
     task: Task, options: argparse.Namespace, regularized: bool = True, engine: str | None = None
 ) -> fr.Trainer:
     """A dense network, as the options say; without what regularizes it if need be."""
-    keep, *rest = options.keep_prob if regularized else (1.0, 1.0)
+    columns = task.train[0].shape[1]
+    keep, *rest = keep_probs(options, columns, task.is_classification) if regularized else (1.0, 1.0)
     if len(rest) > max(1, len(options.hidden)):
         raise ValueError(f"--keep-prob: got {len(rest)} for {len(options.hidden)} hidden layers and one for the inputs")
     layers: list = [scaling(task.train[0])]

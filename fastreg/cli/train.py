@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import fastreg as fr
-from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, positive
+from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, keep_probs, plateau, positive
+from fastreg.cli.output import print_json
 from fastreg.cli.runs import Run, run, runs_table
 from fastreg.cli.tasks import headline, make_task, make_trainer
 
@@ -33,7 +33,8 @@ def add(commands) -> None:
 def train(options: argparse.Namespace) -> None:
     """What the command does."""
     patience = options.early_stopping
-    task, name = make_task(options.data, options.seed, dev=patience is not None), data_name(options.data)
+    watches = bool(patience or plateau(options))
+    task, name = make_task(options.data, options.seed, dev=watches), data_name(options.data)
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     folder = options.output or Path("fastreg-runs") / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,17 +44,23 @@ def train(options: argparse.Namespace) -> None:
     told = f"{headline(task, options)}, engine {options.engine} ({fr.simd()['current']})"
     print(told, file=sys.stderr if options.json else sys.stdout, flush=True)
     runs = {}
-    for variant, trainer in trainers.items():
-        stopping = [fr.EarlyStopping(patience=patience)] if patience else []
-        runs[variant] = run(trainer, task, epochs, batch_size, variant, stopping)
-    files = _save(runs, folder, name, task.watched[0])
+    try:
+        for variant, trainer in trainers.items():
+            stopping = [fr.EarlyStopping(patience=patience)] if patience else []
+            runs[variant] = run(trainer, task, epochs, batch_size, variant, [*plateau(options), *stopping])
+        files = _save_models(trainers, folder) | _save_curves(runs, folder, name, task.watched[0])
+    except KeyboardInterrupt:
+        files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.step}, folder)
+        saved = f"saved, as far as they had come: {', '.join(files.values())}" if files else "nothing was saved"
+        raise KeyboardInterrupt(saved) from None
     if options.json:
         results = {variant: trained.numbers for variant, trained in runs.items()}
-        print(json.dumps({"data": name, "runs": results, "files": files}, indent=2))
+        print_json({"data": name, "runs": results, "files": files})
         return
     print()
     print(runs_table(runs, task.is_classification))
-    inputs, *hidden = (f"{number:g}" for number in options.keep_prob)
+    keeps = keep_probs(options, task.train[0].shape[1], task.is_classification)
+    inputs, *hidden = (f"{number:g}" for number in keeps)
     keep = f"keep probability {inputs} of inputs, {', '.join(hidden)} of hidden units"
     penalties = f"L1 {options.l1:g}, L2 {options.l2:g}" if options.l1 else f"L2 {options.l2:g}"
     print(f"\nregularized: dropout with {keep}; {penalties}. Seconds and samples/s: training alone.")
@@ -65,18 +72,22 @@ def train(options: argparse.Namespace) -> None:
         print(f"saved {what}: {path}")
 
 
-def _save(runs: Mapping[str, Run], folder: Path, name: str, watched: str) -> dict[str, str]:
+def _save_models(trainers: Mapping[str, fr.Trainer], folder: Path) -> dict[str, str]:
     files = {}
-    for variant, trained in runs.items():
+    for variant, trainer in trainers.items():
         path = folder / f"{variant}.safetensors"
-        trained.trainer.model.save(path)
+        trainer.model.save(path)
         files[f"{variant} model"] = str(path)
+    return files
+
+
+def _save_curves(runs: Mapping[str, Run], folder: Path, name: str, watched: str) -> dict[str, str]:
     try:
         from fastreg.plots import plot_history
 
-        histories = {variant: trained.history for variant, trained in runs.items()}
-        plot_history(histories, folder / "curves.png", name, watched)
-        files["curves"] = str(folder / "curves.png")
+        path = folder / "curves.png"
+        plot_history({variant: trained.history for variant, trained in runs.items()}, path, name, watched)
+        return {"curves": str(path)}
     except ImportError as error:
         print(f"fastreg: no picture of the curves: {error}", file=sys.stderr)
-    return files
+        return {}

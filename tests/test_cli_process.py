@@ -1,0 +1,128 @@
+"""The command line as a process: Ctrl-C at any moment, pipes, environment variables."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+
+COMMAND = [sys.executable, "-m", "fastreg"]
+# The same as an installed `fastreg` does, which is told by its name.
+SCRIPT = "import sys\nfrom fastreg.cli import main\nsys.exit(main())\n"
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and shells of POSIX")
+
+
+def commands(folder):
+    (folder / "bin").mkdir()
+    (folder / "bin/fastreg").write_text(SCRIPT)
+    return COMMAND, [sys.executable, str(folder / "bin/fastreg")]
+
+
+def start(command, folder):
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@posix
+def test_ctrl_c_at_any_moment(tmp_path):
+    """While NumPy is loaded, while the command works, and while it ends: one line, or none if done."""
+    for command in commands(tmp_path):
+        for moment in np.linspace(0, 0.3, 12):
+            process = start([*command, "info"], tmp_path)
+            while process.poll() is None and not loads_numpy(process.pid):
+                time.sleep(0.001)
+            time.sleep(moment)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors) in ((130, "fastreg: interrupted\n"), (0, "")), (moment, errors)
+
+
+def loads_numpy(pid):
+    """Whether the process has come so far; what is before this package is Python's own. Without /proc, nobody knows."""
+    try:
+        with open(f"/proc/{pid}/maps") as file:
+            return "numpy" in file.read()
+    except OSError:
+        time.sleep(0.5)
+        return True
+
+
+@posix
+@pytest.mark.parametrize("more", [[], ["--json", "--early-stopping", "100000"]])
+def test_ctrl_c_in_training_leaves_models(tmp_path, more):
+    process = start([*COMMAND, "train", "moons", "--epochs", "100000", "--output", "out", *more], tmp_path)
+    told = process.stderr if "--json" in more else process.stdout
+    assert told.readline().startswith("moons: ")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors and (output == "" or not more)
+    saved = "fastreg: interrupted: saved, as far as they had come: out/plain.safetensors"
+    assert errors.splitlines()[-1] == saved and os.listdir(tmp_path / "out") == ["plain.safetensors"]
+    X, y = fr.data.load("moons")
+    assert (fr.load(tmp_path / "out/plain.safetensors").predict(X).argmax(axis=1) == y).mean() > 0.8
+
+
+@pytest.mark.parametrize("setting", ["FASTREG_SIMD=nonsense", "FASTREG_NUM_THREADS=x", "FASTREG_NUM_THREADS=0"])
+def test_wrong_environment(tmp_path, setting):
+    name, value = setting.split("=")
+    environment = {**os.environ, name: value}
+    for command in commands(tmp_path):
+        for arguments in (["info"], ["train", "moons"], ["--help"]):
+            full = [*command, *arguments]
+            result = subprocess.run(full, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert result.returncode == 1 and result.stdout == ""
+            assert result.stderr.startswith(f"fastreg: {name}: got '{value}', ") and result.stderr.count("\n") == 1
+    python = [sys.executable, "-c", "import fastreg as fr; fr.get_num_threads()"]
+    result = subprocess.run(python, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1].startswith(f"ValueError: {name}: got '{value}', ")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    result = subprocess.run(
+        [*COMMAND, "train", "moons", "--epochs", "1", "--json"], cwd=folder, check=True, text=True, capture_output=True
+    )
+    return folder, json.loads(result.stdout, parse_constant=pytest.fail)["files"]["plain model"]
+
+
+PRINTING = {
+    "info": ["info"],
+    "train": ["train", "moons", "--epochs", "1"],
+    "compare": ["compare", "moons", "--epochs", "1"],
+    "predict": ["predict", "MODEL", "moons"],
+    "bench": ["bench", "--quick"],
+}
+
+
+@pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING)
+def test_json_alone_is_on_stdout(trained, arguments):
+    folder, model = trained
+    arguments = [model if word == "MODEL" else word for word in arguments]
+    result = subprocess.run([*COMMAND, *arguments, "--json"], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert isinstance(json.loads(result.stdout, parse_constant=pytest.fail), dict)
+    assert "\r" not in result.stderr and "\x1b" not in result.stderr
+
+
+LIGHT = (["info"], ["info", "--json"], ["predict", "MODEL", "moons"], ["--help"], ["train", "--help"])
+PIPES = [*(("head -n 1", each) for each in (*PRINTING.values(), *LIGHT[1:])), *(("true", each) for each in LIGHT)]
+
+
+@posix
+@pytest.mark.parametrize(("reader", "arguments"), PIPES, ids=[" ".join([*each, "|", to]) for to, each in PIPES])
+def test_a_closed_pipe(trained, reader, arguments):
+    folder, model = trained
+    command = shlex.join(model if word == "MODEL" else word for word in (*COMMAND, *arguments))
+    result = subprocess.run(
+        f"{command} | {reader}", shell=True, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in result.stderr and "Exception" not in result.stderr, result.stderr
