@@ -99,7 +99,8 @@ class Custom(Loss, saved=False):
 
     Rows are weighted and averaged by the engine: the loss of a batch is sum(w_i l_i) / sum(w_i), and what `function`
     gives for a row must not depend on the others. Results equal those of a built-in loss to the bit where the function
-    computes the rows by the same formula. One thread calls it while the others wait.
+    computes the rows by the same formula in the same order: sums over several outputs have an order of their own, that
+    of `fastreg.kernels.mse` and its kin on single rows. One thread calls it while the others wait.
 
     Parameters
     ----------

@@ -26,21 +26,29 @@ def squared(outputs, targets):
     return (d * d)[:, 0], 2 * d
 
 
-def cross_entropy(engine):
-    def function(logits, labels):
-        rows = [PIECES[engine].softmax_cross_entropy(logits[i : i + 1], labels[i : i + 1]) for i in range(len(logits))]
-        return np.array([loss for loss, _ in rows], logits.dtype), np.concatenate([gradient for _, gradient in rows])
+def row_by_row(engine, built_in):
+    """The built-in loss as a custom one, of the function on arrays that the library offers."""
 
-    return fr.losses.Custom(function, targets="labels", transform="softmax")
+    def function(outputs, targets):
+        one = getattr(PIECES[engine], built_in)
+        rows = [one(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(outputs))]
+        return np.array([loss for loss, _ in rows], outputs.dtype), np.concatenate([gradient for _, gradient in rows])
+
+    if built_in == "softmax_cross_entropy":
+        return fr.losses.Custom(function, targets="labels", transform="softmax")
+    return fr.losses.Custom(function, transform="sigmoid" if built_in == "sigmoid_cross_entropy" else "linear")
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("built_in", ["mse", "softmax_cross_entropy"])
-def test_a_custom_loss_has_the_bits_of_the_built_in_one(engine, built_in, dtype, threads, blobs):
+@pytest.mark.parametrize(
+    ("built_in", "units"), [("mse", 1), ("mse", 5), ("softmax_cross_entropy", 3), ("sigmoid_cross_entropy", 3)]
+)
+def test_a_custom_loss_has_the_bits_of_the_built_in_one(engine, built_in, units, dtype, threads, blobs):
     X, labels = blobs
-    y, units = (X[:, 0] * X[:, 1], 1) if built_in == "mse" else (labels, 3)
-    custom = fr.losses.Custom(squared) if built_in == "mse" else cross_entropy(engine)
+    values = np.stack([X[:, 0] * X[:, i % 4] for i in range(units)], axis=1)
+    y = {"mse": values, "softmax_cross_entropy": labels, "sigmoid_cross_entropy": values > 0}[built_in]
+    custom = fr.losses.Custom(squared) if units == 1 else row_by_row(engine, built_in)
     results = []
     for loss in (built_in, custom):
         model = fr.Sequential([fr.Dense(7, "tanh"), fr.Dropout(rate=0.2), fr.Dense(units)])
@@ -133,7 +141,7 @@ def test_gradients_through_a_function_layer_of_other_width(engine, place, blobs)
 
 def test_engines_agree_on_functions(blobs):
     X, y = blobs
-    trainer = network(loss=cross_entropy("native"))
+    trainer = network(loss=row_by_row("native", "softmax_cross_entropy"))
     trainer.fit(X, y)
     assert fr.compare_engines(trainer, X, y).ok
 
@@ -243,7 +251,7 @@ def test_a_loss_that_is_not_finite_is_divergence(engine, blobs):
 
 def test_functions_are_copied_but_not_saved(tmp_path, blobs):
     X, y = blobs
-    trainer = network(loss=cross_entropy("native"))
+    trainer = network(loss=row_by_row("native", "softmax_cross_entropy"))
     trainer.fit(X, y)
     for other in (trainer.copy(), copy.deepcopy(trainer), copy.copy(trainer)):
         np.testing.assert_array_equal(other.predict(X), trainer.predict(X))
@@ -255,7 +263,7 @@ def test_functions_are_copied_but_not_saved(tmp_path, blobs):
         trainer.loss.config()
     assert not path.exists()
     model = fr.Sequential([fr.Dense(3)])
-    fr.Trainer(model, loss=cross_entropy("native")).fit(X, y)
+    fr.Trainer(model, loss=row_by_row("native", "softmax_cross_entropy")).fit(X, y)
     model.save(path)  # a model knows no loss, only what predict makes of its outputs
     np.testing.assert_array_equal(fr.load(path).predict(X), model.predict(X))
 
@@ -267,7 +275,9 @@ def test_a_checkpoint_of_functions(tmp_path, blobs):
     with pytest.raises(ValueError, match="Function: got one to be saved"):
         trainer.fit(X, y, callbacks=[fr.Checkpoint(tmp_path / "run")])
     assert trainer.step == 0 and not list(tmp_path.iterdir())
-    whole, parts, rest = (network(loss=cross_entropy("native"), layer=fr.GaussianNoise(0.1)) for _ in range(3))
+    whole, parts, rest = (
+        network(loss=row_by_row("native", "softmax_cross_entropy"), layer=fr.GaussianNoise(0.1)) for _ in range(3)
+    )
     whole.fit(X, y, epochs=4)
     parts.fit(X, y, epochs=2, callbacks=[fr.Checkpoint(tmp_path / "run")])
     rest.fit(X, y, epochs=4, resume=tmp_path / "run")
