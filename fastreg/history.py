@@ -35,6 +35,15 @@ class History(Mapping):
         for name, value in row.items():
             self._columns.setdefault(name, []).append(value)
 
+    @property
+    def objective(self) -> list[float]:
+        """J = loss + penalty of every epoch: what training goes down.
+
+        With full batches (batch_size the rows of the data) both are those before the epoch's one step; then, without
+        dropout and noise and at a learning rate that is small enough, J falls in every epoch. The loss alone need not.
+        """
+        return [loss + penalty for loss, penalty in zip(self["loss"], self["penalty"], strict=True)]
+
     def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Epoch by epoch: its number and its values."""
         return ((epoch, self._row(index)) for index, epoch in enumerate(self.epochs))

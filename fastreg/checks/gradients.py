@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 import numpy as np
 
+from fastreg import checking
+
 GOOD, WRONG = 1e-7, 1e-3
+SHOWN = 5  # entries that are named where a check fails
 BEND, ROUNDING = 1e-3, 1e-14  # of a difference, and of a loss: what is above both is a kink
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a parameter: its gradient, and what the differences say."""
+
+    parameter: str
+    index: tuple[int, ...]
+    gradient: float
+    approx: float
+
+    @property
+    def error(self) -> float:
+        return abs(self.approx - self.gradient)
+
+    def __str__(self) -> str:
+        place = ", ".join(map(str, self.index))
+        return f"{self.parameter}[{place}]: gradient {self.gradient:.6g}, differences say {self.approx:.6g}"
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,8 @@ class GradientCheck:
     kinks           entries where the objective has no single slope (a ReLU at exactly 0): any between the slopes
                     of the two sides counts as right
     epsilon         half the distance of a difference
+    worst_entries   the few entries that are furthest off, worst first: each with `parameter`, `index`, `gradient`,
+                    `approx` and `error`
     """
 
     ratio: float
@@ -29,6 +53,7 @@ class GradientCheck:
     entries: dict[str, int] = field(repr=False)
     kinks: int
     epsilon: float
+    worst_entries: list[Entry] = field(repr=False)
 
     @property
     def ok(self) -> bool:
@@ -53,6 +78,8 @@ class GradientCheck:
         for name, ratio in self.per_parameter.items():
             mark = "  <- worst" if name == self.worst and not self.ok else ""
             lines.append(f"  {name:{width}}  ratio {ratio:.2e}  error {self.errors[name]:.2e}{mark}")
+        if not self.ok:
+            lines += [f"  {entry}" for entry in self.worst_entries]
         if self.kinks:
             lines.append(
                 f"  {self.kinks} entries on a kink of an activation: any slope between its sides counts as right"
@@ -63,7 +90,12 @@ class GradientCheck:
 def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=None, max_entries=None) -> GradientCheck:
     """Compares the gradients of a trainer with differences of its objective: data loss and penalties.
 
-    Works on a float64 copy; the trainer stays as it is.
+    approx_i = (J(theta_i + epsilon) - J(theta_i - epsilon)) / (2 epsilon), and the ratio of lengths |approx - gradient|
+    / (|approx| + |gradient|): good under 1e-7, to be looked at from there on, wrong from 1e-3 on. Works on a float64
+    copy; the trainer stays as it is.
+
+    Check before training and again after some epochs: a mistake may show only once parameters are no longer small. It
+    takes two evaluations an entry, so it is nothing to do in every epoch.
 
     Parameters
     ----------
@@ -82,12 +114,24 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     Returns
     -------
     GradientCheck
-        With `ratio`, `per_parameter`, `worst`, `ok` and `verdict`; print it.
+        With `ratio`, `per_parameter`, `worst`, `worst_entries`, `ok` and `verdict`; print it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Dropout or noise is live and no `step` is given; an argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    >>> model = fr.Sequential([fr.Dense(4, "tanh"), fr.Dropout(keep_prob=0.8), fr.Dense(2)])
+    >>> trainer = fr.Trainer(model, l2=0.01)
+    >>> fr.check_gradients(trainer, X, y, step=0).verdict  # the masks of step 0, held fixed
+    'good'
     """
-    if epsilon <= 0:
-        raise ValueError(f"epsilon: got {epsilon!r}, expected a number above 0")
-    if max_entries is not None and max_entries < 1:
-        raise ValueError(f"max_entries: got {max_entries!r}, expected at least 1")
+    epsilon = checking.positive("epsilon", epsilon)
+    max_entries = None if max_entries is None else checking.integer("max_entries", max_entries)
     live = [str(layer.name) for layer in trainer.model.layers if _draws(layer)]
     if live and step is None:
         raise ValueError(
@@ -103,13 +147,16 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     def losses() -> np.ndarray:
         return copy.row_losses(X, y, step=step)
 
-    approximate, exact, kinks = {}, {}, 0
+    approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():
         entries = _entries(gradient.shape, max_entries)
         slopes = _Slopes(copy.model.parameters[name], losses, share, *_coefficients(rules[name], len(X)), epsilon)
         bounds = np.array([slopes.at(entry) for entry in entries]).reshape(len(entries), 2)
         exact[name] = np.array([gradient[entry] for entry in entries], np.float64)
         approximate[name] = np.clip(exact[name], bounds[:, 0], bounds[:, 1])
+        compared += [
+            Entry(name, *row) for row in zip(entries, exact[name].tolist(), approximate[name].tolist(), strict=True)
+        ]
         kinks += int(np.count_nonzero(bounds[:, 0] < bounds[:, 1]))
     errors = {name: _norm(approximate[name] - exact[name]) for name in exact}
     sizes = {name: _norm(approximate[name]) + _norm(exact[name]) for name in exact}
@@ -121,6 +168,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
         entries={name: len(exact[name]) for name in exact},
         kinks=kinks,
         epsilon=epsilon,
+        worst_entries=nlargest(SHOWN, compared, key=lambda entry: np.nan_to_num(entry.error, nan=np.inf)),
     )
 
 
