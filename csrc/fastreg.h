@@ -104,7 +104,7 @@ typedef struct {
 /* One fused kernel. Which fields an op reads:
  *   GATHER       out K mask noise, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
  *   DENSE        out z x weight bias activation mask K N
- *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss N
+ *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss smoothing N
  *   TOTALS       -
  *   DENSE_DX     out x (dz) weight through K N
  *   DENSE_DW     x z (dz) weight bias K N
@@ -126,8 +126,9 @@ typedef struct {
     fr_noise noise;
     fr_through through;
     double limit, whole;
-    double *squares; /* of every tile of a PENALIZE (fr_update_tiles of them) */
-    int32_t scaled;  /* a CLIP_NORM came before */
+    double smoothing; /* of labels: the share of the target that goes to all classes alike */
+    double *squares;  /* of every tile of a PENALIZE (fr_update_tiles of them) */
+    int32_t scaled;   /* a CLIP_NORM came before */
 } fr_op;
 
 /* A batch-sized program. row_loss and row_hit hold one value a row. */

@@ -45,7 +45,7 @@ cdef extern from "fastreg.h" nogil:
         fr_mask mask
         fr_noise noise
         fr_through through
-        double limit, whole
+        double limit, whole, smoothing
         double *squares
         int32_t scaled
     ctypedef struct fr_program:

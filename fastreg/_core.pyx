@@ -152,6 +152,7 @@ cdef class Program:
         op.mask = self._mask(fields.get("mask"))
         op.limit, op.whole = fields.get("limit", 0.0), fields.get("whole", 0.0)
         op.scaled = fields.get("scaled", 0)
+        op.smoothing = fields.get("smoothing", 0.0)
         noise = fields.get("noise")
         op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
         op.squares = NULL

@@ -145,6 +145,11 @@ def targets(value, like: np.ndarray) -> np.ndarray:
     return value.astype(like.dtype, copy=False)
 
 
+def smoothing(value) -> float:
+    """The share of label smoothing."""
+    return checking.number("label_smoothing", value, 0, 1)
+
+
 # --- Updates ---------------------------------------------------------------------------------------------------
 
 

@@ -153,8 +153,10 @@ def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
     return dropout(arguments.samples("dy", dy), keep_prob, key, out)
 
 
-def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np.ndarray]:
+def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
     """-log softmax(logits)[label], mean over the rows, and its gradient (M, N); labels are integers (M,).
+
+    With `label_smoothing` e the targets are (1 - e) onehot + e / classes (Szegedy et al., 2016).
 
     Examples
     --------
@@ -164,13 +166,18 @@ def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np
     (0.6931, array([[ 0.5, -0.5]]))
     """
     logits = arguments.outputs("logits", logits)
-    return _loss("softmax_cross_entropy", logits, sample_weight, labels=arguments.labels(labels, *logits.shape))
+    labels = arguments.labels(labels, *logits.shape)
+    return _loss("softmax_cross_entropy", logits, sample_weight, labels=labels, label_smoothing=label_smoothing)
 
 
-def sigmoid_cross_entropy(logits, targets, sample_weight=None) -> tuple[float, np.ndarray]:
-    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy."""
+def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
+
+    With `label_smoothing` e the targets are (1 - e) t + e / 2.
+    """
     logits = arguments.outputs("logits", logits)
-    return _loss("sigmoid_cross_entropy", logits, sample_weight, targets=_padded(arguments.targets(targets, logits)))
+    targets = _padded(arguments.targets(targets, logits))
+    return _loss("sigmoid_cross_entropy", logits, sample_weight, targets=targets, label_smoothing=label_smoothing)
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
@@ -299,7 +306,7 @@ def _mask(keep_prob, key) -> Mask:
     return mask
 
 
-def _loss(kind, logits, sample_weight, labels=None, targets=None):
+def _loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0):
     rows, N = logits.shape
     weights = None
     if sample_weight is not None:
@@ -310,6 +317,7 @@ def _loss(kind, logits, sample_weight, labels=None, targets=None):
     out, dz = _result(gradient, (rows, N), logits.dtype)
     through = {"y": _padded(logits), "z": None, "activation": "linear", "mask": None}
     loss = {"kind": "Loss", "loss": kind, "out": dz, "x": targets, "through": through, "N": N}
+    loss["smoothing"] = arguments.smoothing(label_smoothing)
     totals = {"kind": "Totals", "wait": True}
     per_row = {name: padded((rows,), logits.dtype) for name in ("row_loss", "row_hit")}
     tally = _run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, **per_row)

@@ -52,6 +52,7 @@ def lower(
     transform: str | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
+    smoothing: float = 0.0,
 ) -> Program:
     """The program of one batch.
 
@@ -72,6 +73,8 @@ def lower(
         With it the program emits predictions: "softmax", "sigmoid" or "linear".
     clip_norm, accumulate
         Largest norm of all gradients together; batches in a step. Both need the gradients stored before the updates.
+    smoothing
+        Of the labels, by a loss that the engines know.
     """
     forward = _Forward(n_inputs, dropout)
     for index, layer in enumerate(layers):
@@ -81,7 +84,7 @@ def lower(
     if transform is not None:
         ops.append(Emit(x=forward.y, transform=transform))
     if loss is not None:
-        _loss(forward, ops, loss, wanted=bool(rules))
+        _loss(forward, ops, loss, smoothing, wanted=bool(rules))
         if rules:
             two_passes = clip_norm is not None or accumulate > 1
             _backward(forward, ops, dict.fromkeys(rules, RAW) if two_passes else rules)
@@ -186,7 +189,7 @@ class _Forward:
         self.steps.append(_Step(Elementwise(self._new_buffer(f"{name}.y", self.buffers[x]), x, **fields)))
 
 
-def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, wanted: bool) -> None:
+def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, wanted: bool) -> None:
     """The loss, and with `wanted` the gradient at the z of the last step. Its name is "d:" and the buffer's."""
     buffers, y = forward.buffers, forward.y
     targets, dz = None, None
@@ -202,7 +205,8 @@ def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, wanted: bool) -
     if wanted:
         dz = "d:" + y
         buffers[dz] = buffers[y]
-    ops += [Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets), Totals()]
+    ops += [Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets, smoothing=smoothing)]
+    ops.append(Totals())
 
 
 def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:

@@ -147,12 +147,15 @@ class Loss(Op):
     kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse", or "given":
               a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
     targets   buffer of gathered float targets; None where integer labels are read
+    smoothing e: the targets are (1 - e) t + e / classes under softmax_cross_entropy, (1 - e) t + e / 2 under
+              sigmoid_cross_entropy
     """
 
     kind: str
     dz: str | None
     through: Through
     targets: str | None = None
+    smoothing: float = 0.0
 
     @property
     def reads(self) -> set[str]:

@@ -38,15 +38,17 @@ class Recipe:
         layers, n_inputs = model.layers, model.inputs
         if mode == "predict":
             return lower(layers, n_inputs, dropout=dropout, transform=self.loss.transform)
-        loss = self.loss.in_program
+        loss, smoothing = self.loss.in_program, self.loss.label_smoothing
         if mode == "evaluate":
-            return lower(layers, n_inputs, loss=loss, dropout=dropout)
+            return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout)
         if mode == "gradients":
-            return lower(layers, n_inputs, loss=loss, rules=self.rules(model, GRADIENT, rows), dropout=dropout)
+            rules = self.rules(model, GRADIENT, rows)
+            return lower(layers, n_inputs, loss=loss, smoothing=smoothing, rules=rules, dropout=dropout)
         return lower(
             layers,
             n_inputs,
             loss=loss,
+            smoothing=smoothing,
             rules=self.rules(model, replace(self.rule, clip_value=self.clip_value or 0.0), rows),
             dropout=dropout,
             clip_norm=self.clip_norm,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -211,8 +212,10 @@ def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.n
 # --- Losses, from logits ---------------------------------------------------------------------------------------
 
 
-def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np.ndarray]:
+def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
     """-log softmax(logits)[label], mean over the rows; labels are integers (M,).
+
+    With `label_smoothing` e the targets are (1 - e) onehot + e / classes (Szegedy et al., 2016).
 
     Returns
     -------
@@ -221,12 +224,17 @@ def softmax_cross_entropy(logits, labels, sample_weight=None) -> tuple[float, np
     dlogits : ndarray
         Its gradient.
     """
-    return _mean_loss(softmax_cross_entropy_rows, arguments.outputs("logits", logits), labels, sample_weight)
+    rows = partial(softmax_cross_entropy_rows, smoothing=arguments.smoothing(label_smoothing))
+    return _mean_loss(rows, arguments.outputs("logits", logits), labels, sample_weight)
 
 
-def sigmoid_cross_entropy(logits, targets, sample_weight=None) -> tuple[float, np.ndarray]:
-    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy."""
-    return _mean_loss(sigmoid_cross_entropy_rows, arguments.outputs("logits", logits), targets, sample_weight)
+def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
+
+    With `label_smoothing` e the targets are (1 - e) t + e / 2.
+    """
+    rows = partial(sigmoid_cross_entropy_rows, smoothing=arguments.smoothing(label_smoothing))
+    return _mean_loss(rows, arguments.outputs("logits", logits), targets, sample_weight)
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
@@ -234,7 +242,7 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     return _mean_loss(mse_rows, arguments.outputs("y", y), targets, sample_weight)
 
 
-def softmax_cross_entropy_rows(logits, labels):
+def softmax_cross_entropy_rows(logits, labels, smoothing=0.0):
     """Of every row: the loss, its gradient, and whether the (first) largest logit is the label's."""
     rows, classes = logits.shape
     labels = arguments.labels(labels, rows, classes)
@@ -242,16 +250,20 @@ def softmax_cross_entropy_rows(logits, labels):
     shifted = logits - logits.max(axis=1, keepdims=True)
     loss = np.log(np.exp(shifted).sum(axis=1)) - shifted[each, labels]
     gradient = softmax(logits)
-    gradient[each, labels] -= 1
+    gradient[each, labels] -= 1 - smoothing
+    if smoothing:
+        loss = loss + smoothing * (shifted[each, labels] - shifted.mean(axis=1))
+        gradient -= smoothing / classes
     return loss, gradient, logits.argmax(axis=1) == labels
 
 
-def sigmoid_cross_entropy_rows(logits, targets):
+def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0):
     """Of every row: the loss, its gradient, and the share of outputs on the right side of one half."""
-    targets = arguments.targets(targets, logits)
+    labels = arguments.targets(targets, logits)
+    targets = labels * (1 - smoothing) + smoothing / 2
     loss = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
     gradient = (sigmoid(logits) - targets) / logits.shape[1]
-    return loss.mean(axis=1), gradient, ((logits > 0) == (targets > 0.5)).mean(axis=1)
+    return loss.mean(axis=1), gradient, ((logits > 0) == (labels > 0.5)).mean(axis=1)
 
 
 def mse_rows(y, targets):

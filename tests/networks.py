@@ -52,6 +52,7 @@ class Network:
     clip_norm: float | None = None
     accumulate: int = 1
     frozen: tuple[str, ...] = ()
+    smoothing: float = 0.0
     two_passes: bool = False  # with nothing that asks for them
 
     def but(self, rule=None, **fields) -> Network:
@@ -115,6 +116,8 @@ MORE = {
     "calls": Network(6, CALLS, "sigmoid_cross_entropy", MOMENTUM),
     "python loss": Network(6, [Dense(9, "tanh"), Dropout(keep_prob=0.8), Dense(4)], Cubes(), MOMENTUM),
     "call on top": Network(6, [Dense(9, "tanh"), Dense(4), SQUARES], Cubes(), MOMENTUM, accumulate=2),
+    "smoothed classes": CLASSIFY.but(smoothing=0.1),
+    "smoothed labels": LABELS.but(smoothing=0.3),
     "frozen below": CLASSIFY.but(frozen=("1", "3"), clip_norm=0.1),
     "frozen above": CLASSIFY.but(frozen=("7",)),
 }
@@ -171,6 +174,7 @@ class Case:
             rules=rules,
             dropout=True,
             clip_norm=network.clip_norm,
+            smoothing=network.smoothing,
             accumulate=2 if network.two_passes else network.accumulate,
         )
         program = replace(program, accumulate=network.accumulate)

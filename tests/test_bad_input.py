@@ -174,6 +174,14 @@ DESCRIPTIONS = {
     "custom targets": (lambda: fr.losses.Custom(max, targets="classes"), r"targets: got 'classes', expected one of v"),
     "custom transform": (lambda: fr.losses.Custom(max, transform="exp"), r"transform: got 'exp', expected one of li"),
     "custom name": (lambda: fr.losses.Custom(max, name=3), r"name: got 3, expected a text"),
+    "label_smoothing": (
+        lambda: fr.losses.SoftmaxCrossEntropy(1.5),
+        r"label_smoothing: got 1\.5, expected a finite num",
+    ),
+    "label_smoothing text": (
+        lambda: fr.losses.SigmoidCrossEntropy("a"),
+        r"label_smoothing: got 'a', expected a number",
+    ),
     "name": (lambda: fr.Dense(2, name="a.b"), r"name: got 'a\.b', expected letters"),
     "keep_prob": (lambda: fr.Dropout(keep_prob=1.5), r"keep_prob: got 1\.5, expected a finite number from 0 to 1"),
     "keep_prob NaN": (lambda: fr.Dropout(keep_prob=float("nan")), r"keep_prob: got nan, expected a finite number"),

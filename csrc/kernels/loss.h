@@ -8,6 +8,9 @@
  *   mse                    l = mean_j (y - t)^2,                                dl/dy_j = 2 (y - t) / N
  *   given                  l and dl/dy were made by a call op before
  *
+ * Label smoothing e (Szegedy et al., 2016) takes (1 - e) [j = y] + e / N in place of [j = y] and (1 - e) t + e / 2 in
+ * place of t; the smoothed labels are never stored.
+ *
  * The gradient of a row by itself is multiplied by its share w_i / sum(w) at the end, so that a loss written in Python
  * by the same formula gives the same bits.
  *
@@ -89,24 +92,37 @@ INLINE int64_t first_largest(const real *z, int64_t N) {
 }
 
 /* row loss and, in g, its gradient; *hit: part of right predictions */
-INLINE real softmax_row(real *g, const real *z, int64_t label, int64_t N, real *hit) {
+static real softmax_row(real *g, const real *z, int64_t label, int64_t N, real smoothing, real *hit) {
     real max;
     const real sum = softmax_terms(g, z, N, &max);
     for (int64_t j = 0; j < N; j += VL) vstore(g + j, vload(g + j) / sum);
-    g[label] -= 1;
     *hit = first_largest(z, N) == label;
-    return scalar_log(sum) - (z[label] - max);
+    const real logit = z[label] - max, loss = scalar_log(sum) - logit;
+    g[label] -= 1 - smoothing;
+    if (smoothing == 0) return loss;
+    const vec share = vset1(smoothing / (real)N);
+    lanes logits = lanes_set(0);
+    for (int64_t j = 0; j < N; j += LANES) {
+        for (int i = 0; i < LANE_VECS; i++) {
+            const ivec valid = lanes_below(j, N, i);
+            logits.v[i] += vkeep(valid, vload(z + j + i * VL) - vset1(max));
+            vstore(g + j + i * VL, vload(g + j + i * VL) - vkeep(valid, share));
+        }
+    }
+    return loss + smoothing * (logit - lanes_sum(&logits) / (real)N);
 }
 
-INLINE real sigmoid_row(real *g, const real *z, const real *t, int64_t N, real *hit) {
+static real sigmoid_row(real *g, const real *z, const real *t, int64_t N, real smoothing, real *hit) {
     const vec zero = {0}, half = vset1((real)0.5), outputs = vset1((real)N);
+    const vec kept = vset1(1 - smoothing), share = vset1(smoothing / 2);
     lanes sum = lanes_set(0), right = lanes_set(0);
     for (int64_t j = 0; j < N; j += LANES) {
         for (int i = 0; i < LANE_VECS; i++) {
             const ivec valid = lanes_below(j, N, i);
-            const vec zj = vkeep(valid, vload(z + j + i * VL)), tj = vkeep(valid, vload(t + j + i * VL));
+            const vec zj = vkeep(valid, vload(z + j + i * VL)), label = vkeep(valid, vload(t + j + i * VL));
+            const vec tj = vfma(label, kept, share);
             const vec l = (vmax(zj, zero) - zj * tj) + vlog1p(vexp(-vabs(zj)));
-            const ivec agree = ~((zj > zero) ^ (tj > half));
+            const ivec agree = ~((zj > zero) ^ (label > half));
             sum.v[i] += vkeep(valid, l);
             right.v[i] += vkeep(valid & agree, vset1(1));
             vstore(g + j + i * VL, vkeep(valid, (vsigmoid(zj) - tj) / outputs));
@@ -138,6 +154,7 @@ static void op_loss(fr_worker *w) {
     const fr_through *through = &op->through;
     const int plain = through->activation == FR_LINEAR && !draws_needed(&through->mask);
     const int64_t N = op->N;
+    const real smoothing = (real)op->smoothing;
     int64_t begin, end;
     fr_share(w, w->batch.rows, &begin, &end);
     for (int64_t row = begin; row < end; row++) {
@@ -149,8 +166,8 @@ static void op_loss(fr_worker *w) {
         real *g = row_scratch(w);
         real loss, hit = 0;
         switch (op->loss) {
-        case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, &hit); break;
-        case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, &hit); break;
+        case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, smoothing, &hit); break;
+        case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, smoothing, &hit); break;
         case FR_GIVEN: loss = ((real *)w->program->row_loss)[row], g = (real *)t; break;
         default: loss = mse_row(g, y, t, N); break;
         }

@@ -164,7 +164,7 @@ class NativeEngine:
                 fields |= {"z": buffers[op.z] if op.z else None, "activation": op.activation}
                 fields |= {"weight": self._param(op.weight), "bias": self._param(op.bias)}
             case Loss():
-                fields |= {"loss": op.kind, "out": buffers[op.dz] if op.dz else None}
+                fields |= {"loss": op.kind, "smoothing": op.smoothing, "out": buffers[op.dz] if op.dz else None}
                 fields |= {"x": buffers[op.targets] if op.targets else None, "through": self._through(op.through)}
                 fields |= {"N": buffers[op.through.y].shape[1]}
             case DenseDx():

@@ -206,7 +206,8 @@ class ReferenceEngine:
         if op.kind == "given":  # by the Call before
             loss, gradient, hit = row_loss, targets, 0
         else:
-            loss, gradient, hit = ROW_LOSSES[op.kind](logits, targets)
+            smoothing = (op.smoothing,) if op.smoothing else ()
+            loss, gradient, hit = ROW_LOSSES[op.kind](logits, targets, *smoothing)
         row_loss[...] = batch.weight * loss
         self._rows("row_hit", batch)[...] = batch.weight * hit
         if op.dz:
