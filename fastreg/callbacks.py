@@ -153,7 +153,7 @@ class EarlyStopping(Callback):
         start_from_epoch: int = 0,
     ):
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: got {monitor!r}, expected a name in the history")
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history")
         self.monitor = monitor
         self.patience = checking.integer("patience", patience, 0)
         self.min_delta = checking.number("min_delta", min_delta)
@@ -226,7 +226,7 @@ class TerminateOnNaN(Callback):
 
     def __init__(self, monitor: str | None = None):
         if monitor is not None and not isinstance(monitor, str):
-            raise TypeError(f"monitor: got {monitor!r}, expected a name in the history or None")
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history or None")
         self.monitor = monitor
 
     def on_train_begin(self) -> None:
@@ -319,7 +319,7 @@ def check_monitor(callback: Callback, monitor: str) -> None:
     if monitor not in names:
         advice = " (give validation_data)" if monitor.startswith("val_") else ""
         expected = f"one of {', '.join(names)}{advice}"
-        raise ValueError(f"{type(callback).__name__} monitor: got {monitor!r}, expected {expected}")
+        raise ValueError(f"{type(callback).__name__} monitor: got {checking.shown(monitor)}, expected {expected}")
 
 
 def direction(monitor: str, mode: str) -> float:
@@ -330,12 +330,12 @@ def direction(monitor: str, mode: str) -> float:
 def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
     """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
     if not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks: got {callbacks!r}, expected a list of callbacks")
+        raise TypeError(f"callbacks: got {checking.shown(callbacks)}, expected a list of callbacks")
     callbacks = list(callbacks)
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: got {callback!r}, expected objects of fastreg.Callback")
-    if verbose not in (0, 1):
-        raise ValueError(f"verbose: got {verbose!r}, expected 0 or 1")
+            raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
+    if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
+        raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")
     callbacks.sort(key=lambda callback: callback.goes_last)
     return [Progress(), *callbacks] if verbose else callbacks

@@ -14,6 +14,7 @@ import numpy as np
 from fastreg.threads import MAX_THREADS
 
 MAX_INT = 2**63 - 1  # of the counts in C
+MAX_WIDTH = 2**31 - 1  # of a layer
 LONGEST = 120  # characters of a value in an error
 ENGINES = ("native", "reference")
 CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no temporary as large as the data
@@ -59,7 +60,7 @@ def integer(name: str, value, low: int = 1, high: int = MAX_INT) -> int:
         raise TypeError(f"{name}: got {shown(value)}, expected an integer")
     result = int(value)
     if not low <= result <= high:
-        limit = f"of at least {low}" if high == MAX_INT and result < low else f"from {low} to {high}"
+        limit = f"of at least {low}" if high in (MAX_INT, MAX_WIDTH) and result < low else f"from {low} to {high}"
         raise ValueError(f"{name}: got {shown(value)}, expected an integer {limit}")
     return result
 

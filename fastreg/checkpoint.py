@@ -102,7 +102,7 @@ class Checkpoint(Callback):
         self.keep = checking.integer("keep", keep)
         self.save_best = checking.flag("save_best", save_best)
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: got {monitor!r}, expected a name in the history")
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history")
         self.monitor = monitor
         self.mode = checking.choice("mode", mode, MODES)
 

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fastreg import checking
+
 MAX_DIMENSIONS = 64  # NumPy's limits
 MAX_BYTES = 2**63 - 1
 NAME = 48  # characters of a file's name that go into that of its temporary file, which has to stay below 256 bytes
@@ -38,7 +40,7 @@ def naming(path: PathLike) -> Iterator[None]:
 @contextmanager
 def open_regular(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
     """A file to read, and its size. Pipes and devices, which could block or never end, are refused."""
-    mode = os.stat(path).st_mode
+    mode = os.stat(checking.path("path", path)).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() has the better message for a folder
         raise FileFormatError("is not a regular file")
     with open(path, "rb") as file:
@@ -81,7 +83,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     >>> path.read_text()
     'all or nothing'
     """
-    path = Path(path)
+    path = Path(checking.path("path", path))
     temporary = _temporary(path)
     try:
         with open(temporary, "xb") as file:
@@ -114,7 +116,7 @@ def atomic_link(source: PathLike, path: PathLike) -> None:
 
 def remove_leftovers(path: PathLike) -> None:
     """Removes what processes that were killed in an atomic_write of `path` have left; nobody may be writing it now."""
-    path = Path(path)
+    path = Path(checking.path("path", path))
     pattern = re.compile(re.escape(f".{path.name[:NAME]}.") + r"[0-9a-f]{16}\.tmp")
     for file in path.parent.iterdir():
         if pattern.fullmatch(file.name):

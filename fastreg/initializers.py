@@ -105,6 +105,6 @@ def get(name: str, value: str | Initializer) -> Initializer:
     """The initializer for the argument `name`, given by its own name or as it is."""
     if isinstance(value, Initializer):
         return value
-    if value in FIXED:
+    if isinstance(value, str) and value in FIXED:
         raise ValueError(f"{name}: got {value!r}, expected its scale with it: fastreg.initializers.{value}(...)")
     return Initializer(checking.choice(name, value, NAMES))

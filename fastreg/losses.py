@@ -189,9 +189,9 @@ class Custom(Loss, saved=False):
 
     def __init__(self, function, targets: str = "values", transform: str = "linear", name: str = "custom"):
         if not callable(function) or isinstance(function, type):
-            raise TypeError(f"function: got {function!r}, expected a function of outputs and targets")
+            raise TypeError(f"function: got {checking.shown(function)}, expected a function of outputs and targets")
         if not isinstance(name, str):
-            raise TypeError(f"name: got {name!r}, expected a text")
+            raise TypeError(f"name: got {checking.shown(name)}, expected a text")
         self._set(
             function=function,
             kind=checking.choice("targets", targets, ("values", "labels")),

@@ -27,6 +27,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "dtype": checking.dtype,
     "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
+MAX_PARAMETERS = 1 << 40
 NOT_BUILT = "model: got one without parameters, expected build(input_shape) or a fit before"
 
 
@@ -97,6 +98,7 @@ class Sequential:
         """
         shape, seed, dtype = _shape(input_shape), checking.seed(seed), checking.dtype(dtype)
         self.claim.check_free("build")
+        self._shapes_of_parameters(shape)
         drawn = {}
         for index, (layer, before) in enumerate(zip(self.layers, self.shapes(shape), strict=False)):
             for part, (key, p) in enumerate(layer.parameters(before).items()):
@@ -107,13 +109,21 @@ class Sequential:
         self.arena.take(drawn)
 
     def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
+        self._parameters = Arena(self._shapes_of_parameters(shape), dtype)
+        self.input_shape, self.dtype = shape, dtype
+
+    def _shapes_of_parameters(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         shapes = {
             f"{layer.name}.{key}": p.shape
             for layer, before in zip(self.layers, self.shapes(shape), strict=False)
             for key, p in layer.parameters(before).items()
         }
-        self._parameters = Arena(shapes, dtype)
-        self.input_shape, self.dtype = shape, dtype
+        count = sum(map(math.prod, shapes.values()))
+        if count > MAX_PARAMETERS:
+            raise ValueError(
+                f"model: got {count} parameters, expected at most {MAX_PARAMETERS}: more than memory holds"
+            )
+        return shapes
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The shape of a sample before every layer, and behind the last one."""
@@ -175,7 +185,8 @@ class Sequential:
             raise TypeError(f"state: got {type(state).__name__}, expected a mapping of names to arrays")
         missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
         if missing or unknown:
-            raise ValueError(f"state: missing {sorted(missing)}, unknown {sorted(unknown)}, expected {sorted(own)}")
+            lists = (checking.shown(sorted(names, key=str)) for names in (missing, unknown, own))
+            raise ValueError("state: missing {}, unknown {}, expected {}".format(*lists))
         values = {}
         for name, array in own.items():
             value = checking.array(f"state[{name!r}]", state[name], self.dtype)
@@ -303,7 +314,7 @@ class Sequential:
 def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Copies of the layers, each with a name of its own."""
     if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
-        raise TypeError(f"layers: got {layers!r}, expected a list of layers")
+        raise TypeError(f"layers: got {checking.shown(layers)}, expected a list of layers")
     given = list(islice(layers, MAX_LAYERS + 1))
     _check_count(len(given))
     named: list[Layer] = []
@@ -312,7 +323,7 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
         if hasattr(layer, "layer") and not isinstance(layer, type):  # a Standardizer
             layer = layer.layer()
         if not isinstance(layer, Layer):
-            raise TypeError(f"layers[{index}]: got {layer!r}, expected a layer such as Dense(10)")
+            raise TypeError(f"layers[{index}]: got {checking.shown(layer)}, expected a layer such as Dense(10)")
         if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in named):
             raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or behind a Flatten()")
         name = str(index) if layer.name is None else layer.name
@@ -321,7 +332,7 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
         names.add(name)
         named.append(layer.named(name))
     if not any(isinstance(layer, Dense) for layer in named):
-        raise ValueError(f"layers: got {given!r}, expected at least one Dense")
+        raise ValueError(f"layers: got {checking.shown(given)}, expected at least one Dense")
     return tuple(named)
 
 
@@ -335,7 +346,7 @@ def _shape(value) -> tuple[int, ...]:
     sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
     if not sizes:
         raise ValueError("input_shape: got (), expected at least one size")
-    return tuple(checking.integer("input_shape", size) for size in sizes)
+    return tuple(checking.integer("input_shape", size, high=checking.MAX_WIDTH) for size in sizes)
 
 
 def _unnamed(index: int, layer: Layer) -> str:

@@ -217,4 +217,6 @@ def get(value: str | Optimizer) -> Optimizer:
         return value
     if isinstance(value, str) and value in BY_NAME:
         return BY_NAME[value]()
-    raise ValueError(f"optimizer: got {value!r}, expected {', '.join(map(repr, BY_NAME))} or an object like SGD(0.1)")
+    raise ValueError(
+        f"optimizer: got {checking.shown(value)}, expected {', '.join(map(repr, BY_NAME))} or an object like SGD(0.1)"
+    )

@@ -104,5 +104,5 @@ def l2(name: str, value) -> L2:
 
 def _lam(name: str, value, kind: str) -> float:
     if value is None or isinstance(value, (str, Penalty)):
-        raise TypeError(f"{name}: got {value!r}, expected a number or a fastreg.{kind}")
+        raise TypeError(f"{name}: got {checking.shown(value)}, expected a number or a fastreg.{kind}")
     return checking.number(name, value)

@@ -73,7 +73,7 @@ class ReduceOnPlateau(Callback):
         mode: str = "auto",
     ):
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: got {monitor!r}, expected a name in the history")
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history")
         self.monitor = monitor
         self.factor = checking.number("factor", factor, 0, 1, below=True)
         self.patience = checking.integer("patience", patience, 0)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastreg import checking
 from fastreg.fileio import PathLike, atomic_write
+from fastreg.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fastreg.history import History
 
 # Two colours of Okabe and Ito's palette, which colour-blind people can tell apart; dashes tell them apart in grey.
 TRAINING, DEV = "#0072B2", "#D55E00"
@@ -61,8 +62,11 @@ def plot_history(
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['loss']
     """
+    if not isinstance(histories, Mapping) or not all(isinstance(history, History) for history in histories.values()):
+        raise TypeError(f"histories: got {checking.shown(histories)}, expected a mapping of names to what fit returned")
     if not histories or not all(history.epochs for history in histories.values()):
-        raise ValueError("histories must hold at least one run, each of at least one epoch")
+        raise ValueError("histories: got none, or one without epochs, expected at least one run of at least one epoch")
+    path = None if path is None else checking.path("path", path)
     try:
         from matplotlib.figure import Figure  # without pyplot, which would look for a display
     except ImportError:

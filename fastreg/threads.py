@@ -26,11 +26,9 @@ _limit: int | None = None  # of threadpoolctl
 
 
 def _checked(n: object, name: str) -> int:
-    if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"{name}: got {n!r}, expected an integer from 1 to {MAX_THREADS}")
-    if not 1 <= n <= MAX_THREADS:
-        raise ValueError(f"{name}: got {n}, expected an integer from 1 to {MAX_THREADS}")
-    return n
+    from fastreg import checking  # which itself imports this file
+
+    return checking.integer(name, n, 1, MAX_THREADS)
 
 
 def _from_environment() -> int | None:

@@ -375,10 +375,10 @@ class Trainer(Settings):
     @contextmanager
     def _run_once(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
         """One batch of all rows; with dropout if there is a step."""
-        self._build(data.inputs)
         rows = len(data.inputs)
         dropout = step is not None
         step = checking.integer("step", step, 0) if dropout else 0
+        self._build(data.inputs)
         tally, rates = Tally(), np.zeros(1)  # nothing is updated
         with self.session(mode, rows, rows, dropout) as session:
             session.engine.run(data.feed(rows, seed=self.seed, step=step, rates=rates), tally, 0, 1)

@@ -124,3 +124,59 @@ def test_engines_that_differ(op, data, monkeypatch):
     trainer = trainer_of(everything(), clip_norm=1e-2)
     different = {row.op for row in fr.compare_engines(trainer, X, y).ops if not row.ok}
     assert different == {op.__name__}
+
+
+CHECKS = {"check_gradients": fr.check_gradients, "compare_engines": fr.compare_engines, "profile": fr.profile}
+BAD = {
+    "trainer None": ({"trainer": None}, r"trainer: got None, expected a fastreg\.Trainer"),
+    "trainer class": ({"trainer": fr.Trainer}, r"trainer: got <class .*, expected a fastreg\.Trainer"),
+    "trainer model": ({"trainer": fr.Sequential([fr.Dense(3)])}, r"trainer: got Sequential\(.*, expected a fastreg"),
+    "X": ({"X": np.ones(3)}, r"X: got shape \(3,\), expected \(rows, \.\.\.\)"),
+    "y": ({"y": None}, r"y: got None, expected targets"),
+    "weights": ({"sample_weight": -np.ones(40)}, r"sample_weight: got -1\.0 in row 0"),
+}
+BAD_OPTIONS = [
+    *(("check_gradients", "epsilon", value) for value in (float("nan"), float("inf"), "a", 0, -1e-7, None)),
+    *(("check_gradients", "max_entries", value) for value in (0, 1.5, "a")),
+    *(("check_gradients", "step", value) for value in (-1, 0.5, "a")),
+    *(("compare_engines", "step", value) for value in (-1, None, "a")),
+    *(("profile", "repeats", value) for value in (0, None, 1.5)),
+    *(("profile", "seconds", value) for value in (0, -1, float("nan"), "a")),
+]
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("check", CHECKS)
+def test_wrong_arguments(check, case, data):
+    changes, message = BAD[case]
+    X, y, _ = data
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        CHECKS[check](**{"trainer": trainer_of([fr.Dense(3)]), "X": X, "y": y} | changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("check", "name", "value"), BAD_OPTIONS)
+def test_wrong_options(check, name, value, data):
+    X, y, _ = data
+    with pytest.raises((ValueError, TypeError), match=f"{name}: got {value!r}, expected"):
+        CHECKS[check](trainer_of([fr.Dense(3)]), X, y, **{name: value})
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_trainer_without_parameters_stays_without(check, data):
+    """The check draws those that a fit would draw."""
+    X, y, _ = data
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(4, "relu"), fr.Dense(3)]), seed=5)
+    assert str(CHECKS[check](trainer, X, y))
+    assert not trainer.model.built
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_nothing_to_train(check, data):
+    with pytest.raises(ValueError, match="model: got one whose Dense layers are all frozen"):
+        CHECKS[check](trainer_of([fr.Dense(3, trainable=False)]), *data[:2])
+
+
+def test_steps_too_long_to_be_timed(data):
+    with pytest.raises(ValueError, match=r"trainer: got accumulate=1099511627776, expected at most \d+ here"):
+        fr.profile(trainer_of([fr.Dense(3)], accumulate=2**40), *data[:2])

@@ -286,7 +286,7 @@ def test_builtin():
     assert X.shape == (2000, 2) and np.bincount(y).tolist() == [1000, 1000]
     np.testing.assert_array_equal(data.load("moons", seed=3)[0], data.load("moons", seed=3)[0])
     assert not np.array_equal(data.load("moons", seed=3)[0], X)
-    with pytest.raises(ValueError, match=r"name must be one of digits, .*, got 'iris'"):
+    with pytest.raises(ValueError, match=r"name: got 'iris', expected one of digits, "):
         data.load("iris")
 
 
@@ -355,15 +355,15 @@ def test_split_warns_of_the_mix():
 
 
 BAD_SPLITS = {
-    "equally long": {"y": np.zeros(9)},
-    "sum 1, got": {"fractions": (0.7, 0.2)},
-    "fractions must be positive": {"fractions": (1.5, -0.5)},
-    r"fractions must .*, got \(nan, 1\)": {"fractions": (float("nan"), 1)},
-    "fractions must be positive numbers with sum 1, got 0.7": {"fractions": 0.7},
-    "stratify and groups exclude": {"stratify": True, "groups": np.zeros(10)},
-    "stratify needs class labels": {"stratify": True, "y": np.zeros(10)},
-    r"groups must have shape \(10,\)": {"groups": np.zeros(9)},
-    "part 1 .* would be empty": {"fractions": (0.99, 0.01)},
+    r"y: got shape \(9,\), expected 10 rows": {"y": np.zeros(9)},
+    r"fractions: got \(0\.7, 0\.2\), expected": {"fractions": (0.7, 0.2)},
+    "fractions: got .* expected positive": {"fractions": (1.5, -0.5)},
+    r"fractions: got \(nan, 1\), expected": {"fractions": (float("nan"), 1)},
+    r"fractions: got 0\.7, expected positive numbers with sum 1": {"fractions": 0.7},
+    "groups: got groups with stratify=True": {"stratify": True, "groups": np.zeros(10)},
+    r"y: got float64 of shape \(10,\), expected class labels": {"stratify": True, "y": np.zeros(10)},
+    r"groups: got shape \(9,\), expected \(10,\)": {"groups": np.zeros(9)},
+    r"fractions: got 0\.01 for part 1, expected at least one of the 10 samples": {"fractions": (0.99, 0.01)},
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastreg import checking
 from fastreg import ops as O
+from fastreg.checks.twin import make_twin
 from fastreg.engines import Feed, make_engine
 from fastreg.memory import padded
 from fastreg.program import Program
@@ -67,7 +68,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     Parameters
     ----------
     trainer
-        A `fastreg.Trainer` whose model has its parameters.
+        A `fastreg.Trainer`, before or after training.
     X, y, sample_weight
         One batch.
     step
@@ -77,7 +78,10 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     -------
     EngineComparison
     """
-    feed = _feed(trainer, X, y, sample_weight, step)
+    step = checking.integer("step", step, 0)
+    trainer, data = make_twin(trainer, X, y, sample_weight)
+    # The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
+    feed = data.feed(data.size, seed=trainer.seed, step=step, rates=np.array([0.1]))
     rows, dtype = feed.rows, np.dtype(trainer.dtype)
     program = trainer.program("train", rows)
     native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))
@@ -127,15 +131,6 @@ def _copy(array: np.ndarray, dtype) -> np.ndarray:
     copy = padded(array.shape, dtype)
     copy[...] = array
     return copy
-
-
-def _feed(trainer, X, y, sample_weight, step: int) -> Feed:
-    inputs = trainer.model.check_inputs("X", X)
-    rows = len(inputs)
-    targets = trainer.loss.targets("y", y, rows, trainer.model.outputs, trainer.dtype)
-    weights = checking.sample_weight("sample_weight", sample_weight, rows, trainer.dtype)
-    # The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
-    return Feed(inputs, rows, targets, weights, seed=trainer.seed, step=step, rates=np.array([0.1]))
 
 
 def _error(native: np.ndarray, reference: np.ndarray, floor: float, dtype: np.dtype) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from heapq import nlargest
 import numpy as np
 
 from fastreg import checking
+from fastreg.checks.twin import make_twin
 
 GOOD, WRONG = 1e-7, 1e-3
 SHOWN = 5  # entries that are named where a check fails
@@ -132,17 +133,18 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     """
     epsilon = checking.positive("epsilon", epsilon)
     max_entries = None if max_entries is None else checking.integer("max_entries", max_entries)
+    step = None if step is None else checking.integer("step", step, 0)
+    copy, data = make_twin(trainer, X, y, sample_weight, "float64")
     live = [str(layer.name) for layer in trainer.model.layers if _draws(layer)]
     if live and step is None:
         raise ValueError(
             f"step: got None, but dropout or noise is live in {', '.join(live)}; masks and noise are a pure function "
             "of the step, so pass step=k to hold those of step k fixed (or set keep_prob=1, std=0)"
         )
-    copy = trainer.copy(dtype="float64")
     gradients = copy.gradients(X, y, sample_weight, step=step)
-    share = _shares(len(X), sample_weight)
-
-    rules = copy.program("gradients", len(X)).rules
+    rows = data.size
+    share = np.full(rows, 1 / rows) if data.weights is None else data.weights / data.weights.sum()
+    rules = copy.program("gradients", rows).rules
 
     def losses() -> np.ndarray:
         return copy.row_losses(X, y, step=step)
@@ -150,7 +152,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():
         entries = _entries(gradient.shape, max_entries)
-        slopes = _Slopes(copy.model.parameters[name], losses, share, *_coefficients(rules[name], len(X)), epsilon)
+        slopes = _Slopes(copy.model.parameters[name], losses, share, *_coefficients(rules[name], rows), epsilon)
         bounds = np.array([slopes.at(entry) for entry in entries]).reshape(len(entries), 2)
         exact[name] = np.array([gradient[entry] for entry in entries], np.float64)
         approximate[name] = np.clip(exact[name], bounds[:, 0], bounds[:, 1])
@@ -219,14 +221,6 @@ def _draws(layer) -> bool:
 
 def _coefficients(rule, rows: int) -> tuple[float, float]:
     return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
-
-
-def _shares(rows: int, sample_weight) -> np.ndarray:
-    """What every row counts in the mean."""
-    if sample_weight is None:
-        return np.full(rows, 1 / rows)
-    weight = np.asarray(sample_weight, np.float64)
-    return weight / weight.sum()
 
 
 def _entries(shape: tuple[int, ...], most: int | None) -> list[tuple[int, ...]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastreg import checking, threads
 from fastreg import ops as O
+from fastreg.checks.twin import make_twin
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import UNLIMITED, NativeEngine
 from fastreg.memory import padded
@@ -19,6 +20,7 @@ from fastreg.peak import fma_peak, stream_bandwidth
 from fastreg.tables import duration, percent, table
 
 MAX_ROWS = 1 << 20  # of the repeated batches of one measurement
+MOST_ROWS = 1 << 26  # of a step: more could not be repeated
 
 
 @dataclass(frozen=True)
@@ -162,14 +164,12 @@ class _Timer:
     """A copy of the trainer on one batch; its learning rate is 0, so that nothing moves however often an op runs."""
 
     def __init__(self, trainer, X, y, sample_weight, repeats: int, seconds: float):
-        self.repeats, self.seconds = repeats, seconds
-        twin = trainer.copy()
-        if not twin.model.built:
-            twin.model.build(np.shape(X)[1:], twin.seed, twin.dtype)
-        inputs = twin.model.check_inputs("X", X)
+        self.repeats = checking.integer("repeats", repeats)
+        self.seconds = checking.positive("seconds", seconds)
+        twin, (inputs, targets, weights, _) = make_twin(trainer, X, y, sample_weight)
         self.rows = rows = len(inputs)
-        targets = twin.loss.targets("y", y, rows, twin.model.outputs, twin.dtype)
-        weights = checking.sample_weight("sample_weight", sample_weight, rows, twin.dtype)
+        if rows * twin.accumulate > MOST_ROWS:
+            raise ValueError(f"trainer: got accumulate={twin.accumulate}, expected at most {MOST_ROWS // rows} here")
         program, self.params = twin.program("train", rows), twin.model.parameters
         state = {
             name: tuple(padded(self.params[name].shape, twin.dtype) for _ in rule.slots)

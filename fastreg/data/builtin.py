@@ -43,9 +43,7 @@ def load(name: str, *, seed: int = 0) -> Samples:
     >>> X.shape, y.shape
     ((2000, 2), (2000,))
     """
-    if name not in SETS:
-        raise ValueError(f"name must be one of {', '.join(SETS)}, got {name!r}")
-    return SETS[name](np.random.default_rng(checking.integer("seed", seed, 0)))
+    return SETS[checking.choice("name", name, SETS)](np.random.default_rng(checking.seed(seed)))
 
 
 def _digits(_: np.random.Generator) -> Samples:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fastreg import checking
 from fastreg.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular, read_bytes, read_into
 
 DTYPES: dict[int, np.dtype] = {
@@ -94,7 +95,7 @@ def load_idx_folder(folder: PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tu
     --------
     >>> (X, y), (X_test, y_test) = load_idx_folder("mnist")  # doctest: +SKIP
     """
-    train, test = (_load_part(Path(folder), names) for names in PARTS.values())
+    train, test = (_load_part(Path(checking.path("folder", folder)), names) for names in PARTS.values())
     if train[0].shape[1:] != test[0].shape[1:]:
         raise FileFormatError(f"{folder}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}")
     return train, test

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastreg import checking
 from fastreg.data.idx import DTYPES as IDX_DTYPES
 from fastreg.data.idx import GZIP_MAGIC, is_idx_folder, load_idx_folder, read_idx
 from fastreg.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular
@@ -61,7 +62,7 @@ def read(path: PathLike) -> list[Part]:
     >>> X.shape, y.shape
     ((5, 2), (5,))
     """
-    path = Path(path)
+    path = Path(checking.path("path", path))
     if path.is_dir():
         return list(load_idx_folder(path)) if is_idx_folder(path) else _parts(_read_folder(path), path)
     with naming(path), open_regular(path) as (file, _):
@@ -146,6 +147,8 @@ def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.nda
     (array([[5.1, 3.5],
            [4.9, 3. ]]), array([0, 1]))
     """
+    if not isinstance(target, str):
+        target = checking.integer("target", target, -checking.MAX_INT)
     with naming(path), open_regular(path) as (file, _), _parsing("a .csv file"):
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         first = re.sub(r'"[^"]*"', "", next((line for line in text if line.strip()), ""))
@@ -184,10 +187,10 @@ def _target_column(names: list[str], target: int | str, is_header: bool) -> int:
         if not is_header:
             raise FileFormatError(f"target: got the name {target!r}, but the first line holds numbers, not names")
         if names.count(target) != 1:
-            raise FileFormatError(f"target must name one column, got {target!r}; the first line is {names[:20]}")
+            raise FileFormatError(f"target: got {target!r}, expected the name of one column of {checking.shown(names)}")
         return names.index(target)
     if not -len(names) <= target < len(names):
-        raise FileFormatError(f"target must be a column from 0 to {len(names) - 1} or a name, got {target!r}")
+        raise FileFormatError(f"target: got {target}, expected a column from 0 to {len(names) - 1} or a name")
     return target % len(names)
 
 

@@ -63,36 +63,42 @@ def split(
     >>> len(X_train), len(X_dev), len(X_test)
     (1200, 400, 400)
     """
-    X, y = np.asanyarray(X), np.asarray(y)
-    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
-        raise ValueError(f"X and y must be equally long, got shapes {X.shape} and {y.shape}")
+    X = checking.as_array("X", X)
+    y = checking.as_array("y", y)
+    if X.ndim == 0:
+        raise ValueError("X: got shape (), expected (n, ...)")
+    if y.ndim == 0 or len(X) != len(y):
+        raise ValueError(f"y: got shape {y.shape}, expected {len(X)} rows, as many as X has")
     shares = _check_fractions(fractions)
-    random = np.random.default_rng(checking.integer("seed", seed, 0))
-    if stratify and groups is not None:
-        raise ValueError("stratify and groups exclude each other: give one of them")
+    random = np.random.default_rng(checking.seed(seed))
+    if checking.flag("stratify", stratify) and groups is not None:
+        raise ValueError("groups: got groups with stratify=True, expected one of the two")
     if groups is not None:
-        groups = np.asarray(groups)
+        groups = checking.as_array("groups", groups)
         if groups.shape != (len(X),):
-            raise ValueError(f"groups must have shape ({len(X)},), got {groups.shape}")
+            raise ValueError(f"groups: got shape {groups.shape}, expected ({len(X)},)")
+        if groups.dtype.kind not in "biufUSmM":
+            raise TypeError(f"groups: got an array of {groups.dtype}, expected numbers or texts")
         parts = _by_group(groups, shares, random)
     elif stratify:
         if not _is_classes(y):
-            raise ValueError(f"stratify needs class labels of shape (n,), got y of shape {y.shape}, dtype {y.dtype}")
+            raise ValueError(f"y: got {y.dtype} of shape {y.shape}, expected class labels (n,) to stratify by")
         parts = _by_class(y, shares, random)
     else:
         parts = _cut(random.permutation(len(X)), shares)
     for number, part in enumerate(parts):
         if len(part) == 0:
-            raise ValueError(f"part {number} (fraction {shares[number]:g}) of {len(X)} samples would be empty")
+            share = f"fractions: got {shares[number]:g} for part {number}"
+            raise ValueError(f"{share}, expected at least one of the {len(X)} samples: the part would be empty")
     if _is_classes(y):
         _warn_of_mix(y, parts)
     return [(X[part], y[part]) for part in parts]
 
 
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
-    shares = np.asarray(fractions, dtype=float)
-    if shares.ndim != 1 or len(shares) == 0 or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-9:
-        raise ValueError(f"fractions must be positive numbers with sum 1, got {fractions!r}")
+    shares = checking.array("fractions", fractions, "float64").astype(float)
+    if shares.ndim != 1 or len(shares) == 0 or not (shares > 0).all() or not abs(shares.sum() - 1) <= 1e-9:
+        raise ValueError(f"fractions: got {checking.shown(fractions)}, expected positive numbers with sum 1")
     return shares
 
 

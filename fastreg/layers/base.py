@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from fastreg import checking
 from fastreg.description import Description
 
 Self = TypeVar("Self", bound="Layer")
@@ -45,7 +46,7 @@ class Layer(Description):
         if self.name is not None and not (
             isinstance(self.name, str) and self.name.isascii() and self.name.replace("_", "").replace("-", "").isalnum()
         ):
-            raise ValueError(f"name: got {self.name!r}, expected letters, digits, '_' and '-'")
+            raise ValueError(f"name: got {checking.shown(self.name)}, expected letters, digits, '_' and '-'")
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a sample behind this layer from the one before it."""

@@ -85,7 +85,7 @@ class Dense(Layer):
             )
         default = "he_normal" if activation in RELU_FAMILY else "glorot_normal"
         self._set(
-            units=checking.integer("units", self.units),
+            units=checking.integer("units", self.units, high=checking.MAX_WIDTH),
             activation=checking.choice("activation", activation, ACTIVATIONS),
             use_bias=checking.flag("use_bias", self.use_bias),
             weight_init=initializers.get("weight_init", default if self.weight_init is None else self.weight_init),

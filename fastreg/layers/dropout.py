@@ -35,7 +35,8 @@ class Dropout(Layer):
 
     def __init__(self, *, keep_prob: float | None = None, rate: float | None = None, name: str | None = None):
         if (keep_prob is None) == (rate is None):
-            raise ValueError(f"Dropout: got keep_prob={keep_prob!r} and rate={rate!r}, expected one of the two")
+            got = f"keep_prob={checking.shown(keep_prob)} and rate={checking.shown(rate)}"
+            raise ValueError(f"Dropout: got {got}, expected one of the two")
         if rate is not None:
             keep_prob = 1.0 - checking.number("rate", rate, 0, 1)
         self._set(keep_prob=checking.number("keep_prob", keep_prob, 0, 1), name=name)

@@ -64,8 +64,9 @@ class Function(Layer, saved=False):
         super().__post_init__()
         for name in ("forward", "backward"):
             if not callable(getattr(self, name)):
-                raise TypeError(f"{name}: got {getattr(self, name)!r}, expected a function")
-        self._set(units=None if self.units is None else checking.integer("units", self.units))
+                raise TypeError(f"{name}: got {checking.shown(getattr(self, name))}, expected a function")
+        if self.units is not None:
+            self._set(units=checking.integer("units", self.units, high=checking.MAX_WIDTH))
 
     def width(self, inputs: int) -> int:
         """Columns of y for `inputs` columns of x."""

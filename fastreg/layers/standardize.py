@@ -35,6 +35,8 @@ class Standardize(Layer):
         for name in ("mean", "scale"):
             values = getattr(self, name)
             if values is not None:
+                if not isinstance(values, (tuple, list, np.ndarray)):
+                    raise TypeError(f"{name}: got {checking.shown(values)}, expected a number for every column")
                 self._set(**{name: tuple(checking.number(name, v, -math.inf) for v in values)})
         if (self.mean is None) != (self.scale is None) or len(self.mean or ()) != len(self.scale or ()):
             raise ValueError("Standardize: got mean and scale of different lengths, expected one of each a column")
