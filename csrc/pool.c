@@ -3,6 +3,9 @@
  * One run has the pool at a time. A second one that comes meanwhile (two Python threads training) gets no workers and
  * goes on with its own thread alone; results do not depend on it. Nothing here knows what a job does.
  *
+ * A condition variable has one thread that waits for it. Where two do in turn, pthread_cond_wait of glibc 2.27 to 2.40
+ * can lose the wake-up of one (bug 25847): it gives the other a signal that came before its wait, and gives it back.
+ *
  * Not OpenMP: libgomp hangs in a child forked after use, and two copies of it in a process fight (reasons in README).
  */
 #define _GNU_SOURCE
@@ -14,9 +17,10 @@
 typedef struct {
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
-    int64_t ticket; /* jobs handed to this worker */
-    int64_t done;   /* jobs it has finished */
+    pthread_cond_t wake;     /* the worker waits: a job has come */
+    pthread_cond_t finished; /* the caller waits */
+    int64_t ticket;          /* jobs handed to this worker */
+    int64_t done;            /* jobs it has finished */
 } member;
 
 static struct {
@@ -48,7 +52,7 @@ static void *work(void *arg) {
         pool.job(pool.arg, id);
         pthread_mutex_lock(&me->lock);
         me->done = job;
-        pthread_cond_signal(&me->wake);
+        pthread_cond_signal(&me->finished);
         pthread_mutex_unlock(&me->lock);
     }
     return NULL;
@@ -59,6 +63,7 @@ static int start_member(member *m) {
     sigset_t all, old;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->wake, NULL);
+    pthread_cond_init(&m->finished, NULL);
     m->ticket = m->done = 0;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -97,7 +102,7 @@ void fr_pool_end(void) {
     for (int i = 1; i < pool.wanted; i++) {
         member *m = &pool.members[i];
         pthread_mutex_lock(&m->lock);
-        while (m->done < m->ticket) pthread_cond_wait(&m->wake, &m->lock);
+        while (m->done < m->ticket) pthread_cond_wait(&m->finished, &m->lock);
         pthread_mutex_unlock(&m->lock);
     }
     pthread_mutex_unlock(&pool.busy);

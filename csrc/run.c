@@ -30,7 +30,8 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-/* Workers spin for a while, then sleep. More workers than processors sleep at once. */
+/* Workers spin for a while, then sleep. More workers than processors sleep at once. Those of one phase sleep on another
+ * condition variable than those of the next one, which may come before all have woken: see pool.c. */
 typedef struct {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_uint phase;
@@ -38,7 +39,7 @@ typedef struct {
     int n;
     int spin;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed[2]; /* by the last bit of the phase */
 } barrier;
 
 static void barrier_init(barrier *b, int n) {
@@ -48,12 +49,12 @@ static void barrier_init(barrier *b, int n) {
     b->n = n;
     b->spin = n <= fr_cpu_count();
     pthread_mutex_init(&b->lock, NULL);
-    pthread_cond_init(&b->changed, NULL);
+    for (int i = 0; i < 2; i++) pthread_cond_init(&b->changed[i], NULL);
 }
 
 static void barrier_destroy(barrier *b) {
     pthread_mutex_destroy(&b->lock);
-    pthread_cond_destroy(&b->changed);
+    for (int i = 0; i < 2; i++) pthread_cond_destroy(&b->changed[i]);
 }
 
 static int spin_until_changed(barrier *b, unsigned phase) {
@@ -77,7 +78,7 @@ static void barrier_wait(barrier *b) {
         atomic_store(&b->phase, phase + 1); /* before the look at sleepers: see below */
         if (atomic_load(&b->sleepers) > 0) {
             pthread_mutex_lock(&b->lock);
-            pthread_cond_broadcast(&b->changed);
+            pthread_cond_broadcast(&b->changed[phase & 1]);
             pthread_mutex_unlock(&b->lock);
         }
         return;
@@ -85,7 +86,7 @@ static void barrier_wait(barrier *b) {
     if (b->spin && spin_until_changed(b, phase)) return;
     pthread_mutex_lock(&b->lock);
     atomic_fetch_add(&b->sleepers, 1); /* before the look at phase: one of the two sides sees the other */
-    while (atomic_load(&b->phase) == phase) pthread_cond_wait(&b->changed, &b->lock);
+    while (atomic_load(&b->phase) == phase) pthread_cond_wait(&b->changed[phase & 1], &b->lock);
     atomic_fetch_sub(&b->sleepers, 1);
     pthread_mutex_unlock(&b->lock);
 }
