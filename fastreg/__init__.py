@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastreg.layers import Dense, Dropout, Flatten, Function, GaussianNoise
     from fastreg.model import Sequential
     from fastreg.optimizers import SGD, Adam, AdamW, RMSprop
-    from fastreg.penalties import L1, L2
+    from fastreg.penalties import L1, L2, ElasticNet
     from fastreg.plateau import ReduceOnPlateau
     from fastreg.schedules import LRScheduler
     from fastreg.threads import get_num_threads, set_num_threads, simd
@@ -37,7 +37,7 @@ _HOMES = {
     **dict.fromkeys(("Dense", "Dropout", "Flatten", "Function", "GaussianNoise"), "layers"),
     **dict.fromkeys(("Sequential",), "model"),
     **dict.fromkeys(("SGD", "Adam", "AdamW", "RMSprop"), "optimizers"),
-    **dict.fromkeys(("L1", "L2"), "penalties"),
+    **dict.fromkeys(("L1", "L2", "ElasticNet"), "penalties"),
     **dict.fromkeys(("ReduceOnPlateau",), "plateau"),
     **dict.fromkeys(("LRScheduler",), "schedules"),
     **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "threads"),
@@ -59,6 +59,7 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "ElasticNet",
     "FileFormatError",
     "Flatten",
     "Function",

@@ -71,6 +71,9 @@ class Settings:
 
     def __setattr__(self, name: str, value) -> None:
         """Settings may be changed between fits; they pass the same checks then."""
+        if name == "penalty":
+            self.l1, self.l2 = penalties.pair(name, value)
+            return
         if name in CHECKS:
             value = CHECKS[name](value)
             if name not in COUNTERS:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import checking, penalties
 from fastreg.arena import Arena
 from fastreg.callbacks import Callback, gather
 from fastreg.dataset import Data, check_data, check_validation
@@ -20,7 +20,7 @@ from fastreg.history import History
 from fastreg.losses import Loss
 from fastreg.model import Sequential
 from fastreg.optimizers import Optimizer
-from fastreg.penalties import L1, L2
+from fastreg.penalties import L1, L2, ElasticNet
 from fastreg.program import Program
 from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
 from fastreg.session import ROWS, Session, Sessions, bind, make_state, refuse_bad_row, run_through
@@ -44,6 +44,9 @@ class Trainer(Settings):
     l1, l2
         Penalties on every weight: a number, `fastreg.L1`, `fastreg.L2`. A layer's own `l1=`, `l2=` win. Biases are
         never penalized.
+    penalty
+        Both in one, instead of them: a `fastreg.ElasticNet`, or an L1 or L2, beside which the other is 0. It is kept as
+        `l1` and `l2`, also when it is set later; `trainer.penalty(rows)` is its value.
     metrics
         ("accuracy",) or (). There is no accuracy under "mse".
     clip_norm
@@ -92,6 +95,7 @@ class Trainer(Settings):
         *,
         l1: float | L1 = 0.0,
         l2: float | L2 = 0.0,
+        penalty: L1 | L2 | ElasticNet | None = None,
         metrics: Iterable[str] = ("accuracy",),
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -113,6 +117,9 @@ class Trainer(Settings):
         given |= {"engine": engine, "dtype": dtype, "seed": seed, "threads": threads}
         for name, value in given.items():
             setattr(self, name, value)  # checked there
+        if penalty is not None:
+            penalties.alone("penalty", penalty, self.l1.lam, self.l2.lam)
+            self.l1, self.l2 = penalties.pair("penalty", penalty)
         self.check_model()
         model.output_transform = self.loss.transform
         self.step = self.epoch = self.updates = 0

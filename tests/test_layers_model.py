@@ -62,6 +62,8 @@ def test_descriptions_cannot_be_changed():
         fr.Flatten(),
         fr.L1(0.5, m="batch", proximal=False),
         fr.L2(0.5, m=60),
+        fr.ElasticNet(0.5, 0.1, m="train", proximal=False),
+        fr.Dense(2, penalty=fr.ElasticNet(0.5, l1_ratio=0.2)),
         fr.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
         fr.Adam(1e-2, beta1=0.8, weight_decay=0.1),
         fr.AdamW(),

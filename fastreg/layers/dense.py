@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import cast
 
 from fastreg import checking, initializers, penalties
@@ -31,6 +31,8 @@ class Dense(Layer):
         `fastreg.initializers`. W by default: "he_normal" for the ReLU family, else "glorot_normal".
     l1, l2
         Penalties on W: a number, `fastreg.L1`, `fastreg.L2`; None for those of the trainer, 0 for none.
+    penalty
+        Both in one, instead of them: a `fastreg.ElasticNet`, or an L1 or L2, beside which the other is 0.
     max_norm
         After every update a column of W (the weights into a unit) whose norm is over this limit is scaled down to it
         (Srivastava et al., JMLR 15, 2014); None for no limit.
@@ -68,6 +70,7 @@ class Dense(Layer):
     bias_init: str | Initializer = "zeros"
     l1: float | penalties.L1 | None = None
     l2: float | penalties.L2 | None = None
+    penalty: InitVar[penalties.L1 | penalties.L2 | penalties.ElasticNet | None] = None
     max_norm: float | None = None
     max_frobenius: float | None = None
     non_negative: bool = False
@@ -75,8 +78,12 @@ class Dense(Layer):
     trainable: bool = True
     name: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self, penalty):
         super().__post_init__()
+        if penalty is not None:
+            penalties.alone("penalty", penalty, self.l1, self.l2)
+            l1, l2 = penalties.pair("penalty", penalty)
+            self._set(l1=l1, l2=l2)
         activation = "linear" if self.activation is None else self.activation
         if activation == "softmax":
             raise ValueError(
