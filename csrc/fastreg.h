@@ -63,11 +63,13 @@ typedef struct {
     int64_t ld;
 } fr_matrix;
 
-/* Inverted dropout: an element is kept where its 16-bit draw is below threshold. 65536: nothing is drawn. */
+/* What dropout multiplies by: scale where the 16-bit draw is below threshold, else 0; threshold 65536 draws nothing.
+ * std above 0: 1 + std times a normal draw instead. per_unit: the draws of row 0 hold for all rows. */
 typedef struct {
     uint32_t threshold;
     uint32_t stream;
-    double scale;
+    int32_t per_unit;
+    double scale, std;
 } fr_mask;
 
 /* Additive normal noise; std 0: nothing is drawn. */

@@ -19,7 +19,8 @@ cdef extern from "fastreg.h" nogil:
         int64_t ld
     ctypedef struct fr_mask:
         uint32_t threshold, stream
-        double scale
+        int32_t per_unit
+        double scale, std
     ctypedef struct fr_noise:
         double std
         uint32_t stream

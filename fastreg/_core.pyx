@@ -95,9 +95,10 @@ cdef class Program:
 
     cdef fr_mask _mask(self, mask) except *:
         cdef fr_mask m
-        m.threshold, m.stream, m.scale = 65536, 0, 1.0
+        m.threshold, m.stream, m.per_unit, m.scale, m.std = 65536, 0, 0, 1.0, 0.0
         if mask is not None:
-            m.threshold, m.stream, m.scale = mask.threshold, mask.stream, mask.scale
+            m.threshold, m.stream, m.per_unit = mask.threshold, mask.stream, mask.per_unit
+            m.scale, m.std = mask.scale, mask.std
         return m
 
     cdef fr_param _param(self, fields) except *:

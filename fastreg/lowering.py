@@ -141,8 +141,10 @@ class _Forward:
         if isinstance(layer, L.Dense):
             self._dense(layer)
         elif isinstance(layer, L.Dropout):
-            if self.dropout and layer.keep_prob < 1.0:
-                self._mask(layer.name, Mask(layer.keep_prob, stream(PURPOSE_DROPOUT, index)))
+            kind = layer.kind if self.dropout else "expected"
+            if layer.keep_prob < 1.0 and (self.dropout or layer.kind == "standard"):
+                mask = Mask(layer.keep_prob, stream(PURPOSE_DROPOUT, index), kind, layer.per == "unit")
+                self._mask(layer.name, mask)
         elif isinstance(layer, L.GaussianNoise):
             if self.dropout and layer.std > 0.0:
                 self._noise(layer.name, Noise(layer.std, stream(PURPOSE_NOISE, index)))

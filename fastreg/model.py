@@ -355,7 +355,7 @@ def _unnamed(index: int, layer: Layer) -> str:
 
 def _describe(layer: Layer) -> str:
     if isinstance(layer, Dropout):
-        return f"Dropout(keep_prob={layer.keep_prob:.6g}, rate={layer.rate:.6g})"
+        return f"Dropout(keep_prob={layer.keep_prob:.6g}, rate={layer.rate:.6g}{layer.named(None).options})"
     return repr(layer.named(None))
 
 

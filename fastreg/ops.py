@@ -8,6 +8,7 @@ Letters: M rows of the batch, K inputs, N units of a dense layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -29,22 +30,35 @@ def stream(purpose: int, layer: int) -> int:
 
 @dataclass(frozen=True)
 class Mask:
-    """Inverted dropout: keep an element where its 16-bit draw is below `threshold`, times 65536 / threshold.
+    """What dropout multiplies by: `scale` where an element's 16-bit draw is below `threshold`, else 0.
 
     The draw of (row, column) in a global step is a pure function of the seed and these coordinates, so a
     mask is never stored: the backward pass draws it again.
+
+    kind       "inverted": the scale is 1 / keep_prob, as it is drawn. "standard": 1. "expected": keep_prob, and nothing
+               is drawn. "gaussian": 1 + std n, with the normal draws n and std^2 = (1 - keep_prob) / keep_prob: the
+               variance of the inverted mask
+    per_unit   the draws of row 0 hold for all rows
     """
 
     keep_prob: float
     stream: int
+    kind: Literal["inverted", "standard", "expected", "gaussian"] = "inverted"
+    per_unit: bool = False
 
     @property
     def threshold(self) -> int:
-        return round(self.keep_prob * 65536)
+        return round(self.keep_prob * 65536) if self.kind in ("inverted", "standard") else 65536
 
     @property
     def scale(self) -> float:
-        return 65536 / self.threshold if self.threshold else 0.0
+        if self.kind == "inverted":
+            return 65536 / self.threshold if self.threshold else 0.0
+        return round(self.keep_prob * 65536) / 65536 if self.kind == "expected" else 1.0
+
+    @property
+    def std(self) -> float:
+        return math.sqrt((1 - self.keep_prob) / self.keep_prob) if self.kind == "gaussian" else 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Through:
-    """The way back through what made `y`: dz = dy * mask * scale * activation'(y).
+    """The way back through what made `y`: dz = dy * m * activation'(y / m), with the m of the mask.
 
     `y` is the stored output (after dropout); `z` is the stored pre-activation, for the activations
     whose derivative cannot be had from the output (NEEDS_Z).

@@ -91,8 +91,15 @@ NOISY = [
     *(Dense(20, "tanh"), Dropout(keep_prob=0.7), GaussianNoise(0.5), GaussianNoise(0.5), Dense(3), GaussianNoise(0.1)),
 ]
 CALLS = [Dense(20, "tanh"), Dropout(keep_prob=0.7), SQUARES, Dropout(keep_prob=0.7), Dense(5, "relu"), HALVES, Dense(3)]
+KINDS = [
+    *(Dropout(rate=0.2, kind="gaussian"), Dense(65, "relu"), Dropout(rate=0.5, per="unit"), Dense(33, "tanh")),
+    *(Dropout(rate=0.5, kind="gaussian"), Dense(20, "gelu"), Dropout(rate=0.3, kind="gaussian", per="unit")),
+    *(Dropout(rate=0.1, kind="gaussian"), Dense(17, "sigmoid"), Dropout(rate=0.3, kind="standard"), Dense(9, "tanh")),
+    *(Dropout(rate=0.3, kind="standard", per="unit"), Dense(3), Dropout(rate=0.2, kind="gaussian")),
+]
 
 MORE = {
+    "kinds of dropout": Network(37, KINDS, "mse", MOMENTUM),
     "clip_value": CLASSIFY.but({"clip_value": 1e-3}),
     "clip_norm": CLASSIFY.but(clip_norm=0.05),
     "clip both, adam": REGRESS.but({"clip_value": 1e-2}, clip_norm=0.01),

@@ -191,6 +191,12 @@ DESCRIPTIONS = {
     ),
     "name": (lambda: fr.Dense(2, name="a.b"), r"name: got 'a\.b', expected letters"),
     "keep_prob": (lambda: fr.Dropout(keep_prob=1.5), r"keep_prob: got 1\.5, expected a finite number from 0 to 1"),
+    "dropout kind": (lambda: fr.Dropout(rate=0.5, kind="alpha"), r"kind: got 'alpha', expected one of inverted, gauss"),
+    "dropout per": (lambda: fr.Dropout(rate=0.5, per="row"), r"per: got 'row', expected one of element, unit"),
+    "dropout gaussian 0": (
+        lambda: fr.Dropout(rate=1, kind="gaussian"),
+        r"keep_prob: got 0 with kind='gaussian', expec",
+    ),
     "keep_prob NaN": (lambda: fr.Dropout(keep_prob=float("nan")), r"keep_prob: got nan, expected a finite number"),
     "rate": (lambda: fr.Dropout(rate=-0.1), r"rate: got -0\.1, expected a finite number from 0 to 1"),
     "rate text": (lambda: fr.Dropout(rate="0.1"), r"rate: got '0\.1', expected a number"),

@@ -19,7 +19,18 @@ INLINE int vectors_of(int64_t columns, int64_t panel) {
     return (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
 }
 
-INLINE int draws_needed(const fr_mask *mask) { return mask->threshold < 65536; }
+/* How a mask is carried out. */
+enum { UNMASKED, DROPPED, GAUSSIAN };
+
+INLINE int masked_as(const fr_mask *mask) {
+    return mask->std > 0 ? GAUSSIAN : mask->threshold < 65536 || mask->scale != 1 ? DROPPED : UNMASKED;
+}
+
+/* The draws of a mask for the panel of a row. */
+typedef struct {
+    uint16_t bits[FR_PANEL];
+    real factor[FR_PANEL]; /* 1 + std * n */
+} mask_draws;
 
 INLINE vec activate(vec z, const int activation) {
     const vec zero = {0};
@@ -51,28 +62,34 @@ INLINE vec derivative(vec a, vec z, const int activation) {
 /* Where the mask can be told from the stored output, it is not drawn again. */
 INLINE int mask_shows(const int activation) { return activation == FR_RELU || activation == FR_SIGMOID; }
 
-INLINE void forward_body(real *y, const real *z, int vectors, const uint16_t *draws, const fr_mask *mask,
+INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *draws, const fr_mask *mask,
                          const int activation, const int masked) {
     const ireal threshold = (ireal)mask->threshold;
     const vec scale = vset1((real)mask->scale);
     for (int j = 0; j < vectors * VL; j += VL) {
         vec a = activate(vload(z + j), activation);
-        if (masked) a = vkeep(below(draws + j, threshold), a * scale);
+        if (masked == DROPPED) a = vkeep(below(draws->bits + j, threshold), a * scale);
+        if (masked == GAUSSIAN) a *= vload(draws->factor + j);
         vstore(y + j, a);
     }
 }
 
-INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z, int vectors, const uint16_t *draws,
+INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z, int vectors, const mask_draws *draws,
                           const fr_mask *mask, const int activation, const int masked) {
     const ireal threshold = (ireal)mask->threshold;
-    const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->threshold / 65536.0));
+    const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->scale > 0 ? 1 / mask->scale : 0));
+    const vec zero = {0};
     for (int j = 0; j < vectors * VL; j += VL) {
         const int from_z = activation == FR_GELU || activation == FR_GELU_TANH;
         const vec zj = from_z ? vload(z + j) : (vec){0};
         vec a = vload(y + j), d = vload(dy + j);
-        if (masked) a *= unscale, d *= scale;
+        if (masked == DROPPED) a *= unscale, d *= scale;
+        if (masked == GAUSSIAN) { /* where the factor is 0 nothing comes back, whatever the derivative */
+            const vec factor = vload(draws->factor + j);
+            a = vkeep(factor != zero, a / factor), d *= factor;
+        }
         if (activation != FR_LINEAR) d *= derivative(a, zj, activation);
-        if (masked && !mask_shows(activation)) d = vkeep(below(draws + j, threshold), d);
+        if (masked == DROPPED && !mask_shows(activation)) d = vkeep(below(draws->bits + j, threshold), d);
         vstore(dz + j, d);
     }
 }
@@ -80,22 +97,40 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
 #define FOR_EACH_ACTIVATION(CASE)                                                                                      \
     CASE(FR_LINEAR) CASE(FR_RELU) CASE(FR_LEAKY_RELU) CASE(FR_SIGMOID) CASE(FR_TANH) CASE(FR_GELU) CASE(FR_GELU_TANH)
 
+static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w, int64_t row, int64_t column) {
+    const uint64_t seed = w->feed->seed;
+    const uint32_t line = mask->per_unit ? 0 : (uint32_t)row;
+    if (mask->std > 0) {
+        const vec std = vset1((real)mask->std), one = vset1(1);
+        normal_draws(draws->factor, seed, (uint32_t)column, line, w->batch.step, mask->stream);
+        for (int j = 0; j < FR_PANEL; j += VL) vstore(draws->factor + j, vfma(std, vload(draws->factor + j), one));
+    } else if (mask->threshold < 65536) {
+        philox_draws(draws->bits, seed, (uint32_t)column, line, w->batch.step, mask->stream);
+    } else {
+        memset(draws->bits, 0, sizeof draws->bits); /* all below the threshold */
+    }
+}
+
+#define FOR_EACH_MASK(CASE, ACTIVATION)                                                                                \
+    switch (masked) {                                                                                                  \
+    case DROPPED: CASE(ACTIVATION, DROPPED); break;                                                                    \
+    case GAUSSIAN: CASE(ACTIVATION, GAUSSIAN); break;                                                                  \
+    default: CASE(ACTIVATION, UNMASKED);                                                                               \
+    }
+
 /* y and z may be the same memory. column is a multiple of FR_PANEL, row counts within the batch. */
 static void forward_row(real *y, const real *z, int vectors, int activation, const fr_mask *mask, const fr_worker *w,
                         int64_t row, int64_t column) {
-    uint16_t draws[FR_PANEL];
-    const int masked = draws_needed(mask);
-    if (masked) {
-        philox_draws(draws, w->feed->seed, (uint32_t)column, (uint32_t)row, w->batch.step, mask->stream);
-    }
+    mask_draws draws;
+    const int masked = masked_as(mask);
+    if (masked) draw_mask(&draws, mask, w, row, column);
     switch (activation) {
+#define BODY(A, MASKED) forward_body(y, z, vectors, &draws, mask, A, MASKED)
 #define CASE(A)                                                                                                        \
-    case A:                                                                                                            \
-        if (masked) forward_body(y, z, vectors, draws, mask, A, 1);                                                    \
-        else forward_body(y, z, vectors, draws, mask, A, 0);                                                           \
-        break;
+    case A: FOR_EACH_MASK(BODY, A) break;
         FOR_EACH_ACTIVATION(CASE)
 #undef CASE
+#undef BODY
     }
 }
 
@@ -110,22 +145,19 @@ static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise
 
 static void backward_row(real *dz, const real *dy, int vectors, const fr_through *through, const fr_worker *w,
                          int64_t row, int64_t column) {
-    uint16_t draws[FR_PANEL];
+    mask_draws draws;
     const fr_mask *mask = &through->mask;
-    const int masked = draws_needed(mask);
+    const int masked = masked_as(mask);
     const real *y = (const real *)through->y.data + row * through->y.ld + column;
     const real *z = through->z.data ? (const real *)through->z.data + row * through->z.ld + column : y;
-    if (masked && !mask_shows(through->activation)) {
-        philox_draws(draws, w->feed->seed, (uint32_t)column, (uint32_t)row, w->batch.step, mask->stream);
-    }
+    if (masked == GAUSSIAN || (masked && !mask_shows(through->activation))) draw_mask(&draws, mask, w, row, column);
     switch (through->activation) {
+#define BODY(A, MASKED) backward_body(dz, dy, y, z, vectors, &draws, mask, A, MASKED)
 #define CASE(A)                                                                                                        \
-    case A:                                                                                                            \
-        if (masked) backward_body(dz, dy, y, z, vectors, draws, mask, A, 1);                                           \
-        else backward_body(dz, dy, y, z, vectors, draws, mask, A, 0);                                                  \
-        break;
+    case A: FOR_EACH_MASK(BODY, A) break;
         FOR_EACH_ACTIVATION(CASE)
 #undef CASE
+#undef BODY
     }
 }
 

@@ -71,12 +71,12 @@ static void op_gather(fr_worker *w) {
             }
         }
         if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
-        if (op->noise.std == 0 && !draws_needed(&op->mask)) continue;
+        if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {
             const int vectors = vectors_of(op->K, column / FR_PANEL);
             real *x = out + column;
             if (op->noise.std != 0) noise_row(x, x, vectors, &op->noise, w, row, column);
-            if (draws_needed(&op->mask)) forward_row(x, x, vectors, FR_LINEAR, &op->mask, w, row, column);
+            if (masked_as(&op->mask)) forward_row(x, x, vectors, FR_LINEAR, &op->mask, w, row, column);
         }
     }
 }

@@ -152,7 +152,7 @@ static void op_loss(fr_worker *w) {
     const fr_op *op = w->op;
     const fr_feed *feed = w->feed;
     const fr_through *through = &op->through;
-    const int plain = through->activation == FR_LINEAR && !draws_needed(&through->mask);
+    const int plain = through->activation == FR_LINEAR && !masked_as(&through->mask);
     const int64_t N = op->N;
     const real smoothing = (real)op->smoothing;
     int64_t begin, end;

@@ -65,10 +65,6 @@ class _Batch:
     def key(self, drawing: O.Mask | O.Noise) -> R.Key:
         return R.Key(self.feed.seed, (self.feed.step + self.index) & R.WORD, drawing.stream)
 
-    def dropout(self, mask: O.Mask | None) -> dict:
-        """Arguments of fastreg.reference functions that drop out."""
-        return {"keep_prob": mask.keep_prob, "key": self.key(mask)} if mask else {"keep_prob": 1.0, "key": None}
-
 
 class ReferenceEngine:
     """Runs a program in NumPy; see `fastreg.engines.Engine`.
@@ -190,14 +186,15 @@ class ReferenceEngine:
             mean, scale = (self.params[name] for name in op.standardize)
             rows = (rows - mean) * scale
         rows = self._noisy(rows, op.noise, batch)
-        R.dropout(rows, **batch.dropout(op.mask), out=self._rows(op.out, batch))
+        self._rows(op.out, batch)[...] = self._masked(rows, op.mask, batch)
 
     def _dense(self, op: O.Dense, batch: _Batch) -> None:
         x, w = self._rows(op.x, batch), self.params[op.weight]
         b = self.params[op.bias] if op.bias else None
+        z = R.dense(x, w, b)
         if op.z:
-            R.dense(x, w, b, out=self._rows(op.z, batch))
-        R.dense(x, w, b, op.activation, **batch.dropout(op.mask), out=self._rows(op.out, batch))
+            self._rows(op.z, batch)[...] = z
+        self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
 
     def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
@@ -255,7 +252,7 @@ class ReferenceEngine:
 
     def _elementwise(self, op: O.Elementwise, batch: _Batch) -> None:
         x = self._noisy(self._rows(op.x, batch), op.noise, batch)
-        y = R.dropout(x, **batch.dropout(op.mask))
+        y = self._masked(x, op.mask, batch)
         self._rows(op.out, batch)[...] = self._through(y, op.through, batch) if op.through else y
 
     def _emit(self, op: O.Emit, batch: _Batch) -> None:
@@ -268,16 +265,38 @@ class ReferenceEngine:
         return self.buffers[buffer][: batch.count]
 
     def _through(self, dy: np.ndarray, through: O.Through, batch: _Batch) -> np.ndarray:
-        z = self._rows(through.z, batch) if through.z else None
-        return R.through(dy, self._rows(through.y, batch), through.activation, **batch.dropout(through.mask), z=z)
+        z, a = self._rows(through.z, batch) if through.z else None, self._rows(through.y, batch)
+        if through.mask:
+            _, factor = self._factors(through.mask, a.shape, batch)
+            a = np.divide(a, factor, out=np.zeros_like(a), where=factor != 0)
+        return R.through(self._masked(dy, through.mask, batch), a, through.activation, z=z)
+
+    def _masked(self, x: np.ndarray, mask: O.Mask | None, batch: _Batch) -> np.ndarray:
+        """x times what the mask says."""
+        if mask is None:
+            return x
+        keep, factor = self._factors(mask, x.shape, batch)
+        return np.where(keep, x, 0) * factor
+
+    def _factors(self, mask: O.Mask, shape: tuple[int, ...], batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Which elements are kept, and what they are multiplied by."""
+        shape = (1, shape[1]) if mask.per_unit else shape
+        if mask.kind == "gaussian":
+            return np.array(True), 1 + mask.std * self._normals(shape, mask, batch)
+        keep = R.draws(batch.key(mask), *shape) < mask.threshold
+        return keep, np.array(mask.scale, self.dtype)
 
     def _noisy(self, x: np.ndarray, noise: O.Noise | None, batch: _Batch) -> np.ndarray:
-        """x + std * n. The normal draws n are the kernels' own: they come from one routine, in C."""
+        """x + std * n."""
         if noise is None:
             return x
-        draws = np.empty(x.shape, self.dtype)
-        _core.fill_draws(draws, *batch.key(noise)[:3])
-        return x + noise.std * draws
+        return x + noise.std * self._normals(x.shape, noise, batch)
+
+    def _normals(self, shape: tuple[int, ...], drawing: O.Mask | O.Noise, batch: _Batch) -> np.ndarray:
+        """Normal draws: the kernels' own, they come from one routine, in C."""
+        draws = np.empty(shape, self.dtype)
+        _core.fill_draws(draws, *batch.key(drawing)[:3])
+        return draws
 
     def _step(self, name: str, gradient: np.ndarray, rule: rules.Rule, batch: _Batch) -> None:
         """`gradient` is that of the data loss, or what came of it in an earlier op."""

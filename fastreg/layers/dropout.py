@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from fastreg import checking
 from fastreg.layers.base import Layer
 
+KINDS = ("inverted", "gaussian", "standard")
+PER = ("element", "unit")
+
 
 @dataclass(frozen=True, repr=False, init=False)
 class Dropout(Layer):
-    """Inverted dropout: in training an element is kept with `keep_prob` and divided by it, else it becomes 0.
+    """Dropout: in training every element is multiplied by a random m, so that no unit can rely on another.
 
-    At prediction the layer does nothing, and the expectation of its output is the same (Srivastava et al., 2014).
-    In front of the first Dense it drops inputs.
+    In front of the first Dense it drops inputs. The expectation of the output is the same in training and at
+    prediction, and so is, but for "standard", that of the layer without it (Srivastava et al., Dropout: A Simple Way to
+    Prevent Neural Networks from Overfitting, JMLR 15, 2014).
 
     Parameters
     ----------
@@ -21,25 +26,59 @@ class Dropout(Layer):
         Probability to keep an element, from 0 to 1, honoured to 2**-16.
     rate
         1 - keep_prob: the probability to drop. Give one of the two, by name.
+    kind
+        What m is, with k = keep_prob:
+
+        "inverted"
+            1 / k with probability k, else 0; at prediction nothing is done.
+        "gaussian"
+            1 + sqrt((1 - k) / k) n, with normal draws n: mean and variance of "inverted", but no zeros (the paper's
+            section 10); at prediction nothing is done.
+        "standard"
+            1 with probability k, else 0; at prediction outputs are multiplied by k. The first form of dropout, for
+            comparison.
+    per
+        "element": every element has its own draw. "unit": a column has one for all rows of the batch, so that a
+        step trains one thinned network; the noise between rows then does not average out.
     name
         Letters, digits, "_" and "-"; by default the index of the layer in its model.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above, or keep_prob is 0 with kind="gaussian".
 
     Examples
     --------
     >>> import fastreg as fr
     >>> fr.Dropout(rate=0.2)
     Dropout(keep_prob=0.8)
+    >>> fr.Dropout(rate=0.5, kind="gaussian", per="unit")
+    Dropout(keep_prob=0.5, kind='gaussian', per='unit')
     """
 
     keep_prob: float
+    kind: Literal["inverted", "gaussian", "standard"]
+    per: Literal["element", "unit"]
 
-    def __init__(self, *, keep_prob: float | None = None, rate: float | None = None, name: str | None = None):
+    def __init__(
+        self,
+        *,
+        keep_prob: float | None = None,
+        rate: float | None = None,
+        kind: str = "inverted",
+        per: str = "element",
+        name: str | None = None,
+    ):
         if (keep_prob is None) == (rate is None):
             got = f"keep_prob={checking.shown(keep_prob)} and rate={checking.shown(rate)}"
             raise ValueError(f"Dropout: got {got}, expected one of the two")
         if rate is not None:
             keep_prob = 1.0 - checking.number("rate", rate, 0, 1)
-        self._set(keep_prob=checking.number("keep_prob", keep_prob, 0, 1), name=name)
+        keep_prob, kind = checking.number("keep_prob", keep_prob, 0, 1), checking.choice("kind", kind, KINDS)
+        if kind == "gaussian" and keep_prob == 0:
+            raise ValueError("keep_prob: got 0 with kind='gaussian', expected more: the variance is (1 - k) / k")
+        self._set(keep_prob=keep_prob, kind=kind, per=checking.choice("per", per, PER), name=name)
         super().__post_init__()
 
     @property
@@ -47,6 +86,11 @@ class Dropout(Layer):
         """The probability to drop an element."""
         return 1.0 - self.keep_prob
 
+    @property
+    def options(self) -> str:
+        """What is not as usual, as arguments."""
+        given = {"kind": (self.kind, "inverted"), "per": (self.per, "element"), "name": (self.name, None)}
+        return "".join(f", {key}={value!r}" for key, (value, usual) in given.items() if value != usual)
+
     def __repr__(self) -> str:
-        name = "" if self.name is None else f", name={self.name!r}"
-        return f"Dropout(keep_prob={self.keep_prob:.12g}{name})"
+        return f"Dropout(keep_prob={self.keep_prob:.12g}{self.options})"
