@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastreg.penalties import L1, L2, ElasticNet
     from fastreg.plateau import ReduceOnPlateau
     from fastreg.schedules import LRScheduler
+    from fastreg.statistics import LayerStatistics
     from fastreg.threads import get_num_threads, set_num_threads, simd
     from fastreg.trainer import Trainer
     from fastreg.versions import __version__, show_versions
@@ -41,6 +42,7 @@ _HOMES = {
     **dict.fromkeys(("ReduceOnPlateau",), "plateau"),
     **dict.fromkeys(("LRScheduler",), "schedules"),
     **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "threads"),
+    **dict.fromkeys(("LayerStatistics",), "statistics"),
     **dict.fromkeys(("Trainer",), "trainer"),
     **dict.fromkeys(("__version__", "show_versions"), "versions"),
 }
@@ -66,6 +68,7 @@ __all__ = [
     "GaussianNoise",
     "History",
     "LRScheduler",
+    "LayerStatistics",
     "Progress",
     "RMSprop",
     "ReduceOnPlateau",

@@ -16,6 +16,7 @@ from fastreg import checking
 from fastreg.history import History
 
 if TYPE_CHECKING:
+    from fastreg.dataset import Data
     from fastreg.trainer import Trainer
 
 MODES = ("auto", "min", "max")
@@ -32,6 +33,7 @@ class Plan:
     resumed                   the path of the checkpoint that the fit goes on from, or None
     data                      what is said of data and batches, which a resumed fit has to repeat
     callbacks                 of the fit
+    training                  the training set
     """
 
     first_epoch: int
@@ -42,6 +44,7 @@ class Plan:
     resumed: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     callbacks: tuple[Callback, ...] = ()
+    training: Data | None = None
 
 
 class Callback:

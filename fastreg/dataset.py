@@ -25,6 +25,12 @@ class Data(NamedTuple):
         """How many rows are meant."""
         return len(self.inputs) if self.rows is None else len(self.rows)
 
+    def first(self, count: int) -> Data:
+        """The first rows of those that are meant, without weights."""
+        if self.rows is None:
+            return Data(self.inputs[:count], self.targets[:count], None)
+        return Data(self.inputs, self.targets, None, self.rows[:count])
+
     def ordered(self, permutation: np.ndarray) -> np.ndarray:
         """The rows that are meant, in the order of a permutation of `size`."""
         return permutation if self.rows is None else self.rows[permutation]

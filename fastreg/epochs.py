@@ -54,7 +54,7 @@ def make_plan(
         repeat["chosen rows"] = f"{zlib.crc32(data.rows.tobytes()):08x}"
     batches = -(-rows // batch_size)
     first = trainer.epoch
-    return Plan(first, first + count, batches, names, History(), None, repeat, tuple(callbacks))
+    return Plan(first, first + count, batches, names, History(), None, repeat, tuple(callbacks), data)
 
 
 def run_epochs(

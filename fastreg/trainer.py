@@ -287,7 +287,7 @@ class Trainer(Settings):
             An array for every parameter that is trained, under its name. Nothing is clipped.
         """
         data = self._data(X, y, sample_weight)
-        with self._run_once("gradients", data, step) as (session, tally):
+        with self.run_batch("gradients", data, step) as (session, tally):
             if tally.diverged:
                 raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
             stored = session.engine.gradients
@@ -302,7 +302,7 @@ class Trainer(Settings):
     def row_losses(self, X, y, sample_weight=None, step: int | None = None) -> np.ndarray:
         """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients."""
         data = self._data(X, y, sample_weight)
-        with self._run_once("evaluate", data._replace(weights=None), step) as (session, _):
+        with self.run_batch("evaluate", data._replace(weights=None), step) as (session, _):
             return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
 
     def penalty(self, rows: int) -> float:
@@ -380,9 +380,9 @@ class Trainer(Settings):
         return dict.fromkeys(self.metric_names, tally.hits / tally.weight)
 
     @contextmanager
-    def _run_once(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
-        """One batch of all rows; with dropout if there is a step."""
-        rows = len(data.inputs)
+    def run_batch(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
+        """One batch of all rows, data that have passed the checks; with dropout if there is a step."""
+        rows = data.size
         dropout = step is not None
         step = checking.integer("step", step, 0) if dropout else 0
         self._build(data.inputs)
