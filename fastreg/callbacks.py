@@ -264,6 +264,8 @@ class Progress(Callback):
     WIDTH = 24  # characters of the bar
 
     def __init__(self, file: TextIO | None = None):
+        if file is not None and not callable(getattr(file, "write", None)):
+            raise TypeError(f"file: got {checking.shown(file)}, expected an open text file or None")
         self.file = file
 
     def on_train_begin(self) -> None:
@@ -332,9 +334,7 @@ def direction(monitor: str, mode: str) -> float:
 
 def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
     """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
-    if not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks: got {checking.shown(callbacks)}, expected a list of callbacks")
-    callbacks = list(callbacks)
+    callbacks = list(checking.iterate("callbacks", callbacks, "a list of callbacks"))
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")

@@ -7,7 +7,7 @@ import mmap
 import numbers
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -85,13 +85,35 @@ def engine(value) -> str:
     return choice("engine", value, ENGINES)
 
 
+def iterate(name: str, value, expected: str) -> Iterator:
+    """An iterator over `value`, which is no text."""
+    try:
+        if not isinstance(value, (str, bytes)):
+            return iter(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name}: got {shown(value)}, expected {expected}")
+
+
+def text(name: str, value) -> str:
+    """`value` as a text that can be encoded."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"{name}: got {shown(value)}, expected a text")
+    return value
+
+
 def path(name: str, value) -> str:
     """`value` as the path of a file."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name}: got {shown(value)}, expected the path of a file")
-    if not os.fspath(value) or "\0" in os.fspath(value):
+    result = os.fspath(value)
+    try:
+        os.fsencode(result)
+    except UnicodeEncodeError:
+        result = ""
+    if not result or "\0" in result:
         raise ValueError(f"{name}: got {shown(value)}, expected the path of a file")
-    return os.fspath(value)
+    return result
 
 
 def seed(value) -> int:
@@ -200,7 +222,7 @@ def rows(name: str, value, count: int) -> np.ndarray | None:
     """Indices of rows, int64 and contiguous: at least one, each from 0 to `count` - 1, any of them more than once."""
     if value is None:
         return None
-    result = np.asarray(value)
+    result = as_array(name, value)
     if result.ndim != 1 or not result.size:
         raise ValueError(f"{name}: got shape {result.shape}, expected (rows,) with at least one index")
     if result.dtype.kind not in "iu":

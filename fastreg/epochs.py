@@ -135,18 +135,15 @@ def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[
         session.put_back()
         trainer.step, trainer.updates = before
         refuse_bad_row(tally, advice=f" in {trainer.dtype}; the parameters are those of the start of the epoch")
+        advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
+        if tally.diverged and trainer.updates == 0 and reached < trainer.accumulate:
+            # in the first step of all: no learning rate is to blame
+            advice = f"No step was taken before: data or parameters are too large for {trainer.dtype}; scale them."
         raise DivergenceError(
             f"training diverged in epoch {trainer.epoch + 1}: {failure}. The parameters are those of the start of "
-            f"the epoch. {_advice(trainer, tally)}"
+            f"the epoch. {advice}"
         )
     return tally
-
-
-def _advice(trainer: Trainer, tally: Tally) -> str:
-    """No learning rate is to blame where no step has been taken."""
-    if tally.updates == 0:
-        return f"No step was taken: data or parameters are too large for {trainer.dtype}. Scaled ones may help."
-    return "A lower learning rate, scaled inputs or a smaller penalty may help."
 
 
 def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...]) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg import checking
 from fastreg.fileio import FileFormatError, PathLike, naming
 from fastreg.safetensors import brief, parse_json, read_tensors, write_tensors
 
@@ -50,6 +51,8 @@ def save(model: Sequential, path: PathLike) -> None:
     >>> fr.load(path).state_dict()["0.weight"].shape
     (4, 3)
     """
+    if not hasattr(model, "parameters"):
+        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential")
     write_tensors(path, model.parameters, describe(model))
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import overload
 
+import numpy as np
+
+from fastreg import checking
+
 
 class History(Mapping):
     """Lists of equal length by name, one value an epoch; an integer index gives one epoch as a dict.
@@ -59,7 +63,9 @@ class History(Mapping):
             if key not in self._columns:
                 raise KeyError(f"history: got {key!r}, expected one of {', '.join(self._columns) or 'none: no epoch'}")
             return self._columns[key]
-        return self._row(key)
+        if not isinstance(key, (int, np.integer)):
+            raise TypeError(f"history: got {checking.shown(key)}, expected a name or the index of an epoch")
+        return self._row(int(key))
 
     def _row(self, index: int) -> dict[str, float]:
         return {name: column[index] for name, column in self._columns.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
@@ -27,6 +28,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "dtype": checking.dtype,
     "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
+MAX_DIMENSIONS = 63  # NumPy has 64, one of them for the rows
 MAX_PARAMETERS = 1 << 40
 NOT_BUILT = "model: got one without parameters, expected build(input_shape) or a fit before"
 
@@ -313,9 +315,7 @@ class Sequential:
 
 def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Copies of the layers, each with a name of its own."""
-    if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
-        raise TypeError(f"layers: got {checking.shown(layers)}, expected a list of layers")
-    given = list(islice(layers, MAX_LAYERS + 1))
+    given = list(islice(checking.iterate("layers", layers, "a list of layers"), MAX_LAYERS + 1))
     _check_count(len(given))
     named: list[Layer] = []
     names: set[str] = set()
@@ -343,7 +343,11 @@ def _check_count(count: int) -> None:
 
 def _shape(value) -> tuple[int, ...]:
     """The shape of a sample."""
-    sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+    if isinstance(value, numbers.Real):
+        value = (value,)
+    sizes = tuple(islice(checking.iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
+    if len(sizes) > MAX_DIMENSIONS:
+        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most so many")
     if not sizes:
         raise ValueError("input_shape: got (), expected at least one size")
     return tuple(checking.integer("input_shape", size, high=checking.MAX_WIDTH) for size in sizes)

@@ -22,7 +22,7 @@ class Penalty(Description):
     def __post_init__(self):
         name = type(self).__name__
         self._set(lam=checking.number(f"{name} lam", self.lam))
-        _check_m(name, self.m)
+        self._set(m=_checked_m(name, self.m))
 
     @property
     def per_row(self) -> bool:
@@ -67,7 +67,7 @@ class L1(Penalty):
 
     def __post_init__(self):
         super().__post_init__()
-        checking.flag("L1 proximal", self.proximal)
+        self._set(proximal=checking.flag("L1 proximal", self.proximal))
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,9 +134,9 @@ class ElasticNet(Description):
         self._set(
             alpha=checking.number("ElasticNet alpha", self.alpha),
             l1_ratio=checking.number("ElasticNet l1_ratio", self.l1_ratio, 0, 1),
+            m=_checked_m("ElasticNet", self.m),
+            proximal=checking.flag("ElasticNet proximal", self.proximal),
         )
-        _check_m("ElasticNet", self.m)
-        checking.flag("ElasticNet proximal", self.proximal)
 
     @property
     def l1(self) -> L1:
@@ -172,11 +172,14 @@ def l2(name: str, value) -> L2:
     return value if isinstance(value, L2) else L2(_lam(name, value, "L2"))
 
 
-def _check_m(name: str, m) -> None:
+def _checked_m(name: str, m) -> str | float:
     if isinstance(m, str):
-        checking.choice(f"{name} m", m, ("batch", "train", "a number above 0"))
-    elif checking.number(f"{name} m", m) == 0:
+        if m not in ("batch", "train"):
+            raise ValueError(f"{name} m: got {checking.shown(m)}, expected one of batch, train, a number above 0")
+        return m
+    if checking.number(f"{name} m", m) == 0:
         raise ValueError(f"{name} m: got 0, expected 'batch', 'train' or a number above 0")
+    return float(m)
 
 
 def _lam(name: str, value, kind: str) -> float:

@@ -66,6 +66,8 @@ def plot_history(
         raise TypeError(f"histories: got {checking.shown(histories)}, expected a mapping of names to what fit returned")
     if not histories or not all(history.epochs for history in histories.values()):
         raise ValueError("histories: got none, or one without epochs, expected at least one run of at least one epoch")
+    title = None if title is None else checking.text("title", title)
+    dev = checking.text("dev", dev)
     path = None if path is None else checking.path("path", path)
     try:
         from matplotlib.figure import Figure  # without pyplot, which would look for a display

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fastreg import checking
 from fastreg.fileio import (
     MAX_BYTES,
     FileFormatError,
@@ -77,6 +78,9 @@ def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: M
     ({'x': array([0., 1., 2.])}, {'made by': 'hand'})
     """
     header: dict[str, Any] = {}
+    for argument, given in (("tensors", tensors), ("metadata", {} if metadata is None else metadata)):
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{argument}: got {checking.shown(given)}, expected a mapping of names")
     if metadata:
         for key, value in metadata.items():
             _check_text(key, "a key of metadata")
@@ -87,7 +91,7 @@ def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: M
         _check_text(name, "the name of a tensor")
         if name == "__metadata__":
             raise ValueError("a tensor cannot be named '__metadata__'")
-        array = np.asarray(array, order="C")
+        array = np.asarray(checking.as_array(f"tensors[{name!r}]", array), order="C")
         dtype = array.dtype.newbyteorder("<")
         if dtype not in DTYPE_NAMES:
             raise TypeError(f"tensors[{name!r}] has dtype {array.dtype}; a file holds {', '.join(DTYPES)}")

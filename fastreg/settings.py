@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,8 @@ def _model(value) -> Sequential:
 
 
 def _metrics(value) -> tuple[str, ...]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise TypeError(f"metrics: got {checking.shown(value)}, expected a tuple of names such as ('accuracy',)")
-    return tuple(checking.choice("metrics", name, METRICS) for name in value)
+    names = checking.iterate("metrics", value, "a tuple of names such as ('accuracy',)")
+    return tuple(checking.choice("metrics", name, METRICS) for name in names)
 
 
 def _clip(name: str, value) -> float | None:

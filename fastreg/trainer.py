@@ -200,7 +200,7 @@ class Trainer(Settings):
         resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)
         batch_size = checking.integer("batch_size", batch_size)
-        checking.flag("shuffle", shuffle)
+        shuffle = checking.flag("shuffle", shuffle)
         callbacks = gather(callbacks, verbose)
         if not any(trained_layers(self.model)):
             raise ValueError(ALL_FROZEN)
@@ -325,7 +325,8 @@ class Trainer(Settings):
             Whether masks are drawn; by default only in training.
         """
         checking.choice("mode", mode, MODES)
-        return self.recipe.program(self.model, mode, rows, mode == "train" if dropout is None else dropout)
+        dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
+        return self.recipe.program(self.model, mode, checking.integer("rows", rows), dropout)
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -85,15 +85,16 @@ class Dense(Layer):
             l1, l2 = penalties.pair("penalty", penalty)
             self._set(l1=l1, l2=l2)
         activation = "linear" if self.activation is None else self.activation
-        if activation == "softmax":
+        if isinstance(activation, str) and activation == "softmax":
             raise ValueError(
                 "activation: got 'softmax', expected none: the loss 'softmax_cross_entropy' takes logits, "
                 "and predict gives probabilities"
             )
+        activation = checking.choice("activation", activation, ACTIVATIONS)
         default = "he_normal" if activation in RELU_FAMILY else "glorot_normal"
         self._set(
             units=checking.integer("units", self.units, high=checking.MAX_WIDTH),
-            activation=checking.choice("activation", activation, ACTIVATIONS),
+            activation=activation,
             use_bias=checking.flag("use_bias", self.use_bias),
             weight_init=initializers.get("weight_init", default if self.weight_init is None else self.weight_init),
             bias_init=initializers.get("bias_init", self.bias_init),

@@ -1,0 +1,247 @@
+"""Every argument of the public names against values from all over: taken as it is, or refused in one line.
+
+What is refused here must be so by our own words: no message of NumPy's or Cython's, no traceback from within.
+"""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg import schedules as S
+
+X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+Y = np.arange(12) % 3
+
+
+class Broken:
+    """Neither an array nor a text can be made of it."""
+
+    def __array__(self, *arguments, **more):
+        raise RuntimeError("no\narray")
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+VALUES = {
+    "None": None,
+    "text": "a",
+    "no text": "",
+    "half a surrogate pair": "\ud800",
+    "bytes": b"a",
+    "NaN": float("nan"),
+    "infinity": float("inf"),
+    "-1": -1,
+    "0": 0,
+    "1.5": 1.5,
+    "2**63": 2**63,
+    "10**5000": 10**5000,
+    "1j": 1j,
+    "True": True,
+    "list": [],
+    "ragged": [[1], [1, 2]],
+    "dict": {},
+    "mixed keys": {1: 2, "a": 3},
+    "set": {1},
+    "long tuple": (1,) * 70,
+    "class": int,
+    "array": np.array([1, 2]),
+    "number as array": np.array(3),
+    "masked": np.ma.masked_equal([1.0, 2.0], 1),
+    "objects": np.array([None, object()], object),
+    "date": np.datetime64("2020-01-01"),
+    "broken": Broken(),
+}
+DESCRIPTIONS = {
+    fr.Dense: dict.fromkeys(("activation", "weight_init", "l1", "l2", "max_norm", "name"))
+    | {"units": 3, "use_bias": True, "bias_init": "zeros", "lr_scale": 1.0, "trainable": True},
+    fr.Dropout: {"keep_prob": 0.5},
+    fr.GaussianNoise: {"std": 0.1, "name": None},
+    fr.Flatten: {"name": None},
+    fr.Function: {"forward": abs, "backward": abs, "units": 3},
+    fr.L1: {"lam": 0.1, "m": 2, "proximal": True},
+    fr.L2: {"lam": 0.1, "m": 2},
+    fr.SGD: {"lr": 0.1, "momentum": 0.5, "nesterov": False, "weight_decay": 0.1},
+    fr.RMSprop: {"lr": 0.1, "alpha": 0.9, "eps": 1e-8, "momentum": 0.5, "weight_decay": 0.1},
+    fr.AdamW: {"lr": 0.1, "beta1": 0.9, "beta2": 0.9, "eps": 1e-8, "weight_decay": 0.1},
+    fr.EarlyStopping: {"monitor": "loss", "patience": 3, "mode": "auto"},
+    fr.ReduceOnPlateau: {"monitor": "loss", "factor": 0.5, "patience": 3, "smoothing": 0.5, "min_lr": 0.0},
+    fr.TerminateOnNaN: {"monitor": "loss"},
+    fr.Checkpoint: {"path": "a", "every": 2, "keep": 2, "save_best": True, "monitor": "loss", "mode": "auto"},
+    fr.CSVLogger: {"path": "a"},
+    fr.LRScheduler: {"schedule": 0.1},
+    fr.Progress: {"file": None},
+    fr.losses.Custom: {"function": max, "targets": "values", "transform": "linear", "name": "a"},
+    fr.initializers.normal: {"std": 0.1},
+    S.Step: {"lr": 0.1, "every": 3, "gamma": 0.5, "per": "epoch"},
+    S.Cosine: {"lr": 0.1, "period": 3, "min_lr": 0.0},
+    S.OneCycle: {"max_lr": 0.1, "total": 9, "pct_start": 0.5, "div_factor": 2.0, "final_div_factor": 2.0},
+    S.Warmup: {"steps": 3, "then": 0.1, "start_factor": 0.5},
+}
+TRAINER = {"model": fr.Sequential([fr.Dense(3)]), "loss": "mse", "optimizer": "sgd", "l1": 0.1, "l2": 0.1}
+TRAINER |= {"metrics": (), "clip_norm": 1.0, "clip_value": 1.0, "accumulate": 2, "engine": "native"}
+TRAINER |= {"dtype": "float32", "seed": 3, "threads": 1}
+FIT = {"X": X, "y": Y, "epochs": 1, "batch_size": 4, "shuffle": True, "sample_weight": None, "validation_data": None}
+FIT |= {"callbacks": (), "verbose": 0, "rows": None}
+METHODS = {
+    "fit": FIT,
+    "evaluate": {"X": X, "y": Y, "sample_weight": None, "rows": None},
+    "predict": {"X": X, "batch_size": 5, "rows": None},
+    "gradients": {"X": X, "y": Y, "sample_weight": None, "step": 1},
+    "objective": {"X": X, "y": Y, "sample_weight": None, "step": 1},
+    "penalty": {"rows": 3},
+    "program": {"mode": "train", "rows": 3, "dropout": True},
+    "copy": {"dtype": "float32", "engine": "native"},
+}
+
+
+def refused(call) -> bool:
+    """Whether the call is refused, in one line of ours; else it must work."""
+    try:
+        call()
+    except (ValueError, TypeError) as error:
+        message = str(error)
+        assert "\n" not in message and len(message) < 600
+        assert re.search(r": (got|missing|row) .*expected", message), message
+        return True
+    return False
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_descriptions(value):
+    for make, good in DESCRIPTIONS.items():
+        make(**good)
+        for name in good:
+            refused(lambda make=make, good=good, name=name: make(**good | {name: VALUES[value]}))
+    refused(lambda: fr.Sequential(VALUES[value]))
+    refused(lambda: fr.Sequential([VALUES[value], fr.Dense(3)]))
+    for name, good in {"input_shape": 4, "seed": 0, "dtype": "float32"}.items():
+        arguments = {"input_shape": 4, name: VALUES[value]}
+        refused(lambda arguments=arguments: fr.Sequential([fr.Flatten(), fr.Dense(3)]).build(**arguments))
+        assert good is not value
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_trainers(value):
+    for name in TRAINER:
+        now = refused(lambda name=name: fr.Trainer(**TRAINER | {name: VALUES[value]}))
+        later = refused(lambda name=name: setattr(fr.Trainer(**TRAINER), name, VALUES[value]))
+        assert now == later
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_methods(value, capsys):
+    """What refuses, leaves everything as it was."""
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(5), fr.Dense(3)]), optimizer=fr.SGD(0.1, momentum=0.9))
+    trainer.fit(X, Y)
+    for method, good in METHODS.items():
+        for name in good:
+            before = pickle.dumps(trainer)
+            if refused(lambda m=method, g=good, n=name: getattr(trainer, m)(**g | {n: VALUES[value]})):
+                assert pickle.dumps(trainer) == before
+    for state in (VALUES[value], trainer.model.state_dict() | {"0.bias": VALUES[value]}):
+        before = pickle.dumps(trainer)
+        assert refused(lambda state=state: trainer.model.load_state_dict(state))
+        assert pickle.dumps(trainer) == before
+
+
+@pytest.mark.filterwarnings("ignore:the class mix")
+@pytest.mark.parametrize("value", VALUES)
+def test_data(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    value = VALUES[value]
+    for name in ("X", "y", "fractions", "stratify", "groups", "seed"):
+        refused(lambda name=name: fr.data.split(**{"X": X, "y": Y, name: value}))
+    refused(lambda: fr.data.Standardizer().fit(value))
+    refused(lambda: fr.data.load(value))
+    if not isinstance(value, str) or not value.isalpha():
+        for read in (fr.data.read, fr.data.read_csv, fr.data.read_idx, fr.data.load_idx_folder, fr.load):
+            assert refused(lambda read=read: read(value))
+        model = fr.Sequential([fr.Dense(3)])
+        model.build(4)
+        assert refused(lambda: model.save(value))
+    assert refused(lambda: fr.files.save(value, "model"))
+    assert not list(tmp_path.iterdir())
+
+
+def numpys(value):
+    """The same number, of NumPy's types."""
+    kinds = {bool: np.bool_, int: np.int64, float: np.float64}
+    return kinds[type(value)](value) if type(value) in kinds else value
+
+
+@pytest.mark.parametrize("make", DESCRIPTIONS)
+def test_numbers_of_numpy_are_numbers(make):
+    good = DESCRIPTIONS[make]
+    one, other = make(**good), make(**{name: numpys(value) for name, value in good.items()})
+    assert repr(one) == repr(other)
+    if hasattr(one, "config") and make not in (fr.Function, fr.losses.Custom):
+        assert one == other and repr(one.config()) == repr(other.config())
+
+
+def test_numbers_of_numpy_in_trainers(tmp_path):
+    """Also on their way into a checkpoint and a model file."""
+    results = []
+    for kind in (lambda value: value, numpys):
+        settings = {name: kind(value) for name, value in TRAINER.items()} | {"l2": fr.L2(0.1, m=kind(3))}
+        layers = [fr.Dense(kind(4), l1=fr.L1(kind(0.1), proximal=kind(False))), fr.Dense(3)]
+        trainer = fr.Trainer(**settings | {"model": fr.Sequential(layers)})
+        arguments = {name: kind(value) for name, value in FIT.items() if name not in ("X", "y")}
+        path = tmp_path / f"{len(results)}.safetensors"
+        trainer.fit(X, np.eye(3)[Y], **arguments | {"callbacks": [fr.Checkpoint(path)]})
+        trainer.model.save(tmp_path / "model")
+        results.append(trainer.predict(X, batch_size=kind(5)).tolist())
+        assert fr.load(path).predict(X).tolist() == results[0]
+    assert results[0] == results[1]
+    fr.set_num_threads(np.int64(2))
+    assert fr.get_num_threads() == 2
+    fr.set_num_threads(None)
+
+
+MASKED = np.ma.masked_array(X, mask=np.arange(48).reshape(12, 4) == 5)
+
+
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+def test_what_is_masked_is_not_taken_for_data(name):
+    """A mask that hides nothing is none."""
+    values = {"X": X, "y": Y, "sample_weight": np.ones(12)}
+    hidden = np.ma.masked_array(values[name], mask=np.arange(values[name].size).reshape(values[name].shape) == 5)
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
+    with pytest.raises(ValueError, match=rf"{name}: got an array with 1 masked values, expected none; {name}\.filled"):
+        trainer.fit(**values | {name: hidden})
+    trainer.fit(**values | {name: np.ma.masked_array(values[name])})
+
+
+@pytest.mark.parametrize("large", ["data", "parameters"])
+def test_what_overflows_before_the_first_step_blames_no_learning_rate(engine, large):
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3), fr.Dense(3)]), engine=engine)
+    trainer.model.build(4)
+    if large == "parameters":
+        trainer.model.load_state_dict({k: np.full(v.shape, 1e30) for k, v in trainer.model.state_dict().items()})
+    before = trainer.model.state_dict()
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(fr.DivergenceError, match="No step was taken before: data or parameters"),
+    ):
+        trainer.fit(np.full((12, 4), 3e38 if large == "data" else 1.0), Y, batch_size=4)
+    for name, value in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+SIZES = {
+    "units": (lambda: fr.Dense(2**62), r"units: got 4611686018427387904, expected an integer from 1 to 2147483647"),
+    "input_shape": (lambda: fr.Sequential([fr.Dense(3)]).build(2**61), r"input_shape: got 2305843009213693952, expec"),
+    "both": (lambda: fr.Sequential([fr.Dense(2**31 - 1)]).build(2**31 - 1), r"model: got \d+ parameters, expected at"),
+    "flat": (lambda: fr.Sequential([fr.Flatten(), fr.Dense(3)]).build((2**31 - 1,) * 9), r"model: got \d+ parameters"),
+    "dimensions": (lambda: fr.Sequential([fr.Flatten(), fr.Dense(3)]).build((1,) * 64), r"input_shape: got more than"),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_sizes_beyond_memory(case):
+    make, message = SIZES[case]
+    with pytest.raises(ValueError, match=message):
+        make()
