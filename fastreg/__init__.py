@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from fastreg.startup import begin_command, is_command
 
 if TYPE_CHECKING:
-    from fastreg import checks, data, files, initializers, kernels, losses, plots, reference, schedules
-    from fastreg.callbacks import Callback, EarlyStopping, Progress, TerminateOnNaN
+    from fastreg import checks, data, files, initializers, kernels, losses, plots, reference, schedules, stopping
+    from fastreg.callbacks import Callback, Progress, TerminateOnNaN
     from fastreg.checkpoint import Checkpoint
     from fastreg.checks import check_gradients, compare_engines
     from fastreg.checks.profile import profile
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from fastreg.plateau import ReduceOnPlateau
     from fastreg.schedules import LRScheduler
     from fastreg.statistics import LayerStatistics
+    from fastreg.stopping import EarlyStopping
     from fastreg.threads import get_num_threads, set_num_threads, simd
     from fastreg.trainer import Trainer
     from fastreg.versions import __version__, show_versions
 
 # All is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
 _HOMES = {
-    **dict.fromkeys(("Callback", "EarlyStopping", "Progress", "TerminateOnNaN"), "callbacks"),
+    **dict.fromkeys(("Callback", "Progress", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("Checkpoint",), "checkpoint"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
     **dict.fromkeys(("CSVLogger",), "csvlogger"),
@@ -41,12 +42,24 @@ _HOMES = {
     **dict.fromkeys(("L1", "L2", "ElasticNet"), "penalties"),
     **dict.fromkeys(("ReduceOnPlateau",), "plateau"),
     **dict.fromkeys(("LRScheduler",), "schedules"),
+    **dict.fromkeys(("EarlyStopping",), "stopping"),
     **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "threads"),
     **dict.fromkeys(("LayerStatistics",), "statistics"),
     **dict.fromkeys(("Trainer",), "trainer"),
     **dict.fromkeys(("__version__", "show_versions"), "versions"),
 }
-_MODULES = ("checks", "data", "files", "initializers", "kernels", "losses", "plots", "reference", "schedules")
+_MODULES = (
+    "checks",
+    "data",
+    "files",
+    "initializers",
+    "kernels",
+    "losses",
+    "plots",
+    "reference",
+    "schedules",
+    "stopping",
+)
 
 __all__ = [
     "L1",
@@ -93,6 +106,7 @@ __all__ = [
     "set_num_threads",
     "show_versions",
     "simd",
+    "stopping",
 ]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -14,22 +13,22 @@ from fastreg import checking, penalties
 from fastreg.arena import Arena
 from fastreg.callbacks import Callback, gather
 from fastreg.dataset import Data, check_data, check_validation
-from fastreg.engines import Tally
-from fastreg.epochs import DivergenceError, make_plan, run_epochs
+from fastreg.epochs import make_plan, run_epochs
 from fastreg.history import History
 from fastreg.losses import Loss
 from fastreg.model import Sequential
 from fastreg.optimizers import Optimizer
 from fastreg.penalties import L1, L2, ElasticNet
 from fastreg.program import Program
+from fastreg.questions import Questions
 from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
-from fastreg.session import ROWS, Session, Sessions, bind, make_state, refuse_bad_row, run_through
-from fastreg.settings import Settings
+from fastreg.session import Session, Sessions, bind, make_state
+from fastreg.stopping import Best
 
 MODES = ("train", "gradients", "evaluate", "predict")
 
 
-class Trainer(Settings):
+class Trainer(Questions):
     """Trains a model: J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1, the sums over the weights of the layers.
 
     Parameters
@@ -75,6 +74,8 @@ class Trainer(Settings):
         Batches and epochs seen and steps of the optimizer taken, since the start or `reset`.
     stop_training : bool
         A callback sets it to end the training behind the epoch.
+    best : fastreg.stopping.Best or None
+        The best epoch of the last fit that a stopping rule has watched.
 
     Examples
     --------
@@ -124,6 +125,7 @@ class Trainer(Settings):
         model.output_transform = self.loss.transform
         self.step = self.epoch = self.updates = 0
         self.stop_training = False
+        self.best: Best | None = None
         self._state: Arena | None = None  # of the optimizer,
         self._trained: Arena | None = None  # for these parameters
         self._sessions = Sessions()
@@ -220,6 +222,7 @@ class Trainer(Settings):
         """Optimizer state, step and epoch counters back to the start; the parameters stay."""
         self.model.claim.check_free("reset")
         self.step = self.epoch = self.updates = 0
+        self.best = None
         if self._state is not None:
             self._state.flat[...] = 0
 
@@ -243,7 +246,7 @@ class Trainer(Settings):
         settings["engine"] = self.engine if engine is None else engine
         settings["dtype"] = self.dtype if dtype is None else dtype
         other = Trainer(self.model.copy(dtype), **settings, threads=self.threads)
-        other.step, other.epoch, other.updates = self.step, self.epoch, self.updates
+        other.step, other.epoch, other.updates, other.best = self.step, self.epoch, self.updates, self.best
         if self._state is not None and self._trained is self.model.arena:
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
             other._state.take(self._state)
@@ -251,64 +254,6 @@ class Trainer(Settings):
         return other
 
     __copy__ = copy
-
-    # --- Looking -------------------------------------------------------------------------------------------------
-
-    def evaluate(self, X, y, sample_weight=None, *, rows=None) -> dict[str, float]:
-        """Loss and metrics, dropout off, the penalty not in it; of some `rows` only, as in fit.
-
-        Returns
-        -------
-        dict
-            "loss" and, under a cross-entropy, "accuracy": means over the samples, weighted if need be. The accuracy
-            of "sigmoid_cross_entropy" is the share of outputs on the right side of one half.
-        """
-        data = self._data(X, y, sample_weight, rows)
-        self._build(data.inputs)
-        return self.evaluate_data(data)
-
-    def predict(self, X, batch_size: int = ROWS, *, rows=None) -> np.ndarray:
-        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit."""
-        return self.model.run_forward(X, batch_size, self.loss.transform, self.engine, self.threads, rows)
-
-    def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
-        """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            One batch.
-        step
-            None: without dropout. A number: with the masks of that global step.
-
-        Returns
-        -------
-        dict
-            An array for every parameter that is trained, under its name. Nothing is clipped.
-        """
-        data = self._data(X, y, sample_weight)
-        with self.run_batch("gradients", data, step) as (session, tally):
-            if tally.diverged:
-                raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
-            stored = session.engine.gradients
-            return {name: np.array(stored[name], order="C") for name in self.model.parameters if name in stored}
-
-    def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
-        """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
-        rows = self.row_losses(X, y, sample_weight, step)
-        weights = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        return float(np.dot(weights, rows) / weights.sum()) + self.penalty(len(rows))
-
-    def row_losses(self, X, y, sample_weight=None, step: int | None = None) -> np.ndarray:
-        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients."""
-        data = self._data(X, y, sample_weight)
-        with self.run_batch("evaluate", data._replace(weights=None), step) as (session, _):
-            return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
-
-    def penalty(self, rows: int) -> float:
-        """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and
-        "train"."""
-        return self.recipe.penalty(self.model, checking.integer("rows", rows))
 
     # --- Programs ------------------------------------------------------------------------------------------------
 
@@ -366,29 +311,3 @@ class Trainer(Settings):
         if not self.model.built:
             self.model.build(X.shape[1:], self.seed, self.dtype)
         self.model.output_transform = self.loss.transform  # of the present loss
-
-    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
-        """`evaluate` of data that have passed the checks; `names` of them in an error."""
-        tally = Tally()
-        with self.session("evaluate", ROWS, 1, False) as session:
-            run_through(session.engine, data.feed(ROWS), tally, names)
-        if tally.diverged:
-            return dict.fromkeys(("loss", *self.metric_names), math.nan)
-        return {"loss": tally.loss / tally.weight, **self.measured(tally)}
-
-    def measured(self, tally: Tally) -> dict[str, float]:
-        """The metrics of a tally."""
-        return dict.fromkeys(self.metric_names, tally.hits / tally.weight)
-
-    @contextmanager
-    def run_batch(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
-        """One batch of all rows, data that have passed the checks; with dropout if there is a step."""
-        rows = data.size
-        dropout = step is not None
-        step = checking.integer("step", step, 0) if dropout else 0
-        self._build(data.inputs)
-        tally, rates = Tally(), np.zeros(1)  # nothing is updated
-        with self.session(mode, rows, rows, dropout) as session:
-            session.engine.run(data.feed(rows, seed=self.seed, step=step, rates=rates), tally, 0, 1)
-            refuse_bad_row(tally)
-            yield session, tally

@@ -1,0 +1,118 @@
+"""What a trainer can be asked: predictions, losses, gradients. Nothing here changes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+
+from fastreg import checking
+from fastreg.dataset import Data
+from fastreg.engines import Tally
+from fastreg.epochs import DivergenceError
+from fastreg.recipe import Recipe
+from fastreg.session import ROWS, Session, refuse_bad_row, run_through
+from fastreg.settings import Settings
+
+
+class Questions(Settings):
+    """Base of the trainer, which has the recipe and the sessions that this asks for."""
+
+    @property
+    def recipe(self) -> Recipe:
+        raise NotImplementedError
+
+    def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]:
+        raise NotImplementedError
+
+    def _data(self, X, y, sample_weight, rows=None) -> Data:
+        raise NotImplementedError
+
+    def _build(self, X: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def evaluate(self, X, y, sample_weight=None, *, rows=None) -> dict[str, float]:
+        """Loss and metrics, dropout off, the penalty not in it; of some `rows` only, as in fit.
+
+        Returns
+        -------
+        dict
+            "loss" and, under a cross-entropy, "accuracy": means over the samples, weighted if need be. The accuracy
+            of "sigmoid_cross_entropy" is the share of outputs on the right side of one half.
+        """
+        data = self._data(X, y, sample_weight, rows)
+        self._build(data.inputs)
+        return self.evaluate_data(data)
+
+    def predict(self, X, batch_size: int = ROWS, *, rows=None) -> np.ndarray:
+        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit."""
+        return self.model.run_forward(X, batch_size, self.loss.transform, self.engine, self.threads, rows)
+
+    def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
+        """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            One batch.
+        step
+            None: without dropout. A number: with the masks of that global step.
+
+        Returns
+        -------
+        dict
+            An array for every parameter that is trained, under its name. Nothing is clipped.
+        """
+        data = self._data(X, y, sample_weight)
+        with self.run_batch("gradients", data, step) as (session, tally):
+            if tally.diverged:
+                raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
+            stored = session.engine.gradients
+            return {name: np.array(stored[name], order="C") for name in self.model.parameters if name in stored}
+
+    def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
+        """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
+        rows = self.row_losses(X, y, sample_weight, step)
+        weights = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return float(np.dot(weights, rows) / weights.sum()) + self.penalty(len(rows))
+
+    def row_losses(self, X, y, sample_weight=None, step: int | None = None) -> np.ndarray:
+        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients."""
+        data = self._data(X, y, sample_weight)
+        with self.run_batch("evaluate", data._replace(weights=None), step) as (session, _):
+            return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
+
+    def penalty(self, rows: int) -> float:
+        """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and
+        "train"."""
+        return self.recipe.penalty(self.model, checking.integer("rows", rows))
+
+    # --- Running -------------------------------------------------------------------------------------------------
+
+    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
+        """`evaluate` of data that have passed the checks; `names` of them in an error."""
+        tally = Tally()
+        with self.session("evaluate", ROWS, 1, False) as session:
+            run_through(session.engine, data.feed(ROWS), tally, names)
+        if tally.diverged:
+            return dict.fromkeys(("loss", *self.metric_names), math.nan)
+        return {"loss": tally.loss / tally.weight, **self.measured(tally)}
+
+    def measured(self, tally: Tally) -> dict[str, float]:
+        """The metrics of a tally."""
+        return dict.fromkeys(self.metric_names, tally.hits / tally.weight)
+
+    @contextmanager
+    def run_batch(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
+        """One batch of all rows, data that have passed the checks; with dropout if there is a step."""
+        rows = data.size
+        dropout = step is not None
+        step = checking.integer("step", step, 0) if dropout else 0
+        self._build(data.inputs)
+        tally, rates = Tally(), np.zeros(1)  # nothing is updated
+        with self.session(mode, rows, rows, dropout) as session:
+            session.engine.run(data.feed(rows, seed=self.seed, step=step, rates=rates), tally, 0, 1)
+            refuse_bad_row(tally)
+            yield session, tally
