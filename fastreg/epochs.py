@@ -41,8 +41,9 @@ def make_plan(
     batch_size: int,
     shuffle: bool,
     callbacks: list[Callback],
+    more: dict[str, object] | None = None,
 ) -> Plan:
-    """What a fit of `count` further epochs is going to do."""
+    """What a fit of `count` further epochs is going to do; `more` has to be repeated, too."""
     rows = data.size
     metrics = trainer.metric_names
     names = ("loss", *metrics, "penalty", "seconds")
@@ -50,6 +51,7 @@ def make_plan(
         names += tuple(f"val_{name}" for name in ("loss", *metrics))
     weighted = data.weights is not None
     repeat: dict[str, object] = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
+    repeat |= more or {}
     if data.rows is not None:
         repeat["chosen rows"] = f"{zlib.crc32(data.rows.tobytes()):08x}"
     batches = -(-rows // batch_size)

@@ -24,6 +24,7 @@ from fastreg.questions import Questions
 from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
 from fastreg.session import Session, Sessions, bind, make_state
 from fastreg.stopping import Best
+from fastreg.weighting import weigh_classes
 
 MODES = ("train", "gradients", "evaluate", "predict")
 
@@ -142,6 +143,7 @@ class Trainer(Questions):
         shuffle: bool = True,
         rows=None,
         sample_weight=None,
+        class_weight=None,
         validation_data: tuple | None = None,
         callbacks: Iterable[Callback] = (),
         verbose: int = 0,
@@ -169,6 +171,11 @@ class Trainer(Questions):
         sample_weight
             (n,) weights w of at least 0: the loss of a batch is sum(w_i l_i) / sum(w_i). A batch of zero weight
             takes no step.
+        class_weight
+            A dict {label: weight}, 1 for those not in it, or "balanced": n / (k count) for a label that `count` of the
+            n rows have, with k labels among them (King and Zeng, 2001; scikit-learn's formula). It multiplies
+            `sample_weight`: a weight of 2 counts like the row twice, 0 like no row. Targets have to be labels;
+            `validation_data` is not weighted by it.
         validation_data
             (X, y) or (X, y, sample_weight): evaluated behind every epoch, dropout off, penalty not in the loss.
         callbacks
@@ -208,7 +215,11 @@ class Trainer(Questions):
             raise ValueError(ALL_FROZEN)
         data = self._data(X, y, sample_weight, rows)
         validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
-        plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks), None
+        repeat: dict[str, Any] = {}
+        if class_weight is not None:
+            outputs = self.model.outputs
+            data, repeat["class_weight"] = weigh_classes(data, self.loss, outputs, self.dtype, class_weight)
+        plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
         if resume is not None:
             from fastreg import checkpoint  # and with it all that reads files: only where it is needed
 
