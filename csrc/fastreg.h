@@ -78,6 +78,36 @@ typedef struct {
     uint32_t stream;
 } fr_noise;
 
+typedef enum {
+    FR_ROTATE,
+    FR_TRANSLATE,
+    FR_RESIZE,
+    FR_CROP,
+    FR_SHEAR,
+    FR_FLIP_HORIZONTAL,
+    FR_FLIP_VERTICAL
+} fr_transform_kind;
+
+enum { FR_MAX_TRANSFORMS = 16 };
+
+/* A random affine transform of an image, of an amount from low to high; a flip has the probability low. */
+typedef struct {
+    int32_t kind;
+    double low, high;
+} fr_transform;
+
+/* Random transforms, one after the other, of images that lie as planes x height x width x channels. smooth: weights
+ * -radius .. radius of a Gaussian, for a field of displacements of alpha pixels; NULL for none. */
+typedef struct {
+    fr_transform transform[FR_MAX_TRANSFORMS];
+    int32_t count;
+    uint32_t stream; /* the next two are those of the field */
+    int64_t planes, height, width, channels;
+    int64_t radius;
+    const double *smooth;
+    double alpha;
+} fr_augment;
+
 /* The way back through what made y: dz = dy * mask * scale * activation'. */
 typedef struct {
     fr_matrix y, z;
@@ -104,7 +134,7 @@ typedef struct {
 } fr_param;
 
 /* One fused kernel. Which fields an op reads:
- *   GATHER       out K mask noise, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
+ *   GATHER       out K mask noise augment, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
  *   DENSE        out z x weight bias activation mask K N
  *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss smoothing N
  *   TOTALS       -
@@ -126,6 +156,7 @@ typedef struct {
     fr_param weight, bias; /* bias.value.data is NULL where there is none */
     fr_mask mask;
     fr_noise noise;
+    const fr_augment *augment; /* NULL for none */
     fr_through through;
     double limit, whole;
     double smoothing; /* of labels: the share of the target that goes to all classes alike */
@@ -165,7 +196,7 @@ typedef struct {
     const int64_t *order;
     int64_t rows, batch_size;
     uint64_t seed;
-    uint32_t step;
+    uint32_t step, epoch;
     const double *rates;
     void *out; /* working dtype, (rows, N) without padding */
 } fr_feed;

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "augment.h"
 #include "run.h"
 
 enum { SPIN_NANOSECONDS = 50 * 1000, SPINS_BETWEEN_LOOKS = 64, MAX_OPS = 1024 };
@@ -116,15 +117,22 @@ typedef struct {
 
 static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
 
-/* Bytes of one worker: C and its spare, then the packed panel of the widest weight (kernels/dense.h), or a row. */
+/* Bytes of one worker: C and its spare, then the packed panel of the widest weight (kernels/dense.h), or a row,
+ * or what an augmentation needs. */
 static size_t worker_bytes(const fr_program *program) {
     const size_t real = program->real == FR_F32 ? sizeof(float) : sizeof(double);
     int64_t widest = 1;
+    size_t most = 0;
     for (int i = 0; i < program->n_ops; i++) {
-        if (program->ops[i].N > widest) widest = program->ops[i].N;
+        const fr_op *op = &program->ops[i];
+        if (op->N > widest) widest = op->N;
+        if (op->augment && (size_t)fr_augment_layout(op->augment).size > most) {
+            most = (size_t)fr_augment_layout(op->augment).size;
+        }
     }
     const size_t strips = 2 * 240 * FR_PANEL, packed = (size_t)(widest + 4) * FR_PANEL;
-    return align64((strips + packed) * real) + 64;
+    if (strips + packed > most) most = strips + packed;
+    return align64(most * real) + 64;
 }
 
 size_t fr_scratch_bytes(const fr_program *program, int threads) { return worker_bytes(program) * (size_t)threads; }

@@ -24,6 +24,18 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_noise:
         double std
         uint32_t stream
+    enum: FR_ROTATE, FR_TRANSLATE, FR_RESIZE, FR_CROP, FR_SHEAR, FR_FLIP_HORIZONTAL, FR_FLIP_VERTICAL
+    enum: FR_MAX_TRANSFORMS
+    ctypedef struct fr_transform:
+        int32_t kind
+        double low, high
+    ctypedef struct fr_augment:
+        fr_transform transform[16]
+        int32_t count
+        uint32_t stream
+        int64_t planes, height, width, channels, radius
+        const double *smooth
+        double alpha
     ctypedef struct fr_through:
         fr_matrix y, z
         int32_t activation
@@ -45,6 +57,7 @@ cdef extern from "fastreg.h" nogil:
         fr_param weight, bias
         fr_mask mask
         fr_noise noise
+        const fr_augment *augment
         fr_through through
         double limit, whole, smoothing
         double *squares
@@ -69,7 +82,7 @@ cdef extern from "fastreg.h" nogil:
         const int64_t *order
         int64_t rows, batch_size
         uint64_t seed
-        uint32_t step
+        uint32_t step, epoch
         const double *rates
         void *out
     ctypedef struct fr_tally:

@@ -35,6 +35,10 @@ RULES = {
     "gradient": FR_RULE_GRADIENT, "raw": FR_RULE_RAW, "sgd": FR_RULE_SGD, "momentum": FR_RULE_MOMENTUM, "nesterov": FR_RULE_NESTEROV,
     "rmsprop": FR_RULE_RMSPROP, "rmsprop_momentum": FR_RULE_RMSPROP_MOMENTUM, "adam": FR_RULE_ADAM,
 }
+TRANSFORMS = {
+    "rotate": FR_ROTATE, "translate": FR_TRANSLATE, "resize": FR_RESIZE, "crop": FR_CROP, "shear": FR_SHEAR,
+    "flip_horizontal": FR_FLIP_HORIZONTAL, "flip_vertical": FR_FLIP_VERTICAL,
+}
 DTYPES = {
     "b1": FR_U8, "u1": FR_U8, "i1": FR_I8, "u2": FR_U16, "i2": FR_I16, "i4": FR_I32, "i8": FR_I64,
     "f4": FR_FLOAT32, "f8": FR_FLOAT64,
@@ -137,6 +141,28 @@ cdef class Program:
             p.rule.non_negative = rule.non_negative
         return p
 
+    cdef const fr_augment *_augment(self, augment, int64_t columns) except *:
+        cdef fr_augment *a
+        cdef int i
+        if augment is None:
+            return NULL
+        if len(augment.transforms) > FR_MAX_TRANSFORMS or np.prod(augment.layout) != columns:
+            raise ValueError(f"{len(augment.transforms)} transforms of {augment.layout} for {columns} columns")
+        memory = np.zeros(sizeof(fr_augment), np.uint8)
+        self.arrays.append(memory)
+        a = <fr_augment *>cnp.PyArray_DATA(<cnp.ndarray>memory)
+        a.count, a.stream = <int32_t>len(augment.transforms), augment.stream
+        for i, transform in enumerate(augment.transforms):
+            a.transform[i].kind = TRANSFORMS[transform.kind]
+            a.transform[i].low, a.transform[i].high = transform.low, transform.high
+        a.planes, a.height, a.width, a.channels = augment.layout
+        if augment.elastic is not None:
+            smooth = augment.elastic.weights
+            self.arrays.append(smooth)
+            a.smooth = <const double *>cnp.PyArray_DATA(<cnp.ndarray>smooth)
+            a.radius, a.alpha = len(smooth) // 2, augment.elastic.alpha
+        return a
+
     cdef _fill(self, fr_op *op, dict fields):
         op.kind = OP_KINDS[fields["kind"]]
         op.wait = fields["wait"]
@@ -156,6 +182,7 @@ cdef class Program:
         op.smoothing = fields.get("smoothing", 0.0)
         noise = fields.get("noise")
         op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
+        op.augment = self._augment(fields.get("augment"), op.K)
         op.squares = NULL
         if op.kind == FR_PENALIZE:
             squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
@@ -216,10 +243,11 @@ cdef class Feed:
     cdef fr_feed feed
     cdef tuple arrays
 
-    def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, Source inputs, Source targets,
+    def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, Source inputs, Source targets,
                   cnp.ndarray labels, cnp.ndarray weights, cnp.ndarray order, cnp.ndarray rates, cnp.ndarray out):
         self.arrays = (inputs, targets, labels, weights, order, rates, out)
         self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
+        self.feed.epoch = epoch
         if inputs is not None:
             self.feed.source[0] = inputs.source
         if targets is not None:

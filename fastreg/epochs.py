@@ -90,7 +90,7 @@ def run_epochs(
                 callback.on_rates(epoch, rates)
             start, updates = perf_counter(), trainer.updates
             order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
-            feed = data.feed(batch_size, order=order, seed=trainer.seed, step=trainer.step, rates=rates)
+            feed = data.feed(batch_size, order=order, seed=trainer.seed, epoch=epoch, step=trainer.step, rates=rates)
             tally = _run_epoch(trainer, session, feed, callbacks)
             logs = {
                 "loss": tally.loss / tally.weight,

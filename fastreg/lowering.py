@@ -16,6 +16,7 @@ from fastreg.ops import (
     NEEDS_Z,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
+    Augment,
     Call,
     ClipNorm,
     Dense,
@@ -53,6 +54,7 @@ def lower(
     clip_norm: float | None = None,
     accumulate: int = 1,
     smoothing: float = 0.0,
+    augment: Augment | None = None,
 ) -> Program:
     """The program of one batch.
 
@@ -75,8 +77,10 @@ def lower(
         Largest norm of all gradients together; batches in a step. Both need the gradients stored before the updates.
     smoothing
         Of the labels, by a loss that the engines know.
+    augment
+        Transforms of the images that are gathered.
     """
-    forward = _Forward(n_inputs, dropout)
+    forward = _Forward(n_inputs, dropout, augment)
     for index, layer in enumerate(layers):
         forward.add(index, layer)
     ops: list[Op] = [step.op for step in forward.steps]
@@ -127,10 +131,10 @@ class _Step:
 class _Forward:
     """Collects forward steps; the last one stays open so that noise and dropout can still ride on it."""
 
-    def __init__(self, n_inputs: int, dropout: bool):
+    def __init__(self, n_inputs: int, dropout: bool, augment: Augment | None):
         self.dropout = dropout
         self.buffers = {"inputs": n_inputs}
-        self.steps = [_Step(Gather(out="inputs", source="inputs"))]
+        self.steps = [_Step(Gather(out="inputs", source="inputs", augment=augment))]
 
     @property
     def y(self) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from fastreg.rules import STORES_GRADIENT, Rule
 
 # Purposes of random numbers: the high half of the fourth word of the Philox counter; the low half
@@ -21,6 +23,7 @@ PURPOSE_DROPOUT = 0
 PURPOSE_INIT = 1
 PURPOSE_SHUFFLE = 2
 PURPOSE_NOISE = 3
+PURPOSE_AUGMENT = 4  # its counters are its own: see Augment
 
 
 def stream(purpose: int, layer: int) -> int:
@@ -70,6 +73,55 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Transform:
+    """A random affine transform of an image: of an amount between `low` and `high`; a flip has the probability `low`.
+
+    kind   "rotate" and "shear" (degrees), "translate" (of the sides), "resize" and "crop" (factors), "flip_horizontal",
+           "flip_vertical"
+    """
+
+    kind: str
+    low: float
+    high: float
+
+
+MAX_TRANSFORMS = 16  # FR_MAX_TRANSFORMS of csrc/fastreg.h
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """A random displacement of every pixel: uniform draws in (-1, 1), smoothed by a Gaussian of `sigma` pixels, times
+    `alpha` (Simard et al., 2003)."""
+
+    alpha: float
+    sigma: float
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The Gaussian, cut off at four sigma, of sum 1."""
+        x = np.arange(-int(4 * self.sigma + 0.5), int(4 * self.sigma + 0.5) + 1)
+        gaussian = np.exp(-0.5 * (x / self.sigma) ** 2)
+        return gaussian / gaussian.sum()
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random transforms one after the other, then a displacement: one pass of bilinear resampling, 0 outside.
+
+    The draws of an image are a pure function of the seed, the epoch and the image's position in it: transform number i
+    has the four words of the counter (i, position, epoch, stream); the pixel at (y, x) is displaced down by the draw of
+    column y width + x in row `position` of (epoch, stream + 1), and to the right by that of (epoch, stream + 2).
+
+    layout   planes, height, width, interleaved channels: how the columns of a row make an image
+    """
+
+    transforms: tuple[Transform, ...]
+    elastic: Displacement | None
+    layout: tuple[int, int, int, int]
+    stream: int = PURPOSE_AUGMENT << 16
+
+
+@dataclass(frozen=True)
 class Through:
     """The way back through what made `y`: dz = dy * m * activation'(y / m), with the m of the mask.
 
@@ -107,7 +159,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Gather(Op):
-    """out = dropout((rows of the data set, converted to the working dtype, - mean) * scale + noise).
+    """out = dropout((augment(rows of the data set, converted to the working dtype) - mean) * scale + noise).
 
     source        "inputs" or "targets" of the feed
     standardize   names of the parameters `mean` and `scale`, one value a column
@@ -118,6 +170,7 @@ class Gather(Op):
     mask: Mask | None = None
     standardize: tuple[str, str] | None = None
     noise: Noise | None = None
+    augment: Augment | None = None
 
     @property
     def reads(self) -> set[str]:

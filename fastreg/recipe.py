@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from fastreg.model import Sequential
 from fastreg.penalties import L1, L2
 from fastreg.program import Program
 from fastreg.rules import Rule
+
+if TYPE_CHECKING:
+    from fastreg.data.augment import Augmentation
 
 ALL_FROZEN = "model: got one whose Dense layers are all frozen, expected at least one with trainable=True"
 
@@ -32,6 +36,7 @@ class Recipe:
     clip_norm: float | None = None
     clip_value: float | None = None
     accumulate: int = 1
+    augment: Augmentation | None = None
 
     def program(self, model: Sequential, mode: str, rows: int, dropout: bool) -> Program:
         """What the engines run for a batch; see `fastreg.Trainer.program`."""
@@ -53,6 +58,7 @@ class Recipe:
             dropout=dropout,
             clip_norm=self.clip_norm,
             accumulate=self.accumulate,
+            augment=self.augment.on(model.input_shape) if self.augment and model.input_shape and dropout else None,
         )
 
     def rules(self, model: Sequential, rule: Rule, rows: int) -> dict[str, Rule]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastreg import checking, losses, optimizers, penalties
 from fastreg.layers import Dense, Function
@@ -12,6 +12,9 @@ from fastreg.losses import Loss
 from fastreg.model import Sequential
 from fastreg.optimizers import Optimizer
 from fastreg.penalties import L1, L2
+
+if TYPE_CHECKING:
+    from fastreg.data.augment import Augmentation
 
 METRICS = ("accuracy",)
 COUNTERS = ("epoch", "step", "updates")
@@ -32,6 +35,17 @@ def _clip(name: str, value) -> float | None:
     return None if value is None else checking.positive(name, value)
 
 
+def _augment(value) -> Augmentation | None:
+    if value is None:
+        return None
+    from fastreg.data.augment import Augmentation  # only where there is one: the package of data is large
+
+    if not isinstance(value, Augmentation):
+        text = "expected an object of fastreg.data.augment such as Rotate(15) or Compose([...])"
+        raise TypeError(f"augment: got {checking.shown(value)}, {text}")
+    return value
+
+
 # A check takes the value and gives it back in the form that is kept.
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": _model,
@@ -43,6 +57,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "clip_norm": partial(_clip, "clip_norm"),
     "clip_value": partial(_clip, "clip_value"),
     "accumulate": partial(checking.integer, "accumulate"),
+    "augment": _augment,
     "engine": checking.engine,
     "dtype": checking.dtype,
     "seed": checking.seed,
@@ -63,6 +78,7 @@ class Settings:
     clip_norm: float | None
     clip_value: float | None
     accumulate: int
+    augment: Augmentation | None
     engine: str
     dtype: str
     seed: int
@@ -99,7 +115,15 @@ class Settings:
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
 
+    def check_augment(self, shape: tuple[int, ...]) -> None:
+        """Whether samples of this shape are images, where they are to be augmented."""
+        if self.augment is not None:
+            try:
+                self.augment.on(shape)
+            except ValueError as error:
+                raise ValueError(f"X: {error}") from None
+
     def settings(self) -> dict[str, Any]:
         """The arguments that decide what training comes to: all but the model and the number of threads."""
-        names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate")
+        names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate", "augment")
         return {name: getattr(self, name) for name in (*names, "engine", "dtype", "seed")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
 from fastreg.session import Session, Sessions, bind, make_state
 from fastreg.stopping import Best
 from fastreg.weighting import weigh_classes
+
+if TYPE_CHECKING:
+    from fastreg.data.augment import Augmentation
 
 MODES = ("train", "gradients", "evaluate", "predict")
 
@@ -57,6 +60,8 @@ class Trainer(Questions):
     accumulate
         Batches whose gradients make one step, that of one batch as large as all of them; at the end of an epoch,
         those that are left.
+    augment
+        An object of `fastreg.data.augment`: other views of the images, fresh for every epoch, in training alone.
     engine
         "native" (C) or "reference" (NumPy).
     dtype
@@ -102,6 +107,7 @@ class Trainer(Questions):
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
+        augment: Augmentation | None = None,
         engine: str = "native",
         dtype: str = "float32",
         seed: int = 0,
@@ -115,7 +121,7 @@ class Trainer(Questions):
             "l2": l2,
             "metrics": metrics,
         }
-        given |= {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+        given |= {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate, "augment": augment}
         given |= {"engine": engine, "dtype": dtype, "seed": seed, "threads": threads}
         for name, value in given.items():
             setattr(self, name, value)  # checked there
@@ -214,6 +220,7 @@ class Trainer(Questions):
         if not any(trained_layers(self.model)):
             raise ValueError(ALL_FROZEN)
         data = self._data(X, y, sample_weight, rows)
+        self.check_augment(data.inputs.shape[1:])
         validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
         repeat: dict[str, Any] = {}
         if class_weight is not None:
@@ -278,7 +285,7 @@ class Trainer(Questions):
         rows
             Of the training set: the m of penalties with m="train".
         dropout
-            Whether masks are drawn; by default only in training.
+            Whether anything is drawn: masks, noise, augmentation; by default only in training.
         """
         checking.choice("mode", mode, MODES)
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
@@ -288,7 +295,7 @@ class Trainer(Questions):
     def recipe(self) -> Recipe:
         """The settings that programs depend on. (The learning rate is none of them.)"""
         steps = self.clip_norm, self.clip_value, self.accumulate
-        return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps)
+        return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps, self.augment)
 
     @cached_property
     def _follows_rows(self) -> bool:

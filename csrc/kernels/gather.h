@@ -1,5 +1,5 @@
-/* gather: the rows of a batch, from any dtype and strides to the working dtype; standardization, noise and dropout on
- *         the way.
+/* gather: the rows of a batch, from any dtype and strides to the working dtype; augmentation, standardization, noise
+ *         and dropout on the way, in this order.
  * emit:   rows of the last layer to the caller's array.
  *
  * Workers take equal shares of the rows.
@@ -8,6 +8,7 @@
 #define FR_GATHER_H
 
 #include "activation.h"
+#include "augment.h"
 
 #define FOR_EACH_DTYPE(CASE)                                                                                           \
     CASE(FR_U8, uint8_t)                                                                                               \
@@ -59,6 +60,8 @@ static void op_gather(fr_worker *w) {
     const fr_op *op = w->op;
     const fr_source *source = &w->feed->source[op->source];
     const int is_float = source->dtype == FR_FLOAT32 || source->dtype == FR_FLOAT64;
+    augment_room room;
+    if (op->augment) room = augment_room_of(op->augment, w->scratch);
     int64_t begin, end;
     fr_share(w, w->batch.rows, &begin, &end);
     for (int64_t row = begin; row < end; row++) {
@@ -70,6 +73,7 @@ static void op_gather(fr_worker *w) {
             while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
             }
         }
+        if (op->augment) augment_image(out, &room, w->feed->seed, w->feed->epoch, (uint32_t)position);
         if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {

@@ -125,6 +125,23 @@ INLINE vec vsqrt(vec a) {
 #endif
 }
 
+/* base[index] of every lane */
+INLINE vec vgather(const real *base, ivec index) {
+#if defined(HAVE_AVX512) && REAL_BITS == 32
+    return (vec)_mm512_i32gather_ps((__m512i)index, base, 4);
+#elif defined(HAVE_AVX512)
+    return (vec)_mm512_i64gather_pd((__m512i)index, base, 8);
+#elif defined(HAVE_AVX2) && REAL_BITS == 32
+    return (vec)_mm256_i32gather_ps(base, (__m256i)index, 4);
+#elif defined(HAVE_AVX2)
+    return (vec)_mm256_i64gather_pd(base, (__m256i)index, 8);
+#else
+    vec r = {0};
+    for (int i = 0; i < VL; i++) r[i] = base[index[i]];
+    return r;
+#endif
+}
+
 /* The 64-bit products of the low halves of every 64-bit lane. */
 INLINE u64vec umul32(u64vec a, u64vec b) {
 #if defined(HAVE_AVX512)

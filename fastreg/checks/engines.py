@@ -169,6 +169,8 @@ def _limit(op: O.Op, side: _Side, rows: int) -> float:
         terms = side.params[op.weight].shape[0]
     elif isinstance(op, O.Loss):
         terms = side.engine.buffers[op.through.y].shape[1]
+    elif isinstance(op, O.Gather) and op.augment:
+        terms = 1024  # where a pixel lies is known to so many ulp of its neighbours' difference
     else:
         terms = 1
     return 16 + 4 * math.sqrt(terms)

@@ -1,5 +1,6 @@
 """Reading, making and splitting data sets."""
 
+from fastreg.data import augment
 from fastreg.data.builtin import load
 from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.readers import read, read_csv, read_npy, read_npz
@@ -8,6 +9,7 @@ from fastreg.data.standardizer import Standardizer
 
 __all__ = [
     "Standardizer",
+    "augment",
     "load",
     "load_idx_folder",
     "read",

@@ -29,6 +29,7 @@ class Feed:
     weights   sample weights (n,) in the working dtype, or None
     order     int64 (rows,): position in the epoch -> row of the data, which may come any number of times; None for all
               rows as they come
+    epoch     a coordinate of the augmentation
     step      global step of the epoch's first batch: a coordinate of the dropout masks
     rates     float64, the learning rate of every batch of the epoch
     out       (n, outputs) working dtype: where Emit puts row `position`
@@ -40,6 +41,7 @@ class Feed:
     weights: np.ndarray | None = None
     order: np.ndarray | None = None
     seed: int = 0
+    epoch: int = 0
     step: int = 0
     rates: np.ndarray | None = None
     out: np.ndarray | None = None

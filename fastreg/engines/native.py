@@ -32,6 +32,7 @@ from fastreg.program import Program
 from fastreg.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
+AUGMENT_FLOPS = 100.0  # floating-point operations of matrix products that take the time of an augmented pixel
 
 
 class NativeEngine:
@@ -138,6 +139,7 @@ class NativeEngine:
             feed.rows,
             feed.batch_size,
             feed.seed,
+            feed.epoch & 0xFFFFFFFF,
             _source(feed.inputs),
             targets,
             labels,
@@ -157,7 +159,7 @@ class NativeEngine:
                 width = buffers[op.out].shape[1]
                 fields |= {"out": buffers[op.out], "mask": op.mask, "source": int(op.source == "targets"), "K": width}
                 mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (None, None)
-                fields |= {"x": mean, "z": scale, "noise": op.noise}
+                fields |= {"x": mean, "z": scale, "noise": op.noise, "augment": op.augment}
             case Dense():
                 K, N = self.params[op.weight].shape
                 fields |= {"out": buffers[op.out], "x": buffers[op.x], "K": K, "N": N, "mask": op.mask}
@@ -242,4 +244,6 @@ def _flops_between_barriers(program: Program, params: dict[str, np.ndarray], row
         if isinstance(op, (Dense, DenseDx, DenseDw)):
             K, N = params[op.weight].shape
             total += 2.0 * rows * K * N
+        elif isinstance(op, Gather) and op.augment:
+            total += AUGMENT_FLOPS * rows * program.buffers[op.out]
     return total / stretches

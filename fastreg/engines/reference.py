@@ -17,6 +17,7 @@ from fastreg import reference_updates as U
 from fastreg.engines import Feed, Tally, nothing
 from fastreg.memory import padded
 from fastreg.program import Program
+from fastreg.reference_augment import augmented
 
 ROW_LOSSES = {
     "softmax_cross_entropy": R.softmax_cross_entropy_rows,
@@ -182,6 +183,8 @@ class ReferenceEngine:
         source = getattr(batch.feed, op.source)
         rows = source[batch.rows].reshape(batch.count, -1).astype(self.dtype)
         batch.bad += np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
+        if op.augment:
+            rows = augmented(rows, op.augment, batch.feed.seed, batch.feed.epoch, batch.position)
         if op.standardize:
             mean, scale = (self.params[name] for name in op.standardize)
             rows = (rows - mean) * scale
