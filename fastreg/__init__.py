@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fastreg.checks import check_gradients, compare_engines
     from fastreg.checks.profile import profile
     from fastreg.csvlogger import CSVLogger
+    from fastreg.ensembles import Bagging
     from fastreg.epochs import DivergenceError
     from fastreg.files import FileFormatError, load
     from fastreg.history import History
@@ -33,6 +34,7 @@ _HOMES = {
     **dict.fromkeys(("Checkpoint",), "checkpoint"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
     **dict.fromkeys(("CSVLogger",), "csvlogger"),
+    **dict.fromkeys(("Bagging",), "ensembles"),
     **dict.fromkeys(("DivergenceError",), "epochs"),
     **dict.fromkeys(("FileFormatError", "load"), "files"),
     **dict.fromkeys(("History",), "history"),
@@ -67,6 +69,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Bagging",
     "CSVLogger",
     "Callback",
     "Checkpoint",

@@ -24,6 +24,7 @@ PURPOSE_INIT = 1
 PURPOSE_SHUFFLE = 2
 PURPOSE_NOISE = 3
 PURPOSE_AUGMENT = 4  # its counters are its own: see Augment
+PURPOSE_BOOTSTRAP = 8
 
 
 def stream(purpose: int, layer: int) -> int:

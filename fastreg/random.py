@@ -27,6 +27,12 @@ def uniform(shape: tuple[int, ...], seed: int, stream: int) -> np.ndarray:
     return out.reshape(shape)
 
 
+def integers(count: int, high: int, seed: int, stream: int) -> np.ndarray:
+    """Integers from 0 to high - 1, int64, any of them more than once; none is likelier than another by high / 2^52."""
+    draws = (uniform((count,), seed, stream) * high).astype(np.int64)
+    return np.minimum(draws, high - 1)  # where the product was rounded up
+
+
 def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order of n samples in an epoch, int64."""
     out = np.empty(n, np.int64)

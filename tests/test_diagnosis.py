@@ -98,7 +98,7 @@ BAD = {
     "percents": (lambda: diagnose((15, 16)), r"bias_limit: got None, expected a number: only errors that are rates"),
     "no validation": (
         lambda: diagnose(history_of(loss=[1], accuracy=[1])),
-        r"errors: got a history of loss, accuracy, .*validation_data",
+        r"errors: got a history of \['loss', 'accuracy'\], .*validation_data",
     ),
     "empty": (lambda: diagnose({"loss": [], "val_loss": []}), r"errors: got a history of no epoch"),
     "epoch": (lambda: diagnose(history_of(loss=[1], val_loss=[1]), epoch=1), r"epoch: got 1, expected an .* -1 to 0"),

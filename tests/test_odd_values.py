@@ -74,6 +74,8 @@ DESCRIPTIONS = {
     fr.CSVLogger: {"path": "a"},
     fr.LRScheduler: {"schedule": 0.1},
     fr.Progress: {"file": None},
+    fr.LayerStatistics: {"probe": None, "every": 2, "rows": 9, "ratio": 10.0, "smallest": 0.0, "largest": 9.0},
+    fr.Bagging: {"builder": abs, "k": 3, "combine": "vote", "seed": 1, "threads": 2, "parallel": True},
     fr.losses.Custom: {"function": max, "targets": "values", "transform": "linear", "name": "a"},
     fr.initializers.normal: {"std": 0.1},
     S.Step: {"lr": 0.1, "every": 3, "gamma": 0.5, "per": "epoch"},
@@ -165,6 +167,15 @@ def test_data(value, tmp_path, monkeypatch):
         assert refused(lambda: model.save(value))
     assert refused(lambda: fr.files.save(value, "model"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_diagnosis(value):
+    good = {"errors": (0.1, 0.2), "best": 0.05, "epoch": -1, "bias_limit": 0.1, "variance_limit": 0.1}
+    for name in good:
+        refused(lambda name=name: fr.checks.diagnose(**good | {name: VALUES[value]}))
+    for broken in ((0.1, VALUES[value]), {"loss": VALUES[value], "val_loss": [1.0]}):
+        refused(lambda broken=broken: fr.checks.diagnose(**good | {"errors": broken}))
 
 
 def numpys(value):

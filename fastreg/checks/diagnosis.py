@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastreg import checking
 
 LIMIT = 0.05  # of an error rate: five more of a hundred samples
@@ -155,9 +157,13 @@ def _of_history(history: Mapping[str, Sequence[float]], epoch: int) -> tuple[flo
     names = [name for name in ("accuracy", "loss") if name in history and f"val_{name}" in history]
     if not names:
         expected = "'loss' and 'val_loss', or 'accuracy' and 'val_accuracy' (give validation_data to fit)"
-        raise ValueError(f"errors: got a history of {', '.join(history) or 'nothing'}, expected one with {expected}")
+        raise ValueError(f"errors: got a history of {checking.shown(list(history))}, expected one with {expected}")
     keys = names[0], f"val_{names[0]}"
-    count = len(history[names[0]])
+    for key in keys:
+        if not _is_list(history[key]) or len(history[key]) != len(history[keys[0]]):
+            got = checking.shown(history[key])
+            raise TypeError(f"errors[{key!r}]: got {got}, expected a list of numbers, as long as the other one")
+    count = len(history[keys[0]])
     if not count:
         raise ValueError("errors: got a history of no epoch, expected at least one")
     index = checking.integer("epoch", epoch, -count, count - 1)
@@ -165,9 +171,15 @@ def _of_history(history: Mapping[str, Sequence[float]], epoch: int) -> tuple[flo
     return (1 - train, 1 - dev, True) if names[0] == "accuracy" else (train, dev, False)
 
 
+def _is_list(value) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
 def _of_pair(errors: Sequence[float]) -> tuple[float, float, bool]:
-    if isinstance(errors, str) or not hasattr(errors, "__len__") or len(errors) != 2:
-        raise TypeError(f"errors: got {errors!r}, expected (train, dev) or a history")
+    if not _is_list(errors) or len(errors) != 2:
+        raise TypeError(f"errors: got {checking.shown(errors)}, expected (train, dev) or a history")
     train, dev = (checking.number(f"errors[{index}]", error) for index, error in enumerate(errors))
     return train, dev, max(train, dev) <= 1
 

@@ -58,7 +58,7 @@ class NativeEngine:
         }
         self.gradients: dict[str, np.ndarray] = {}
         self._norms: dict[str, np.ndarray] = {}  # sums of squares of the columns, by row group
-        self.flops = _flops_between_barriers(program, params, batch_size)
+        self.flops = flops_between_barriers(program, params, batch_size)
         self._core = _core.Program(
             self.dtype,
             batch_size,
@@ -236,7 +236,7 @@ def _source(array: np.ndarray) -> _core.Source:
     return _core.Source(array)
 
 
-def _flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:
+def flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:
     """The mean work of the stretches between barriers: what a further thread could share."""
     total, stretches = 0.0, 1
     for op in program.ops:
