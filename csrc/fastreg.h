@@ -108,10 +108,11 @@ typedef struct {
     double alpha;
 } fr_augment;
 
-/* The way back through what made y: dz = dy * mask * scale * activation'. */
+/* The way back through what made y: dz = (dy + activity_l1 * share of the row * sign(y)) * mask * scale * activation'. */
 typedef struct {
     fr_matrix y, z;
     int32_t activation;
+    double activity_l1;
     fr_mask mask;
 } fr_through;
 
@@ -135,9 +136,9 @@ typedef struct {
 
 /* One fused kernel. Which fields an op reads:
  *   GATHER       out K mask noise augment, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
- *   DENSE        out z x weight bias activation mask K N
+ *   DENSE        out z x weight bias activation mask K N, activity (sums of |out| by row and panel; or NULL) activity_l1
  *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss smoothing N
- *   TOTALS       -
+ *   TOTALS       - (activity and activity_l1 of every DENSE)
  *   DENSE_DX     out x (dz) weight through K N
  *   DENSE_DW     x z (dz) weight bias K N
  *   UPDATE       x (gradient) weight, scaled
@@ -159,6 +160,8 @@ typedef struct {
     const fr_augment *augment; /* NULL for none */
     fr_through through;
     double limit, whole;
+    fr_matrix activity;
+    double activity_l1;
     double smoothing; /* of labels: the share of the target that goes to all classes alike */
     double *squares;  /* of every tile of a PENALIZE (fr_update_tiles of them) */
     int32_t scaled;   /* a CLIP_NORM came before */

@@ -39,6 +39,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_through:
         fr_matrix y, z
         int32_t activation
+        double activity_l1
         fr_mask mask
     ctypedef struct fr_rule:
         int32_t kind, proximal, non_negative, l1_per_row, l2_per_row
@@ -59,7 +60,8 @@ cdef extern from "fastreg.h" nogil:
         fr_noise noise
         const fr_augment *augment
         fr_through through
-        double limit, whole, smoothing
+        fr_matrix activity
+        double limit, whole, activity_l1, smoothing
         double *squares
         int32_t scaled
     ctypedef struct fr_program:

@@ -183,6 +183,7 @@ cdef class Program:
         noise = fields.get("noise")
         op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
         op.augment = self._augment(fields.get("augment"), op.K)
+        op.activity, op.activity_l1 = self._matrix(fields.get("activity")), fields.get("activity_l1", 0.0)
         op.squares = NULL
         if op.kind == FR_PENALIZE:
             squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
@@ -192,6 +193,7 @@ cdef class Program:
         op.through.y = self._matrix(through["y"] if through else None)
         op.through.z = self._matrix(through["z"] if through else None)
         op.through.activation = ACTIVATIONS[through["activation"]] if through else FR_LINEAR
+        op.through.activity_l1 = through.get("activity_l1", 0.0) if through else 0.0
         op.through.mask = self._mask(through["mask"] if through else None)
 
     def scratch_bytes(self, int threads):

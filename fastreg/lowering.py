@@ -14,6 +14,7 @@ from typing import Protocol
 from fastreg import layers as L
 from fastreg.ops import (
     NEEDS_Z,
+    PANEL,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
     Augment,
@@ -80,7 +81,7 @@ def lower(
     augment
         Transforms of the images that are gathered.
     """
-    forward = _Forward(n_inputs, dropout, augment)
+    forward = _Forward(n_inputs, dropout, augment, penalized=loss is not None)
     for index, layer in enumerate(layers):
         forward.add(index, layer)
     ops: list[Op] = [step.op for step in forward.steps]
@@ -124,15 +125,15 @@ class _Step:
     def through(self) -> Through:
         op = self.op
         if isinstance(op, Dense):
-            return Through(op.out, op.activation, op.mask, op.z)
+            return Through(op.out, op.activation, op.mask, op.z, op.activity_l1)
         return Through(self.out)  # elementwise and call ops have a step of their own on the way back
 
 
 class _Forward:
     """Collects forward steps; the last one stays open so that noise and dropout can still ride on it."""
 
-    def __init__(self, n_inputs: int, dropout: bool, augment: Augment | None):
-        self.dropout = dropout
+    def __init__(self, n_inputs: int, dropout: bool, augment: Augment | None, penalized: bool):
+        self.dropout, self.penalized = dropout, penalized
         self.buffers = {"inputs": n_inputs}
         self.steps = [_Step(Gather(out="inputs", source="inputs", augment=augment))]
 
@@ -173,8 +174,11 @@ class _Forward:
         out = self._new_buffer(f"{layer.name}.y", layer.units)
         z = self._new_buffer(f"{layer.name}.z", layer.units) if layer.activation in NEEDS_Z else None
         bias = f"{layer.name}.bias" if layer.use_bias else None
-        activation = layer.activation or "linear"
-        self.steps.append(_Step(Dense(out, self.y, f"{layer.name}.weight", bias, activation=activation, z=z)))
+        op = Dense(out, self.y, f"{layer.name}.weight", bias, activation=layer.activation or "linear", z=z)
+        if layer.activity_l1 and self.penalized:
+            activity = self._new_buffer(f"{layer.name}.activity", -(-layer.units // PANEL))
+            op = replace(op, activity=activity, activity_l1=layer.activity_l1)
+        self.steps.append(_Step(op))
 
     def _mask(self, name: str | None, mask: Mask) -> None:
         last = self.steps[-1].op
@@ -212,7 +216,7 @@ def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: floa
         dz = "d:" + y
         buffers[dz] = buffers[y]
     ops += [Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets, smoothing=smoothing)]
-    ops.append(Totals())
+    ops.append(Totals(tuple((op.activity, op.activity_l1) for op in ops if isinstance(op, Dense) and op.activity)))
 
 
 def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:

@@ -128,18 +128,21 @@ class Through:
 
     `y` is the stored output (after dropout); `z` is the stored pre-activation, for the activations
     whose derivative cannot be had from the output (NEEDS_Z).
+    An activity penalty first adds its own gradient at y to dy: activity_l1 * w_i / sum(w) * sign(y) in row i.
     """
 
     y: str
     activation: str = "linear"
     mask: Mask | None = None
     z: str | None = None
+    activity_l1: float = 0.0
 
     @property
     def reads(self) -> set[str]:
         return {self.y} | ({self.z} if self.z else set())
 
 
+PANEL = 64  # FR_PANEL of csrc/fastreg.h
 NEEDS_Z = frozenset({"gelu", "gelu_tanh"})
 
 
@@ -184,7 +187,10 @@ class Gather(Op):
 
 @dataclass(frozen=True)
 class Dense(Op):
-    """z = x @ weight + bias;  out = dropout(activation(z));  z is stored where `z` names a buffer."""
+    """z = x @ weight + bias;  out = dropout(activation(z));  z is stored where `z` names a buffer.
+
+    With an activity penalty, the buffer `activity` gets the sums of |out| over every PANEL columns of a row.
+    """
 
     out: str
     x: str
@@ -193,6 +199,8 @@ class Dense(Op):
     activation: str = "linear"
     mask: Mask | None = None
     z: str | None = None
+    activity: str | None = None
+    activity_l1: float = 0.0
 
     @property
     def reads(self) -> set[str]:
@@ -200,7 +208,7 @@ class Dense(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {self.out} | ({self.z} if self.z else set())
+        return {self.out} | {name for name in (self.z, self.activity) if name}
 
 
 @dataclass(frozen=True)
@@ -237,11 +245,17 @@ class Loss(Op):
 
 @dataclass(frozen=True)
 class Totals(Op):
-    """Adds row_loss and row_hit to the totals of the run, in float64, blocks of 64 rows in order."""
+    """Adds row_loss and row_hit to the totals of the run, in float64, blocks of 64 rows in order.
+
+    Of the activity penalties, given by the buffer of their sums and their coefficient, it adds the value to the
+    penalty of the step: coefficient * sum_i w_i sum_j |y_ij| / sum(w).
+    """
+
+    activity: tuple[tuple[str, float], ...] = ()
 
     @property
     def reads(self) -> set[str]:
-        return {"row_loss", "row_hit"}
+        return {"row_loss", "row_hit"} | {buffer for buffer, _ in self.activity}
 
 
 @dataclass(frozen=True)

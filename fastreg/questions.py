@@ -12,6 +12,7 @@ from fastreg import checking
 from fastreg.dataset import Data
 from fastreg.engines import Tally
 from fastreg.epochs import DivergenceError
+from fastreg.ops import Totals
 from fastreg.recipe import Recipe
 from fastreg.session import ROWS, Session, refuse_bad_row, run_through
 from fastreg.settings import Settings
@@ -74,15 +75,21 @@ class Questions(Settings):
 
     def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
         """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
-        rows = self.row_losses(X, y, sample_weight, step)
+        rows = self.row_losses(X, y, sample_weight, step, activity=True)
         weights = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         return float(np.dot(weights, rows) / weights.sum()) + self.penalty(len(rows))
 
-    def row_losses(self, X, y, sample_weight=None, step: int | None = None) -> np.ndarray:
-        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients."""
+    def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False) -> np.ndarray:
+        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients. With
+        `activity` the activity penalties of the row are in it."""
         data = self._data(X, y, sample_weight)
         with self.run_batch("evaluate", data._replace(weights=None), step) as (session, _):
-            return session.engine.buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
+            buffers = session.engine.buffers
+            losses = buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
+            for op in session.engine.program.ops:
+                for buffer, coefficient in op.activity if activity and isinstance(op, Totals) else ():
+                    losses += coefficient * buffers[buffer].sum(axis=1, dtype=np.float64)
+            return losses
 
     def penalty(self, rows: int) -> float:
         """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and

@@ -90,6 +90,11 @@ NOISY = [
     *(Dense(65, "relu"), GaussianNoise(0.1), Dropout(keep_prob=0.5)),
     *(Dense(20, "tanh"), Dropout(keep_prob=0.7), GaussianNoise(0.5), GaussianNoise(0.5), Dense(3), GaussianNoise(0.1)),
 ]
+# on every kind of way back: behind dense_dx, elementwise, call, loss; layers wider than a panel
+ACTIVE = [
+    *(Dense(65, "relu", activity_l1=0.02), Dropout(keep_prob=0.5), Dense(129, "tanh", activity_l1=0.01)),
+    *(GaussianNoise(0.1), Dense(20, "gelu", activity_l1=0.03), SQUARES, Dense(5, "linear", activity_l1=0.1)),
+]
 CALLS = [Dense(20, "tanh"), Dropout(keep_prob=0.7), SQUARES, Dropout(keep_prob=0.7), Dense(5, "relu"), HALVES, Dense(3)]
 KINDS = [
     *(Dropout(rate=0.2, kind="gaussian"), Dense(65, "relu"), Dropout(rate=0.5, per="unit"), Dense(33, "tanh")),
@@ -119,6 +124,8 @@ MORE = {
     "all constraints, two passes": CLASSIFY.but(
         {"non_negative": True, "max_norm": 0.8, "max_frobenius": 2.0}, clip_norm=0.1, accumulate=2
     ),
+    "activity": Network(37, ACTIVE, "mse", MOMENTUM),
+    "activity, accumulate 2": Network(37, ACTIVE[:3], "softmax_cross_entropy", ADAM, accumulate=2),
     "noise": Network(37, NOISY, "mse", SGD),
     "calls": Network(6, CALLS, "sigmoid_cross_entropy", MOMENTUM),
     "python loss": Network(6, [Dense(9, "tanh"), Dropout(keep_prob=0.8), Dense(4)], Cubes(), MOMENTUM),

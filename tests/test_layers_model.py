@@ -58,6 +58,7 @@ def test_descriptions_cannot_be_changed():
         fr.Dropout(keep_prob=0.8, name="drop"),
         fr.Dense(2, max_norm=3, lr_scale=0.5, trainable=False),
         fr.Dense(2, max_frobenius=3, non_negative=True),
+        fr.Dense(2, "relu", activity_l1=1e-3),
         fr.GaussianNoise(0.25, name="noise"),
         fr.Flatten(),
         fr.L1(0.5, m="batch", proximal=False),

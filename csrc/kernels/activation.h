@@ -143,12 +143,30 @@ static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise
     for (int j = 0; j < vectors * VL; j += VL) vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
 }
 
+/* The sample weight of a row of the batch. */
+INLINE real weight_of_row(const fr_worker *w, int64_t row) {
+    const fr_feed *feed = w->feed;
+    const int64_t position = w->batch.first + row;
+    return feed->weights ? ((const real *)feed->weights)[feed->order ? feed->order[position] : position] : 1;
+}
+
+/* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on the panel of row i */
+static void pull_row(real *out, const real *dy, const real *y, int vectors, double activity_l1, const fr_worker *w,
+                     int64_t row) {
+    const vec pull = vset1((real)(activity_l1 * (double)weight_of_row(w, row) / w->batch.step_weight));
+    for (int j = 0; j < vectors * VL; j += VL) vstore(out + j, vfma(pull, sign_of(vload(y + j)), vload(dy + j)));
+}
+
 static void backward_row(real *dz, const real *dy, int vectors, const fr_through *through, const fr_worker *w,
                          int64_t row, int64_t column) {
     mask_draws draws;
     const fr_mask *mask = &through->mask;
     const int masked = masked_as(mask);
     const real *y = (const real *)through->y.data + row * through->y.ld + column;
+    if (through->activity_l1 != 0) {
+        pull_row(dz, dy, y, vectors, through->activity_l1, w, row);
+        dy = dz;
+    }
     const real *z = through->z.data ? (const real *)through->z.data + row * through->z.ld + column : y;
     if (masked == GAUSSIAN || (masked && !mask_shows(through->activation))) draw_mask(&draws, mask, w, row, column);
     switch (through->activation) {

@@ -1,6 +1,8 @@
 /* dense:    out = dropout(activation(x * weight + bias))
  * dense_dx: out = through'(dz * weight^T)
  *
+ * Where an activity penalty asks for it, dense also leaves the sums of |out| over the columns of every panel.
+ *
  * A tile of work is one panel of columns by a group of row blocks.
  */
 #ifndef FR_DENSE_H
@@ -8,6 +10,7 @@
 
 #include "activation.h"
 #include "gemm.h"
+#include "lanes.h"
 #include "transpose.h"
 
 INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR_PANEL; }
@@ -71,8 +74,13 @@ static void op_dense(fr_worker *w) {
                     for (int j = 0; j < vectors * VL; j += VL) vstore(z + j, vload(z + j) + vload(bias + column + j));
                 }
                 if (op->z.data) memcpy((real *)op->z.data + row * op->z.ld + column, z, sizeof(vec) * (size_t)vectors);
-                forward_row((real *)op->out.data + row * op->out.ld + column, z, vectors, op->activation, &op->mask, w,
-                            row, column);
+                real *y = (real *)op->out.data + row * op->out.ld + column;
+                forward_row(y, z, vectors, op->activation, &op->mask, w, row, column);
+                if (op->activity.data) {
+                    const int64_t left = op->N - column;
+                    real *sums = (real *)op->activity.data + row * op->activity.ld;
+                    sums[panel] = sum_of_sizes(y, left < FR_PANEL ? left : FR_PANEL);
+                }
             }
         }
     }

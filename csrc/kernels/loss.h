@@ -14,7 +14,7 @@
  * The gradient of a row by itself is multiplied by its share w_i / sum(w) at the end, so that a loss written in Python
  * by the same formula gives the same bits.
  *
- * Sums over a row run over 16 virtual lanes, combined in one fixed tree, whatever the width of the hardware.
+ * Sums over a row run over the lanes of lanes.h.
  */
 #ifndef FR_LOSS_H
 #define FR_LOSS_H
@@ -22,45 +22,7 @@
 #include <math.h>
 
 #include "activation.h"
-
-enum { LANES = 16, LANE_VECS = LANES / VL };
-
-/* 16 virtual lanes */
-typedef struct {
-    vec v[LANE_VECS];
-} lanes;
-
-INLINE lanes lanes_set(real x) {
-    lanes r;
-    for (int i = 0; i < LANE_VECS; i++) r.v[i] = vset1(x);
-    return r;
-}
-
-/* -1 where column + lane < n */
-INLINE ivec lanes_below(int64_t column, int64_t n, int part) {
-    ivec number = {0};
-    for (int i = 0; i < VL; i++) number[i] = part * VL + i;
-    const int64_t left = n - column;
-    return number < (ireal)(left < LANES ? left : LANES);
-}
-
-INLINE real lanes_sum(const lanes *a) {
-    real t[LANES];
-    memcpy(t, a, sizeof t);
-    for (int width = LANES / 2; width > 0; width /= 2) {
-        for (int i = 0; i < width; i++) t[i] += t[i + width];
-    }
-    return t[0];
-}
-
-INLINE real lanes_max(const lanes *a) {
-    real t[LANES];
-    memcpy(t, a, sizeof t);
-    for (int width = LANES / 2; width > 0; width /= 2) {
-        for (int i = 0; i < width; i++) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
-    }
-    return t[0];
-}
+#include "lanes.h"
 
 INLINE real scalar_log(real x) { return vlog(vset1(x))[0]; }
 
@@ -152,7 +114,7 @@ static void op_loss(fr_worker *w) {
     const fr_op *op = w->op;
     const fr_feed *feed = w->feed;
     const fr_through *through = &op->through;
-    const int plain = through->activation == FR_LINEAR && !masked_as(&through->mask);
+    const int plain = through->activation == FR_LINEAR && through->activity_l1 == 0 && !masked_as(&through->mask);
     const int64_t N = op->N;
     const real smoothing = (real)op->smoothing;
     int64_t begin, end;
@@ -195,12 +157,33 @@ static double sum_blocks(const real *x, int64_t n) {
     return total;
 }
 
+/* The activity penalty of the batch: sum over the layers of activity_l1 * sum_i w_i sum_j |y_ij| / sum(w). */
+static double activity_penalty(const fr_worker *w) {
+    double total = 0;
+    for (int i = 0; i < w->program->n_ops; i++) {
+        const fr_op *op = &w->program->ops[i];
+        if (op->kind != FR_DENSE || !op->activity.data) continue;
+        const int64_t panels = (op->N + FR_PANEL - 1) / FR_PANEL;
+        double layer = 0;
+        for (int64_t row = 0; row < w->batch.rows; row++) {
+            double sum = 0;
+            for (int64_t t = 0; t < panels; t++) {
+                sum += (double)((const real *)op->activity.data)[row * op->activity.ld + t];
+            }
+            layer += (double)weight_of_row(w, row) * sum;
+        }
+        total += op->activity_l1 * layer;
+    }
+    return total / w->batch.step_weight;
+}
+
 static void op_totals(fr_worker *w) {
     if (w->id != 0) return;
     const double loss = sum_blocks(w->program->row_loss, w->batch.rows);
     w->tally->loss += loss;
     w->tally->hits += sum_blocks(w->program->row_hit, w->batch.rows);
     w->tally->weight += w->batch.weight;
+    w->tally->penalty += activity_penalty(w);
     if (!(loss - loss == 0)) w->tally->code = FR_DIVERGED;
 }
 

@@ -66,11 +66,6 @@ INLINE vec soft(vec w, vec threshold) {
     return vkeep(size > zero, vcopysign(size, w));
 }
 
-INLINE vec sign_of(vec w) {
-    const vec zero = {0};
-    return vselect(w > zero, vset1(1), vkeep(w < zero, vset1(-1)));
-}
-
 /* v = beta2 * v + (1 - beta2) * g^2 */
 INLINE vec second_moment(real *slot, vec g, const fr_numbers *n) {
     const vec v = vfma(vset1(n->beta2), vload(slot), n->rest2 * g * g);

@@ -142,6 +142,12 @@ INLINE vec vgather(const real *base, ivec index) {
 #endif
 }
 
+/* 1, 0 or -1 */
+INLINE vec sign_of(vec w) {
+    const vec zero = {0};
+    return vselect(w > zero, vset1(1), vkeep(w < zero, vset1(-1)));
+}
+
 /* The 64-bit products of the low halves of every 64-bit lane. */
 INLINE u64vec umul32(u64vec a, u64vec b) {
 #if defined(HAVE_AVX512)

@@ -147,7 +147,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     rules = copy.program("gradients", rows).rules
 
     def losses() -> np.ndarray:
-        return copy.row_losses(X, y, step=step)
+        return copy.row_losses(X, y, step=step, activity=True)
 
     approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():

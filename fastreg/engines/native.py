@@ -165,6 +165,7 @@ class NativeEngine:
                 fields |= {"out": buffers[op.out], "x": buffers[op.x], "K": K, "N": N, "mask": op.mask}
                 fields |= {"z": buffers[op.z] if op.z else None, "activation": op.activation}
                 fields |= {"weight": self._param(op.weight), "bias": self._param(op.bias)}
+                fields |= {"activity": buffers[op.activity] if op.activity else None, "activity_l1": op.activity_l1}
             case Loss():
                 fields |= {"loss": op.kind, "smoothing": op.smoothing, "out": buffers[op.dz] if op.dz else None}
                 fields |= {"x": buffers[op.targets] if op.targets else None, "through": self._through(op.through)}
@@ -223,6 +224,7 @@ class NativeEngine:
             "y": self.buffers[through.y],
             "z": self.buffers[through.z] if through.z else None,
             "activation": through.activation,
+            "activity_l1": through.activity_l1,
             "mask": through.mask,
         }
 

@@ -198,6 +198,9 @@ class ReferenceEngine:
         if op.z:
             self._rows(op.z, batch)[...] = z
         self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
+        if op.activity:
+            columns = range(0, w.shape[1], O.PANEL)
+            self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
 
     def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
@@ -219,6 +222,9 @@ class ReferenceEngine:
         batch.tally.loss += loss
         batch.tally.hits += R.total(self._rows("row_hit", batch))
         batch.tally.weight += R.total(batch.weight)
+        for buffer, coefficient in op.activity:
+            sizes = self._rows(buffer, batch).sum(axis=1, dtype=np.float64)
+            batch.tally.penalty += coefficient * float(np.dot(batch.weight, sizes)) / batch.step_weight
         if not np.isfinite(loss):
             batch.tally.diverged = True
             raise _Stop
@@ -268,6 +274,9 @@ class ReferenceEngine:
         return self.buffers[buffer][: batch.count]
 
     def _through(self, dy: np.ndarray, through: O.Through, batch: _Batch) -> np.ndarray:
+        if through.activity_l1:
+            pull = through.activity_l1 * batch.weight.astype(np.float64) / batch.step_weight
+            dy = dy + pull.astype(self.dtype)[:, np.newaxis] * np.sign(self._rows(through.y, batch))
         z, a = self._rows(through.z, batch) if through.z else None, self._rows(through.y, batch)
         if through.mask:
             _, factor = self._factors(through.mask, a.shape, batch)

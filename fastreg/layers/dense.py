@@ -33,6 +33,12 @@ class Dense(Layer):
         Penalties on W: a number, `fastreg.L1`, `fastreg.L2`; None for those of the trainer, 0 for none.
     penalty
         Both in one, instead of them: a `fastreg.ElasticNet`, or an L1 or L2, beside which the other is 0.
+    activity_l1
+        A penalty on the outputs y of the layer, in training those behind a `Dropout` that follows it, whose mean is
+        the same: activity_l1 * sum_i w_i sum_j |y_ij| / sum_i w_i, the mean over the rows i of the batch. It makes
+        representations sparse, above all under "relu" (Glorot, Bordes and Bengio, Deep sparse rectifier neural
+        networks, 2011). Part of history["penalty"], `objective` and `gradients`; not of `evaluate` and, since it takes
+        data, not of `Trainer.penalty`. It counts for a frozen layer, too.
     max_norm
         After every update a column of W (the weights into a unit) whose norm is over this limit is scaled down to it
         (Srivastava et al., JMLR 15, 2014); None for no limit.
@@ -71,6 +77,7 @@ class Dense(Layer):
     l1: float | penalties.L1 | None = None
     l2: float | penalties.L2 | None = None
     penalty: InitVar[penalties.L1 | penalties.L2 | penalties.ElasticNet | None] = None
+    activity_l1: float = 0.0
     max_norm: float | None = None
     max_frobenius: float | None = None
     non_negative: bool = False
@@ -100,6 +107,7 @@ class Dense(Layer):
             bias_init=initializers.get("bias_init", self.bias_init),
             l1=None if self.l1 is None else penalties.l1("l1", self.l1),
             l2=None if self.l2 is None else penalties.l2("l2", self.l2),
+            activity_l1=checking.number("activity_l1", self.activity_l1),
             max_norm=None if self.max_norm is None else checking.positive("max_norm", self.max_norm),
             max_frobenius=(
                 None if self.max_frobenius is None else checking.positive("max_frobenius", self.max_frobenius)
@@ -130,7 +138,17 @@ class Dense(Layer):
         for field, usual in (("weight_init", default), ("bias_init", "zeros")):
             if getattr(self, field).name != usual:
                 parts.append(f"{field}={getattr(self, field)}")
-        for field in ("l1", "l2", "max_norm", "max_frobenius", "non_negative", "lr_scale", "trainable", "name"):
+        for field in (
+            "l1",
+            "l2",
+            "activity_l1",
+            "max_norm",
+            "max_frobenius",
+            "non_negative",
+            "lr_scale",
+            "trainable",
+            "name",
+        ):
             if getattr(self, field) != getattr(Dense, field):
                 parts.append(f"{field}={getattr(self, field)!r}")
         return f"Dense({', '.join(parts)})"
