@@ -15,7 +15,7 @@ from fastreg import checking
 from fastreg.arena import Arena
 from fastreg.description import from_config
 from fastreg.engines import Feed, Tally
-from fastreg.layers import Dense, Dropout, Flatten, Function, Layer, Standardize
+from fastreg.layers import Dense, Flatten, Function, Layer, Standardize
 from fastreg.lowering import lower
 from fastreg.ops import PURPOSE_INIT, stream
 from fastreg.session import ROWS, Claim, Sessions, bind, run_through
@@ -291,23 +291,26 @@ class Sequential:
         files.save(self, path)
 
     def summary(self) -> str:
-        """A table of the layers: what they are, the shapes of their outputs, their parameters."""
-        shapes = [None] * len(self.layers) if self.input_shape is None else self.shapes(self.input_shape)[1:]
-        rows = [("name", "layer", "output", "parameters")]
-        for layer, shape in zip(self.layers, shapes, strict=True):
-            own = [p for name, p in self.parameters.items() if name.startswith(f"{layer.name}.")] if self.built else []
-            count = f"{sum(p.size for p in own):,}" if self.built else "?"
-            rows.append((str(layer.name), _describe(layer), "?" if shape is None else str(shape), count))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [f"{r[0]:{widths[0]}}  {r[1]:{widths[1]}}  {r[2]:{widths[2]}}  {r[3]:>{widths[3]}}" for r in rows]
-        lines.insert(1, "-" * len(lines[0]))
-        if self.built:
-            number = sum(p.size for p in self.parameters.values())
-            size = number * np.dtype(self.dtype).itemsize
-            total = f"{number:,} parameters, {_memory(size)} in {self.dtype}, samples of shape {self.input_shape}"
-        else:
-            total = "not built: parameters are drawn at the first sight of data, or by build(input_shape)"
-        return "\n".join([*lines, total])
+        """A table of the layers: what they are, the shapes of their outputs, their parameters, the share of weights
+        that are exactly zero, and the memory as it is and with the weights as compressed sparse rows.
+
+        `fastreg.summary.sparsity(model)` gives the same numbers as data.
+
+        Examples
+        --------
+        >>> import fastreg as fr
+        >>> model = fr.Sequential([fr.Dense(3, weight_init="zeros")])
+        >>> model.build(4)
+        >>> print(model.summary())
+        name  layer                          output  parameters    zeros  memory  as CSR
+        --------------------------------------------------------------------------------
+        0     Dense(3, weight_init=zeros())  (3,)            15  100.0 %    60 B    32 B
+        15 parameters, 60 B in float32, samples of shape (4,)
+        100.0 % of the weights are exactly zero; with the weights as sparse rows (CSR) 32 B
+        """
+        from fastreg import summary
+
+        return summary.summary(self)
 
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(_unnamed(i, layer) for i, layer in enumerate(self.layers))}])"
@@ -355,17 +358,3 @@ def _shape(value) -> tuple[int, ...]:
 
 def _unnamed(index: int, layer: Layer) -> str:
     return repr(layer.named(None) if layer.name == str(index) else layer)
-
-
-def _describe(layer: Layer) -> str:
-    if isinstance(layer, Dropout):
-        return f"Dropout(keep_prob={layer.keep_prob:.6g}, rate={layer.rate:.6g}{layer.named(None).options})"
-    return repr(layer.named(None))
-
-
-def _memory(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} GiB"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastreg import benchmarks, cli, kernels
-from fastreg.benchmarks import environment, workloads
+from fastreg.benchmarks import environment, features, workloads
 from fastreg.benchmarks.kernels import cases
 from fastreg.benchmarks.rows import Row
 
@@ -238,3 +238,24 @@ def test_kernels_for_pytest_benchmark(tmp_path):
     command += ["-k", "32 or mse", str(BENCH / "test_kernels.py")]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
+
+
+# --- what features cost ----------------------------------------------------------------------------------------------
+
+
+def test_features_are_what_they_say():
+    """Both sides of every feature train, from the same parameters; only one has it."""
+    workload = workloads.WORKLOADS["srivastava"].shrunk()
+    for name, feature in features.FEATURES.items():
+        own, plain = feature.trainers(workload)
+        for parameter, value in own.model.parameters.items():
+            np.testing.assert_array_equal(value, plain.model.parameters[parameter], err_msg=name)
+        assert own.settings() != plain.settings() or own.model.layers != plain.model.layers, name
+        for trainer in (own, plain):
+            assert np.isfinite(trainer.fit(*workload.data(), batch_size=workload.batch)["loss"]).all(), name
+
+
+def test_the_table_of_features():
+    shown = []
+    features.main(["non_negative", "--workload", "curve", "--rows", "0.01", "--rounds", "1"], show=shown.append)
+    assert "non_negative" in shown[0] and "ratio" in shown[0]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
+from fastreg import summary
 from fastreg.arena import Arena
 from fastreg.description import from_config
 
@@ -309,6 +310,26 @@ def test_summary_tells_shapes_and_counts():
     assert "keep_prob=0.8, rate=0.2" in text and "head" in text and "(5,)" in text
     assert "43 parameters" in text and "172 B in float32" in text  # 4*5 + 5 + 5*3 + 3, four bytes each
     assert repr(model) == ("Sequential([Dense(5, activation='relu'), Dropout(keep_prob=0.8), Dense(3, name='head')])")
+
+
+def test_summary_counts_exact_zeros(blobs):
+    """Against scipy's own sparse matrices, with indices of 4 bytes."""
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = blobs
+    model = fr.Sequential([fr.Dense(30, "relu", l1=0.05), fr.Dropout(rate=0.2), fr.Dense(3)])
+    fr.Trainer(model, optimizer=fr.SGD(0.1)).fit(X, y, epochs=20)
+    found = summary.sparsity(model)
+    assert list(found) == ["0", "2"] and found["0"].zeros > 10 and found["2"].zeros == 0
+    for name, zeros in found.items():
+        w, b = model.parameters[f"{name}.weight"], model.parameters[f"{name}.bias"]
+        csr = sparse.csr_matrix(w)
+        assert csr.indices.itemsize == csr.indptr.itemsize == 4
+        assert zeros.csr_bytes == csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes + b.nbytes
+        assert (zeros.bytes, zeros.zeros) == (w.nbytes + b.nbytes, w.size - csr.nnz)
+        assert zeros.share == np.mean(w == 0) and zeros.parameters == w.size + b.size
+    text = model.summary()
+    share = 100 * (found["0"].zeros + found["2"].zeros) / (found["0"].weights + found["2"].weights)
+    assert f"{100 * found['0'].share:.1f} %" in text and f"{share:.1f} % of the weights are exactly zero" in text
 
 
 def test_public_names_exist():
