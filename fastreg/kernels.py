@@ -243,7 +243,7 @@ def _run(
     key = Key(0) if key is None else arguments.key(key)
     program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
     rates = None if lr is None else np.array([lr], np.float64)
-    feed = _core.Feed(rows, rows, key.seed, None, None, labels, weights, None, rates, None)
+    feed = _core.Feed(rows, rows, key.seed, 0, None, None, labels, weights, None, rates, None)
     n = threads.resolve(None, flops)
     memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
     scratch = memory[-memory.ctypes.data % CACHE_LINE :]
