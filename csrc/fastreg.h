@@ -150,7 +150,8 @@ typedef struct {
  *   CALL         - */
 typedef struct {
     int32_t kind;
-    int32_t wait; /* all workers meet before this op */
+    int32_t wait;    /* all workers meet before this op */
+    int32_t rowwise; /* DENSE, DENSE_DX: every worker does its share of the rows (fr_share), as other kinds always do */
     int32_t activation, loss, source, softmax;
     int64_t K, N;
     fr_matrix out, x, z;

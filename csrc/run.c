@@ -318,6 +318,7 @@ static void worker_main(void *arg, int id) {
         if (id == 0) {
             const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
             const int failed = atomic_load_explicit(&run->failed_call, memory_order_relaxed) < MAX_OPS ||
+                               atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX ||
                                atomic_load_explicit(&run->abandoned, memory_order_relaxed);
             if (batch == run->stop || late || failed || run->tally->code) {
                 atomic_store_explicit(&run->halt, batch, memory_order_relaxed);

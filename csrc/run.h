@@ -52,6 +52,7 @@ typedef struct {
 typedef struct {
     int64_t panels, groups, weight, last;
     int dynamic;  /* from a counter, for long ops; else fixed contiguous shares */
+    int own;      /* all of them are this worker's: they cover its share of the rows */
     int64_t next; /* of this worker, in a fixed share */
 } fr_tiles;
 
@@ -67,6 +68,7 @@ static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
         if (worker->id == 0 && --worker->tiles_until_look <= 0) fr_look(worker);
         if (atomic_load_explicit(worker->abandoned, memory_order_relaxed)) return -1;
     }
+    if (tiles->own) return tiles->next < count ? tiles->next++ : -1;
     if (worker->scramble) {
         const int64_t i = atomic_fetch_add_explicit(worker->counter, 1, memory_order_relaxed);
         if (i >= count) return -1;

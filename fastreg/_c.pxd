@@ -52,7 +52,7 @@ cdef extern from "fastreg.h" nogil:
         void *penalty
         void *norms
     ctypedef struct fr_op:
-        int32_t kind, wait, activation, loss, source, softmax
+        int32_t kind, wait, rowwise, activation, loss, source, softmax
         int64_t K, N
         fr_matrix out, x, z
         fr_param weight, bias

@@ -165,7 +165,7 @@ cdef class Program:
 
     cdef _fill(self, fr_op *op, dict fields):
         op.kind = OP_KINDS[fields["kind"]]
-        op.wait = fields["wait"]
+        op.wait, op.rowwise = fields["wait"], fields.get("rowwise", 0)
         op.activation = ACTIVATIONS[fields.get("activation", "linear")]
         op.loss = LOSSES[fields.get("loss", "mse")]
         op.source = fields.get("source", 0)

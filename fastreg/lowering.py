@@ -43,6 +43,10 @@ from fastreg.rules import Rule
 GRADIENT = Rule(kind="gradient", proximal=False)
 RAW = Rule(kind="raw")
 
+# Elements of a weight that stays in the nearest cache of every worker: then the rows of the batch are shared, all the
+# way from the data to the gradients, and not the columns, which would need a barrier between two layers.
+SMALL = 1 << 14
+
 
 def lower(
     layers: Sequence[L.Layer],
@@ -97,7 +101,8 @@ def lower(
                 _second_pass(ops, rules, clip_norm)
             limited = [(name, rule) for name, rule in rules.items() if rule.limits_norms]
             ops += [MaxNorm(name, rule.max_norm, rule.max_frobenius) for name, rule in limited]
-    return Program(with_waits(ops), forward.buffers, accumulate)
+        ops.append(Totals(tuple((op.activity, op.activity_l1) for op in ops if isinstance(op, Dense) and op.activity)))
+    return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate)
 
 
 class RowLoss(Protocol):
@@ -174,7 +179,8 @@ class _Forward:
         out = self._new_buffer(f"{layer.name}.y", layer.units)
         z = self._new_buffer(f"{layer.name}.z", layer.units) if layer.activation in NEEDS_Z else None
         bias = f"{layer.name}.bias" if layer.use_bias else None
-        op = Dense(out, self.y, f"{layer.name}.weight", bias, activation=layer.activation or "linear", z=z)
+        rowwise = self.buffers[self.y] * layer.units <= SMALL
+        op = Dense(out, self.y, f"{layer.name}.weight", bias, layer.activation or "linear", z=z, rowwise=rowwise)
         if layer.activity_l1 and self.penalized:
             activity = self._new_buffer(f"{layer.name}.activity", -(-layer.units // PANEL))
             op = replace(op, activity=activity, activity_l1=layer.activity_l1)
@@ -215,14 +221,15 @@ def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: floa
     if wanted:
         dz = "d:" + y
         buffers[dz] = buffers[y]
-    ops += [Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets, smoothing=smoothing)]
-    ops.append(Totals(tuple((op.activity, op.activity_l1) for op in ops if isinstance(op, Dense) and op.activity)))
+    ops.append(Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets, smoothing=smoothing))
 
 
 def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:
     """From the last step down to the lowest layer that is trained. dense_dx of a layer comes before its dense_dw
-    changes W; dense_dw may overlap the dense_dx of the layer below, which with_waits allows."""
+    changes W; dense_dw may overlap the dense_dx of the layer below, which with_waits allows. It is put off until then,
+    so that it does not come between ops that need no barrier."""
     steps, buffers = forward.steps, forward.buffers
+    put_off: list[Op] = []
     lowest = next(i for i, step in enumerate(steps) if isinstance(step.op, Dense) and step.op.weight in rules)
     for i in range(len(steps) - 1, lowest - 1, -1):
         step, below = steps[i], steps[i - 1]
@@ -238,10 +245,14 @@ def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:
             ops.append(Elementwise(dz, dx, None, below.through))
         elif isinstance(op, Dense):
             if i > lowest:
-                ops.append(DenseDx(dz, dy, op.weight, below.through))
+                if not op.rowwise:
+                    ops += put_off
+                    put_off = []
+                ops.append(DenseDx(dz, dy, op.weight, below.through, rowwise=op.rowwise))
             if op.weight in rules:
                 bias_rule = rules[op.bias] if op.bias else RAW
-                ops.append(DenseDw(op.weight, op.bias, op.x, dy, rules[op.weight], bias_rule))
+                put_off.append(DenseDw(op.weight, op.bias, op.x, dy, rules[op.weight], bias_rule))
+    ops += put_off
 
 
 def _second_pass(ops: list[Op], rules: dict[str, Rule], clip_norm: float | None) -> None:

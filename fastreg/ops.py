@@ -148,9 +148,15 @@ NEEDS_Z = frozenset({"gelu", "gelu_tanh"})
 
 @dataclass(frozen=True)
 class Op:
-    """One fused kernel. `wait`: all workers meet before it, because it needs the whole of an earlier op."""
+    """One fused kernel.
+
+    wait      all workers meet before it, because it needs the whole of an earlier op
+    rowwise   every worker does the same share of the rows of the batch as in every other rowwise op, and needs no
+              others: between two such ops nobody waits
+    """
 
     wait: bool = field(default=False, kw_only=True)
+    rowwise: bool = field(default=False, kw_only=True)
 
     @property
     def reads(self) -> set[str]:
@@ -169,6 +175,7 @@ class Gather(Op):
     standardize   names of the parameters `mean` and `scale`, one value a column
     """
 
+    rowwise: bool = field(default=True, kw_only=True)
     out: str
     source: Literal["inputs", "targets"]
     mask: Mask | None = None
@@ -227,6 +234,7 @@ class Loss(Op):
               sigmoid_cross_entropy
     """
 
+    rowwise: bool = field(default=True, kw_only=True)
     kind: str
     dz: str | None
     through: Through
@@ -382,6 +390,7 @@ ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm)
 class Elementwise(Op):
     """out = through'(dropout(x + noise)): what has no neighbour to ride on, forward (no through) or back (no noise)."""
 
+    rowwise: bool = field(default=True, kw_only=True)
     out: str
     x: str
     mask: Mask | None = None
@@ -419,6 +428,7 @@ class Call(Op):
 class Emit(Op):
     """Rows of `x` to the result array of the feed; transform "softmax", "sigmoid" or "linear"."""
 
+    rowwise: bool = field(default=True, kw_only=True)
     x: str
     transform: str
 

@@ -5,6 +5,7 @@ Lowering (`fastreg.lowering`) makes programs, engines run them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from fastreg.ops import DenseDw, Op, Update
@@ -37,20 +38,22 @@ class Program:
         return rules
 
 
-def with_waits(ops: list[Op]) -> tuple[Op, ...]:
+def with_waits(ops: list[Op], buffers: Collection[str]) -> tuple[Op, ...]:
     """Puts a barrier before every op that touches what another op since the last barrier wrote, or writes what it read.
 
-    Workers share the rows and columns of an op in their own ways, so only a barrier orders two ops. The start of a
-    batch is a barrier of its own.
+    Workers share the rows and columns of an op in their own ways, so only a barrier orders two ops; but not in buffers
+    between two rowwise ops, where every worker finds what it has left itself. The start of a batch is a barrier of its
+    own.
     """
     ordered: list[Op] = []
-    read: set[str] = set()
-    written: set[str] = set()
+    since: list[Op] = []  # the last barrier
     for op in ops:
-        wait = bool((op.reads | op.writes) & written or op.writes & read)
-        if wait:
-            read, written = set(), set()
-        read |= op.reads
-        written |= op.writes
+        wait = any(_conflict(op, before, buffers) for before in since)
+        since = [op] if wait else [*since, op]
         ordered.append(replace(op, wait=wait))
     return tuple(ordered)
+
+
+def _conflict(op: Op, before: Op, buffers: Collection[str]) -> bool:
+    names = (op.reads | op.writes) & before.writes | op.writes & before.reads
+    return bool(names.difference(buffers) if op.rowwise and before.rowwise else names)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from unittest import mock
 
 import numpy as np
 
+from fastreg import lowering
 from fastreg.engines import Feed, Tally
 from fastreg.engines.native import NativeEngine
 from fastreg.layers import Dense, Dropout, Function, GaussianNoise, Layer, Standardize
 from fastreg.lowering import lower
 from fastreg.memory import padded
+from fastreg.program import Program
 from fastreg.rules import Rule
 
 MOMENTUM = Rule("momentum", momentum=0.9, l1=1e-3, l2=1e-2)
@@ -140,8 +143,9 @@ MORE = {
 class Case:
     """A network with its data; `engine` makes an engine on fresh parameters that are the same every time."""
 
-    def __init__(self, network: Network, dtype: str, rows: int = 150, batch: int = 64):
+    def __init__(self, network: Network, dtype: str, rows: int = 150, batch: int = 64, small: int = 2000):
         self.network, self.dtype, self.batch = network, dtype, batch
+        self.small = small  # in most networks workers share the rows of some layers, the columns of others
         self.layers = [layer.named(str(i)) for i, layer in enumerate(network.layers)]
         rng = np.random.default_rng(1)
         self.X = rng.normal(size=(rows, network.inputs)).astype(dtype)
@@ -180,7 +184,13 @@ class Case:
         return self.params[name]
 
     def engine(self, kind=NativeEngine, *options, **named):
-        rules, network = self._draw(), self.network
+        rules = self._draw()
+        with mock.patch.object(lowering, "SMALL", self.small):
+            program = self._program(rules)
+        return kind(program, self.params, self.state, self.batch, self.dtype, *options, **named)
+
+    def _program(self, rules: dict[str, Rule]) -> Program:
+        network = self.network
         program = lower(
             self.layers,
             network.inputs,
@@ -191,8 +201,7 @@ class Case:
             smoothing=network.smoothing,
             accumulate=2 if network.two_passes else network.accumulate,
         )
-        program = replace(program, accumulate=network.accumulate)
-        return kind(program, self.params, self.state, self.batch, self.dtype, *options, **named)
+        return replace(program, accumulate=network.accumulate)
 
     def feed(self, X=None, **given) -> Feed:
         X = self.X if X is None else X

@@ -72,6 +72,13 @@ def test_same_bits_for_every_fused_target(network, dtype, restore_target):
     assert all(result == results[0] for result in results)
 
 
+def test_same_bits_whether_rows_or_columns_are_shared(network, dtype):
+    expected = Case(network, dtype).bits(1)
+    for small in (0, 100, 10**9):
+        for n_threads, scramble in ((2, 0), (3, 5), (200, 0)):  # more threads than rows, too
+            assert Case(network, dtype, small=small).bits(n_threads, scramble) == expected
+
+
 @pytest.mark.parametrize("scramble", [1, 2, 3])
 def test_large_layers_hand_out_tiles(scramble):
     """Ops long enough for tiles from a counter, sums long enough for several goes and chains."""

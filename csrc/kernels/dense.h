@@ -18,27 +18,40 @@ INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR
 /* Long enough for the counter's cost not to show, and for a neighbour's interruption to hurt. */
 INLINE int is_long(int64_t flops, int workers) { return flops / workers > 10 * 1000 * 1000; }
 
-/* Tiles of an (M x columns) result whose sums have K terms. Groups of row blocks are as tall as leaves every
- * worker some eight tiles, so that shares come out even. */
-INLINE fr_tiles tiles_of(const fr_worker *w, int64_t M, int64_t columns, int64_t K, int64_t *group_blocks) {
-    const int64_t blocks = row_blocks(M, MR), panels = panels_of(columns);
-    int64_t tall = w->n == 1 ? blocks : blocks * panels / (8 * w->n);
+/* What this worker does of an op on the batch: its tiles, and the rows that they cover. */
+typedef struct {
+    fr_tiles tiles;
+    int64_t first, rows, blocks, group_blocks;
+} work;
+
+/* Of a result of so many columns whose sums have K terms. Groups of row blocks are as tall as leaves every worker some
+ * eight tiles, so that shares come out even; a worker with rows of its own need not care. */
+INLINE work work_of(const fr_worker *w, int64_t columns, int64_t K) {
+    const int own = w->op->rowwise;
+    int64_t first = 0, end = w->batch.rows;
+    if (own) fr_share(w, w->batch.rows, &first, &end);
+    const int64_t rows = end - first, blocks = row_blocks(rows, MR), panels = panels_of(columns);
+    int64_t tall = own || w->n == 1 ? blocks : blocks * panels / (8 * w->n);
     tall = tall < 1 ? 1 : tall > STRIP_ROWS / MR ? STRIP_ROWS / MR : tall;
-    *group_blocks = tall;
-    return (fr_tiles){
-        .panels = panels,
-        .groups = (blocks + tall - 1) / tall,
-        .weight = FR_PANEL / VL,
-        .last = vectors_of(columns, panels - 1),
-        .dynamic = is_long(2 * M * columns * K, w->n),
+    return (work){
+        .first = first,
+        .rows = rows,
+        .blocks = blocks,
+        .group_blocks = tall,
+        .tiles = {.panels = panels,
+                  .groups = (blocks + tall - 1) / tall,
+                  .weight = FR_PANEL / VL,
+                  .last = vectors_of(columns, panels - 1),
+                  .dynamic = is_long(2 * rows * columns * K, w->n),
+                  .own = own},
     };
 }
 
-/* Rows [*begin, *end) of a group of row blocks. */
-INLINE void rows_of(int64_t M, int64_t group, int64_t group_blocks, int64_t *begin, int64_t *end) {
-    const int64_t blocks = row_blocks(M, MR), last = (group + 1) * group_blocks;
-    *begin = M * (group * group_blocks) / blocks;
-    *end = M * (last < blocks ? last : blocks) / blocks;
+/* Rows [*begin, *end) of a tile. */
+INLINE void rows_of(const work *todo, int64_t tile, int64_t *begin, int64_t *end) {
+    const int64_t group = tile % todo->tiles.groups, last = (group + 1) * todo->group_blocks;
+    *begin = todo->first + todo->rows * (group * todo->group_blocks) / todo->blocks;
+    *end = todo->first + todo->rows * (last < todo->blocks ? last : todo->blocks) / todo->blocks;
 }
 
 /* Rows done before their epilogue: one register tile where a sum takes one go, so that it stays in the nearest cache. */
@@ -53,17 +66,16 @@ INLINE real *scratch_packed(const fr_worker *w) { return scratch_spare(w) + STRI
 
 static void op_dense(fr_worker *w) {
     const fr_op *op = w->op;
-    const int64_t M = w->batch.rows;
     const real *weight = op->weight.value.data, *bias = op->bias.value.data;
     real *c = scratch_c(w);
-    int64_t tall, t;
-    fr_tiles tiles_left = tiles_of(w, M, op->N, op->K, &tall);
-    while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int64_t panel = t / tiles_left.groups, column = panel * FR_PANEL;
+    work todo = work_of(w, op->N, op->K);
+    int64_t t;
+    while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
+        const int64_t panel = t / todo.tiles.groups, column = panel * FR_PANEL;
         const int vectors = vectors_of(op->N, panel);
         const product p = {op->x.data, A_ROWS, op->x.ld, weight + column, op->weight.value.ld, op->K, NULL};
         int64_t begin, end;
-        rows_of(M, t % tiles_left.groups, tall, &begin, &end);
+        rows_of(&todo, t, &begin, &end);
         const int64_t strips = strips_of(end - begin, op->K);
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
@@ -88,15 +100,14 @@ static void op_dense(fr_worker *w) {
 
 static void op_dense_dx(fr_worker *w) {
     const fr_op *op = w->op;
-    const int64_t M = w->batch.rows;
     const real *weight = op->weight.value.data;
     const int64_t ld = op->weight.value.ld;
     real *c = scratch_c(w), *packed = scratch_packed(w);
-    int64_t tall, t;
-    fr_tiles tiles_left = tiles_of(w, M, op->K, op->N, &tall);
+    work todo = work_of(w, op->K, op->N);
+    int64_t t;
     w->packed = -1; /* the weight has changed since the last batch */
-    while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int64_t panel = t / tiles_left.groups, column = panel * FR_PANEL;
+    while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
+        const int64_t panel = t / todo.tiles.groups, column = panel * FR_PANEL;
         const int vectors = vectors_of(op->K, panel);
         if (w->packed != panel) {
             const int64_t rows = op->K - column < FR_PANEL ? op->K - column : FR_PANEL;
@@ -105,7 +116,7 @@ static void op_dense_dx(fr_worker *w) {
         }
         const product p = {op->x.data, A_ROWS, op->x.ld, packed, FR_PANEL, op->N, NULL};
         int64_t begin, end;
-        rows_of(M, t % tiles_left.groups, tall, &begin, &end);
+        rows_of(&todo, t, &begin, &end);
         const int64_t strips = strips_of(end - begin, op->N);
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;

@@ -152,7 +152,7 @@ class NativeEngine:
     # From op descriptions to the fields of the C struct (csrc/fastreg.h says which op reads which).
 
     def _fields(self, op: Op) -> dict[str, object]:
-        fields: dict[str, object] = {"kind": type(op).__name__, "wait": op.wait}
+        fields: dict[str, object] = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise}
         buffers = self.buffers
         match op:
             case Gather():
