@@ -76,7 +76,8 @@ static void barrier_wait(barrier *b) {
     const unsigned phase = atomic_load_explicit(&b->phase, memory_order_relaxed);
     if (atomic_fetch_add(&b->arrived, 1) == b->n - 1) {
         atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
-        atomic_store(&b->phase, phase + 1); /* before the look at sleepers: see below */
+        /* Before the look at sleepers: see below. Not a store: emulators (QEMU 7 on x86) let a load overtake it. */
+        atomic_fetch_add(&b->phase, 1);
         if (atomic_load(&b->sleepers) > 0) {
             pthread_mutex_lock(&b->lock);
             pthread_cond_broadcast(&b->changed[phase & 1]);
