@@ -89,11 +89,11 @@ class Augmentation(Description, saved=False):
             augment = self.on(images.shape[1:])
         except ValueError as error:
             raise ValueError(f"images: {error}") from None
-        width = int(np.prod(images.shape[1:]))
-        ops = with_waits([Gather("x", "inputs", augment=augment), Emit("x", "linear")])
+        buffers = {"x": int(np.prod(images.shape[1:]))}
+        ops = with_waits([Gather("x", "inputs", augment=augment), Emit("x", "linear")], buffers)
         rows = min(len(images), ROWS)
-        made = make_engine(checking.engine(engine), Program(ops, {"x": width}), {}, {}, rows, dtype)
-        out = np.empty((len(images), width), dtype)
+        made = make_engine(checking.engine(engine), Program(ops, buffers), {}, {}, rows, dtype)
+        out = np.empty((len(images), buffers["x"]), dtype)
         seed, epoch = checking.seed(seed), checking.integer("epoch", epoch, 0)
         run_through(made, Feed(images, rows, seed=seed, epoch=epoch, out=out), Tally(), "images")
         return out.reshape(images.shape)
