@@ -49,7 +49,7 @@ def free(monkeypatch):
 def test_bench(capsys, free):
     code, out, err = run_main(capsys, "bench", "--quick")
     assert code == 0 and err == "" and "differs" not in out
-    names = ("dense relu dropout", "dense_dx", "dense_dw adam", "softmax_ce", "dropout", "adam_update", "wide")
+    names = ("dense relu dropout", "dense_dx", "dense_dw adam", "softmax_ce", "dropout", "adam_update", "augment")
     for name in (*names, *workloads.WORKLOADS, *kernels.threads.simd()["available"]):
         assert name in out
 
@@ -252,7 +252,7 @@ def test_features_are_what_they_say():
             np.testing.assert_array_equal(value, plain.model.parameters[parameter], err_msg=name)
         assert own.settings() != plain.settings() or own.model.layers != plain.model.layers, name
         for trainer in (own, plain):
-            assert np.isfinite(trainer.fit(*workload.data(), batch_size=workload.batch)["loss"]).all(), name
+            assert np.isfinite(trainer.fit(*feature.data(workload), batch_size=workload.batch)["loss"]).all(), name
 
 
 def test_the_table_of_features():

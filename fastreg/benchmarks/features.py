@@ -11,10 +11,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import isqrt
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import fastreg as fr
+from fastreg.benchmarks.kernels import AUGMENTATIONS
 from fastreg.benchmarks.workloads import WORKLOADS, Workload
 from fastreg.tables import table
 
@@ -23,16 +27,31 @@ from fastreg.tables import table
 class Feature:
     """Arguments that switch a feature on: `settings` of the trainer, `dense` of every Dense, both of it.
 
-    `base` are arguments of every Dense on both sides: what the feature is added to.
+    `base` are arguments of every Dense on both sides: what the feature is added to. Where it is one of `images`, both
+    sides take their inputs as such.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     dense: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] = field(default_factory=dict)
+    images: bool = False
 
     def trainers(self, workload: Workload) -> tuple[fr.Trainer, fr.Trainer]:
         """With it and without it, from the same parameters."""
-        return _trainer(workload, self.settings, self.base | self.dense), _trainer(workload, {}, self.base)
+        shape = self.shape(workload)
+        with_it = _trainer(workload, self.settings, self.base | self.dense, shape)
+        return with_it, _trainer(workload, {}, self.base, shape)
+
+    def shape(self, workload: Workload) -> tuple[int, ...]:
+        """Of a sample."""
+        inputs = workload.sizes[0]
+        height = max(side for side in range(1, isqrt(inputs) + 1) if inputs % side == 0)
+        return (height, inputs // height) if self.images else (inputs,)
+
+    def data(self, workload: Workload) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of an epoch."""
+        X, y = workload.data()
+        return X.reshape(-1, *self.shape(workload)), y
 
 
 FEATURES: dict[str, Feature] = {
@@ -41,14 +60,15 @@ FEATURES: dict[str, Feature] = {
     "max_norm": Feature(dense={"max_norm": 1.5}),
     "max_frobenius": Feature(dense={"max_frobenius": 30.0}),
     "non_negative": Feature(dense={"non_negative": True}),
+    **{name.replace(" ", "_"): Feature({"augment": augment}, images=True) for name, augment in AUGMENTATIONS.items()},
 }
 
 
-def _trainer(workload: Workload, settings: dict[str, Any], dense: dict[str, Any]) -> fr.Trainer:
+def _trainer(workload: Workload, settings: dict[str, Any], dense: dict[str, Any], shape: tuple[int, ...]) -> fr.Trainer:
     trainer = workload.trainer(**settings)
     layers = [replace(layer, **dense) if isinstance(layer, fr.Dense) else layer for layer in trainer.model.layers]
-    model = fr.Sequential(layers)
-    model.build(workload.sizes[0])
+    model = fr.Sequential([fr.Flatten(name="flatten"), *layers] if len(shape) > 1 else layers)
+    model.build(shape)
     model.load_state_dict(trainer.model.state_dict())
     trainer.model = model
     return trainer
@@ -56,13 +76,12 @@ def _trainer(workload: Workload, settings: dict[str, Any], dense: dict[str, Any]
 
 def ratios(workload: Workload, names: Iterable[str], rounds: int) -> Iterator[tuple[str, float, float]]:
     """Name, seconds of an epoch without the feature, and the ratio."""
-    data = workload.data()
-
-    def seconds(trainer: fr.Trainer) -> float:
-        return trainer.fit(*data, batch_size=workload.batch)["seconds"][0]
-
     for name in names:
-        pair = FEATURES[name].trainers(workload)
+        pair, data = FEATURES[name].trainers(workload), FEATURES[name].data(workload)
+
+        def seconds(trainer: fr.Trainer, data=data) -> float:
+            return trainer.fit(*data, batch_size=workload.batch)["seconds"][0]
+
         for trainer in pair:
             seconds(trainer)  # memory and caches
         times = [[seconds(trainer) for trainer in pair] for _ in range(rounds)]

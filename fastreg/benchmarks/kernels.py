@@ -12,6 +12,7 @@ import numpy as np
 
 from fastreg import kernels, ops, reference, threads
 from fastreg.benchmarks.rows import Row, time_of, timed
+from fastreg.data.augment import Compose, Elastic, Resize, Rotate, Translate
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import NativeEngine
 from fastreg.memory import padded
@@ -24,6 +25,7 @@ EPS = float(np.finfo(np.float32).eps)
 KEEP = Mask(0.5, stream=1)
 SHAPES = [(32, 256, 256), (64, 784, 200), (128, 512, 512), (256, 1024, 1024)]  # rows, inputs, units
 LOSSES = [(128, 10), (256, 1000)]  # rows, outputs
+IMAGES = 1024  # of 28 x 28, augmented
 LARGE = 1 << 24  # weights of an update, elements of a dropout
 QUICK = 16  # times smaller
 PATIENCE = 0.2  # seconds; a reference that is faster is run again, because a first time is a slow one
@@ -36,6 +38,11 @@ class Settings:
     seconds: float = 0.03
     repeats: int = 7
     quick: bool = False
+
+
+SIDE = 28
+AFFINE = [Rotate(15), Translate(0.1), Resize(0.1)]
+AUGMENTATIONS = {"augment affine": Compose(AFFINE), "augment elastic": Compose([*AFFINE, Elastic(34, 4)])}
 
 
 class Case(NamedTuple):
@@ -104,6 +111,7 @@ def op_cases(quick: bool) -> Iterator[Case]:
         yield from _products(M // shrink, K // shrink, N // shrink)
     for M, N in LOSSES[-1:] if quick else LOSSES:
         yield from _losses(M // shrink, N // shrink)
+    yield from _augmentations(IMAGES // shrink)
 
 
 # --- Programs of one op ----------------------------------------------------------------------------------------------
@@ -204,6 +212,39 @@ def _case(
         return threads.resolve(None, make("native")[0].flops or 20.0 * M * max(widths.values()))
 
     return Case(name, shape, lambda: results("reference"), lambda: results("native"), run, used, flops, moved, terms)
+
+
+# --- Images -----------------------------------------------------------------------------------------------------------
+
+
+def _augmentations(rows: int) -> Iterator[Case]:
+    images = np.random.default_rng(0).integers(0, 256, (rows, SIDE, SIDE), np.uint8)
+    for name, augment in AUGMENTATIONS.items():
+        gather = Program((ops.Gather("x", "inputs", augment=augment.on((SIDE, SIDE))),), {"x": SIDE * SIDE})
+        feed = Feed(images, rows)
+
+        def results(engine: str, gather=gather, feed=feed) -> list[np.ndarray]:
+            made = make_engine(engine, gather, {}, {}, rows, "float32")
+            made.run_op(feed, 0, 0)
+            return [made.buffers["x"].copy()]
+
+        made = NativeEngine(gather, {}, {}, rows, "float32")
+
+        def run(times: int, made=made, feed=feed) -> None:
+            for _ in range(times):
+                made.run(feed, Tally(), 0, 1)
+
+        yield Case(
+            name,
+            f"{rows} x {SIDE} x {SIDE}",
+            expected=partial(results, "reference"),
+            results=partial(results, "native"),
+            run=run,
+            threads=partial(threads.resolve, None, made.flops),
+            flops=0,
+            bytes=5.0 * images.size,
+            terms=SIDE,
+        )
 
 
 # --- Passes over large arrays, as functions ------------------------------------------------------------------------

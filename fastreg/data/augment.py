@@ -14,7 +14,7 @@ depend neither on the batch size nor on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -293,7 +293,7 @@ class Compose(Augmentation, saved=False):
     (20, 8, 8)
     """
 
-    parts: tuple[Augmentation, ...]
+    parts: Sequence[Augmentation]
     channels: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self):

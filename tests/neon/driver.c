@@ -8,11 +8,31 @@
 
 /* ---- single ops ---- */
 
-/* Every dtype, rows in order or not, columns side by side or not, with dropout. Integers take all their bits. */
+/* Every dtype, rows in order or not, columns side by side or not, with dropout, as images of 7 x 11 or not. Integers take
+ * all their bits. */
 static void gathers(void) {
     static const int64_t sizes[] = {1, 1, 2, 2, 4, 8, 4, 8}; /* by fr_dtype */
     enum { ROWS = 50, COLUMNS = 77 };
     char name[100];
+    const double smooth[5] = {0.1, 0.2, 0.4, 0.2, 0.1};
+    const fr_augment views = {
+        .transform = {{FR_ROTATE, -300, 300},
+                      {FR_TRANSLATE, -0.3, 0.3},
+                      {FR_RESIZE, 0.5, 2},
+                      {FR_CROP, 0.5, 1},
+                      {FR_SHEAR, -50, 50},
+                      {FR_FLIP_HORIZONTAL, 0.5, 0.5},
+                      {FR_FLIP_VERTICAL, 0.5, 0.5}},
+        .count = 7,
+        .stream = 4 << 16,
+        .planes = 1,
+        .height = 7,
+        .width = 11,
+        .channels = 1,
+        .radius = 2,
+        .smooth = smooth,
+        .alpha = 3,
+    };
     for (int dtype = FR_U8; dtype <= FR_FLOAT64; dtype++) {
         for (int scattered = 0; scattered < 2; scattered++) {
             const int64_t size = sizes[dtype], spread = scattered ? 3 * size + 1 : size; /* not aligned */
@@ -34,6 +54,7 @@ static void gathers(void) {
             op.out = matrix_of(ROWS, COLUMNS), op.K = COLUMNS, op.mask = mask_of(50000, 3);
             if (scattered) {
                 op.noise = (fr_noise){.std = 0.25, .stream = 9};
+                op.augment = &views;
                 op.x = random_matrix(1, COLUMNS, 51, 1), op.z = random_matrix(1, COLUMNS, 52, 3);
             }
             const fr_feed feed = {
