@@ -73,6 +73,8 @@ INLINE vec second_moment(real *slot, vec g, const fr_numbers *n) {
     return v;
 }
 
+enum { WIDE = 4 }; /* vectors of a row of a weight that are updated side by side */
+
 /* A block of a parameter: `rows` rows of `count` elements (whole vectors; what lies behind the last column is zero and
  * stays so). Sums over the columns go on from row to row within a row group. */
 typedef struct {
@@ -84,77 +86,118 @@ typedef struct {
     int64_t rows, count;
 } block;
 
-/* Everything the loops read is copied to locals first: to the compiler a store to the arrays might change *b and *n. */
-INLINE void update_body(const block *blocks, const fr_numbers *numbers, const int kind) {
+/* Everything the loops read is copied to locals first: to the compiler a store to the arrays might change *b and *n.
+ *
+ * `wide` vectors of a row are done side by side, because the sums over the columns are chains. `plain` leaves out what
+ * few rules ask for; the result is the same to the bit where they do not. */
+INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64_t j, const int kind, const int plain,
+                           const int wide) {
     const block b = *blocks;
     const fr_numbers n = *numbers;
     const vec l2 = vset1(n.l2), half_l2 = vset1(n.half_l2), l1 = vset1(n.l1), lr = vset1(-n.lr), decay = vset1(n.decay);
     const vec momentum = vset1(n.momentum), step = vset1(-n.step_size), root_fix = vset1(n.root_fix);
     const vec beta1 = vset1(n.beta1), rest1 = vset1(n.rest1), eps = vset1(n.eps), one = vset1(1);
     const vec zero = {0};
-    for (int64_t j = 0; j < b.count; j += VL) {
-        vec penalty = b.penalty ? vload(b.penalty + j) : (vec){0}, squares = b.norms ? vload(b.norms + j) : (vec){0};
-        real *weight = b.weight + j, *slot0 = b.slot0 + j, *slot1 = b.slot1 + j;
-        const real *gradient = b.gradient + j;
-        for (int64_t i = 0; i < b.rows; i++) {
-            vec g = vload(gradient);
+    const int penalized = b.penalty != NULL, with_l1 = !plain && n.l1 != 0;
+    vec penalty[WIDE], squares[WIDE];
+    UNROLL
+    for (int i = 0; i < wide; i++) {
+        penalty[i] = penalized ? vload(b.penalty + j + i * VL) : zero;
+        squares[i] = !plain && b.norms ? vload(b.norms + j + i * VL) : zero;
+    }
+    real *weights = b.weight + j, *slots0 = b.slot0 + j, *slots1 = b.slot1 + j;
+    const real *gradients = b.gradient + j;
+    for (int64_t row = 0; row < b.rows; row++) {
+        UNROLL
+        for (int i = 0; i < wide; i++) {
+            real *weight = weights + i * VL, *slot0 = slots0 + i * VL, *slot1 = slots1 + i * VL;
+            vec g = vload(gradients + i * VL);
             if (kind == FR_RULE_RAW) {
                 if (!n.opens) g += vload(slot0);
                 vstore(slot0, g);
-            } else {
-                const vec w = vload(weight);
-                if (b.penalty) penalty += vfma(half_l2 * w, w, l1 * vabs(w));
-                if (n.scaled) g *= n.scale;
-                g = vfma(l2, w, g);
-                if (n.subgradient != 0) g = vfma(vset1(n.subgradient), sign_of(w), g);
-                if (n.clip != 0) g = vmin(vset1(n.clip), vmax(vset1(-n.clip), g)); /* this way round a NaN stays */
-                const vec old = w * decay;
-                vec new, threshold = vset1(n.threshold);
-                switch (kind) {
-                case FR_RULE_GRADIENT: vstore(slot0, g); break;
-                case FR_RULE_ADAM: {
-                    const vec m = vfma(beta1, vload(slot0), rest1 * g);
-                    const vec v = second_moment(slot1, g, &n);
-                    const vec inverse = one / vfma(vsqrt(v), root_fix, eps);
-                    vstore(slot0, m);
-                    new = vfma(step * m, inverse, old);
-                    if (n.proximal) new = soft(new, threshold * inverse);
-                    if (n.non_negative) new = vmax(zero, new); /* this way round a NaN stays */
-                    vstore(weight, new);
-                    break;
-                }
-                default: {
-                    real *velocity = kind == FR_RULE_RMSPROP_MOMENTUM ? slot1 : slot0;
-                    if (kind == FR_RULE_RMSPROP || kind == FR_RULE_RMSPROP_MOMENTUM) {
-                        const vec inverse = one / (vsqrt(second_moment(slot0, g, &n)) + eps);
-                        g *= inverse;
-                        threshold *= inverse;
-                    }
-                    const int moves = kind != FR_RULE_SGD && kind != FR_RULE_RMSPROP; /* has a velocity */
-                    vec v = moves ? vfma(momentum, vload(velocity), g) : g;
-                    new = vfma(lr, kind == FR_RULE_NESTEROV ? vfma(momentum, v, g) : v, old);
-                    if (n.proximal) {
-                        new = soft(new, threshold);
-                        v = (old - new) * n.inverse_lr;
-                    }
-                    if (moves) vstore(velocity, v);
-                    if (n.non_negative) new = vmax(zero, new);
-                    vstore(weight, new);
-                }
-                }
-                if (kind != FR_RULE_GRADIENT) squares = vfma(new, new, squares);
+                continue;
             }
-            weight += b.ld, slot0 += b.ld0, slot1 += b.ld1, gradient += b.ldg;
+            const vec w = vload(weight);
+            if (penalized) {
+                penalty[i] = vfma(half_l2 * w, w, penalty[i]);
+                if (with_l1) penalty[i] = vfma(l1, vabs(w), penalty[i]);
+            }
+            if (!plain && n.scaled) g *= n.scale;
+            g = vfma(l2, w, g);
+            if (!plain && n.subgradient != 0) g = vfma(vset1(n.subgradient), sign_of(w), g);
+            if (!plain && n.clip != 0) { /* this way round a NaN stays */
+                g = vmin(vset1(n.clip), vmax(vset1(-n.clip), g));
+            }
+            const vec old = plain ? w : w * decay;
+            vec new, threshold = vset1(n.threshold);
+            switch (kind) {
+            case FR_RULE_GRADIENT: vstore(slot0, g); continue;
+            case FR_RULE_ADAM: {
+                const vec m = vfma(beta1, vload(slot0), rest1 * g);
+                const vec v = second_moment(slot1, g, &n);
+                const vec inverse = one / vfma(vsqrt(v), root_fix, eps);
+                vstore(slot0, m);
+                new = vfma(step * m, inverse, old);
+                if (!plain && n.proximal) new = soft(new, threshold * inverse);
+                break;
+            }
+            default: {
+                real *velocity = kind == FR_RULE_RMSPROP_MOMENTUM ? slot1 : slot0;
+                if (kind == FR_RULE_RMSPROP || kind == FR_RULE_RMSPROP_MOMENTUM) {
+                    const vec inverse = one / (vsqrt(second_moment(slot0, g, &n)) + eps);
+                    g *= inverse;
+                    threshold *= inverse;
+                }
+                const int moves = kind != FR_RULE_SGD && kind != FR_RULE_RMSPROP; /* has a velocity */
+                vec v = moves ? vfma(momentum, vload(velocity), g) : g;
+                new = vfma(lr, kind == FR_RULE_NESTEROV ? vfma(momentum, v, g) : v, old);
+                if (!plain && n.proximal) {
+                    new = soft(new, threshold);
+                    v = (old - new) * n.inverse_lr;
+                }
+                if (moves) vstore(velocity, v);
+            }
+            }
+            if (!plain && n.non_negative) new = vmax(zero, new); /* this way round a NaN stays */
+            vstore(weight, new);
+            if (!plain) squares[i] = vfma(new, new, squares[i]);
         }
-        if (b.penalty) vstore(b.penalty + j, penalty);
-        if (b.norms) vstore(b.norms + j, squares);
+        weights += b.ld, slots0 += b.ld0, slots1 += b.ld1, gradients += b.ldg;
+    }
+    UNROLL
+    for (int i = 0; i < wide; i++) {
+        if (penalized) vstore(b.penalty + j + i * VL, penalty[i]);
+        if (!plain && b.norms) vstore(b.norms + j + i * VL, squares[i]);
     }
 }
 
+INLINE int is_plain(const block *b, const fr_numbers *n) {
+    return n->kind != FR_RULE_GRADIENT && n->kind != FR_RULE_RAW && !b->norms && !n->scaled && !n->proximal &&
+           !n->non_negative && n->l1 == 0 && n->clip == 0 && n->decay == 1;
+}
+
 static void update_block(const block *b, const fr_numbers *n) {
+    int64_t j = 0;
+    if (is_plain(b, n)) {
+        switch (n->kind) {
+#define CASE(KIND)                                                                                                     \
+    case KIND:                                                                                                         \
+        for (; j + WIDE * VL <= b->count; j += WIDE * VL) update_columns(b, n, j, KIND, 1, WIDE);                      \
+        break;
+            CASE(FR_RULE_SGD)
+            CASE(FR_RULE_MOMENTUM)
+            CASE(FR_RULE_NESTEROV)
+            CASE(FR_RULE_RMSPROP)
+            CASE(FR_RULE_RMSPROP_MOMENTUM)
+            CASE(FR_RULE_ADAM)
+#undef CASE
+        }
+    }
     switch (n->kind) {
 #define CASE(KIND)                                                                                                     \
-    case KIND: update_body(b, n, KIND); break;
+    case KIND:                                                                                                         \
+        for (; j < b->count; j += VL) update_columns(b, n, j, KIND, 0, 1);                                             \
+        break;
         CASE(FR_RULE_GRADIENT)
         CASE(FR_RULE_RAW)
         CASE(FR_RULE_SGD)
