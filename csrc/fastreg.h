@@ -36,6 +36,7 @@ typedef enum {
     FR_CLIP_NORM,
     FR_MAX_NORM,
     FR_CALL,
+    FR_APPEND,
     FR_OP_KINDS
 } fr_op_kind;
 
@@ -108,6 +109,12 @@ typedef struct {
     double alpha;
 } fr_augment;
 
+/* A step of epsilon by the sign of a gradient, then cut to low .. high where `clipped`. */
+typedef struct {
+    double epsilon, low, high;
+    int32_t clipped;
+} fr_attack;
+
 /* The way back through what made y: dz = (dy + activity_l1 * share of the row * sign(y)) * mask * scale * activation'. */
 typedef struct {
     fr_matrix y, z;
@@ -147,14 +154,18 @@ typedef struct {
  *   PENALIZE     weight (rule GRADIENT), squares
  *   CLIP_NORM    limit
  *   MAX_NORM     weight limit whole (0: none)
- *   CALL         - */
+ *   CALL         -
+ *   APPEND       out gradient (data NULL: copied) attack, x and z (mean and scale; data NULL for none) N */
 typedef struct {
     int32_t kind;
     int32_t wait;    /* all workers meet before this op */
     int32_t rowwise; /* DENSE, DENSE_DX: every worker does its share of the rows (fr_share), as other kinds always do */
+    int32_t doubled; /* 2 M rows: those that APPEND has made behind those of the batch */
+    int32_t by_row;  /* LOSS: gradients of every row by itself */
     int32_t activation, loss, source, softmax;
     int64_t K, N;
-    fr_matrix out, x, z;
+    fr_matrix out, x, z, gradient;
+    fr_attack attack;
     fr_param weight, bias; /* bias.value.data is NULL where there is none */
     fr_mask mask;
     fr_noise noise;
@@ -176,6 +187,7 @@ typedef struct {
     void *row_loss, *row_hit;
     int64_t max_rows;
     int64_t accumulate; /* batches in a step */
+    double clean;       /* of doubled ops: the share of the batch's own rows in the loss */
     double *clip;       /* the factor of the last CLIP_NORM; 1 before */
 } fr_program;
 

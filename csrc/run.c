@@ -235,6 +235,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         gathered |= op->kind == FR_GATHER;
         may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
         w->op = op;
+        w->batch.rows = w->batch.count << op->doubled;
         w->counter = &run->counters[batch & 1][i];
         if (op->kind != FR_CALL) {
             run->table->op[op->kind](w);
@@ -255,6 +256,7 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
     const int64_t step_end = accumulate <= (feed->rows - step) / size ? step + accumulate * size : feed->rows;
     const double weight = weight_of(run, first, end - first);
     return (fr_batch){
+        .count = end - first,
         .rows = end - first,
         .first = first,
         .weight = weight,

@@ -8,7 +8,8 @@
 
 /* The batch at hand. Every worker has its own copy with the same contents. */
 typedef struct {
-    int64_t rows;      /* M */
+    int64_t count;     /* M */
+    int64_t rows;      /* of the op at hand: M, or 2 M where it is doubled */
     int64_t first;     /* position of its first row in the epoch */
     double weight;     /* sum of the sample weights; M where there are none */
     int64_t step_rows; /* rows and weight of the whole step, which may have several batches */

@@ -7,6 +7,7 @@ from fastreg.startup import begin_command, is_command
 
 if TYPE_CHECKING:
     from fastreg import checks, data, files, initializers, kernels, losses, plots, reference, schedules, stopping
+    from fastreg.adversarial import FGSM
     from fastreg.callbacks import Callback, Progress, TerminateOnNaN
     from fastreg.checkpoint import Checkpoint
     from fastreg.checks import check_gradients, compare_engines
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # All is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
 _HOMES = {
+    **dict.fromkeys(("FGSM",), "adversarial"),
     **dict.fromkeys(("Callback", "Progress", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("Checkpoint",), "checkpoint"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
@@ -64,6 +66,7 @@ _MODULES = (
 )
 
 __all__ = [
+    "FGSM",
     "L1",
     "L2",
     "SGD",

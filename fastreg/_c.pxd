@@ -7,7 +7,7 @@ cdef extern from "fastreg.h" nogil:
     enum: FR_F32, FR_F64
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
     enum: FR_GATHER, FR_DENSE, FR_LOSS, FR_TOTALS, FR_DENSE_DX, FR_DENSE_DW, FR_UPDATE, FR_ELEMENTWISE, FR_EMIT
-    enum: FR_PENALIZE, FR_CLIP_NORM, FR_MAX_NORM, FR_CALL
+    enum: FR_PENALIZE, FR_CLIP_NORM, FR_MAX_NORM, FR_CALL, FR_APPEND
     enum: FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH
     enum: FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE, FR_GIVEN
     enum: FR_RULE_GRADIENT, FR_RULE_RAW, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM
@@ -36,6 +36,9 @@ cdef extern from "fastreg.h" nogil:
         int64_t planes, height, width, channels, radius
         const double *smooth
         double alpha
+    ctypedef struct fr_attack:
+        double epsilon, low, high
+        int32_t clipped
     ctypedef struct fr_through:
         fr_matrix y, z
         int32_t activation
@@ -52,9 +55,10 @@ cdef extern from "fastreg.h" nogil:
         void *penalty
         void *norms
     ctypedef struct fr_op:
-        int32_t kind, wait, rowwise, activation, loss, source, softmax
+        int32_t kind, wait, rowwise, doubled, by_row, activation, loss, source, softmax
         int64_t K, N
-        fr_matrix out, x, z
+        fr_matrix out, x, z, gradient
+        fr_attack attack
         fr_param weight, bias
         fr_mask mask
         fr_noise noise
@@ -70,6 +74,7 @@ cdef extern from "fastreg.h" nogil:
         void *row_loss
         void *row_hit
         int64_t max_rows, accumulate
+        double clean
         double *clip
     ctypedef struct fr_source:
         const char *data

@@ -22,6 +22,7 @@ OP_KINDS = {
     "Gather": FR_GATHER, "Dense": FR_DENSE, "Loss": FR_LOSS, "Totals": FR_TOTALS, "DenseDx": FR_DENSE_DX,
     "DenseDw": FR_DENSE_DW, "Update": FR_UPDATE, "Elementwise": FR_ELEMENTWISE, "Emit": FR_EMIT,
     "Penalize": FR_PENALIZE, "ClipNorm": FR_CLIP_NORM, "MaxNorm": FR_MAX_NORM, "Call": FR_CALL,
+    "Append": FR_APPEND,
 }
 ACTIVATIONS = {
     "linear": FR_LINEAR, "relu": FR_RELU, "leaky_relu": FR_LEAKY_RELU, "sigmoid": FR_SIGMOID, "tanh": FR_TANH,
@@ -54,7 +55,8 @@ cdef class Program:
     cdef object dtype
     cdef readonly cnp.ndarray clip  # one number: the factor of the last ClipNorm
 
-    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None, int64_t accumulate=1):
+    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None, int64_t accumulate=1,
+                  double clean=1.0):
         cdef int i
         if len(ops) > MAX_OPS:
             raise ValueError(f"a program may have {MAX_OPS} ops, this one has {len(ops)}")
@@ -66,7 +68,7 @@ cdef class Program:
         self.program.real = FR_F32 if self.dtype == np.float32 else FR_F64
         self.program.n_ops = <int32_t>len(ops)
         self.program.ops = self.ops
-        self.program.max_rows, self.program.accumulate = max_rows, accumulate
+        self.program.max_rows, self.program.accumulate, self.program.clean = max_rows, accumulate, clean
         self.clip = np.ones(1)
         self.program.clip = <double *>cnp.PyArray_DATA(self.clip)
         self.program.row_loss = self._matrix(row_loss).data
@@ -166,6 +168,7 @@ cdef class Program:
     cdef _fill(self, fr_op *op, dict fields):
         op.kind = OP_KINDS[fields["kind"]]
         op.wait, op.rowwise = fields["wait"], fields.get("rowwise", 0)
+        op.doubled, op.by_row = fields.get("doubled", 0), fields.get("by_row", 0)
         op.activation = ACTIVATIONS[fields.get("activation", "linear")]
         op.loss = LOSSES[fields.get("loss", "mse")]
         op.source = fields.get("source", 0)
@@ -174,6 +177,9 @@ cdef class Program:
         op.out = self._matrix(fields.get("out"))
         op.x = self._matrix(fields.get("x"))
         op.z = self._matrix(fields.get("z"))
+        op.gradient = self._matrix(fields.get("gradient"))
+        attack = fields.get("attack", (0.0, 0.0, 0.0, 0))
+        op.attack.epsilon, op.attack.low, op.attack.high, op.attack.clipped = attack
         op.weight = self._param(fields.get("weight"))
         op.bias = self._param(fields.get("bias"))
         op.mask = self._mask(fields.get("mask"))

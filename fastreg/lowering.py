@@ -7,9 +7,11 @@ into dense_dw. What finds no neighbour becomes an elementwise op.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastreg import layers as L
 from fastreg.ops import (
@@ -17,6 +19,7 @@ from fastreg.ops import (
     PANEL,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
+    Append,
     Augment,
     Call,
     ClipNorm,
@@ -40,6 +43,9 @@ from fastreg.ops import (
 from fastreg.program import Program, with_waits
 from fastreg.rules import Rule
 
+if TYPE_CHECKING:
+    from fastreg.adversarial import FGSM
+
 GRADIENT = Rule(kind="gradient", proximal=False)
 RAW = Rule(kind="raw")
 
@@ -60,6 +66,8 @@ def lower(
     accumulate: int = 1,
     smoothing: float = 0.0,
     augment: Augment | None = None,
+    adversarial: FGSM | None = None,
+    input_gradient: bool = False,
 ) -> Program:
     """The program of one batch.
 
@@ -84,15 +92,29 @@ def lower(
         Of the labels, by a loss that the engines know.
     augment
         Transforms of the images that are gathered.
+    adversarial
+        With it every batch has its perturbed rows beside its own.
+    input_gradient
+        Whether the gradient of the loss of every row at the inputs is all that is wanted: it is left in "d:inputs".
     """
-    forward = _Forward(n_inputs, dropout, augment, penalized=loss is not None)
+    rides = adversarial is None and not input_gradient
+    forward = _Forward(
+        n_inputs, dropout, augment, penalized=loss is not None and not input_gradient, rides_on_gather=rides
+    )
     for index, layer in enumerate(layers):
         forward.add(index, layer)
     ops: list[Op] = [step.op for step in forward.steps]
 
     if transform is not None:
         ops.append(Emit(x=forward.y, transform=transform))
-    if loss is not None:
+    first: list[Op] = []  # what comes before the batch has its perturbed rows
+    if input_gradient and loss is not None:
+        _loss(forward, ops, loss, smoothing, wanted=True, by_row=True)
+        _backward(forward, ops, {}, lowest=0)
+        ops.append(_totals(ops))
+    elif loss is not None:
+        if adversarial is not None:
+            first, ops = _perturbed(forward, ops, loss, smoothing, adversarial)
         _loss(forward, ops, loss, smoothing, wanted=bool(rules))
         if rules:
             two_passes = clip_norm is not None or accumulate > 1
@@ -101,8 +123,11 @@ def lower(
                 _second_pass(ops, rules, clip_norm)
             limited = [(name, rule) for name, rule in rules.items() if rule.limits_norms]
             ops += [MaxNorm(name, rule.max_norm, rule.max_frobenius) for name, rule in limited]
-        ops.append(Totals(tuple((op.activity, op.activity_l1) for op in ops if isinstance(op, Dense) and op.activity)))
-    return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate)
+        ops.append(_totals(ops))
+    if adversarial is None or loss is None:
+        return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate)
+    ops = first + [replace(op, doubled=True) for op in ops if not isinstance(op, Gather)]
+    return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate, adversarial.weight)
 
 
 class RowLoss(Protocol):
@@ -137,8 +162,10 @@ class _Step:
 class _Forward:
     """Collects forward steps; the last one stays open so that noise and dropout can still ride on it."""
 
-    def __init__(self, n_inputs: int, dropout: bool, augment: Augment | None, penalized: bool):
-        self.dropout, self.penalized = dropout, penalized
+    def __init__(
+        self, n_inputs: int, dropout: bool, augment: Augment | None, penalized: bool, rides_on_gather: bool = True
+    ):
+        self.dropout, self.penalized, self.rides_on_gather = dropout, penalized, rides_on_gather
         self.buffers = {"inputs": n_inputs}
         self.steps = [_Step(Gather(out="inputs", source="inputs", augment=augment))]
 
@@ -186,16 +213,20 @@ class _Forward:
             op = replace(op, activity=activity, activity_l1=layer.activity_l1)
         self.steps.append(_Step(op))
 
+    def _takes(self, op: Op) -> bool:
+        """Whether draws may ride on it: not on a gather whose rows are to be perturbed as they are."""
+        return self.rides_on_gather or not isinstance(op, Gather)
+
     def _mask(self, name: str | None, mask: Mask) -> None:
         last = self.steps[-1].op
-        if not isinstance(last, Call) and last.mask is None:
+        if self._takes(last) and not isinstance(last, Call) and last.mask is None:
             self._ride(mask=mask)
         else:
             self._elementwise(name, mask=mask)
 
     def _noise(self, name: str | None, noise: Noise) -> None:
         last = self.steps[-1].op
-        if isinstance(last, Gather) and last.mask is None and last.noise is None:
+        if self._takes(last) and isinstance(last, Gather) and last.mask is None and last.noise is None:
             self._ride(noise=noise)
         else:
             self._elementwise(name, noise=noise)
@@ -205,7 +236,9 @@ class _Forward:
         self.steps.append(_Step(Elementwise(self._new_buffer(f"{name}.y", self.buffers[x]), x, **fields)))
 
 
-def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, wanted: bool) -> None:
+def _loss(
+    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, wanted: bool, by_row: bool = False
+) -> None:
     """The loss, and with `wanted` the gradient at the z of the last step. Its name is "d:" and the buffer's."""
     buffers, y = forward.buffers, forward.y
     targets, dz = None, None
@@ -221,17 +254,53 @@ def _loss(forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: floa
     if wanted:
         dz = "d:" + y
         buffers[dz] = buffers[y]
-    ops.append(Loss(kind=loss, dz=dz, through=forward.steps[-1].through, targets=targets, smoothing=smoothing))
+    through = forward.steps[-1].through
+    ops.append(Loss(kind=loss, dz=dz, through=through, targets=targets, smoothing=smoothing, by_row=by_row))
 
 
-def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule]) -> None:
-    """From the last step down to the lowest layer that is trained. dense_dx of a layer comes before its dense_dw
-    changes W; dense_dw may overlap the dense_dx of the layer below, which with_waits allows. It is put off until then,
-    so that it does not come between ops that need no barrier."""
+def _perturbed(
+    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, attack: FGSM
+) -> tuple[list[Op], list[Op]]:
+    """What puts the perturbed rows behind those of the batch, and the forward ops that then see all of them.
+
+    The gradient at the inputs has the masks of the batch's own rows; the perturbed rows draw masks of their own.
+    """
+    forward = _without_activity(forward)
+    first: list[Op] = [step.op for step in forward.steps]
+    _loss(forward, first, loss, smoothing, wanted=True, by_row=True)
+    _backward(forward, first, {}, lowest=0)
+    gather = forward.steps[0].op
+    standardize = gather.standardize if isinstance(gather, Gather) else None
+    low, high = attack.clip or (-math.inf, math.inf)
+    first.append(Append("inputs", "d:inputs", attack.epsilon, low, high, standardize))
+    if "targets" in forward.buffers:
+        first.append(Append("targets"))
+    return first, ops
+
+
+def _without_activity(forward: _Forward) -> _Forward:
+    """The same steps and buffers without penalties on activations, which are no part of the data loss."""
+    quiet = copy(forward)
+    quiet.steps = [
+        _Step(replace(step.op, activity=None, activity_l1=0.0), step.layer) if isinstance(step.op, Dense) else step
+        for step in forward.steps
+    ]
+    return quiet
+
+
+def _totals(ops: list[Op]) -> Totals:
+    return Totals(tuple((op.activity, op.activity_l1) for op in ops if isinstance(op, Dense) and op.activity))
+
+
+def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule], lowest: int | None = None) -> None:
+    """From the last step down to the lowest layer that is trained, or to the step `lowest`. dense_dx of a layer comes
+    before its dense_dw changes W; dense_dw may overlap the dense_dx of the layer below, which with_waits allows. It is
+    put off until then, so that it does not come between ops that need no barrier."""
     steps, buffers = forward.steps, forward.buffers
     put_off: list[Op] = []
-    lowest = next(i for i, step in enumerate(steps) if isinstance(step.op, Dense) and step.op.weight in rules)
-    for i in range(len(steps) - 1, lowest - 1, -1):
+    if lowest is None:
+        lowest = next(i for i, step in enumerate(steps) if isinstance(step.op, Dense) and step.op.weight in rules)
+    for i in range(len(steps) - 1, max(lowest, 1) - 1, -1):
         step, below = steps[i], steps[i - 1]
         op, dy, dz = step.op, "d:" + step.out, "d:" + below.out
         if i > lowest:

@@ -153,10 +153,12 @@ class Op:
     wait      all workers meet before it, because it needs the whole of an earlier op
     rowwise   every worker does the same share of the rows of the batch as in every other rowwise op, and needs no
               others: between two such ops nobody waits
+    doubled   its rows are 2 M: those of the batch, and the perturbed ones that an Append has put behind them
     """
 
     wait: bool = field(default=False, kw_only=True)
     rowwise: bool = field(default=False, kw_only=True)
+    doubled: bool = field(default=False, kw_only=True)
 
     @property
     def reads(self) -> set[str]:
@@ -224,12 +226,14 @@ class Loss(Op):
 
     With l_i the loss of row i (mean over outputs for sigmoid_cross_entropy and mse), w_i its sample
     weight: batch loss = sum(w_i l_i) / sum(w_i); row_loss[i] = w_i l_i; row_hit[i] = w_i where the
-    prediction of row i is right, else 0. dz is None in evaluation. Cross-entropies read labels or
+    prediction of row i is right, else 0. Doubled, a row of the batch has the weight clean w_i and the perturbed one of
+    it (1 - clean) w_i, with the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or
     targets and take `logits` = through.y.
 
     kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse", or "given":
               a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
     targets   buffer of gathered float targets; None where integer labels are read
+    by_row    dz is then dl_i/dz: the gradient of every row by itself, weights left out
     smoothing e: the targets are (1 - e) t + e / classes under softmax_cross_entropy, (1 - e) t + e / 2 under
               sigmoid_cross_entropy
     """
@@ -240,6 +244,7 @@ class Loss(Op):
     through: Through
     targets: str | None = None
     smoothing: float = 0.0
+    by_row: bool = False
 
     @property
     def reads(self) -> set[str]:
@@ -249,6 +254,35 @@ class Loss(Op):
     @property
     def writes(self) -> set[str]:
         return {"row_loss", "row_hit"} | ({self.dz} if self.dz else set())
+
+
+@dataclass(frozen=True)
+class Append(Op):
+    """Rows M to 2 M - 1 of `out` become its rows 0 to M - 1, moved against the model (Goodfellow et al., 2015).
+
+    out[M + i] = clip(out[i] + epsilon sign(gradient[i]), low, high); without a gradient a plain copy. Where `out` is
+    standardized, (x - mean) scale, epsilon, low and high are those of x all the same.
+    """
+
+    rowwise: bool = field(default=True, kw_only=True)
+    out: str
+    gradient: str | None = None
+    epsilon: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+    standardize: tuple[str, str] | None = None
+
+    @property
+    def clipped(self) -> bool:
+        return self.low > -math.inf or self.high < math.inf
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.out, *(self.standardize or ())} | ({self.gradient} if self.gradient else set())
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fastreg import checking
 from fastreg.dataset import Data
 from fastreg.engines import Tally
 from fastreg.epochs import DivergenceError
-from fastreg.ops import Totals
+from fastreg.ops import Gather, Totals
 from fastreg.recipe import Recipe
 from fastreg.session import ROWS, Session, refuse_bad_row, run_through
 from fastreg.settings import Settings
@@ -83,13 +83,68 @@ class Questions(Settings):
         """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients. With
         `activity` the activity penalties of the row are in it."""
         data = self._data(X, y, sample_weight)
-        with self.run_batch("evaluate", data._replace(weights=None), step) as (session, _):
-            buffers = session.engine.buffers
-            losses = buffers["row_loss"].reshape(len(data.inputs)).astype(np.float64)
-            for op in session.engine.program.ops:
+        mode = "gradients" if self.adversarial else "evaluate"
+        with self.run_batch(mode, data._replace(weights=None), step) as (session, _):
+            buffers, program = session.engine.buffers, session.engine.program
+            losses = buffers["row_loss"].astype(np.float64)
+            parts = np.repeat([program.clean, 1 - program.clean], data.size)[: len(losses)]
+            for op in program.ops:
                 for buffer, coefficient in op.activity if activity and isinstance(op, Totals) else ():
-                    losses += coefficient * buffers[buffer].sum(axis=1, dtype=np.float64)
-            return losses
+                    losses += coefficient * parts * buffers[buffer].sum(axis=1, dtype=np.float64)
+            return losses.reshape(-1, data.size).sum(axis=0)  # of a row and of its perturbed one
+
+    def input_gradient(self, X, y, *, rows=None) -> np.ndarray:
+        """The gradient of the data loss of every row at its inputs, dl_i/dx_i: what the loss of a row is sensitive to.
+
+        Dropout and noise are off, penalties not in it, rows neither weighted nor averaged; the x is that of X, before
+        any standardization. Its sign is the direction of the fast gradient sign method (Goodfellow et al., Explaining
+        and Harnessing Adversarial Examples, 2015; `fastreg.FGSM`).
+
+        Parameters
+        ----------
+        X, y
+            As in evaluate.
+        rows
+            Of some rows only, as in fit.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            In the working dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Arguments that do not fit.
+        DivergenceError
+            A loss is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np, fastreg as fr
+        >>> model = fr.Sequential([fr.Dense(1)])
+        >>> model.build(2)
+        >>> model.load_state_dict({"0.weight": [[3.0], [-1.0]], "0.bias": [0.0]})
+        >>> trainer = fr.Trainer(model, "mse")
+        >>> trainer.input_gradient(np.array([[1.0, 1.0]]), [0.0])  # 2 (y - t) w with y = 2
+        array([[12., -4.]], dtype=float32)
+        """
+        data = self._data(X, y, None, rows)
+        self._build(data.inputs)
+        found = np.empty((data.size, *data.inputs.shape[1:]), self.dtype)
+        flat, feed, tally = found.reshape(data.size, -1), data.feed(ROWS), Tally()
+        with self.session("input_gradient", ROWS, 1, False) as session:
+            for batch in range(feed.batches):
+                session.engine.run(feed, tally, batch, batch + 1)
+                refuse_bad_row(tally)
+                if tally.diverged:
+                    raise DivergenceError("input_gradient: a loss is not finite, so there is no gradient")
+                part = flat[batch * ROWS : (batch + 1) * ROWS]
+                part[...] = session.engine.buffers["d:inputs"][: len(part)]
+            gather = next(op for op in session.engine.program.ops if isinstance(op, Gather) and op.source == "inputs")
+        if gather.standardize:
+            flat *= self.model.parameters[gather.standardize[1]]
+        return found
 
     def penalty(self, rows: int) -> float:
         """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastreg.adversarial import FGSM
 from fastreg.layers import Dense
 from fastreg.losses import Loss
 from fastreg.lowering import GRADIENT, lower
@@ -37,6 +38,7 @@ class Recipe:
     clip_value: float | None = None
     accumulate: int = 1
     augment: Augmentation | None = None
+    adversarial: FGSM | None = None
 
     def program(self, model: Sequential, mode: str, rows: int, dropout: bool) -> Program:
         """What the engines run for a batch; see `fastreg.Trainer.program`."""
@@ -46,9 +48,14 @@ class Recipe:
         loss, smoothing = self.loss.in_program, self.loss.label_smoothing
         if mode == "evaluate":
             return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout)
+        if mode == "input_gradient":
+            return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout, input_gradient=True)
         if mode == "gradients":
             rules = self.rules(model, GRADIENT, rows)
-            return lower(layers, n_inputs, loss=loss, smoothing=smoothing, rules=rules, dropout=dropout)
+            attack = self.adversarial
+            return lower(
+                layers, n_inputs, loss=loss, smoothing=smoothing, rules=rules, dropout=dropout, adversarial=attack
+            )
         return lower(
             layers,
             n_inputs,
@@ -59,6 +66,7 @@ class Recipe:
             clip_norm=self.clip_norm,
             accumulate=self.accumulate,
             augment=self.augment.on(model.input_shape) if self.augment and model.input_shape and dropout else None,
+            adversarial=self.adversarial,
         )
 
     def rules(self, model: Sequential, rule: Rule, rows: int) -> dict[str, Rule]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastreg import checking, losses, optimizers, penalties
+from fastreg import adversarial, checking, losses, optimizers, penalties
+from fastreg.adversarial import FGSM
 from fastreg.layers import Dense, Function
 from fastreg.losses import Loss
 from fastreg.model import Sequential
@@ -58,6 +59,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "clip_value": partial(_clip, "clip_value"),
     "accumulate": partial(checking.integer, "accumulate"),
     "augment": _augment,
+    "adversarial": adversarial.get,
     "engine": checking.engine,
     "dtype": checking.dtype,
     "seed": checking.seed,
@@ -79,6 +81,7 @@ class Settings:
     clip_value: float | None
     accumulate: int
     augment: Augmentation | None
+    adversarial: FGSM | None
     engine: str
     dtype: str
     seed: int
@@ -126,4 +129,4 @@ class Settings:
     def settings(self) -> dict[str, Any]:
         """The arguments that decide what training comes to: all but the model and the number of threads."""
         names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate", "augment")
-        return {name: getattr(self, name) for name in (*names, "engine", "dtype", "seed")}
+        return {name: getattr(self, name) for name in (*names, "adversarial", "engine", "dtype", "seed")}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg import checking, penalties
+from fastreg.adversarial import FGSM
 from fastreg.arena import Arena
 from fastreg.callbacks import Callback, gather
 from fastreg.dataset import Data, check_data, check_validation
@@ -29,7 +30,7 @@ from fastreg.weighting import weigh_classes
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
-MODES = ("train", "gradients", "evaluate", "predict")
+MODES = ("train", "gradients", "input_gradient", "evaluate", "predict")
 
 
 class Trainer(Questions):
@@ -62,6 +63,8 @@ class Trainer(Questions):
         those that are left.
     augment
         An object of `fastreg.data.augment`: other views of the images, fresh for every epoch, in training alone.
+    adversarial
+        `fastreg.FGSM`: every step is on the rows of the batch and on perturbed ones beside them.
     engine
         "native" (C) or "reference" (NumPy).
     dtype
@@ -108,6 +111,7 @@ class Trainer(Questions):
         clip_value: float | None = None,
         accumulate: int = 1,
         augment: Augmentation | None = None,
+        adversarial: FGSM | None = None,
         engine: str = "native",
         dtype: str = "float32",
         seed: int = 0,
@@ -122,7 +126,7 @@ class Trainer(Questions):
             "metrics": metrics,
         }
         given |= {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate, "augment": augment}
-        given |= {"engine": engine, "dtype": dtype, "seed": seed, "threads": threads}
+        given |= {"adversarial": adversarial, "engine": engine, "dtype": dtype, "seed": seed, "threads": threads}
         for name, value in given.items():
             setattr(self, name, value)  # checked there
         if penalty is not None:
@@ -281,7 +285,7 @@ class Trainer(Questions):
         Parameters
         ----------
         mode
-            "train", "gradients", "evaluate" or "predict".
+            "train", "gradients", "input_gradient", "evaluate" or "predict".
         rows
             Of the training set: the m of penalties with m="train".
         dropout
@@ -294,8 +298,8 @@ class Trainer(Questions):
     @cached_property
     def recipe(self) -> Recipe:
         """The settings that programs depend on. (The learning rate is none of them.)"""
-        steps = self.clip_norm, self.clip_value, self.accumulate
-        return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps, self.augment)
+        steps = self.clip_norm, self.clip_value, self.accumulate, self.augment, self.adversarial
+        return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps)
 
     @cached_property
     def _follows_rows(self) -> bool:

@@ -143,11 +143,17 @@ static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise
     for (int j = 0; j < vectors * VL; j += VL) vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
 }
 
-/* The sample weight of a row of the batch. */
+/* The row of the data that a row of the batch is, or is a perturbed copy of. */
+INLINE int64_t index_of_row(const fr_worker *w, int64_t row) {
+    const int64_t position = w->batch.first + (row < w->batch.count ? row : row - w->batch.count);
+    return w->feed->order ? w->feed->order[position] : position;
+}
+
+/* The sample weight of a row of the batch; where there are perturbed rows, too, its share of it. */
 INLINE real weight_of_row(const fr_worker *w, int64_t row) {
-    const fr_feed *feed = w->feed;
-    const int64_t position = w->batch.first + row;
-    return feed->weights ? ((const real *)feed->weights)[feed->order ? feed->order[position] : position] : 1;
+    const double weight = w->feed->weights ? (double)((const real *)w->feed->weights)[index_of_row(w, row)] : 1;
+    if (!w->op->doubled) return (real)weight;
+    return (real)((row < w->batch.count ? w->program->clean : 1 - w->program->clean) * weight);
 }
 
 /* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on the panel of row i */

@@ -120,9 +120,9 @@ static void op_loss(fr_worker *w) {
     int64_t begin, end;
     fr_share(w, w->batch.rows, &begin, &end);
     for (int64_t row = begin; row < end; row++) {
-        const int64_t position = w->batch.first + row, index = feed->order ? feed->order[position] : position;
-        const real weight = feed->weights ? ((const real *)feed->weights)[index] : 1;
-        const vec share = vset1((real)(weight / w->batch.step_weight));
+        const int64_t index = index_of_row(w, row);
+        const real weight = weight_of_row(w, row);
+        const vec share = vset1(op->by_row ? 1 : (real)(weight / w->batch.step_weight));
         const real *y = (const real *)through->y.data + row * through->y.ld;
         const real *t = (const real *)op->x.data + row * op->x.ld; /* not touched by the softmax */
         real *g = row_scratch(w);

@@ -2,6 +2,7 @@
  * code of one target can be linked into another. A file of targets/ sets TARGET and REAL_BITS and includes this.
  */
 #include "../run.h"
+#include "append.h"
 #include "dense.h"
 #include "elementwise.h"
 #include "gather.h"
@@ -36,6 +37,7 @@ const fr_table JOIN(TARGET, REAL_BITS) = {
             [FR_PENALIZE] = op_penalize,
             [FR_CLIP_NORM] = op_clip_norm,
             [FR_MAX_NORM] = op_max_norm,
+            [FR_APPEND] = op_append,
         },
     .draws = draws,
     .normals = normals,

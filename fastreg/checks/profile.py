@@ -241,11 +241,11 @@ def _on(op: O.Op) -> str:
 
 def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
     """Floating-point operations of its matrix product, and the bytes that any implementation has to move."""
-    rows, size, buffers = timer.rows, timer.itemsize, timer.engine.buffers
+    rows, size, buffers = timer.rows * (1 + op.doubled), timer.itemsize, timer.engine.buffers
     params = timer.params
 
     def of(names: Iterable[str | None]) -> int:
-        return size * rows * sum(buffers[name].size // rows for name in names if name)
+        return size * rows * sum(buffers[name].size // len(buffers[name]) for name in names if name)
 
     match op:
         case O.Dense() | O.DenseDx() | O.DenseDw():

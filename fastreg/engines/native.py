@@ -13,6 +13,7 @@ from fastreg import _core, threads
 from fastreg.engines import Feed, Tally, nothing
 from fastreg.memory import CACHE_LINE, padded
 from fastreg.ops import (
+    Append,
     Call,
     ClipNorm,
     Dense,
@@ -52,8 +53,9 @@ class NativeEngine:
         self.params, self.state = params, state
         self.dtype = np.dtype(dtype)
         self.n_threads, self.scramble = n_threads, scramble
+        rows = batch_size * program.copies
         self.buffers = {
-            name: padded((batch_size,) if name in ("row_loss", "row_hit") else (batch_size, width), dtype)
+            name: padded((rows,) if name in ("row_loss", "row_hit") else (rows, width), dtype)
             for name, width in program.buffers.items()
         }
         self.gradients: dict[str, np.ndarray] = {}
@@ -66,6 +68,7 @@ class NativeEngine:
             self.buffers.get("row_loss"),
             self.buffers.get("row_hit"),
             program.accumulate,
+            program.clean,
         )
         self.clip = self._core.clip  # one number: the factor of the last ClipNorm
         rules = program.rules.values()
@@ -153,6 +156,7 @@ class NativeEngine:
 
     def _fields(self, op: Op) -> dict[str, object]:
         fields: dict[str, object] = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise}
+        fields["doubled"] = op.doubled
         buffers = self.buffers
         match op:
             case Gather():
@@ -169,7 +173,13 @@ class NativeEngine:
             case Loss():
                 fields |= {"loss": op.kind, "smoothing": op.smoothing, "out": buffers[op.dz] if op.dz else None}
                 fields |= {"x": buffers[op.targets] if op.targets else None, "through": self._through(op.through)}
-                fields |= {"N": buffers[op.through.y].shape[1]}
+                fields |= {"N": buffers[op.through.y].shape[1], "by_row": int(op.by_row)}
+            case Append():
+                mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (None, None)
+                fields |= {"out": buffers[op.out], "x": mean, "z": scale, "N": buffers[op.out].shape[1]}
+                fields |= {"gradient": buffers[op.gradient] if op.gradient else None}
+                limits = (op.low, op.high) if op.clipped else (0.0, 0.0)
+                fields |= {"attack": (op.epsilon, *limits, int(op.clipped))}
             case DenseDx():
                 K, N = self.params[op.weight].shape
                 fields |= {"out": buffers[op.out], "x": buffers[op.dz], "K": K, "N": N}

@@ -41,6 +41,7 @@ class _Batch:
     opens, closes             whether it is the first, the last batch of its step
     step_rows, step_weight    rows of the whole step and the sum of their weights
     penalty   value of the penalties, before the update
+    doubled   whether the op at hand has the perturbed rows, too
     bad       rows of the batch in which a gather found a value that is not finite
     """
 
@@ -56,6 +57,7 @@ class _Batch:
     step_rows: int
     step_weight: float
     penalty: float = 0.0
+    doubled: bool = False
     bad: list[int] = field(default_factory=list)
 
     def row_of_data(self, row: int) -> int:
@@ -97,8 +99,9 @@ class ReferenceEngine:
         self.params = params
         self.state = state
         self.dtype = np.dtype(dtype)
+        rows = batch_size * program.copies
         self.buffers = {
-            name: padded((batch_size,) if name in ("row_loss", "row_hit") else (batch_size, width), dtype)
+            name: padded((rows,) if name in ("row_loss", "row_hit") else (rows, width), dtype)
             for name, width in program.buffers.items()
         }
         written = set().union(*(op.writes for op in program.ops))
@@ -170,6 +173,7 @@ class ReferenceEngine:
             batch.tally.updates += self.trains
 
     def _run(self, op: O.Op, batch: _Batch) -> None:
+        batch.doubled = op.doubled
         if isinstance(op, O.Call):
             op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
             return
@@ -204,18 +208,37 @@ class ReferenceEngine:
 
     def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
-        targets = self._rows(op.targets, batch) if op.targets else batch.feed.need("targets")[batch.rows]
+        weight = self._row_weights(batch)
+        if op.targets:
+            targets = self._rows(op.targets, batch)
+        else:
+            targets = np.tile(batch.feed.need("targets")[batch.rows], 1 + op.doubled)
         row_loss = self._rows("row_loss", batch)
         if op.kind == "given":  # by the Call before
             loss, gradient, hit = row_loss, targets, 0
         else:
             smoothing = (op.smoothing,) if op.smoothing else ()
             loss, gradient, hit = ROW_LOSSES[op.kind](logits, targets, *smoothing)
-        row_loss[...] = batch.weight * loss
-        self._rows("row_hit", batch)[...] = batch.weight * hit
+        row_loss[...] = weight * loss
+        self._rows("row_hit", batch)[...] = weight * hit
         if op.dz:
-            share = (batch.weight.astype(np.float64) / batch.step_weight).astype(self.dtype)
+            share = (weight.astype(np.float64) / batch.step_weight).astype(self.dtype)
+            share = np.ones_like(share) if op.by_row else share
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
+
+    def _append(self, op: O.Append, batch: _Batch) -> None:
+        M = batch.count
+        x = self.buffers[op.out][:M]
+        if op.gradient:
+            g = self._rows(op.gradient, batch)
+            mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (0.0, np.ones(1))
+            mean, scale = np.asarray(mean, self.dtype), np.asarray(scale, self.dtype)
+            step = self.dtype.type(op.epsilon) * np.abs(scale)
+            x = x + step * ((g > 0).astype(self.dtype) - (g < 0).astype(self.dtype))
+            if op.clipped:
+                low, high = ((self.dtype.type(limit) - mean) * scale for limit in (op.low, op.high))
+                x = np.clip(x, np.minimum(low, high), np.maximum(low, high))
+        self.buffers[op.out][M : 2 * M] = x
 
     def _totals(self, op: O.Totals, batch: _Batch) -> None:
         loss = R.total(self._rows("row_loss", batch))
@@ -224,7 +247,7 @@ class ReferenceEngine:
         batch.tally.weight += R.total(batch.weight)
         for buffer, coefficient in op.activity:
             sizes = self._rows(buffer, batch).sum(axis=1, dtype=np.float64)
-            batch.tally.penalty += coefficient * float(np.dot(batch.weight, sizes)) / batch.step_weight
+            batch.tally.penalty += coefficient * float(np.dot(self._row_weights(batch), sizes)) / batch.step_weight
         if not np.isfinite(loss):
             batch.tally.diverged = True
             raise _Stop
@@ -271,11 +294,18 @@ class ReferenceEngine:
     # --- what they are made of ---------------------------------------------------------------------------------
 
     def _rows(self, buffer: str, batch: _Batch) -> np.ndarray:
-        return self.buffers[buffer][: batch.count]
+        return self.buffers[buffer][: batch.count * (1 + batch.doubled)]
+
+    def _row_weights(self, batch: _Batch) -> np.ndarray:
+        """The weight of every row of the op at hand: a row and its perturbed one share that of the data."""
+        if not batch.doubled:
+            return batch.weight
+        clean, weight = self.program.clean, batch.weight.astype(np.float64)
+        return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)
 
     def _through(self, dy: np.ndarray, through: O.Through, batch: _Batch) -> np.ndarray:
         if through.activity_l1:
-            pull = through.activity_l1 * batch.weight.astype(np.float64) / batch.step_weight
+            pull = through.activity_l1 * self._row_weights(batch).astype(np.float64) / batch.step_weight
             dy = dy + pull.astype(self.dtype)[:, np.newaxis] * np.sign(self._rows(through.y, batch))
         z, a = self._rows(through.z, batch) if through.z else None, self._rows(through.y, batch)
         if through.mask:
@@ -367,6 +397,7 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, _Batch], None]] = {
     O.Dense: ReferenceEngine._dense,
     O.Loss: ReferenceEngine._loss,
     O.Totals: ReferenceEngine._totals,
+    O.Append: ReferenceEngine._append,
     O.DenseDx: ReferenceEngine._dense_dx,
     O.DenseDw: ReferenceEngine._dense_dw,
     O.Penalize: ReferenceEngine._penalize,

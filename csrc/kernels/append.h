@@ -1,0 +1,43 @@
+/* append: rows M .. 2 M - 1 of out become its rows 0 .. M - 1, moved by epsilon sign(gradient) and cut to low .. high; a
+ *         plain copy without a gradient. Under a standardization, (x - mean) * scale, all of this is meant of x.
+ *
+ * Workers take equal shares of the M rows.
+ */
+#ifndef FR_APPEND_H
+#define FR_APPEND_H
+
+#include "vec.h"
+
+static void append_row(real *y, const real *x, const real *g, const fr_op *op) {
+    const real *mean = op->x.data, *scale = op->z.data;
+    const vec zero = {0}, epsilon = vset1((real)op->attack.epsilon);
+    const vec low = vset1((real)op->attack.low), high = vset1((real)op->attack.high);
+    for (int64_t j = 0; j < op->N; j += VL) {
+        const vec gj = vload(g + j), scaled = scale ? vload(scale + j) : vset1(1);
+        const vec step = epsilon * vabs(scaled);
+        vec moved = vload(x + j) + (vkeep(gj > zero, step) - vkeep(gj < zero, step));
+        if (op->attack.clipped) {
+            const vec shift = mean ? vload(mean + j) : zero;
+            const vec a = (low - shift) * scaled, b = (high - shift) * scaled; /* b < a where the scale is negative */
+            moved = vmin(vmax(moved, vmin(a, b)), vmax(a, b));
+        }
+        vstore(y + j, moved);
+    }
+}
+
+static void op_append(fr_worker *w) {
+    const fr_op *op = w->op;
+    int64_t begin, end;
+    fr_share(w, w->batch.count, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        const real *x = (const real *)op->out.data + row * op->out.ld;
+        real *y = (real *)op->out.data + (w->batch.count + row) * op->out.ld;
+        if (!op->gradient.data) {
+            memcpy(y, x, sizeof(real) * (size_t)op->N);
+            continue;
+        }
+        append_row(y, x, (const real *)op->gradient.data + row * op->gradient.ld, op);
+    }
+}
+
+#endif
