@@ -62,6 +62,7 @@ class Callback:
 
     trainer: Trainer
     plan: Plan
+    last_update: int | None = None  # training ends behind this step of the optimizer, in the middle of an epoch or not
     goes_last: ClassVar[bool] = False  # whether its hooks come behind those of all other callbacks
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastreg import random, schedules
 from fastreg.callbacks import Callback, Plan
-from fastreg.checking import all_finite
+from fastreg.checking import MAX_INT, all_finite
 from fastreg.engines import Feed, Tally
 from fastreg.history import History
 from fastreg.session import SLICE_SECONDS, Session, Uninterrupted, ended, refuse_bad_row
@@ -73,6 +73,7 @@ def run_epochs(
     history, callbacks = plan.history, plan.callbacks
     rates = _rates(session, plan.batches)
     trainer.stop_training = False
+    last_update = min((c.last_update for c in callbacks if c.last_update is not None), default=MAX_INT)
     begun: list[Callback] = []
     try:
         for callback in callbacks:
@@ -81,7 +82,7 @@ def run_epochs(
             begun.append(callback)
         if checkpoint:
             checkpoint.restore(trainer, callbacks)
-        while trainer.epoch < plan.last_epoch and not trainer.stop_training:
+        while trainer.epoch < plan.last_epoch and trainer.updates < last_update and not trainer.stop_training:
             epoch = trainer.epoch
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
@@ -91,7 +92,7 @@ def run_epochs(
             start, updates = perf_counter(), trainer.updates
             order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
             feed = data.feed(batch_size, order=order, seed=trainer.seed, epoch=epoch, step=trainer.step, rates=rates)
-            tally = _run_epoch(trainer, session, feed, callbacks)
+            tally = _run_epoch(trainer, session, feed, callbacks, last_update)
             logs = {
                 "loss": tally.loss / tally.weight,
                 **trainer.measured(tally),
@@ -122,12 +123,15 @@ def _validate(trainer: Trainer, session: Session, data: Data, step: int, updates
     return {f"val_{name}": value for name, value in measured.items()}
 
 
-def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[Callback, ...]) -> Tally:
-    """One epoch; where it must not count, everything goes back to its start."""
+def _run_epoch(
+    trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[Callback, ...], last_update: int
+) -> Tally:
+    """One epoch, at most to the step `last_update` of the optimizer; where it must not count, everything goes back to
+    its start."""
     before = trainer.step, trainer.updates
     session.save()
     tally = Tally(updates=trainer.updates)
-    reached = _run_slices(trainer, session, feed, tally, callbacks)
+    reached = _run_slices(trainer, session, feed, tally, callbacks, last_update)
     failure = None
     if tally.diverged:
         failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
@@ -148,11 +152,17 @@ def _run_epoch(trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[
     return tally
 
 
-def _run_slices(trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...]) -> int:
+def _run_slices(
+    trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...], last_update: int
+) -> int:
     """Batch after batch; returns how many were run. The trainer's counters follow slice by slice."""
     single = any(callback.wants_batches for callback in callbacks)
-    first, stop, updates = 0, feed.batches, tally.updates
-    while first < stop and not ended(tally):
+    first, updates, accumulate = 0, tally.updates, trainer.accumulate
+    while not ended(tally):
+        # Batches to the last update, if every step to come is taken: those of zero weight are not, and more follow.
+        stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
+        if first >= stop:
+            break
         batch, loss, weight = first, tally.loss, tally.weight
         if single:
             for callback in callbacks:

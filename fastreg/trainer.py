@@ -23,6 +23,7 @@ from fastreg.penalties import L1, L2, ElasticNet
 from fastreg.program import Program
 from fastreg.questions import Questions
 from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
+from fastreg.refit import refit as second_round
 from fastreg.session import Session, Sessions, bind, make_state
 from fastreg.stopping import Best
 from fastreg.weighting import weigh_classes
@@ -240,6 +241,8 @@ class Trainer(Questions):
         with self.model.claim.held("fit"), self.session("train", min(batch_size, n), n, True) as session:
             return run_epochs(self, session, data, validation, plan, saved)
 
+    refit = second_round
+
     def reset(self) -> None:
         """Optimizer state, step and epoch counters back to the start; the parameters stay."""
         self.model.claim.check_free("reset")
@@ -322,6 +325,10 @@ class Trainer(Questions):
                 self._state, self._trained = fresh, arena
             state = self._state
         return bind(key, program, arena, state, batch_size, self.engine, self.threads)
+
+    def check_rows(self, X, y) -> np.ndarray:
+        """X, if model and loss can take it with y."""
+        return self._data(X, y, None).inputs
 
     # --- Running -------------------------------------------------------------------------------------------------
 
