@@ -23,6 +23,14 @@ class Key(NamedTuple):
     step     the global step
     stream   what draws: purpose and layer, as `fastreg.ops.stream` packs them
     row      the coordinate of the first row
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> y = fr.reference.dropout(np.ones((2, 100)), 0.5, key=fr.reference.Key(seed=7, step=3))
+    >>> last = fr.reference.dropout(np.ones((1, 100)), 0.5, key=fr.reference.Key(seed=7, step=3, row=1))
+    >>> bool((y[1:] == last).all())
+    True
     """
 
     seed: int

@@ -58,6 +58,18 @@ class Callback:
 
     One that carries something from epoch to epoch defines `state_dict` and `load_state_dict`, so that a resumed fit
     goes on as one that never stopped.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> class StopAt(fr.Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         self.trainer.stop_training = logs["loss"] < 0.5
+    >>> X, y = np.eye(3), np.arange(3)
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(1.0))
+    >>> history = trainer.fit(X, y, epochs=100, callbacks=[StopAt()])
+    >>> history["loss"][-1] < 0.5 <= history["loss"][-2]
+    True
     """
 
     trainer: Trainer
@@ -167,6 +179,15 @@ class Progress(Callback):
     ----------
     file
         Where to write; standard output by default.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastreg as fr
+    >>> lines = io.StringIO()
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
+    >>> history = trainer.fit(np.eye(3), np.arange(3), epochs=2, callbacks=[fr.Progress(lines)])
+    >>> lines.getvalue().count("epoch")
+    2
     """
 
     INTERVAL = 0.1  # seconds between two updates, at least

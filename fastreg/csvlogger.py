@@ -29,7 +29,8 @@ class CSVLogger(Callback):
     >>> path = os.path.join(tempfile.mkdtemp(), "log.csv")
     >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), metrics=())
     >>> history = trainer.fit(np.eye(3), np.arange(3), epochs=2, callbacks=[fr.CSVLogger(path)])
-    >>> print(open(path).readline().strip())
+    >>> with open(path) as file:
+    ...     print(file.readline().strip())
     epoch,loss,penalty,seconds
     """
 

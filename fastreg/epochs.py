@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
 
 class DivergenceError(ArithmeticError):
-    """The loss or a parameter stopped being finite. The model is the one of the last finished epoch."""
+    """The loss or a parameter stopped being finite. The model is the one of the last finished epoch.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse", optimizer=fr.SGD(1e30))
+    >>> try:
+    ...     history = trainer.fit(np.eye(3), np.arange(3.0), epochs=9)
+    ... except fr.DivergenceError as error:
+    ...     print(str(error)[:17])
+    training diverged
+    """
 
 
 class Restorable(Protocol):

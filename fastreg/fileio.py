@@ -25,7 +25,20 @@ PathLike = str | os.PathLike[str]
 
 
 class FileFormatError(ValueError):
-    """A file does not hold what it should. The message is one line: which file, and what is wrong with it."""
+    """A file does not hold what it should. The message is one line: which file, and what is wrong with it.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastreg as fr
+    >>> path = os.path.join(tempfile.mkdtemp(), "model")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("no model")
+    >>> try:
+    ...     model = fr.load(path)
+    ... except fr.FileFormatError as error:
+    ...     print(str(error).startswith(path))
+    True
+    """
 
 
 @contextmanager

@@ -129,8 +129,21 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
 def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
     """Inverted dropout: x / keep where a draw keeps it, else 0.
 
-    The last axis of `x` are the columns, all before it the rows; a one-dimensional `x` is one row. See
-    `fastreg.reference.dropout`.
+    Parameters
+    ----------
+    x : ndarray
+        The last axis are the columns, all before it the rows; a one-dimensional `x` is one row.
+    keep_prob : float
+        Share of elements kept, honoured to 2**-16; the scale is that of the probability drawn.
+    key : Key or int
+        Coordinates of the draws; an int is the seed. Needed where 0 < keep_prob < 1.
+    out : ndarray, optional
+        Where the result goes; it is returned.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
 
     Examples
     --------
@@ -149,14 +162,51 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
 
 
 def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
-    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale."""
+    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Of the shape of x.
+    keep_prob, key, out
+        As they were given to `dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> y = fr.kernels.dropout(np.ones(100), 0.5, key=7)
+    >>> bool((fr.kernels.dropout_backward(np.ones(100), 0.5, key=7) == y).all())
+    True
+    """
     return dropout(arguments.samples("dy", dy), keep_prob, key, out)
 
 
 def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
-    """-log softmax(logits)[label], mean over the rows, and its gradient (M, N); labels are integers (M,).
+    """-log softmax(logits)[label], mean over the rows, and its gradient.
 
     With `label_smoothing` e the targets are (1 - e) onehot + e / classes (Szegedy et al., 2016).
+
+    Parameters
+    ----------
+    logits : ndarray (M, N)
+    labels : integers (M,)
+        From 0 to N - 1.
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+    label_smoothing : float
+        From 0 to 1.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
 
     Examples
     --------
@@ -174,6 +224,35 @@ def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0
     """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
 
     With `label_smoothing` e the targets are (1 - e) t + e / 2.
+
+    Parameters
+    ----------
+    logits : ndarray (M, N)
+    targets : ndarray (M, N)
+        From 0 to 1.
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+    label_smoothing : float
+        From 0 to 1.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> loss, gradient = fr.kernels.sigmoid_cross_entropy(np.zeros((1, 2)), np.array([[0.0, 1.0]]))
+    >>> round(loss, 4), gradient
+    (0.6931, array([[ 0.25, -0.25]]))
     """
     logits = arguments.outputs("logits", logits)
     targets = _padded(arguments.targets(targets, logits))
@@ -181,7 +260,32 @@ def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
-    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy."""
+    """(y - t)**2, mean over outputs and rows, and its gradient.
+
+    Parameters
+    ----------
+    y, targets : ndarray (M, N)
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.mse(np.ones((1, 2)), np.zeros((1, 2)))
+    (1.0, array([[1., 1.]]))
+    """
     y = arguments.outputs("y", y)
     return _loss("mse", y, sample_weight, targets=_padded(arguments.targets(targets, y)))
 

@@ -28,6 +28,12 @@ class Loss(Description):
     counts_hits     whether a prediction can be right or wrong, so that there is an accuracy
     forbids         activations of the last layer that would apply the transform twice
     label_smoothing share of a target that goes to all classes alike
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> isinstance(fr.losses.mse, fr.losses.Loss)
+    True
     """
 
     name: str
@@ -95,6 +101,17 @@ class SigmoidCrossEntropy(Loss):
     ----------
     label_smoothing
         e from 0 to 1: the loss is that of the targets (1 - e) t + e / 2, in evaluation too; see `SoftmaxCrossEntropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `label_smoothing` is no number from 0 to 1.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.SigmoidCrossEntropy(label_smoothing=0.1)
+    SigmoidCrossEntropy(label_smoothing=0.1)
     """
 
     label_smoothing: float = 0.0
@@ -119,6 +136,12 @@ class MSE(Loss):
     """l = mean over outputs of (y - t)^2.
 
     Targets are numbers of the shape (n, outputs), or (n,) for one output. Predictions are the outputs as they are.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.MSE()
+    MSE()
     """
 
     name = "mse"

@@ -155,8 +155,7 @@ def _activation(name: str) -> Activation:
 def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
     """Inverted dropout: x / keep where a draw keeps it, else 0.
 
-    `keep_prob` is honoured to 2**-16, and the scale is that of the probability drawn. The last axis of `x` are
-    the columns, all before it the rows; a one-dimensional `x` is one row.
+    Arguments, results and errors: see `fastreg.kernels.dropout`.
     """
     x = arguments.samples("x", x)
     arguments.out(out, x.shape, x.dtype)
@@ -166,12 +165,18 @@ def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.n
 
 
 def dropout_backward(dy, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
-    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale."""
+    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale.
+
+    Arguments, results and errors: see `fastreg.kernels.dropout_backward`.
+    """
     return dropout(arguments.samples("dy", dy), keep_prob, key, out)
 
 
 def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
-    """y = dropout(activation(x @ w + b)), for x (M, K), w (K, N), b (N,)."""
+    """y = dropout(activation(x @ w + b)), for x (M, K), w (K, N), b (N,).
+
+    Arguments, results and errors: see `fastreg.kernels.dense`.
+    """
     x, w, b = arguments.dense(x, w, b)
     z = x @ w
     if b is not None:
@@ -182,18 +187,7 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
 def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
     """Gradients of `dense` from `dy`, the one at its output `y`.
 
-    Parameters
-    ----------
-    dy, x, w, y
-        The gradient at the output, and what went into `dense` and came out of it.
-    activation, keep_prob, key
-        As they were given to `dense`.
-    z
-        x @ w + b, for gelu and gelu_tanh, whose slope cannot be had from `y`.
-
-    Returns
-    -------
-    dx, dw, db
+    Arguments, results and errors: see `fastreg.kernels.dense_backward`.
     """
     dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
     dz = through(dy, y, activation, keep_prob, key, z)
@@ -215,14 +209,7 @@ def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.n
 def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
     """-log softmax(logits)[label], mean over the rows; labels are integers (M,).
 
-    With `label_smoothing` e the targets are (1 - e) onehot + e / classes (Szegedy et al., 2016).
-
-    Returns
-    -------
-    loss : float
-        sum(w_i l_i) / sum(w_i), added in float64.
-    dlogits : ndarray
-        Its gradient.
+    Arguments, results and errors: see `fastreg.kernels.softmax_cross_entropy`.
     """
     rows = partial(softmax_cross_entropy_rows, smoothing=arguments.smoothing(label_smoothing))
     return _mean_loss(rows, arguments.outputs("logits", logits), labels, sample_weight)
@@ -231,14 +218,17 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
 def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
     """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
 
-    With `label_smoothing` e the targets are (1 - e) t + e / 2.
+    Arguments, results and errors: see `fastreg.kernels.sigmoid_cross_entropy`.
     """
     rows = partial(sigmoid_cross_entropy_rows, smoothing=arguments.smoothing(label_smoothing))
     return _mean_loss(rows, arguments.outputs("logits", logits), targets, sample_weight)
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
-    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy."""
+    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy.
+
+    Arguments, results and errors: see `fastreg.kernels.mse`.
+    """
     return _mean_loss(mse_rows, arguments.outputs("y", y), targets, sample_weight)
 
 

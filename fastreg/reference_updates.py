@@ -13,13 +13,28 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Non
     Parameters
     ----------
     w, g
-        The parameter, changed in place, and the gradient of the data loss.
+        The parameter, changed in place, and the gradient of the data loss: arrays of one shape.
+    lr
+        Learning rate, at least 0.
     l1, l2
         Coefficients of l1 |W|_1 + l2/2 |W|^2.
     weight_decay
         Decoupled from the gradient.
     proximal
         L1 by soft-thresholding after the step, so that zeros are exact; else l1 sign(w) is added to g.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w = np.array([1.0, 0.01])
+    >>> fr.reference.sgd_update(w, [1.0, 0.0], lr=0.1, l1=0.5)
+    >>> w
+    array([0.85, 0.  ])
     """
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
     g, lr = arguments.update(w, g, lr, {}, **penalties)
@@ -34,6 +49,27 @@ def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, w
 
     Nesterov's threshold is lr (1 + momentum) l1: at rest it steps by (1 + momentum) g, and g and l1 must balance.
     After a proximal step the velocity becomes the step that was taken: v <- (w_old - w_new) / lr.
+
+    Parameters
+    ----------
+    w, g, lr
+        As in `sgd_update`.
+    v
+        The velocity, an array like w, changed in place.
+    momentum
+        From 0 to below 1.
+    nesterov
+        Whether the step is Nesterov's.
+    l1, l2, weight_decay, proximal
+        As in `sgd_update`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, v = np.ones(1), np.ones(1)
+    >>> fr.reference.momentum_update(w, [1.0], v, lr=0.5, momentum=0.5)
+    >>> w, v
+    (array([0.25]), array([1.5]))
     """
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
     g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
@@ -56,6 +92,29 @@ def rmsprop_update(
     With `m`, an array like w: m <- momentum m + d, then w <- w - lr m. The threshold of L1 is lr l1 / (sqrt(v) + eps),
     element by element; after a proximal step m becomes the step that was taken, as in `momentum_update`. Tieleman and
     Hinton, Neural Networks for Machine Learning, lecture 6.5 (2012), in the form of torch.optim.RMSprop.
+
+    Parameters
+    ----------
+    w, g, lr
+        As in `sgd_update`.
+    v
+        The mean square of g, an array like w, changed in place.
+    alpha
+        How much of v is kept, from 0 to below 1.
+    eps
+        Added to the root, at least 0.
+    momentum, m
+        The share of m that is kept, from 0 to below 1, and the array, changed in place.
+    l1, l2, weight_decay, proximal
+        As in `sgd_update`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, v = np.ones(1), np.zeros(1)
+    >>> fr.reference.rmsprop_update(w, [4.0], v, lr=0.1, alpha=0.75)
+    >>> w.round(6), v
+    (array([0.8]), array([4.]))
     """
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
     state = arguments.rmsprop_state(v, m, momentum)
@@ -82,7 +141,30 @@ def adam_update(
 ) -> None:
     """w <- w - lr m' / (sqrt(v') + eps), with m', v' the moments of g freed of their bias; AdamW by weight_decay.
 
-    `step` counts from 1. The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
+    The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
+
+    Parameters
+    ----------
+    w, g, lr
+        As in `sgd_update`.
+    m, v
+        The moments, arrays like w, changed in place.
+    step
+        Of which it is: 1, 2, ...
+    beta1, beta2
+        How much of the moments is kept, from 0 to below 1.
+    eps
+        Added to the root, at least 0.
+    l1, l2, weight_decay, proximal
+        As in `sgd_update`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, m, v = np.ones(1), np.zeros(1), np.zeros(1)
+    >>> fr.reference.adam_update(w, [4.0], m, v, lr=0.1, step=1)
+    >>> w.round(6), m.round(6), v.round(6)
+    (array([0.9]), array([0.4]), array([0.016]))
     """
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
     moments = {"beta1": beta1, "beta2": beta2, "eps": eps, "step": step}

@@ -69,6 +69,16 @@ _AVAILABLE = available_processors()
 def set_num_threads(n: int | None) -> None:
     """Use `n` threads for every run that does not ask for a count of its own; None goes back to the default.
 
+    Parameters
+    ----------
+    n
+        From 1 to 256, or None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `n` is nothing of that.
+
     Examples
     --------
     >>> import fastreg as fr
@@ -83,7 +93,14 @@ def set_num_threads(n: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """The threads that a run with enough work takes."""
+    """The threads that a run with enough work takes.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.get_num_threads() >= 1
+    True
+    """
     return _limit or _unlimited()
 
 

@@ -77,6 +77,19 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     Returns
     -------
     EngineComparison
+        With `ops` and `ok`; print it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(8, activation="tanh"), fr.Dense(2)]))
+    >>> fr.compare_engines(trainer, np.eye(4), [0, 1, 0, 1]).ok
+    True
     """
     step = checking.integer("step", step, 0)
     trainer, data = make_twin(trainer, X, y, sample_weight)

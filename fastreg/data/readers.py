@@ -79,9 +79,29 @@ def read(path: PathLike) -> list[Part]:
 def read_npz(path: PathLike) -> dict[str, np.ndarray]:
     """Read the arrays of a .npz file into memory. Arrays of Python objects, which would be unpickled, are refused.
 
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    dict of ndarray
+        By their names in the file.
+
+    Raises
+    ------
+    FileFormatError
+        The file is damaged, or holds Python objects.
+    OSError
+        It cannot be opened.
+
     Examples
     --------
-    See `read`.
+    >>> import os, tempfile, numpy as np
+    >>> path = os.path.join(tempfile.mkdtemp(), "set.npz")
+    >>> np.savez(path, X=np.arange(3))
+    >>> read_npz(path)
+    {'X': array([0, 1, 2])}
     """
     with naming(path), open_regular(path) as (file, size), _parsing("a .npz file"), zipfile.ZipFile(file) as archive:
         arrays = {}
@@ -100,6 +120,21 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
 
 def read_npy(path: PathLike) -> np.ndarray:
     """Map a .npy file into memory, read-only: it may be larger than memory.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    memmap
+
+    Raises
+    ------
+    FileFormatError
+        The file is damaged, or holds Python objects.
+    OSError
+        It cannot be opened.
 
     Examples
     --------

@@ -12,6 +12,11 @@ from fastreg.layers.base import Layer
 class Flatten(Layer):
     """Makes one dimension of a sample of any shape, in C order. It costs nothing: the data are read so.
 
+    Parameters
+    ----------
+    name
+        Of the layer, in the state_dict and in files.
+
     Examples
     --------
     >>> import fastreg as fr
