@@ -24,6 +24,8 @@ import numpy as np
 from fastreg import checking
 from fastreg.callbacks import MODES, Callback, check_monitor, direction
 
+__all__ = ["GL", "PQ", "UP"]
+
 
 @dataclass(frozen=True)
 class Best:
