@@ -37,6 +37,7 @@ typedef enum {
     FR_MAX_NORM,
     FR_CALL,
     FR_APPEND,
+    FR_PERTURB,
     FR_OP_KINDS
 } fr_op_kind;
 
@@ -143,7 +144,7 @@ typedef struct {
 
 /* One fused kernel. Which fields an op reads:
  *   GATHER       out K mask noise augment, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
- *   DENSE        out z x weight bias activation mask K N, activity (sums of |out| by row and panel; or NULL) activity_l1
+ *   DENSE        out z x weight bias noise activation mask K N, activity (sums of |out| by row and panel; or NULL) activity_l1
  *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss smoothing N
  *   TOTALS       - (activity and activity_l1 of every DENSE)
  *   DENSE_DX     out x (dz) weight through K N
@@ -155,7 +156,8 @@ typedef struct {
  *   CLIP_NORM    limit
  *   MAX_NORM     weight limit whole (0: none)
  *   CALL         -
- *   APPEND       out gradient (data NULL: copied) attack, x and z (mean and scale; data NULL for none) N */
+ *   APPEND       out gradient (data NULL: copied) attack, x and z (mean and scale; data NULL for none) N
+ *   PERTURB      out (of the weight's shape) weight noise */
 typedef struct {
     int32_t kind;
     int32_t wait;    /* all workers meet before this op */

@@ -23,6 +23,7 @@ OP_KINDS = {
     "DenseDw": FR_DENSE_DW, "Update": FR_UPDATE, "Elementwise": FR_ELEMENTWISE, "Emit": FR_EMIT,
     "Penalize": FR_PENALIZE, "ClipNorm": FR_CLIP_NORM, "MaxNorm": FR_MAX_NORM, "Call": FR_CALL,
     "Append": FR_APPEND,
+    "Perturb": FR_PERTURB,
 }
 ACTIVATIONS = {
     "linear": FR_LINEAR, "relu": FR_RELU, "leaky_relu": FR_LEAKY_RELU, "sigmoid": FR_SIGMOID, "tanh": FR_TANH,

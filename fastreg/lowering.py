@@ -19,6 +19,7 @@ from fastreg.ops import (
     PANEL,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
+    PURPOSE_WEIGHT_NOISE,
     Append,
     Augment,
     Call,
@@ -35,9 +36,11 @@ from fastreg.ops import (
     Noise,
     Op,
     Penalize,
+    Perturb,
     Through,
     Totals,
     Update,
+    noisy,
     stream,
 )
 from fastreg.program import Program, with_waits
@@ -125,8 +128,8 @@ def lower(
             ops += [MaxNorm(name, rule.max_norm, rule.max_frobenius) for name, rule in limited]
         ops.append(_totals(ops))
     if adversarial is None or loss is None:
-        return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate)
-    ops = first + [replace(op, doubled=True) for op in ops if not isinstance(op, Gather)]
+        return Program(with_waits(forward.perturbs + ops, forward.buffers), forward.buffers, accumulate)
+    ops = forward.perturbs + first + [replace(op, doubled=True) for op in ops if not isinstance(op, Gather)]
     return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate, adversarial.weight)
 
 
@@ -142,10 +145,13 @@ class RowLoss(Protocol):
 
 
 class _Step:
-    """A forward op that made a buffer, and the way back through it."""
+    """A forward op that made a buffer, and the way back through it. `weight` is the parameter of a dense op, which
+    may multiply by a noisy copy."""
 
-    def __init__(self, op: Gather | Dense | Elementwise | Call, layer: L.Function | None = None):
-        self.op, self.layer = op, layer
+    def __init__(
+        self, op: Gather | Dense | Elementwise | Call, layer: L.Function | None = None, weight: str | None = None
+    ):
+        self.op, self.layer, self.weight = op, layer, weight
 
     @property
     def out(self) -> str:
@@ -168,6 +174,7 @@ class _Forward:
         self.dropout, self.penalized, self.rides_on_gather = dropout, penalized, rides_on_gather
         self.buffers = {"inputs": n_inputs}
         self.steps = [_Step(Gather(out="inputs", source="inputs", augment=augment))]
+        self.perturbs: list[Op] = []
 
     @property
     def y(self) -> str:
@@ -176,7 +183,7 @@ class _Forward:
 
     def add(self, index: int, layer: L.Layer) -> None:
         if isinstance(layer, L.Dense):
-            self._dense(layer)
+            self._dense(index, layer)
         elif isinstance(layer, L.Dropout):
             kind = layer.kind if self.dropout else "expected"
             if layer.keep_prob < 1.0 and (self.dropout or layer.kind == "standard"):
@@ -200,18 +207,27 @@ class _Forward:
 
     def _ride(self, **fields) -> None:
         """Lets something ride on the op that is still open."""
-        self.steps[-1] = _Step(replace(self.steps[-1].op, **fields))
+        last = self.steps[-1]
+        self.steps[-1] = _Step(replace(last.op, **fields), weight=last.weight)
 
-    def _dense(self, layer: L.Dense) -> None:
+    def _dense(self, index: int, layer: L.Dense) -> None:
         out = self._new_buffer(f"{layer.name}.y", layer.units)
         z = self._new_buffer(f"{layer.name}.z", layer.units) if layer.activation in NEEDS_Z else None
         bias = f"{layer.name}.bias" if layer.use_bias else None
         rowwise = self.buffers[self.y] * layer.units <= SMALL
-        op = Dense(out, self.y, f"{layer.name}.weight", bias, layer.activation or "linear", z=z, rowwise=rowwise)
+        weight = factor = f"{layer.name}.weight"
+        if self.dropout and layer.weight_noise > 0.0:
+            factor = noisy(weight)
+            self.perturbs.append(
+                Perturb(factor, weight, Noise(layer.weight_noise, stream(PURPOSE_WEIGHT_NOISE, index)))
+            )
+        op = Dense(out, self.y, factor, bias, layer.activation or "linear", z=z, rowwise=rowwise)
+        if self.dropout and layer.preactivation_noise > 0.0:
+            op = replace(op, noise=Noise(layer.preactivation_noise, stream(PURPOSE_NOISE, index)))
         if layer.activity_l1 and self.penalized:
             activity = self._new_buffer(f"{layer.name}.activity", -(-layer.units // PANEL))
             op = replace(op, activity=activity, activity_l1=layer.activity_l1)
-        self.steps.append(_Step(op))
+        self.steps.append(_Step(op, weight=weight))
 
     def _takes(self, op: Op) -> bool:
         """Whether draws may ride on it: not on a gather whose rows are to be perturbed as they are."""
@@ -226,7 +242,10 @@ class _Forward:
 
     def _noise(self, name: str | None, noise: Noise) -> None:
         last = self.steps[-1].op
-        if self._takes(last) and isinstance(last, Gather) and last.mask is None and last.noise is None:
+        linear = last if isinstance(last, Gather) or (isinstance(last, Dense) and last.activation == "linear") else None
+        if isinstance(linear, Dense) and linear.activity:
+            linear = None  # its penalty is on what comes before the noise
+        if linear and self._takes(linear) and linear.mask is None and linear.noise is None:
             self._ride(noise=noise)
         else:
             self._elementwise(name, noise=noise)
@@ -282,7 +301,9 @@ def _without_activity(forward: _Forward) -> _Forward:
     """The same steps and buffers without penalties on activations, which are no part of the data loss."""
     quiet = copy(forward)
     quiet.steps = [
-        _Step(replace(step.op, activity=None, activity_l1=0.0), step.layer) if isinstance(step.op, Dense) else step
+        _Step(replace(step.op, activity=None, activity_l1=0.0), step.layer, step.weight)
+        if isinstance(step.op, Dense)
+        else step
         for step in forward.steps
     ]
     return quiet
@@ -299,7 +320,7 @@ def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule], lowest: 
     steps, buffers = forward.steps, forward.buffers
     put_off: list[Op] = []
     if lowest is None:
-        lowest = next(i for i, step in enumerate(steps) if isinstance(step.op, Dense) and step.op.weight in rules)
+        lowest = next(i for i, step in enumerate(steps) if step.weight in rules)
     for i in range(len(steps) - 1, max(lowest, 1) - 1, -1):
         step, below = steps[i], steps[i - 1]
         op, dy, dz = step.op, "d:" + step.out, "d:" + below.out
@@ -318,9 +339,9 @@ def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule], lowest: 
                     ops += put_off
                     put_off = []
                 ops.append(DenseDx(dz, dy, op.weight, below.through, rowwise=op.rowwise))
-            if op.weight in rules:
+            if step.weight in rules:
                 bias_rule = rules[op.bias] if op.bias else RAW
-                put_off.append(DenseDw(op.weight, op.bias, op.x, dy, rules[op.weight], bias_rule))
+                put_off.append(DenseDw(step.weight, op.bias, op.x, dy, rules[step.weight], bias_rule))
     ops += put_off
 
 

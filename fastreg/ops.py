@@ -24,6 +24,7 @@ PURPOSE_INIT = 1
 PURPOSE_SHUFFLE = 2
 PURPOSE_NOISE = 3
 PURPOSE_AUGMENT = 4  # its counters are its own: see Augment
+PURPOSE_WEIGHT_NOISE = 5
 PURPOSE_BOOTSTRAP = 8
 
 
@@ -196,7 +197,7 @@ class Gather(Op):
 
 @dataclass(frozen=True)
 class Dense(Op):
-    """z = x @ weight + bias;  out = dropout(activation(z));  z is stored where `z` names a buffer.
+    """z = x @ weight + bias + noise;  out = dropout(activation(z));  z is stored where `z` names a buffer.
 
     With an activity penalty, the buffer `activity` gets the sums of |out| over every PANEL columns of a row.
     """
@@ -210,6 +211,7 @@ class Dense(Op):
     z: str | None = None
     activity: str | None = None
     activity_l1: float = 0.0
+    noise: Noise | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -218,6 +220,29 @@ class Dense(Op):
     @property
     def writes(self) -> set[str]:
         return {self.out} | {name for name in (self.z, self.activity) if name}
+
+
+@dataclass(frozen=True)
+class Perturb(Op):
+    """out = weight + noise: a copy for one batch, by which Dense and DenseDx multiply in place of the weight. The noise
+    of an element follows its row and column of the weight. DenseDw and the update know nothing of it."""
+
+    out: str
+    weight: str
+    noise: Noise
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.weight}
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
+
+
+def noisy(weight: str) -> str:
+    """The name of the noisy copy of a weight."""
+    return f"{weight}/noisy"
 
 
 @dataclass(frozen=True)

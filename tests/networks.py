@@ -105,8 +105,15 @@ KINDS = [
     *(Dropout(rate=0.1, kind="gaussian"), Dense(17, "sigmoid"), Dropout(rate=0.3, kind="standard"), Dense(9, "tanh")),
     *(Dropout(rate=0.3, kind="standard", per="unit"), Dense(3), Dropout(rate=0.2, kind="gaussian")),
 ]
+WEIGHTS = [
+    *(Dense(65, "relu", weight_noise=0.1), Dropout(rate=0.3), Dense(33, "sigmoid", preactivation_noise=0.3)),
+    *(Dense(70, "gelu", preactivation_noise=0.2, weight_noise=0.05), Dense(9, "tanh", preactivation_noise=0.1)),
+    *(Dense(3, weight_noise=0.2), GaussianNoise(0.1), Dropout(rate=0.2)),
+]
 
 MORE = {
+    "noise within": Network(37, WEIGHTS, "mse", MOMENTUM),
+    "noise within, accumulate": Network(37, WEIGHTS, "mse", ADAM, clip_norm=0.1, accumulate=2, frozen=("0", "3")),
     "kinds of dropout": Network(37, KINDS, "mse", MOMENTUM),
     "clip_value": CLASSIFY.but({"clip_value": 1e-3}),
     "clip_norm": CLASSIFY.but(clip_norm=0.05),

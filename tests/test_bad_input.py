@@ -193,6 +193,11 @@ DESCRIPTIONS = {
     ),
     "name": (lambda: fr.Dense(2, name="a.b"), r"name: got 'a\.b', expected letters"),
     "keep_prob": (lambda: fr.Dropout(keep_prob=1.5), r"keep_prob: got 1\.5, expected a finite number from 0 to 1"),
+    "preactivation_noise": (
+        lambda: fr.Dense(2, preactivation_noise=-1),
+        r"preactivation_noise: got -1, expected a fin",
+    ),
+    "weight_noise": (lambda: fr.Dense(2, weight_noise="a"), r"weight_noise: got 'a', expected a number"),
     "dropout kind": (lambda: fr.Dropout(rate=0.5, kind="alpha"), r"kind: got 'alpha', expected one of inverted, gauss"),
     "dropout per": (lambda: fr.Dropout(rate=0.5, per="row"), r"per: got 'row', expected one of element, unit"),
     "dropout gaussian 0": (

@@ -38,6 +38,7 @@ const fr_table JOIN(TARGET, REAL_BITS) = {
             [FR_CLIP_NORM] = op_clip_norm,
             [FR_MAX_NORM] = op_max_norm,
             [FR_APPEND] = op_append,
+            [FR_PERTURB] = op_perturb,
         },
     .draws = draws,
     .normals = normals,

@@ -133,6 +133,7 @@ class _Side:
         }
         gradients = {O.gradient(key): array for key, array in self.engine.gradients.items()}
         buffers = {key: self.engine.buffers[key] for key in program.buffers}
+        self.params = self.engine.params
         self.arrays = {**self.params, **slots, **gradients, **buffers, "clip": self.engine.clip}
 
     def written_by(self, op: O.Op) -> list[str]:

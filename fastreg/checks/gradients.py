@@ -216,7 +216,8 @@ class _Slopes:
 
 def _draws(layer) -> bool:
     """Whether what the layer does in training depends on random numbers."""
-    return getattr(layer, "keep_prob", 1.0) < 1.0 or getattr(layer, "std", 0.0) > 0.0
+    stds = (getattr(layer, name, 0.0) for name in ("std", "preactivation_noise", "weight_noise"))
+    return getattr(layer, "keep_prob", 1.0) < 1.0 or any(std > 0.0 for std in stds)
 
 
 def _coefficients(rule, rows: int) -> tuple[float, float]:

@@ -176,6 +176,7 @@ class _Timer:
             for name, rule in program.rules.items()
         }
         self.engine = make_engine(trainer.engine, program, self.params, state, rows, twin.dtype, trainer.threads)
+        self.params = self.engine.params
         self.accumulate = program.accumulate
         self.most = max(1, MAX_ROWS // rows // self.accumulate) * self.accumulate
         order, rates = np.tile(np.arange(rows), self.most), np.zeros(self.most)
@@ -264,6 +265,8 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             return 0.0, of(op.reads | op.writes)
         case O.Update():
             return 0.0, (3.0 + 2 * len(op.rule.slots)) * size * params[op.param].size
+        case O.Perturb():
+            return 0.0, 2.0 * size * params[op.weight].size
         case O.Penalize():
             return 0.0, 3.0 * size * params[op.param].size
         case O.MaxNorm():

@@ -17,6 +17,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from fastreg.memory import padded
+from fastreg.ops import Perturb
 from fastreg.program import Program
 
 
@@ -81,8 +83,14 @@ def nothing() -> None:
     """The `look` of a run that nobody interrupts."""
 
 
+def noisy_copies(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
+    """Room for the weights that the program perturbs."""
+    return {op.out: padded(params[op.weight].shape, dtype) for op in program.ops if isinstance(op, Perturb)}
+
+
 class Engine(Protocol):
     program: Program
+    params: dict[str, np.ndarray]  # noisy copies among them
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores them
     clip: np.ndarray  # one number: the factor of the last ClipNorm

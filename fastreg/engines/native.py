@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastreg import _core, threads
-from fastreg.engines import Feed, Tally, nothing
+from fastreg.engines import Feed, Tally, noisy_copies, nothing
 from fastreg.memory import CACHE_LINE, padded
 from fastreg.ops import (
     Append,
@@ -26,6 +26,7 @@ from fastreg.ops import (
     MaxNorm,
     Op,
     Penalize,
+    Perturb,
     Through,
     Update,
 )
@@ -50,7 +51,7 @@ class NativeEngine:
         scramble: int = 0,
     ):
         self.program = program
-        self.params, self.state = params, state
+        self.params, self.state = params | noisy_copies(program, params, dtype), state
         self.dtype = np.dtype(dtype)
         self.n_threads, self.scramble = n_threads, scramble
         rows = batch_size * program.copies
@@ -168,8 +169,10 @@ class NativeEngine:
                 K, N = self.params[op.weight].shape
                 fields |= {"out": buffers[op.out], "x": buffers[op.x], "K": K, "N": N, "mask": op.mask}
                 fields |= {"z": buffers[op.z] if op.z else None, "activation": op.activation}
-                fields |= {"weight": self._param(op.weight), "bias": self._param(op.bias)}
+                fields |= {"weight": self._param(op.weight), "bias": self._param(op.bias), "noise": op.noise}
                 fields |= {"activity": buffers[op.activity] if op.activity else None, "activity_l1": op.activity_l1}
+            case Perturb():
+                fields |= {"out": self.params[op.out], "weight": self._param(op.weight), "noise": op.noise}
             case Loss():
                 fields |= {"loss": op.kind, "smoothing": op.smoothing, "out": buffers[op.dz] if op.dz else None}
                 fields |= {"x": buffers[op.targets] if op.targets else None, "through": self._through(op.through)}
@@ -251,10 +254,11 @@ def _source(array: np.ndarray) -> _core.Source:
 def flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:
     """The mean work of the stretches between barriers: what a further thread could share."""
     total, stretches = 0.0, 1
+    clean = {op.out: op.weight for op in program.ops if isinstance(op, Perturb)}
     for op in program.ops:
         stretches += op.wait
         if isinstance(op, (Dense, DenseDx, DenseDw)):
-            K, N = params[op.weight].shape
+            K, N = params[clean.get(op.weight, op.weight)].shape
             total += 2.0 * rows * K * N
         elif isinstance(op, Gather) and op.augment:
             total += AUGMENT_FLOPS * rows * program.buffers[op.out]

@@ -14,7 +14,7 @@ from fastreg import _core, rules
 from fastreg import ops as O
 from fastreg import reference as R
 from fastreg import reference_updates as U
-from fastreg.engines import Feed, Tally, nothing
+from fastreg.engines import Feed, Tally, noisy_copies, nothing
 from fastreg.memory import padded
 from fastreg.program import Program
 from fastreg.reference_augment import augmented
@@ -96,7 +96,7 @@ class ReferenceEngine:
 
     def __init__(self, program: Program, params: dict, state: dict, batch_size: int, dtype: str):
         self.program = program
-        self.params = params
+        self.params = params | noisy_copies(program, params, dtype)
         self.state = state
         self.dtype = np.dtype(dtype)
         rows = batch_size * program.copies
@@ -198,13 +198,16 @@ class ReferenceEngine:
     def _dense(self, op: O.Dense, batch: _Batch) -> None:
         x, w = self._rows(op.x, batch), self.params[op.weight]
         b = self.params[op.bias] if op.bias else None
-        z = R.dense(x, w, b)
+        z = self._noisy(R.dense(x, w, b), op.noise, batch)
         if op.z:
             self._rows(op.z, batch)[...] = z
         self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
         if op.activity:
             columns = range(0, w.shape[1], O.PANEL)
             self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
+
+    def _perturb(self, op: O.Perturb, batch: _Batch) -> None:
+        self.params[op.out][...] = self._noisy(self.params[op.weight], op.noise, batch)
 
     def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
@@ -395,6 +398,7 @@ def _penalty(w: np.ndarray, l1: float, l2: float) -> float:
 RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, _Batch], None]] = {
     O.Gather: ReferenceEngine._gather,
     O.Dense: ReferenceEngine._dense,
+    O.Perturb: ReferenceEngine._perturb,
     O.Loss: ReferenceEngine._loss,
     O.Totals: ReferenceEngine._totals,
     O.Append: ReferenceEngine._append,

@@ -49,6 +49,16 @@ class Dense(Layer):
     non_negative
         True: every update ends in W <- max(0, W), the projection onto the weights of at least 0, behind the step of
         L1 and before the norms are limited. W is what was drawn until the first update.
+    preactivation_noise
+        In training z = x W + b + std n, with normal draws n afresh for every element, and this std of at least 0. It
+        makes a sigmoid's outputs prefer 0 and 1, where noise does not show (Salakhutdinov and Hinton, Semantic
+        Hashing, 2009).
+    weight_noise
+        In training every batch is multiplied by W + std n in place of W, forward and back, with normal draws n, one an
+        element and a batch, and this std of at least 0; W itself follows the gradient that this gives. For small noise
+        under the squared error it adds std^2 |dy/dW|^2 to the loss, so that W comes to lie where its changes matter
+        little (Graves, Practical Variational Inference for Neural Networks, 2011; Goodfellow, Bengio and Courville,
+        Deep Learning, 2016, 7.5). There is none in b.
     lr_scale
         Factor on the learning rate for this layer, at least 0.
     trainable
@@ -81,6 +91,8 @@ class Dense(Layer):
     max_norm: float | None = None
     max_frobenius: float | None = None
     non_negative: bool = False
+    preactivation_noise: float = 0.0
+    weight_noise: float = 0.0
     lr_scale: float = 1.0
     trainable: bool = True
     name: str | None = None
@@ -113,6 +125,8 @@ class Dense(Layer):
                 None if self.max_frobenius is None else checking.positive("max_frobenius", self.max_frobenius)
             ),
             non_negative=checking.flag("non_negative", self.non_negative),
+            preactivation_noise=checking.number("preactivation_noise", self.preactivation_noise),
+            weight_noise=checking.number("weight_noise", self.weight_noise),
             lr_scale=checking.number("lr_scale", self.lr_scale),
             trainable=checking.flag("trainable", self.trainable),
         )
@@ -145,6 +159,8 @@ class Dense(Layer):
             "max_norm",
             "max_frobenius",
             "non_negative",
+            "preactivation_noise",
+            "weight_noise",
             "lr_scale",
             "trainable",
             "name",
