@@ -215,6 +215,7 @@ typedef struct {
     int64_t rows, batch_size;
     uint64_t seed;
     uint32_t step, epoch;
+    int32_t by_position; /* draws follow the row's position in the epoch, and all batches have this step */
     const double *rates;
     void *out; /* working dtype, (rows, N) without padding */
 } fr_feed;

@@ -17,6 +17,7 @@ typedef struct {
     int opens, closes;  /* whether it is the first and the last batch of its step */
     double lr;          /* learning rate */
     uint32_t step;      /* global step: a coordinate of the masks */
+    uint32_t line;      /* and so is its first row */
     double bias_fix[2]; /* 1 - beta1^t, 1 - beta2^t for this step's t (Adam) */
 } fr_batch;
 

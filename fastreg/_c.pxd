@@ -90,6 +90,7 @@ cdef extern from "fastreg.h" nogil:
         int64_t rows, batch_size
         uint64_t seed
         uint32_t step, epoch
+        int32_t by_position
         const double *rates
         void *out
     ctypedef struct fr_tally:

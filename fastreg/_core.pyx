@@ -253,10 +253,11 @@ cdef class Feed:
     cdef tuple arrays
 
     def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, Source inputs, Source targets,
-                  cnp.ndarray labels, cnp.ndarray weights, cnp.ndarray order, cnp.ndarray rates, cnp.ndarray out):
+                  cnp.ndarray labels, cnp.ndarray weights, cnp.ndarray order, cnp.ndarray rates, cnp.ndarray out,
+                  bint by_position=False):
         self.arrays = (inputs, targets, labels, weights, order, rates, out)
         self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
-        self.feed.epoch = epoch
+        self.feed.epoch, self.feed.by_position = epoch, by_position
         if inputs is not None:
             self.feed.source[0] = inputs.source
         if targets is not None:
@@ -351,13 +352,13 @@ def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
             fr_fill_permutation(&out[0], out.shape[0], seed, epoch)
 
 
-def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream):
-    """Normal draws of an array (rows, columns), float32 or float64: those of the kernels."""
+def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t first=0):
+    """Normal draws of an array (rows, columns), float32 or float64: those of the kernels, for rows from `first` on."""
     cdef cnp.ndarray panel = np.empty(64, out.dtype)
     cdef int real = FR_F32 if out.dtype == np.float32 else FR_F64
     for row in range(out.shape[0]):
         for column in range(0, out.shape[1], 64):
-            fr_normals(real, cnp.PyArray_DATA(panel), seed, column, row, step, stream)
+            fr_normals(real, cnp.PyArray_DATA(panel), seed, column, first + row, step, stream)
             width = min(64, out.shape[1] - column)
             out[row, column:column + width] = panel[:width]
 

@@ -47,9 +47,11 @@ class Questions(Settings):
         self._build(data.inputs)
         return self.evaluate_data(data)
 
-    def predict(self, X, batch_size: int = ROWS, *, rows=None) -> np.ndarray:
-        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit."""
-        return self.model.run_forward(X, batch_size, self.loss.transform, self.engine, self.threads, rows)
+    def predict(self, X, batch_size: int = ROWS, *, rows=None, samples: int | None = None, seed: int = 0):
+        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit. With `samples` (mean, std) of
+        so many passes with dropout and noise live."""
+        how = self.loss.transform, self.engine, self.threads
+        return self.model.run_forward(X, batch_size, *how, rows, samples, seed)
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
         """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.

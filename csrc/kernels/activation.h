@@ -99,7 +99,7 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
 
 static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w, int64_t row, int64_t column) {
     const uint64_t seed = w->feed->seed;
-    const uint32_t line = mask->per_unit ? 0 : (uint32_t)row;
+    const uint32_t line = mask->per_unit ? 0 : w->batch.line + (uint32_t)row;
     if (mask->std > 0) {
         const vec std = vset1((real)mask->std), one = vset1(1);
         normal_draws(draws->factor, seed, (uint32_t)column, line, w->batch.step, mask->stream);
@@ -134,7 +134,7 @@ static void forward_row(real *y, const real *z, int vectors, int activation, con
     }
 }
 
-/* y = x + std * draws */
+/* y = x + std * draws; here row is only the coordinate of the draws */
 static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise, const fr_worker *w, int64_t row,
                       int64_t column) {
     real draws[FR_PANEL];

@@ -85,7 +85,7 @@ static void op_dense(fr_worker *w) {
                 if (bias) {
                     for (int j = 0; j < vectors * VL; j += VL) vstore(z + j, vload(z + j) + vload(bias + column + j));
                 }
-                if (op->noise.std != 0) noise_row(z, z, vectors, &op->noise, w, row, column);
+                if (op->noise.std != 0) noise_row(z, z, vectors, &op->noise, w, w->batch.line + row, column);
                 if (op->z.data) memcpy((real *)op->z.data + row * op->z.ld + column, z, sizeof(vec) * (size_t)vectors);
                 real *y = (real *)op->out.data + row * op->out.ld + column;
                 forward_row(y, z, vectors, op->activation, &op->mask, w, row, column);

@@ -20,7 +20,7 @@ static void op_elementwise(fr_worker *w) {
             const int vectors = vectors_of(N, column / FR_PANEL);
             const real *in = x + column;
             if (op->noise.std != 0) {
-                noise_row(out + column, in, vectors, &op->noise, w, row, column);
+                noise_row(out + column, in, vectors, &op->noise, w, w->batch.line + row, column);
                 in = out + column;
             }
             forward_row(out + column, in, vectors, FR_LINEAR, &op->mask, w, row, column);

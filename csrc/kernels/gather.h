@@ -79,7 +79,7 @@ static void op_gather(fr_worker *w) {
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {
             const int vectors = vectors_of(op->K, column / FR_PANEL);
             real *x = out + column;
-            if (op->noise.std != 0) noise_row(x, x, vectors, &op->noise, w, row, column);
+            if (op->noise.std != 0) noise_row(x, x, vectors, &op->noise, w, w->batch.line + row, column);
             if (masked_as(&op->mask)) forward_row(x, x, vectors, FR_LINEAR, &op->mask, w, row, column);
         }
     }

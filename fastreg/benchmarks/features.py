@@ -62,6 +62,9 @@ FEATURES: dict[str, Feature] = {
     "fgsm": Feature(settings={"adversarial": fr.FGSM(0.1, clip=(0, 1))}),  # not fused: a pass more, and twice the rows
     "non_negative": Feature(dense={"non_negative": True}),
     **{name.replace(" ", "_"): Feature({"augment": augment}, images=True) for name, augment in AUGMENTATIONS.items()},
+    "preactivation_noise": Feature(dense={"preactivation_noise": 0.1}),
+    "weight_noise": Feature(dense={"weight_noise": 0.01}),  # as many normal draws as weights, once a batch
+    "label_smoothing": Feature(settings={"loss": fr.losses.SoftmaxCrossEntropy(label_smoothing=0.1)}),
 }
 
 

@@ -33,6 +33,8 @@ class Feed:
               rows as they come
     epoch     a coordinate of the augmentation
     step      global step of the epoch's first batch: a coordinate of the dropout masks
+    by_position   draws follow the position of a row in the epoch instead of that in its batch, and `step` is that of
+              all batches: nothing depends on the batch size
     rates     float64, the learning rate of every batch of the epoch
     out       (n, outputs) working dtype: where Emit puts row `position`
     """
@@ -47,6 +49,7 @@ class Feed:
     step: int = 0
     rates: np.ndarray | None = None
     out: np.ndarray | None = None
+    by_position: bool = False
 
     @property
     def rows(self) -> int:

@@ -151,6 +151,7 @@ class NativeEngine:
             feed.order,
             feed.rates,
             feed.out,
+            feed.by_position,
         )
 
     # From op descriptions to the fields of the C struct (csrc/fastreg.h says which op reads which).

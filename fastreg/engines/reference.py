@@ -66,7 +66,9 @@ class _Batch:
         return position if self.feed.order is None else int(self.feed.order[position])
 
     def key(self, drawing: O.Mask | O.Noise) -> R.Key:
-        return R.Key(self.feed.seed, (self.feed.step + self.index) & R.WORD, drawing.stream)
+        """Coordinates of the draws for the rows of the batch."""
+        late, line = (0, self.position) if self.feed.by_position else (self.index, 0)
+        return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line)
 
 
 class ReferenceEngine:
@@ -207,7 +209,9 @@ class ReferenceEngine:
             self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
 
     def _perturb(self, op: O.Perturb, batch: _Batch) -> None:
-        self.params[op.out][...] = self._noisy(self.params[op.weight], op.noise, batch)
+        weight = self.params[op.weight]
+        key = batch.key(op.noise)._replace(row=0)
+        self.params[op.out][...] = weight + op.noise.std * self._normals(weight.shape, key)
 
     def _loss(self, op: O.Loss, batch: _Batch) -> None:
         logits = self._rows(op.through.y, batch)
@@ -325,22 +329,24 @@ class ReferenceEngine:
 
     def _factors(self, mask: O.Mask, shape: tuple[int, ...], batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         """Which elements are kept, and what they are multiplied by."""
-        shape = (1, shape[1]) if mask.per_unit else shape
+        key = batch.key(mask)
+        if mask.per_unit:
+            key, shape = key._replace(row=0), (1, shape[1])
         if mask.kind == "gaussian":
-            return np.array(True), 1 + mask.std * self._normals(shape, mask, batch)
-        keep = R.draws(batch.key(mask), *shape) < mask.threshold
+            return np.array(True), 1 + mask.std * self._normals(shape, key)
+        keep = R.draws(key, *shape) < mask.threshold
         return keep, np.array(mask.scale, self.dtype)
 
     def _noisy(self, x: np.ndarray, noise: O.Noise | None, batch: _Batch) -> np.ndarray:
         """x + std * n."""
         if noise is None:
             return x
-        return x + noise.std * self._normals(x.shape, noise, batch)
+        return x + noise.std * self._normals(x.shape, batch.key(noise))
 
-    def _normals(self, shape: tuple[int, ...], drawing: O.Mask | O.Noise, batch: _Batch) -> np.ndarray:
+    def _normals(self, shape: tuple[int, ...], key: R.Key) -> np.ndarray:
         """Normal draws: the kernels' own, they come from one routine, in C."""
         draws = np.empty(shape, self.dtype)
-        _core.fill_draws(draws, *batch.key(drawing)[:3])
+        _core.fill_draws(draws, *key)
         return draws
 
     def _step(self, name: str, gradient: np.ndarray, rule: rules.Rule, batch: _Batch) -> None:
