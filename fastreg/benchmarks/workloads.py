@@ -105,7 +105,7 @@ class Workload:
         biases = {f"dense{i}.bias": b for i, (_, b) in enumerate(self.parameters())}
         model.load_state_dict(weights | biases)
         optimizer = OPTIMIZERS[self.optimizer](self.lr)
-        return fr.Trainer(model, self.loss, optimizer, l2=self.l2, **settings)
+        return fr.Trainer(model, optimizer=optimizer, **{"loss": self.loss, "l2": self.l2} | settings)
 
     def shrunk(self, units: int = 32, steps: int = 4) -> Workload:
         """The same with few units and samples, for a look at whether all of it runs."""
