@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,8 @@ class Workload:
         biases = {f"dense{i}.bias": b for i, (_, b) in enumerate(self.parameters())}
         model.load_state_dict(weights | biases)
         optimizer = OPTIMIZERS[self.optimizer](self.lr)
-        return fr.Trainer(model, optimizer=optimizer, **{"loss": self.loss, "l2": self.l2} | settings)
+        given: dict[str, Any] = {"loss": self.loss, "optimizer": optimizer, "l2": self.l2}
+        return fr.Trainer(model, **given | settings)
 
     def shrunk(self, units: int = 32, steps: int = 4) -> Workload:
         """The same with few units and samples, for a look at whether all of it runs."""
