@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import checking, specs
 from fastreg.description import Description
 
 if TYPE_CHECKING:
@@ -89,8 +89,12 @@ class FGSM(Description):
         return moved if self.clip is None else np.clip(moved, *self.clip)
 
 
+BY_NAME = {"fgsm": FGSM}
+
+
 def get(value) -> FGSM | None:
-    """The argument `adversarial`."""
+    """The argument `adversarial`, as it is or a spec of it."""
+    value = specs.make("adversarial", value, BY_NAME) if isinstance(value, str) else value
     if value is None or isinstance(value, FGSM):
         return value
     raise TypeError(f"adversarial: got {checking.shown(value)}, expected a fastreg.FGSM or None")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import checking, specs
 from fastreg.history import History
 
 if TYPE_CHECKING:
@@ -248,6 +248,21 @@ class Progress(Callback):
         return "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "penalty" or value)
 
 
+# What a spec may name, and where it is.
+BY_NAME = {
+    "early_stopping": "stopping.EarlyStopping",
+    "gl": "stopping.GL",
+    "pq": "stopping.PQ",
+    "up": "stopping.UP",
+    "reduce_on_plateau": "plateau.ReduceOnPlateau",
+    "lr_scheduler": "schedules.LRScheduler",
+    "terminate_on_nan": "callbacks.TerminateOnNaN",
+    "checkpoint": "checkpoint.Checkpoint",
+    "csv_logger": "csvlogger.CSVLogger",
+    "layer_statistics": "statistics.LayerStatistics",
+}
+
+
 def check_monitor(callback: Callback, monitor: str) -> None:
     """Refuses the fit where the history does not hold what a callback is to look at."""
     names = callback.plan.names
@@ -264,7 +279,8 @@ def direction(monitor: str, mode: str) -> float:
 
 def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
     """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
-    callbacks = list(checking.iterate("callbacks", callbacks, "a list of callbacks"))
+    given = checking.iterate("callbacks", callbacks, "a list of callbacks")
+    callbacks = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")

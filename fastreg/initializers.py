@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg import checking, random
+from fastreg import checking, random, specs
 from fastreg.description import Description
 
 # The variance of a weight; see the functions below for sources.
@@ -178,10 +178,18 @@ def zeros() -> Initializer:
     return Initializer("zeros")
 
 
+BY_NAME = {
+    function.__name__: function
+    for function in (he_normal, he_uniform, lecun_normal, glorot_normal, glorot_uniform, normal, uniform, zeros)
+}
+
+
 def get(name: str, value: str | Initializer) -> Initializer:
-    """The initializer for the argument `name`, given by its own name or as it is."""
+    """The initializer for the argument `name`, given by its own name, by a spec such as "normal(0.01)" or as it is."""
     if isinstance(value, Initializer):
         return value
+    if specs.is_call(value):
+        return specs.make(name, value, BY_NAME)
     if isinstance(value, str) and value in FIXED:
         raise ValueError(f"{name}: got {value!r}, expected its scale with it: fastreg.initializers.{value}(...)")
     return Initializer(checking.choice(name, value, NAMES))

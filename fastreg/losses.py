@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fastreg import calls, checking
+from fastreg import calls, checking, specs
 from fastreg.description import Description
 
 if TYPE_CHECKING:
@@ -253,12 +253,14 @@ softmax_cross_entropy = SoftmaxCrossEntropy()
 sigmoid_cross_entropy = SigmoidCrossEntropy()
 mse = MSE()
 
-BY_NAME = {loss.name: loss for loss in (softmax_cross_entropy, sigmoid_cross_entropy, mse)}
+BY_NAME = {kind.name: kind for kind in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MSE)}
 
 
 def get(value: str | Loss) -> Loss:
-    """The loss given by its name or as it is."""
-    return value if isinstance(value, Loss) else BY_NAME[checking.choice("loss", value, BY_NAME)]
+    """The loss given by its name, by a spec such as "softmax_cross_entropy(label_smoothing=0.1)" or as it is."""
+    if isinstance(value, str):
+        return specs.make("loss", value, BY_NAME)
+    return value if isinstance(value, Loss) else BY_NAME[checking.choice("loss", value, BY_NAME)]()
 
 
 def _array(argument: str, y, rows: int, working: str) -> np.ndarray:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import checking, specs
 from fastreg.arena import Arena
 from fastreg.description import from_config
 from fastreg.engines import Engine, Feed, Tally
-from fastreg.layers import Dense, Flatten, Function, Layer, Standardize
+from fastreg.layers import BY_NAME, Dense, Flatten, Function, Layer, Standardize
 from fastreg.lowering import lower
 from fastreg.ops import PURPOSE_INIT, stream
 from fastreg.session import ROWS, Claim, Sessions, bind, run_through
@@ -39,8 +39,9 @@ class Sequential:
     Parameters
     ----------
     layers
-        Objects of `fastreg.layers`; a fitted `fastreg.data.Standardizer` may be the first. The model keeps named
-        copies of them; a layer without a name is called by its index ("0", "1", ...).
+        Objects of `fastreg.layers`, or specs of them such as "dropout(keep_prob=0.5)" (`fastreg.specs`); a fitted
+        `fastreg.data.Standardizer` may be the first. The model keeps named copies of them; a layer without a name is
+        called by its index ("0", "1", ...).
 
     Attributes
     ----------
@@ -354,6 +355,8 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     for index, layer in enumerate(given):
         if hasattr(layer, "layer") and not isinstance(layer, type):  # a Standardizer
             layer = layer.layer()
+        if isinstance(layer, str):
+            layer = specs.make(f"layers[{index}]", layer, BY_NAME)
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{index}]: got {checking.shown(layer)}, expected a layer such as Dense(10)")
         if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in named):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
-from fastreg import checking, schedules
+from fastreg import checking, schedules, specs
 from fastreg.description import Description
 from fastreg.rules import Rule
 from fastreg.schedules import Schedule
@@ -208,15 +208,15 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
 
-BY_NAME: dict[str, Callable[[], Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+BY_NAME: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
 
 
 def get(value: str | Optimizer) -> Optimizer:
-    """The optimizer given by its name, with the usual settings, or as it is."""
+    """The optimizer given by its name, with the usual settings, by a spec such as "sgd(lr=0.01)" or as it is."""
     if isinstance(value, Optimizer):
         return value
-    if isinstance(value, str) and value in BY_NAME:
-        return BY_NAME[value]()
+    if isinstance(value, str):
+        return specs.make("optimizer", value, BY_NAME)
     raise ValueError(
         f"optimizer: got {checking.shown(value)}, expected {', '.join(map(repr, BY_NAME))} or an object like SGD(0.1)"
     )

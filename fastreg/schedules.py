@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import checking, specs
 from fastreg.callbacks import Callback
 from fastreg.description import Description
 
@@ -294,6 +294,16 @@ class Warmup(Schedule):
         return _at(self.then, 0) * (self.start_factor + (1 - self.start_factor) * time / self.steps)
 
 
+BY_NAME = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+    "warmup": Warmup,
+}
+
+
 class LRScheduler(Callback):
     """Trains with the rates of a schedule instead of the optimizer's.
 
@@ -322,9 +332,11 @@ class LRScheduler(Callback):
 
 
 def rate(name: str, value) -> Schedule | float:
-    """The argument `name`: a learning rate of at least 0, or a schedule as it is."""
+    """The argument `name`: a learning rate of at least 0, a schedule as it is or a spec of one."""
     if isinstance(value, Schedule):
         return value
+    if specs.is_call(value):
+        return specs.make(name, value, BY_NAME)
     if isinstance(value, type) and issubclass(value, Schedule):
         raise TypeError(f"{name}: got the class {value.__name__}, expected an object such as {value.__name__}(...)")
     return checking.number(name, value)

@@ -43,7 +43,8 @@ class Trainer(Questions):
         A `Sequential`. Where it has no parameters yet, they are drawn from `seed` at the first sight of data. Its
         predictions become those of the loss: probabilities under a cross-entropy.
     loss
-        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`.
+        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. This and every other
+        object may be given by a spec, a call as text such as "sgd(lr=0.01)" (`fastreg.specs`).
     optimizer
         "sgd", "rmsprop", "adam", "adamw" or an object such as `fastreg.SGD(0.1)`.
     l1, l2

@@ -8,6 +8,14 @@ from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
 from fastreg.layers.standardize import Standardize
 
+# What a spec may name.
+BY_NAME: dict[str, type[Layer]] = {
+    "dense": Dense,
+    "dropout": Dropout,
+    "flatten": Flatten,
+    "gaussian_noise": GaussianNoise,
+}
+
 __all__ = [
     "ACTIVATIONS",
     "RELU_FAMILY",

@@ -1,0 +1,148 @@
+"""Specs: text in place of every kind of object, never evaluated; what is printed is one; errors name what is near."""
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg import initializers as I
+from fastreg import schedules as S
+from fastreg.callbacks import gather
+
+X, Y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+
+
+def trainer(**settings):
+    return fr.Trainer(fr.Sequential([fr.Dense(3)]), **settings)
+
+
+def layer(text):
+    return fr.Sequential([text, fr.Dense(1)]).layers[0].named(None)
+
+
+OPTIMIZERS = [
+    ("sgd(lr=0.01)", fr.SGD(0.01)),
+    ("SGD(0.5, momentum=0.9, nesterov=True)", fr.SGD(0.5, momentum=0.9, nesterov=True)),
+    ("rmsprop", fr.RMSprop()),
+    ("rms_prop(1e-3, eps=1e-6)", fr.RMSprop(1e-3, eps=1e-6)),
+    (" adamw( lr = 3e-4 ,\n weight_decay = 0.1 ) ", fr.AdamW(3e-4, weight_decay=0.1)),
+    ("adam(lr=step(0.1, every=5))", fr.Adam(S.Step(0.1, 5))),
+    ("adam(lr='cosine(0.1, 50, per=\"step\")')", fr.Adam(S.Cosine(0.1, 50, per="step"))),
+    ("adam(warmup(100, one_cycle(0.1, 1000)))", fr.Adam(S.Warmup(100, S.OneCycle(0.1, 1000)))),
+]
+LOSSES = [
+    ("mse", fr.losses.mse),
+    ("mse()", fr.losses.mse),
+    ("SoftmaxCrossEntropy(label_smoothing=0.1)", fr.losses.SoftmaxCrossEntropy(0.1)),
+    ("sigmoid_cross_entropy(0.2)", fr.losses.SigmoidCrossEntropy(0.2)),
+]
+LAYERS = [
+    ("dropout(keep_prob=0.5)", fr.Dropout(keep_prob=0.5)),
+    ("flatten", fr.Flatten()),
+    ("gaussian_noise(0.1)", fr.GaussianNoise(0.1)),
+    ("dense(10, 'relu', l2=l2(0.01), name='h')", fr.Dense(10, "relu", l2=0.01)),
+    ("dense(10, weight_init=normal(0.01), bias_init='zeros')", fr.Dense(10, weight_init=I.normal(0.01))),
+    ("dense(4, penalty=elastic_net(0.5, l1_ratio=0.2))", fr.Dense(4, penalty=fr.ElasticNet(0.5, l1_ratio=0.2))),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), OPTIMIZERS)
+def test_optimizers(text, expected):
+    assert trainer(optimizer=text).optimizer == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), LOSSES)
+def test_losses(text, expected):
+    assert trainer(loss=text).loss == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), LAYERS)
+def test_layers(text, expected):
+    assert layer(text) == expected
+
+
+def test_penalties_schedules_initializers_and_attacks():
+    made = trainer(l1="l1(0.1, proximal=False)", l2="L2(lam=0.01, m='batch')", adversarial="fgsm(0.1, clip=(0, 1))")
+    assert made.l1 == fr.L1(0.1, proximal=False) and made.l2 == fr.L2(0.01, m="batch")
+    assert made.adversarial == fr.FGSM(0.1, clip=(0, 1))
+    assert trainer(penalty="elastic_net(0.2)").l1 == fr.ElasticNet(0.2).l1
+    assert fr.LRScheduler("exponential(0.1, gamma=0.5)").schedule == S.Exponential(0.1, 0.5)
+    assert fr.Dense(2, bias_init="uniform(limit=0.5)").bias_init == I.uniform(0.5)
+
+
+def test_callbacks(tmp_path):
+    path = str(tmp_path / "run.safetensors")
+    texts = ["early_stopping(patience=4)", "gl(5)", "PQ(0.5, strip=3)", "up(s=2)", "lr_scheduler(step(1.0, 3))"]
+    texts += ["terminate_on_nan", "reduce_on_plateau('loss')", f"checkpoint({path!r})", "layer_statistics(every=2)"]
+    made = gather(texts, 0)
+    assert [type(c).__name__ for c in made] == [
+        *("EarlyStopping", "GL", "PQ", "UP", "LRScheduler", "TerminateOnNaN", "ReduceOnPlateau", "LayerStatistics"),
+        "Checkpoint",
+    ]
+    assert made[0].patience == 4 and made[2].strip == 3 and made[4].schedule == S.Step(1.0, 3)
+    history = trainer().fit(X, Y, epochs=9, validation_data=(X, Y), callbacks=["early_stopping('val_loss', 9)"])
+    assert len(history.epochs) == 9
+
+
+def test_a_spec_trains_as_the_object_does():
+    by_text = trainer(optimizer="adam(lr=0.1)", l2="l2(0.01)")
+    by_object = trainer(optimizer=fr.Adam(0.1), l2=fr.L2(0.01))
+    for made in (by_text, by_object):
+        made.fit(X, Y, epochs=2)
+    np.testing.assert_array_equal(by_text.predict(X), by_object.predict(X))
+
+
+def test_what_is_printed_is_a_spec():
+    for _, made in OPTIMIZERS:
+        assert trainer(optimizer=repr(made)).optimizer == made
+    for _, made in LOSSES:
+        assert trainer(loss=repr(made)).loss == made
+    for _, made in LAYERS:
+        assert layer(repr(made)) == made
+    for made in (fr.EarlyStopping(patience=3), fr.stopping.GL(2), fr.LRScheduler(S.Step(1.0, 3))):
+        assert gather([repr(made)], 0)[0].settings() == made.settings()
+
+
+BAD = {
+    "name": ({"optimizer": "sdg(lr=0.1)"}, r"optimizer: got 'sdg\(lr=0\.1\)', expected one of sgd, .*nearest is 'sgd'"),
+    "far name": ({"optimizer": "lion"}, r"optimizer: got 'lion', expected one of sgd, rmsprop, adam, adamw$"),
+    "argument": ({"optimizer": "sgd(momentun=0.9)"}, r"argument 'momentun' of sgd, .*; the nearest is 'momentum'"),
+    "lambd": ({"l2": "l2(lambd=0.01)"}, r"l2: got the argument 'lambd' of l2, expected one of .*nearest is 'lam'"),
+    "kind": ({"l1": "l2(0.01)"}, r"l1: got 'l2\(0\.01\)', expected one of l1; the nearest is 'l1'"),
+    "value": ({"optimizer": "sgd(lr=-1)"}, r"lr: got -1, expected a finite number of at least 0"),
+    "nested": ({"optimizer": "sgd(lr=cosin(0.1, 5))"}, r"lr: got 'cosin\(0\.1, 5\)', .*nearest is 'cosine'"),
+    "too many": ({"optimizer": "sgd(1, 2, False, 4, 5)"}, r"expected sgd\(lr=0\.01, .*\): too many positional"),
+    "missing": ({"adversarial": "fgsm"}, r"expected fgsm\(epsilon, .*\): missing a required argument: 'epsilon'"),
+    "loss": ({"loss": "softmax_crossentropi"}, r"nearest is 'softmax_cross_entropy'"),
+    "variable": ({"optimizer": "sgd(lr=x)"}, r"optimizer: got 'sgd\(lr=x\)', expected a name or a call with literals"),
+    "attribute": ({"optimizer": "os.system('true')"}, r"expected a name or a call with literals"),
+    "operator": ({"optimizer": "sgd(lr=9**9**9)"}, r"expected a name or a call with literals"),
+    "import": ({"optimizer": "__import__('os')"}, r"expected one of sgd"),
+    "inner": ({"loss": "mse(*(1,))"}, r"expected a name or a call with literals"),
+    "mapping": ({"optimizer": "sgd(**{'lr': 1})"}, r"expected a name or a call with literals"),
+    "twice": ({"optimizer": "sgd(lr=1, lr=2)"}, r"expected a name or a call with literals"),
+    "syntax": ({"optimizer": "sgd(lr=0.1"}, r"expected a name or a call with literals"),
+    "empty": ({"optimizer": ""}, r"optimizer: got '', expected a name or a call with literals"),
+    "null": ({"optimizer": "sgd\0"}, r"expected a name or a call with literals"),
+    "deep": ({"optimizer": "sgd(" + "[" * 400 + "]" * 400 + ")"}, r"expected "),
+    "long": ({"optimizer": "sgd(lr=" + "1" * 9000 + ")"}, r"expected a name or a call with literals"),
+    "escape": ({"optimizer": r"sgd(lr='\d')"}, r"lr: got '.*', expected a number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_trainers_refuse(case):
+    settings, message = BAD[case]
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        trainer(**settings)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_layers_and_callbacks_refuse():
+    with pytest.raises(ValueError, match=r"layers\[0\]: got 'dropot\(0\.5\)', .*the nearest is 'dropout'"):
+        fr.Sequential(["dropot(0.5)", "dense(3)"])
+    with pytest.raises(TypeError, match=r"layers\[0\]: got 'dropout\(0\.5\)', expected dropout\(\*, .*too many pos"):
+        fr.Sequential(["dropout(0.5)", "dense(3)"])
+    with pytest.raises(ValueError, match=r"callbacks: got 'early_stoping', .*the nearest is 'early_stopping'"):
+        trainer().fit(X, Y, callbacks=["early_stoping"])
+    with pytest.raises(ValueError, match=r"weight_init: got 'nrmal\(1\)', .*the nearest is 'normal'"):
+        fr.Dense(3, weight_init="nrmal(1)")
