@@ -114,6 +114,29 @@ def test_settings_survive_files_copies_and_checkpoints(tmp_path, noise, engine, 
     np.testing.assert_allclose(loaded.predict(X), trainer.predict(X), rtol=1e-5, atol=1e-6)
 
 
+def test_noise_and_kinds_of_dropout_under_an_attack(blobs):
+    """Both passes of a batch multiply by the same noisy weights."""
+    X, y = blobs
+    runs = {}
+    for engine, threads in (("native", 1), ("native", 3), ("reference", 1)):
+        layers = [fr.Dropout(rate=0.1, kind="gaussian"), fr.Dense(9, "tanh", weight_noise=0.1, preactivation_noise=0.1)]
+        layers += [fr.Dropout(rate=0.3, per="unit"), fr.Dense(3, weight_noise=0.1)]
+        settings = {"engine": engine, "threads": threads, "dtype": "float64", "adversarial": fr.FGSM(0.05)}
+        trainer = fr.Trainer(fr.Sequential(layers), fr.losses.SoftmaxCrossEntropy(0.1), **settings)
+        kinds = [type(op).__name__ for op in _built(trainer, X).program("train").ops]
+        assert kinds.count("Perturb") == 2 and kinds.count("Dense") == 4
+        trainer.fit(X, y, epochs=2, batch_size=16)
+        runs[engine, threads] = state(trainer)
+    assert same(runs["native", 1], runs["native", 3])
+    for name, value in runs["native", 1].items():
+        np.testing.assert_allclose(runs["reference", 1][name], value, rtol=1e-8, atol=1e-10)
+
+
+def _built(trainer, X):
+    trainer.model.build(X.shape[1:], dtype=trainer.dtype)
+    return trainer
+
+
 def test_no_noise_costs_nothing():
     models = (fr.Sequential([fr.Dense(3, **options)]) for options in ({}, {"preactivation_noise": 0.1}))
     kinds = []

@@ -25,7 +25,7 @@ from fastreg.tables import table
 
 @dataclass(frozen=True)
 class Feature:
-    """Arguments that switch a feature on: `settings` of the trainer, `dense` of every Dense, both of it.
+    """Arguments that switch a feature on: `settings` of the trainer, `dense` of a Dense, `dropout` of a Dropout.
 
     `base` are arguments of every Dense on both sides: what the feature is added to. Where it is one of `images`, both
     sides take their inputs as such.
@@ -35,12 +35,13 @@ class Feature:
     dense: dict[str, Any] = field(default_factory=dict)
     base: dict[str, Any] = field(default_factory=dict)
     images: bool = False
+    dropout: dict[str, Any] = field(default_factory=dict)
 
     def trainers(self, workload: Workload) -> tuple[fr.Trainer, fr.Trainer]:
         """With it and without it, from the same parameters."""
         shape = self.shape(workload)
-        with_it = _trainer(workload, self.settings, self.base | self.dense, shape)
-        return with_it, _trainer(workload, {}, self.base, shape)
+        with_it = _trainer(workload, self.settings, self.base | self.dense, self.dropout, shape)
+        return with_it, _trainer(workload, {}, self.base, {}, shape)
 
     def shape(self, workload: Workload) -> tuple[int, ...]:
         """Of a sample."""
@@ -62,15 +63,25 @@ FEATURES: dict[str, Feature] = {
     "fgsm": Feature(settings={"adversarial": fr.FGSM(0.1, clip=(0, 1))}),  # not fused: a pass more, and twice the rows
     "non_negative": Feature(dense={"non_negative": True}),
     **{name.replace(" ", "_"): Feature({"augment": augment}, images=True) for name, augment in AUGMENTATIONS.items()},
+    "gaussian_dropout": Feature(dropout={"kind": "gaussian"}),  # normal draws, forward and back
+    "standard_dropout": Feature(dropout={"kind": "standard"}),
+    "dropout_per_unit": Feature(dropout={"per": "unit"}),
     "preactivation_noise": Feature(dense={"preactivation_noise": 0.1}),
     "weight_noise": Feature(dense={"weight_noise": 0.01}),  # as many normal draws as weights, once a batch
     "label_smoothing": Feature(settings={"loss": fr.losses.SoftmaxCrossEntropy(label_smoothing=0.1)}),
 }
 
 
-def _trainer(workload: Workload, settings: dict[str, Any], dense: dict[str, Any], shape: tuple[int, ...]) -> fr.Trainer:
+def _trainer(
+    workload: Workload,
+    settings: dict[str, Any],
+    dense: dict[str, Any],
+    dropout: dict[str, Any],
+    shape: tuple[int, ...],
+) -> fr.Trainer:
     trainer = workload.trainer(**settings)
-    layers = [replace(layer, **dense) if isinstance(layer, fr.Dense) else layer for layer in trainer.model.layers]
+    changes: dict[type, dict[str, Any]] = {fr.Dense: dense, fr.Dropout: dropout}
+    layers = [replace(layer, **changes.get(type(layer), {})) for layer in trainer.model.layers]
     model = fr.Sequential([fr.Flatten(name="flatten"), *layers] if len(shape) > 1 else layers)
     model.build(shape)
     model.load_state_dict(trainer.model.state_dict())
