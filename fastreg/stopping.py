@@ -56,7 +56,7 @@ class BestWeights(Callback):
     """
 
     mode = "min"
-    watched: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint keeps, floats or integers, beside the best
+    watched: ClassVar[dict[str, type]] = {}  # attributes that a checkpoint keeps beside the best: int or float
 
     def __init__(self, monitor: str):
         if not isinstance(monitor, str):
@@ -98,8 +98,8 @@ class BestWeights(Callback):
         self.best, best_epoch = float(state["best"]), int(state["best_epoch"])
         self._best_updates, self._best_loss = int(state["best_updates"]), float(state["best_loss"])
         self.best_epoch = None if best_epoch < 0 else best_epoch
-        for name in self.watched:
-            setattr(self, name, type(getattr(self, name))(state[name.lstrip("_")]))
+        for name, kind in self.watched.items():
+            setattr(self, name, kind(state[name.lstrip("_")]))
         if self.best_epoch is not None:
             weights = {name: state[f"weights/{name}"] for name in self.model.parameters}
             if any(value.shape != self.model.parameters[name].shape for name, value in weights.items()):
@@ -136,7 +136,7 @@ class EarlyStopping(BestWeights):
     >>> stopping = fr.EarlyStopping(monitor="val_accuracy", patience=4)
     """
 
-    watched = ("_to_beat", "_waited")
+    watched: ClassVar[dict[str, type]] = {"_to_beat": float, "_waited": int}
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class PQ(Prechelt):
     PQ(alpha=0.75, strip=5, monitor='val_loss')
     """
 
-    watched = ("_epochs", "_sum", "_least")
+    watched: ClassVar[dict[str, type]] = {"_epochs": int, "_sum": float, "_least": float}
 
     def __init__(self, alpha: float, strip: int = 5, monitor: str = "val_loss"):
         super().__init__(monitor)
@@ -326,7 +326,7 @@ class UP(Prechelt):
     UP(s=2, strip=5, monitor='val_loss')
     """
 
-    watched = ("_epochs", "_rises", "_before")
+    watched: ClassVar[dict[str, type]] = {"_epochs": int, "_rises": int, "_before": float}
 
     def __init__(self, s: int, strip: int = 5, monitor: str = "val_loss"):
         super().__init__(monitor)
