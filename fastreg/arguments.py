@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastreg import checking
-from fastreg.ops import Mask
+from fastreg.riders import Mask
 
 REAL = (np.dtype(np.float32), np.dtype(np.float64))
 WORD = 2**32 - 1

@@ -15,7 +15,8 @@ from fastreg import checking, random, threads
 from fastreg.callbacks import Callback
 from fastreg.engines.native import flops_between_barriers
 from fastreg.history import History
-from fastreg.ops import PURPOSE_BOOTSTRAP, Call, stream
+from fastreg.ops import Call
+from fastreg.riders import PURPOSE_BOOTSTRAP, stream
 from fastreg.tables import table
 from fastreg.trainer import Trainer
 

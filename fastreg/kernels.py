@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastreg import _core, arguments, checking, threads
+from fastreg import arguments, one_op
 from fastreg.arguments import Key
-from fastreg.memory import CACHE_LINE, LANES, padded
-from fastreg.ops import Mask
+from fastreg.memory import padded
 from fastreg.rules import Rule
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 NEEDS_Z = ("gelu", "gelu_tanh")
-NO_STEP = [1.0, 1.0]
 
 
 def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
@@ -66,12 +64,23 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
     """
     x, w, b = arguments.dense(x, w, b)
     (M, K), N = x.shape, w.shape[1]
-    out, y = _result(out, (M, N), x.dtype, inputs=(x, w, b))
-    fields = {"kind": "Dense", "out": y, "x": _padded(x), "K": K, "N": N, "activation": _activation(activation)}
-    fields |= {"weight": _weight(w), "bias": None if b is None else _weight(b), "mask": _mask(keep_prob, key)}
+    out, y = one_op.result(out, (M, N), x.dtype, inputs=(x, w, b))
+    fields = {
+        "kind": "Dense",
+        "out": y,
+        "x": one_op.as_padded(x),
+        "K": K,
+        "N": N,
+        "activation": one_op.activation(activation),
+    }
+    fields |= {
+        "weight": one_op.weight(w),
+        "bias": None if b is None else one_op.weight(b),
+        "mask": one_op.mask(keep_prob, key),
+    }
     if out.size:
-        _run(x.dtype, M, 2 * M * K * N, fields, key=key)
-    return _given(out, y)
+        one_op.run(x.dtype, M, 2 * M * K * N, fields, key=key)
+    return one_op.given(out, y)
 
 
 def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
@@ -101,25 +110,32 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     """
     dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
     (M, K), N = x.shape, w.shape[1]
-    mask = _mask(keep_prob, key)
-    if _activation(activation) in NEEDS_Z and z is None:
+    mask = one_op.mask(keep_prob, key)
+    if one_op.activation(activation) in NEEDS_Z and z is None:
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
     dz, dx = padded((M, N), x.dtype), padded((M, K), x.dtype)
     dw, db = padded((K, N), x.dtype), padded((N,), x.dtype)
     if M == 0 or N == 0 or K == 0:
         return dx, dw, dz.sum(axis=0)
-    through = {"y": _padded(y), "z": None if z is None else _padded(z), "activation": activation}
+    through = {"y": one_op.as_padded(y), "z": None if z is None else one_op.as_padded(z), "activation": activation}
     through["mask"] = mask
     gradient = Rule("gradient")
-    w = _padded(w)
-    _run(
+    w = one_op.as_padded(w)
+    one_op.run(
         x.dtype,
         M,
         4 * M * K * N,
-        {"kind": "Elementwise", "out": dz, "x": _padded(dy), "N": N, "through": through},
-        {"kind": "DenseDx", "out": dx, "x": dz, "K": K, "N": N, "weight": _weight(w), "wait": True}
+        {"kind": "Elementwise", "out": dz, "x": one_op.as_padded(dy), "N": N, "through": through},
+        {"kind": "DenseDx", "out": dx, "x": dz, "K": K, "N": N, "weight": one_op.weight(w), "wait": True}
         | {"through": {"y": dx, "z": None, "activation": "linear", "mask": None}},
-        {"kind": "DenseDw", "x": _padded(x), "z": dz, "K": K, "N": N, "weight": (w, (dw,), gradient, None, None)}
+        {
+            "kind": "DenseDw",
+            "x": one_op.as_padded(x),
+            "z": dz,
+            "K": K,
+            "N": N,
+            "weight": (w, (dw,), gradient, None, None),
+        }
         | {"bias": (padded((N,), x.dtype), (db,), gradient, None, None)},
         key=key,
     )
@@ -151,14 +167,20 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
     >>> fr.kernels.dropout(np.ones(4), 1.0)
     array([1., 1., 1., 1.])
     """
-    x, mask = arguments.samples("x", x), _mask(keep_prob, key)
+    x, mask = arguments.samples("x", x), one_op.mask(keep_prob, key)
     columns = x.shape[-1]
     rows = x.size // max(columns, 1)
-    out, y = _result(out, x.shape, x.dtype, (rows, columns), inputs=() if out is x else (x,))
+    out, y = one_op.result(out, x.shape, x.dtype, (rows, columns), inputs=() if out is x else (x,))
     if out.size:
-        fields = {"kind": "Elementwise", "out": y, "x": _padded(x.reshape(rows, columns)), "N": columns, "mask": mask}
-        _run(x.dtype, rows, 20 * x.size, fields, key=key)
-    return _given(out, y)
+        fields = {
+            "kind": "Elementwise",
+            "out": y,
+            "x": one_op.as_padded(x.reshape(rows, columns)),
+            "N": columns,
+            "mask": mask,
+        }
+        one_op.run(x.dtype, rows, 20 * x.size, fields, key=key)
+    return one_op.given(out, y)
 
 
 def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
@@ -217,7 +239,7 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
     """
     logits = arguments.outputs("logits", logits)
     labels = arguments.labels(labels, *logits.shape)
-    return _loss("softmax_cross_entropy", logits, sample_weight, labels=labels, label_smoothing=label_smoothing)
+    return one_op.loss("softmax_cross_entropy", logits, sample_weight, labels=labels, label_smoothing=label_smoothing)
 
 
 def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
@@ -255,8 +277,8 @@ def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0
     (0.6931, array([[ 0.25, -0.25]]))
     """
     logits = arguments.outputs("logits", logits)
-    targets = _padded(arguments.targets(targets, logits))
-    return _loss("sigmoid_cross_entropy", logits, sample_weight, targets=targets, label_smoothing=label_smoothing)
+    targets = one_op.as_padded(arguments.targets(targets, logits))
+    return one_op.loss("sigmoid_cross_entropy", logits, sample_weight, targets=targets, label_smoothing=label_smoothing)
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
@@ -287,21 +309,21 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     (1.0, array([[1., 1.]]))
     """
     y = arguments.outputs("y", y)
-    return _loss("mse", y, sample_weight, targets=_padded(arguments.targets(targets, y)))
+    return one_op.loss("mse", y, sample_weight, targets=one_op.as_padded(arguments.targets(targets, y)))
 
 
 def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """One step of gradient descent, in place; see `fastreg.reference.sgd_update`."""
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
     g, lr = arguments.update(w, g, lr, {}, **penalties)
-    _update(Rule("sgd", **penalties), w, g, {}, lr)
+    one_op.update(Rule("sgd", **penalties), w, g, {}, lr)
 
 
 def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
     """One step with momentum, in place on w and v; see `fastreg.reference.momentum_update`."""
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
     g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
-    _update(Rule("nesterov" if nesterov else "momentum", momentum=momentum, **penalties), w, g, {"v": v}, lr)
+    one_op.update(Rule("nesterov" if nesterov else "momentum", momentum=momentum, **penalties), w, g, {"v": v}, lr)
 
 
 def rmsprop_update(
@@ -324,7 +346,7 @@ def rmsprop_update(
     state = arguments.rmsprop_state(v, m, momentum)
     g, lr = arguments.update(w, g, lr, state, alpha=alpha, eps=eps, momentum=momentum, **penalties)
     kind = "rmsprop" if m is None else "rmsprop_momentum"
-    _update(Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties), w, g, state, lr)
+    one_op.update(Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties), w, g, state, lr)
 
 
 def adam_update(
@@ -335,112 +357,7 @@ def adam_update(
     moments = {"beta1": beta1, "beta2": beta2, "eps": eps}
     g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, step=step, **moments, **penalties)
     powers = [beta1 ** (step - 1), beta2 ** (step - 1)]
-    _update(Rule("adam", **moments, **penalties), w, g, {"m": m, "v": v}, lr, powers)
+    one_op.update(Rule("adam", **moments, **penalties), w, g, {"m": m, "v": v}, lr, powers)
 
 
 # --- From arrays to a program of a few ops -----------------------------------------------------------------------
-
-
-def _run(
-    dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP
-):
-    key = Key(0) if key is None else arguments.key(key)
-    program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
-    rates = None if lr is None else np.array([lr], np.float64)
-    feed = _core.Feed(rows, rows, key.seed, 0, None, None, labels, weights, None, rates, None)
-    n = threads.resolve(None, flops)
-    memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
-    scratch = memory[-memory.ctypes.data % CACHE_LINE :]
-    tally = _Tally()
-    step = key.step & 0xFFFFFFFF
-    _core.run(program, feed, tally, 0, 1, step=step, seconds=0, threads=n, scratch=scratch, beta_power=list(powers))
-    return tally
-
-
-class _Tally:
-    loss = weight = hits = penalty = 0.0
-    batches = updates = 0
-
-
-def _fits(array: np.ndarray) -> bool:
-    """Whether kernels can use the array where it lies: whole vectors, nothing of anybody else's between the rows."""
-    size = array.itemsize
-    if array.shape[-1] % LANES or array.strides[-1] != size or array.ctypes.data % size:
-        return False
-    return array.ndim == 1 or (array.ndim == 2 and array.strides[0] % (LANES * size) == 0 and array.strides[0] > 0)
-
-
-def _padded(array: np.ndarray) -> np.ndarray:
-    if _fits(array):
-        return array
-    copy = padded(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
-def _result(out, shape, dtype, flat_shape=None, inputs=()):
-    """The array to return and the one that the kernel writes: a view of it where it fits and shares no memory with
-    what the kernel still has to read."""
-    arguments.out(out, shape, dtype)
-    if out is None:
-        out = np.empty(shape, dtype)
-    flat = out.reshape(flat_shape or shape)  # a copy where no view of these strides has that shape
-    shared = any(array is not None and np.may_share_memory(out, array) for array in inputs)
-    return out, flat if _fits(flat) and not shared else padded(flat.shape, dtype)
-
-
-def _given(out, written):
-    if not np.shares_memory(out, written):
-        out[...] = written.reshape(out.shape)
-    return out
-
-
-def _weight(w):
-    return _padded(w), (), None, None, None
-
-
-def _activation(name: str) -> str:
-    return checking.choice("activation", name, _core.ACTIVATIONS)
-
-
-def _mask(keep_prob, key) -> Mask:
-    mask = arguments.mask(keep_prob, key)
-    if key is not None and arguments.key(key).row:
-        raise ValueError(f"key: got {key!r}, expected row 0: native kernels count the rows of an array from there")
-    return mask
-
-
-def _loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0):
-    rows, N = logits.shape
-    weights = None
-    if sample_weight is not None:
-        weights = checking.weights("sample_weight", sample_weight, rows, logits.dtype.name)
-    gradient = np.zeros((rows, N), logits.dtype)
-    if rows == 0 or (weights is not None and not weights.any()):
-        return 0.0, gradient
-    out, dz = _result(gradient, (rows, N), logits.dtype)
-    through = {"y": _padded(logits), "z": None, "activation": "linear", "mask": None}
-    loss = {"kind": "Loss", "loss": kind, "out": dz, "x": targets, "through": through, "N": N}
-    loss["smoothing"] = arguments.smoothing(label_smoothing)
-    totals = {"kind": "Totals", "wait": True}
-    per_row = {name: padded((rows,), logits.dtype) for name in ("row_loss", "row_hit")}
-    tally = _run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, **per_row)
-    return tally.loss / tally.weight, _given(out, dz)
-
-
-def _update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
-    if w.size == 0:
-        return
-    inputs = [_flat(array) for array in (w, g, *state.values())]
-    written = [_padded(array) for array in inputs]
-    value, gradient, *slots = written
-    weight = (value, tuple(slots), rule, None, None)
-    _run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=lr, powers=powers)
-    for array, result in zip((w, *state.values()), (value, *slots), strict=True):
-        if not np.shares_memory(array, result):
-            array[...] = result.reshape(array.shape)
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    """One dimension, without a copy where the array is contiguous."""
-    return array.reshape(-1)

@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fastreg import layers as L
 from fastreg.ops import (
-    NEEDS_Z,
-    PANEL,
-    PURPOSE_DROPOUT,
-    PURPOSE_NOISE,
-    PURPOSE_WEIGHT_NOISE,
     Append,
-    Augment,
     Call,
     ClipNorm,
     Dense,
@@ -31,19 +25,27 @@ from fastreg.ops import (
     Emit,
     Gather,
     Loss,
-    Mask,
     MaxNorm,
-    Noise,
     Op,
     Penalize,
     Perturb,
-    Through,
     Totals,
     Update,
     noisy,
-    stream,
 )
 from fastreg.program import Program, with_waits
+from fastreg.riders import (
+    NEEDS_Z,
+    PANEL,
+    PURPOSE_DROPOUT,
+    PURPOSE_NOISE,
+    PURPOSE_WEIGHT_NOISE,
+    Augment,
+    Mask,
+    Noise,
+    Through,
+    stream,
+)
 from fastreg.rules import Rule
 
 if TYPE_CHECKING:

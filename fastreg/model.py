@@ -17,7 +17,7 @@ from fastreg.description import from_config
 from fastreg.engines import Engine, Feed, Tally
 from fastreg.layers import BY_NAME, Dense, Flatten, Function, Layer, Standardize
 from fastreg.lowering import lower
-from fastreg.ops import PURPOSE_INIT, stream
+from fastreg.riders import PURPOSE_INIT, stream
 from fastreg.session import ROWS, Claim, Sessions, bind, run_through
 
 TRANSFORMS = ("linear", "sigmoid", "softmax")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastreg import reference as R
-from fastreg.ops import Augment, Displacement, Transform
+from fastreg.riders import Augment, Displacement, Transform
 
 
 def augmented(rows: np.ndarray, augment: Augment, seed: int, epoch: int, position: int) -> np.ndarray:

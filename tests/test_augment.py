@@ -10,8 +10,8 @@ import fastreg as fr
 from fastreg import reference as R
 from fastreg import threads
 from fastreg.data.augment import Compose, Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
-from fastreg.ops import PURPOSE_AUGMENT, Transform, stream
 from fastreg.reference_augment import affine_map, displacements
+from fastreg.riders import PURPOSE_AUGMENT, Transform, stream
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 28, 28), np.uint8)

@@ -14,7 +14,7 @@ from fastreg.engines import Tally
 from fastreg.engines.native import NativeEngine
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, Function
-from fastreg.ops import PURPOSE_DROPOUT, Noise, stream
+from fastreg.riders import PURPOSE_DROPOUT, Noise, stream
 from fastreg.rules import Rule
 
 ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}

@@ -10,8 +10,9 @@ from fastreg.engines import Feed, Tally, make_engine
 from fastreg.layers import Dense, Dropout
 from fastreg.lowering import lower
 from fastreg.memory import padded
-from fastreg.ops import PURPOSE_DROPOUT, Elementwise, stream
 from fastreg.ops import Dense as DenseOp
+from fastreg.ops import Elementwise
+from fastreg.riders import PURPOSE_DROPOUT, stream
 from fastreg.rules import Rule
 
 N_IN, N_OUT = 6, 3

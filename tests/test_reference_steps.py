@@ -13,7 +13,8 @@ from fastreg import reference as R
 from fastreg.engines import Tally
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, GaussianNoise, Standardize
-from fastreg.ops import PURPOSE_NOISE, Update, stream
+from fastreg.ops import Update
+from fastreg.riders import PURPOSE_NOISE, stream
 from fastreg.rules import Rule
 
 SMALL = Network(6, [Dense(5, "tanh"), Dense(3)], "mse", Rule("sgd", l2=0.1, l1=0.05, proximal=False))

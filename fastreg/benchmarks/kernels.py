@@ -16,9 +16,9 @@ from fastreg.data.augment import Compose, Elastic, Resize, Rotate, Translate
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.engines.native import NativeEngine
 from fastreg.memory import padded
-from fastreg.ops import Mask, Through
 from fastreg.peak import fma_peak, stream_bandwidth
 from fastreg.program import Program
+from fastreg.riders import Mask, Through
 from fastreg.rules import Rule
 
 EPS = float(np.finfo(np.float32).eps)

@@ -22,8 +22,9 @@ import numpy as np
 from fastreg import checking
 from fastreg.description import Description
 from fastreg.engines import Feed, Tally, make_engine
-from fastreg.ops import MAX_TRANSFORMS, Augment, Displacement, Emit, Gather, Transform
+from fastreg.ops import Emit, Gather
 from fastreg.program import Program, with_waits
+from fastreg.riders import MAX_TRANSFORMS, Augment, Displacement, Transform
 from fastreg.session import ROWS, run_through
 
 Range = float | tuple[float, float]

@@ -27,10 +27,10 @@ from fastreg.ops import (
     Op,
     Penalize,
     Perturb,
-    Through,
     Update,
 )
 from fastreg.program import Program
+from fastreg.riders import Through
 from fastreg.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0

@@ -18,6 +18,7 @@ from fastreg.engines import Feed, Tally, noisy_copies, nothing
 from fastreg.memory import padded
 from fastreg.program import Program
 from fastreg.reference_augment import augmented
+from fastreg.riders import PANEL, Mask, Noise, Through
 
 ROW_LOSSES = {
     "softmax_cross_entropy": R.softmax_cross_entropy_rows,
@@ -65,7 +66,7 @@ class _Batch:
         position = self.position + row
         return position if self.feed.order is None else int(self.feed.order[position])
 
-    def key(self, drawing: O.Mask | O.Noise) -> R.Key:
+    def key(self, drawing: Mask | Noise) -> R.Key:
         """Coordinates of the draws for the rows of the batch."""
         late, line = (0, self.position) if self.feed.by_position else (self.index, 0)
         return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line)
@@ -205,7 +206,7 @@ class ReferenceEngine:
             self._rows(op.z, batch)[...] = z
         self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
         if op.activity:
-            columns = range(0, w.shape[1], O.PANEL)
+            columns = range(0, w.shape[1], PANEL)
             self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
 
     def _perturb(self, op: O.Perturb, batch: _Batch) -> None:
@@ -310,7 +311,7 @@ class ReferenceEngine:
         clean, weight = self.program.clean, batch.weight.astype(np.float64)
         return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)
 
-    def _through(self, dy: np.ndarray, through: O.Through, batch: _Batch) -> np.ndarray:
+    def _through(self, dy: np.ndarray, through: Through, batch: _Batch) -> np.ndarray:
         if through.activity_l1:
             pull = through.activity_l1 * self._row_weights(batch).astype(np.float64) / batch.step_weight
             dy = dy + pull.astype(self.dtype)[:, np.newaxis] * np.sign(self._rows(through.y, batch))
@@ -320,14 +321,14 @@ class ReferenceEngine:
             a = np.divide(a, factor, out=np.zeros_like(a), where=factor != 0)
         return R.through(self._masked(dy, through.mask, batch), a, through.activation, z=z)
 
-    def _masked(self, x: np.ndarray, mask: O.Mask | None, batch: _Batch) -> np.ndarray:
+    def _masked(self, x: np.ndarray, mask: Mask | None, batch: _Batch) -> np.ndarray:
         """x times what the mask says."""
         if mask is None:
             return x
         keep, factor = self._factors(mask, x.shape, batch)
         return np.where(keep, x, 0) * factor
 
-    def _factors(self, mask: O.Mask, shape: tuple[int, ...], batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
+    def _factors(self, mask: Mask, shape: tuple[int, ...], batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
         """Which elements are kept, and what they are multiplied by."""
         key = batch.key(mask)
         if mask.per_unit:
@@ -337,7 +338,7 @@ class ReferenceEngine:
         keep = R.draws(key, *shape) < mask.threshold
         return keep, np.array(mask.scale, self.dtype)
 
-    def _noisy(self, x: np.ndarray, noise: O.Noise | None, batch: _Batch) -> np.ndarray:
+    def _noisy(self, x: np.ndarray, noise: Noise | None, batch: _Batch) -> np.ndarray:
         """x + std * n."""
         if noise is None:
             return x
