@@ -8,6 +8,7 @@ import numbers
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -17,6 +18,7 @@ MAX_INT = 2**63 - 1  # of the counts in C
 MAX_WIDTH = 2**31 - 1  # of a layer
 LONGEST = 120  # characters of a value in an error
 ENGINES = ("native", "reference")
+MAX_DIMENSIONS = 63  # NumPy has 64, one of them for the rows
 CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no temporary as large as the data
 
 # What both engines read as it lies in memory; anything else is converted first.
@@ -114,6 +116,18 @@ def path(name: str, value) -> str:
     if not result or "\0" in result:
         raise ValueError(f"{name}: got {shown(value)}, expected the path of a file")
     return result
+
+
+def sample_shape(value) -> tuple[int, ...]:
+    """The shape of a sample."""
+    if isinstance(value, numbers.Real):
+        value = (value,)
+    sizes = tuple(islice(iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
+    if len(sizes) > MAX_DIMENSIONS:
+        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most so many")
+    if not sizes:
+        raise ValueError("input_shape: got (), expected at least one size")
+    return tuple(integer("input_shape", size, high=MAX_WIDTH) for size in sizes)
 
 
 def seed(value) -> int:

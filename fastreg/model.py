@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
@@ -28,7 +27,6 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "dtype": checking.dtype,
     "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
-MAX_DIMENSIONS = 63  # NumPy has 64, one of them for the rows
 MAX_PARAMETERS = 1 << 40
 NOT_BUILT = "model: got one without parameters, expected build(input_shape) or a fit before"
 
@@ -99,7 +97,7 @@ class Sequential:
         dtype
             "float32" or "float64"; both start from the same draws.
         """
-        shape, seed, dtype = _shape(input_shape), checking.seed(seed), checking.dtype(dtype)
+        shape, seed, dtype = checking.sample_shape(input_shape), checking.seed(seed), checking.dtype(dtype)
         self.claim.check_free("build")
         self._shapes_of_parameters(shape)
         drawn = {}
@@ -298,7 +296,7 @@ class Sequential:
         model.output_transform = config["output_transform"]
         dtype = checking.dtype(config["dtype"])
         if config["input_shape"] is not None:
-            model._allocate(_shape(config["input_shape"]), dtype)
+            model._allocate(checking.sample_shape(config["input_shape"]), dtype)
         return model
 
     def copy(self, dtype: str | None = None) -> Sequential:
@@ -387,18 +385,6 @@ def _mean_and_std(engine: Engine, feed: Feed, samples: int) -> tuple[np.ndarray,
 def _check_count(count: int) -> None:
     if count > MAX_LAYERS:
         raise ValueError(f"layers: got {count}, expected at most {MAX_LAYERS}")
-
-
-def _shape(value) -> tuple[int, ...]:
-    """The shape of a sample."""
-    if isinstance(value, numbers.Real):
-        value = (value,)
-    sizes = tuple(islice(checking.iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
-    if len(sizes) > MAX_DIMENSIONS:
-        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most so many")
-    if not sizes:
-        raise ValueError("input_shape: got (), expected at least one size")
-    return tuple(checking.integer("input_shape", size, high=checking.MAX_WIDTH) for size in sizes)
 
 
 def _unnamed(index: int, layer: Layer) -> str:
