@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastreg import benchmarks, cli, kernels
+from fastreg import benchmarks, cli, kernels, threads
 from fastreg.benchmarks import environment, features, workloads
 from fastreg.benchmarks.kernels import cases
 from fastreg.benchmarks.rows import Row
@@ -50,7 +50,7 @@ def test_bench(capsys, free):
     code, out, err = run_main(capsys, "bench", "--quick")
     assert code == 0 and err == "" and "differs" not in out
     names = ("dense relu dropout", "dense_dx", "dense_dw adam", "softmax_ce", "dropout", "adam_update", "augment")
-    for name in (*names, *workloads.WORKLOADS, *kernels.threads.simd()["available"]):
+    for name in (*names, *workloads.WORKLOADS, *threads.simd()["available"]):
         assert name in out
 
 
