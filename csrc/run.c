@@ -224,6 +224,7 @@ static void worker_main(void *arg, int id) {
         .bad_row = &run->bad_row,
         .clip = program->clip,
         .scramble = run->options->scramble,
+        .keys = fr_round_keys_of(run->feed->seed),
         .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id,
         .packed = -1,
         .run = run,

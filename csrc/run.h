@@ -21,6 +21,23 @@ typedef struct {
     double bias_fix[2]; /* 1 - beta1^t, 1 - beta2^t for this step's t (Adam) */
 } fr_batch;
 
+/* The keys of the rounds of Philox under a seed, made once a run: each in a lane of 64 bits, as kernels/philox.h adds
+ * them. */
+enum { FR_PHILOX_ROUNDS = 7 };
+typedef struct {
+    uint64_t word[2 * FR_PHILOX_ROUNDS];
+} fr_round_keys;
+
+static inline fr_round_keys fr_round_keys_of(uint64_t seed) {
+    fr_round_keys keys;
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < FR_PHILOX_ROUNDS; round++) {
+        keys.word[2 * round] = k0, keys.word[2 * round + 1] = k1;
+        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+    return keys;
+}
+
 typedef struct fr_worker {
     int id, n; /* this worker, all workers */
     const fr_program *program;
@@ -30,6 +47,7 @@ typedef struct fr_worker {
     atomic_llong *counter; /* of the op at hand */
     atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
     uint64_t scramble;
+    fr_round_keys keys; /* of the feed's seed */
     fr_batch batch;
     double *clip; /* the factor of CLIP_NORM, one for all workers */
     char *scratch;

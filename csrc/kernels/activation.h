@@ -98,14 +98,13 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
     CASE(FR_LINEAR) CASE(FR_RELU) CASE(FR_LEAKY_RELU) CASE(FR_SIGMOID) CASE(FR_TANH) CASE(FR_GELU) CASE(FR_GELU_TANH)
 
 static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w, int64_t row, int64_t column) {
-    const uint64_t seed = w->feed->seed;
     const uint32_t line = mask->per_unit ? 0 : w->batch.line + (uint32_t)row;
     if (mask->std > 0) {
         const vec std = vset1((real)mask->std), one = vset1(1);
-        normal_draws(draws->factor, seed, (uint32_t)column, line, w->batch.step, mask->stream);
+        normal_draws(draws->factor, &w->keys, (uint32_t)column, line, w->batch.step, mask->stream);
         for (int j = 0; j < FR_PANEL; j += VL) vstore(draws->factor + j, vfma(std, vload(draws->factor + j), one));
     } else if (mask->threshold < 65536) {
-        philox_draws(draws->bits, seed, (uint32_t)column, line, w->batch.step, mask->stream);
+        philox_draws(draws->bits, &w->keys, (uint32_t)column, line, w->batch.step, mask->stream);
     } else {
         memset(draws->bits, 0, sizeof draws->bits); /* all below the threshold */
     }
@@ -138,7 +137,7 @@ static void forward_row(real *y, const real *z, int vectors, int activation, con
 static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise, const fr_worker *w, int64_t row,
                       int64_t column) {
     real draws[FR_PANEL];
-    normal_draws(draws, w->feed->seed, (uint32_t)column, (uint32_t)row, w->batch.step, noise->stream);
+    normal_draws(draws, &w->keys, (uint32_t)column, (uint32_t)row, w->batch.step, noise->stream);
     const vec std = vset1((real)noise->std);
     for (int j = 0; j < vectors * VL; j += VL) vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
 }

@@ -73,7 +73,7 @@ static void op_gather(fr_worker *w) {
             while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
             }
         }
-        if (op->augment) augment_image(out, &room, w->feed->seed, w->feed->epoch, (uint32_t)position);
+        if (op->augment) augment_image(out, &room, w, (uint32_t)position);
         if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {

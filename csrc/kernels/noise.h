@@ -43,10 +43,11 @@ INLINE vec normal_of_words(i32vec word) {
 }
 
 /* The normal draws of columns column .. column + 63 (a multiple of FR_PANEL) of one row. */
-INLINE void normal_draws(real *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+INLINE void normal_draws(real *out, const fr_round_keys *keys, uint32_t column, uint32_t row, uint32_t step,
+                         uint32_t stream) {
     uint16_t draws[2 * FR_PANEL]; /* 8 columns of draws are one counter, and so are 4 of normals */
-    philox_draws(draws, seed, 2 * column, row, step, stream);
-    philox_draws(draws + FR_PANEL, seed, 2 * column + FR_PANEL, row, step, stream);
+    philox_draws(draws, keys, 2 * column, row, step, stream);
+    philox_draws(draws + FR_PANEL, keys, 2 * column + FR_PANEL, row, step, stream);
     for (int j = 0; j < FR_PANEL; j += VL) {
         const i32vec words = *(const i32vec_mem *)(draws + 2 * j);
         vstore(out + j, normal_of_words(words));

@@ -6,10 +6,9 @@
 #ifndef FR_PHILOX_H
 #define FR_PHILOX_H
 
-#include "../fastreg.h"
+#include "../run.h"
 #include "vec.h"
 
-enum { PHILOX_ROUNDS = 7 };
 enum { WORDS = VBYTES / 8 }; /* counters a vector holds, one in every 64-bit lane */
 
 typedef uint16_t u16vec __attribute__((vector_size(VL * 2)));
@@ -37,22 +36,21 @@ typedef uint64_t u64vec_mem __attribute__((vector_size(VBYTES), aligned(2), may_
 #endif
 
 /* The FR_PANEL draws of columns column .. column + 63 (a multiple of 8) of one row. */
-INLINE void philox_draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+INLINE void philox_draws(uint16_t *out, const fr_round_keys *keys, uint32_t column, uint32_t row, uint32_t step,
+                         uint32_t stream) {
     const u64vec lanes = {LANE_NUMBERS}, low = 0xffffffffu - (u64vec){0};
     const u64vec m0 = 0xD2511F53u - (u64vec){0}, m1 = 0xCD9E8D57u - (u64vec){0};
     for (int i = 0; i < FR_PANEL / 8; i += WORDS) {
         /* only the low half of every lane counts; products leave the high half dirty */
         u64vec x0 = lanes + (column / 8 + (uint32_t)i), x1 = row - (u64vec){0};
         u64vec x2 = step - (u64vec){0}, x3 = stream - (u64vec){0};
-        uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-        for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        for (int round = 0; round < FR_PHILOX_ROUNDS; round++) {
+            const u64vec k0 = keys->word[2 * round] - (u64vec){0}, k1 = keys->word[2 * round + 1] - (u64vec){0};
             const u64vec p0 = umul32(m0, x0), p1 = umul32(m1, x2);
             x0 = (p1 >> 32) ^ x1 ^ k0;
             x1 = p1;
             x2 = (p0 >> 32) ^ x3 ^ k1;
             x3 = p0;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
         }
         const u64vec u = (x0 & low) | (x1 << 32), v = (x2 & low) | (x3 << 32);
         *(u64vec_mem *)(out + 8 * i) = INTERLEAVE(u, v, LOW_LANES);

@@ -12,11 +12,13 @@
 #include "update.h"
 
 static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
-    philox_draws(out, seed, column, row, step, stream);
+    const fr_round_keys keys = fr_round_keys_of(seed);
+    philox_draws(out, &keys, column, row, step, stream);
 }
 
 static void normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
-    normal_draws(out, seed, column, row, step, stream);
+    const fr_round_keys keys = fr_round_keys_of(seed);
+    normal_draws(out, &keys, column, row, step, stream);
 }
 
 #define JOIN_(target, bits) fr_##target##_f##bits
