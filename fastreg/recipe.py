@@ -50,9 +50,9 @@ class Recipe:
             return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout)
         if mode == "input_gradient":
             return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout, input_gradient=True)
-        if mode == "gradients":
+        if mode in ("gradients", "probe"):
             rules = self.rules(model, GRADIENT, rows)
-            attack = self.adversarial
+            attack = self.adversarial if mode == "gradients" else None
             return lower(
                 layers, n_inputs, loss=loss, smoothing=smoothing, rules=rules, dropout=dropout, adversarial=attack
             )

@@ -24,8 +24,8 @@ class LayerStatistics(Callback):
     """Records mean, spread and share of zeros of activations and gradients of every `Dense` layer, and warns of
     vanishing and exploding ones.
 
-    A probe, always the same rows, goes through the network and back, without dropout and noise. Nothing of it touches
-    training: it has the same bits as without this callback.
+    A probe, always the same rows, goes through the network and back, without dropout, noise and attack. Nothing of it
+    touches training: it has the same bits as without this callback.
 
     Activations are those behind the layer's activation function. Gradients are those of the loss of a row with respect
     to z = x W + b (NaN below the lowest layer that is trained). The size of either is its root mean square. A signal,
@@ -135,7 +135,7 @@ class LayerStatistics(Callback):
     def _record(self, epoch: int) -> None:
         names = [str(layer.name) for layer in self.model.layers if isinstance(layer, Dense)]
         rows = self._data.size
-        with self.trainer.run_batch("gradients", self._data, None) as (session, tally):
+        with self.trainer.run_batch("probe", self._data, None) as (session, tally):
             buffers = session.engine.buffers
             activations = {name: _moments(buffers[f"{name}.y"][:rows]) for name in names}
             back = {name: buffers[f"d:{name}.y"][:rows] for name in reversed(names) if f"d:{name}.y" in buffers}

@@ -31,7 +31,7 @@ from fastreg.weighting import weigh_classes
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
-MODES = ("train", "gradients", "input_gradient", "evaluate", "predict")
+MODES = ("train", "gradients", "probe", "input_gradient", "evaluate", "predict")
 
 
 class Trainer(Questions):
@@ -289,7 +289,8 @@ class Trainer(Questions):
         Parameters
         ----------
         mode
-            "train", "gradients", "input_gradient", "evaluate" or "predict".
+            "train", "gradients", "probe" (the same without the rows of an attack), "input_gradient", "evaluate" or
+            "predict".
         rows
             Of the training set: the m of penalties with m="train".
         dropout

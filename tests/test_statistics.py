@@ -200,3 +200,18 @@ def test_refuses(case):
     call, message = BAD[case]
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_an_attack_is_no_part_of_the_probe(engine, weight):
+    """Before the first step the records are those of the same trainer without an attack; so are the warnings."""
+    x, y = RNG.normal(size=(40, 4)), RNG.integers(0, 3, 40)
+    plain, attacked = fr.LayerStatistics(), fr.LayerStatistics()
+    classifier(engine).fit(x, y, callbacks=[plain])
+    classifier(engine, adversarial=fr.FGSM(0.3, weight=weight)).fit(x, y, callbacks=[attacked])
+    assert attacked.records[: len(plain.records) // 2] == plain.records[: len(plain.records) // 2]
+    assert column(attacked, "gradient_std").all()
+    layers = [*(fr.Dense(20, "sigmoid") for _ in range(9)), fr.Dense(3)]
+    trainer = fr.Trainer(fr.Sequential(layers), engine=engine, adversarial=fr.FGSM(0.3, weight=weight))
+    with pytest.warns(RuntimeWarning, match="after 0 epochs gradients vanish"):
+        trainer.fit(x, y, callbacks=[fr.LayerStatistics()])
