@@ -136,6 +136,16 @@ MORE = {
     ),
     "activity": Network(37, ACTIVE, "mse", MOMENTUM),
     "activity, accumulate 2": Network(37, ACTIVE[:3], "softmax_cross_entropy", ADAM, accumulate=2),
+    "activity behind the last column": Network(  # where y is not 0
+        37,
+        [
+            *(Dense(5, "sigmoid", activity_l1=1e-2), Dense(21, "relu", activity_l1=1e-2, preactivation_noise=0.3)),
+            *(Dense(7, "tanh", activity_l1=1e-2, weight_noise=0.2), Dense(3, "sigmoid", activity_l1=1e-2)),
+        ],
+        "mse",
+        replace(MOMENTUM, max_norm=0.8, max_frobenius=2.0, l1=1e-3),
+        clip_norm=0.1,
+    ),
     "noise": Network(37, NOISY, "mse", SGD),
     "calls": Network(6, CALLS, "sigmoid_cross_entropy", MOMENTUM),
     "python loss": Network(6, [Dense(9, "tanh"), Dropout(keep_prob=0.8), Dense(4)], Cubes(), MOMENTUM),

@@ -72,6 +72,17 @@ def test_same_bits_for_every_fused_target(network, dtype, restore_target):
     assert all(result == results[0] for result in results)
 
 
+def test_what_lies_behind_the_last_column_of_a_parameter_stays_zero(network, dtype):
+    case = Case(network, dtype)
+    case.train(NativeEngine, 2)
+    for name, array in case.arrays().items():
+        memory = array
+        while memory.base is not None:
+            memory = memory.base
+        array[...] = 0
+        assert not memory.any(), name
+
+
 def test_same_bits_whether_rows_or_columns_are_shared(network, dtype):
     expected = Case(network, dtype).bits(1)
     for small in (0, 100, 10**9):

@@ -155,21 +155,25 @@ INLINE real weight_of_row(const fr_worker *w, int64_t row) {
     return (real)((row < w->batch.count ? w->program->clean : 1 - w->program->clean) * weight);
 }
 
-/* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on the panel of row i */
-static void pull_row(real *out, const real *dy, const real *y, int vectors, double activity_l1, const fr_worker *w,
-                     int64_t row) {
+/* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on the panel of row i, of which
+ * `columns` are there. Behind them y may be anything, but a gradient is 0. */
+static void pull_row(real *out, const real *dy, const real *y, int64_t columns, int vectors, double activity_l1,
+                     const fr_worker *w, int64_t row) {
     const vec pull = vset1((real)(activity_l1 * (double)weight_of_row(w, row) / w->batch.step_weight));
     for (int j = 0; j < vectors * VL; j += VL) vstore(out + j, vfma(pull, sign_of(vload(y + j)), vload(dy + j)));
+    for (int64_t j = columns; j < vectors * VL; j++) out[j] = 0;
 }
 
-static void backward_row(real *dz, const real *dy, int vectors, const fr_through *through, const fr_worker *w,
+/* The panel at `column` of a row of `width` columns. */
+static void backward_row(real *dz, const real *dy, int64_t width, const fr_through *through, const fr_worker *w,
                          int64_t row, int64_t column) {
+    const int vectors = vectors_of(width, column / FR_PANEL);
     mask_draws draws;
     const fr_mask *mask = &through->mask;
     const int masked = masked_as(mask);
     const real *y = (const real *)through->y.data + row * through->y.ld + column;
     if (through->activity_l1 != 0) {
-        pull_row(dz, dy, y, vectors, through->activity_l1, w, row);
+        pull_row(dz, dy, y, width - column, vectors, through->activity_l1, w, row);
         dy = dz;
     }
     const real *z = through->z.data ? (const real *)through->z.data + row * through->z.ld + column : y;

@@ -124,7 +124,7 @@ static void op_dense_dx(fr_worker *w) {
             multiply(c, scratch_spare(w), &p, first, last - first, vectors);
             for (int64_t row = first; row < last; row++) {
                 real *dz = (real *)op->out.data + row * op->out.ld + column;
-                backward_row(dz, c + (row - first) * FR_PANEL, vectors, &op->through, w, row, column);
+                backward_row(dz, c + (row - first) * FR_PANEL, op->K, &op->through, w, row, column);
             }
         }
     }

@@ -24,7 +24,7 @@ static void op_elementwise(fr_worker *w) {
                 in = out + column;
             }
             forward_row(out + column, in, vectors, FR_LINEAR, &op->mask, w, row, column);
-            if (back) backward_row(out + column, out + column, vectors, &op->through, w, row, column);
+            if (back) backward_row(out + column, out + column, N, &op->through, w, row, column);
         }
     }
 }

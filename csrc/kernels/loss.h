@@ -140,7 +140,7 @@ static void op_loss(fr_worker *w) {
         for (int64_t column = 0; column < N; column += FR_PANEL) {
             const int vectors = vectors_of(N, column / FR_PANEL);
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
-            if (!plain) backward_row(dz + column, dz + column, vectors, through, w, row, column);
+            if (!plain) backward_row(dz + column, dz + column, N, through, w, row, column);
         }
     }
 }
