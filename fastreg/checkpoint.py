@@ -24,6 +24,7 @@ import numpy as np
 from fastreg import checking, files
 from fastreg.arena import Arena
 from fastreg.callbacks import MODES, Callback, Plan, check_monitor, direction
+from fastreg.checking import MAX_INT
 from fastreg.description import Description
 from fastreg.fileio import FileFormatError, PathLike, atomic_link, naming, remove_leftovers
 from fastreg.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
@@ -252,6 +253,8 @@ def _header(text: str) -> dict[str, Any]:
     repeat = header["repeat"]
     if not all(type(header[name]) is int for name in COUNTERS) or type(header["stopped"]) is not bool:
         raise FileFormatError("the counters of the checkpoint are not whole numbers")
+    if largest := [name for name in COUNTERS if header[name] > MAX_INT // 2]:  # and training has to go on from it
+        raise FileFormatError(f"its {largest[0]} is {header[largest[0]]}, more than any training has counted")
     if not isinstance(repeat, dict) or not all(isinstance(value, str) for value in repeat.values()):
         raise FileFormatError("the settings of the checkpoint are not text")
     return header

@@ -1,5 +1,6 @@
 """Checkpoints: the same bits after a stop, a kill, a full disk; what is refused; which files are kept."""
 
+import json
 import os
 import pickle
 import random
@@ -227,6 +228,17 @@ def change(path, edit):
     write_tensors(path, tensors, metadata)
 
 
+def count(name, value):
+    """Damage: another counter in the header."""
+
+    def edit(tensors, metadata):
+        header = json.loads(metadata["fastreg.checkpoint"])
+        assert type(header[name]) is int
+        metadata["fastreg.checkpoint"] = json.dumps(header | {name: value})
+
+    return edit
+
+
 DAMAGE = {
     "no state": lambda t, m: t.pop("checkpoint/state/1.weight/m"),
     "state of another shape": lambda t, m: t.update({"checkpoint/state/1.bias/m": np.zeros(3, np.float32)}),
@@ -244,6 +256,11 @@ DAMAGE = {
     "a negative step": lambda t, m: m.update(
         {"fastreg.checkpoint": m["fastreg.checkpoint"].replace('"step": ', '"step": -')}
     ),
+    **{
+        f"{name} {exponent}": count(name, 2**exponent + less)
+        for name in ("epoch", "step", "updates")
+        for exponent, less in ((63, -1), (63, 0), (64, -1))
+    },
     "a model": lambda t, m: (m.pop("fastreg.checkpoint"), [t.pop(n) for n in list(t) if n.startswith("checkpoint/")]),
     "tensors": lambda t, m: m.clear(),
 }
