@@ -85,8 +85,12 @@ class FGSM(Description):
         """
         gradient = trainer.input_gradient(X, y, rows=rows)
         X = np.asarray(X) if rows is None else np.asarray(X)[np.asarray(rows)]
-        moved = X.astype(trainer.dtype) + gradient.dtype.type(self.epsilon) * np.sign(gradient)
-        return moved if self.clip is None else np.clip(moved, *self.clip)
+        return self.moved(X.astype(trainer.dtype), gradient)
+
+    def moved(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """clip(x + epsilon sign(gradient)), in the dtype of x."""
+        x = x + x.dtype.type(self.epsilon) * np.sign(gradient)
+        return x if self.clip is None else np.clip(x, *self.clip)
 
 
 BY_NAME = {"fgsm": FGSM}

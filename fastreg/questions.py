@@ -142,11 +142,21 @@ class Questions(Settings):
                 if tally.diverged:
                     raise DivergenceError("input_gradient: a loss is not finite, so there is no gradient")
                 part = flat[batch * ROWS : (batch + 1) * ROWS]
-                part[...] = session.engine.buffers["d:inputs"][: len(part)]
-            gather = next(op for op in session.engine.program.ops if isinstance(op, Gather) and op.source == "inputs")
-        if gather.standardize:
-            flat *= self.model.parameters[gather.standardize[1]]
+                part[...] = self._at_inputs(session, len(part))
         return found
+
+    def perturbed(self, data: Data, step: int | None = None) -> np.ndarray:
+        """The rows that the attack puts behind these at the present parameters, as data. `step` as in gradients."""
+        assert self.adversarial is not None
+        with self.run_batch("gradients", data, step) as (session, _):
+            gradient = self._at_inputs(session, data.size)
+        return self.adversarial.moved(data.inputs.astype(self.dtype), gradient.reshape(data.inputs.shape))
+
+    def _at_inputs(self, session: Session, rows: int) -> np.ndarray:
+        """The gradient at x that a batch of a session has left: at what was gathered, times the standardization's."""
+        gather = next(op for op in session.engine.program.ops if isinstance(op, Gather) and op.source == "inputs")
+        scale = self.model.parameters[gather.standardize[1]] if gather.standardize else 1
+        return session.engine.buffers["d:inputs"][:rows] * scale
 
     def penalty(self, rows: int) -> float:
         """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and

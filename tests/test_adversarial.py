@@ -1,10 +1,14 @@
 """Adversarial training and input gradients: by hand, by differences, by PyTorch; engines, threads, resumed fits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from trainers import same, state
 
 import fastreg as fr
+from fastreg.engines import reference as reference_engine
+from fastreg.ops import Append
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(0, 1, size=(26, 5))
@@ -139,7 +143,32 @@ def test_a_linear_model_by_hand(loss, engine):
 def test_gradient_check(layers, loss):
     loss, y = LOSSES[loss]
     trainer = trained("native", 2, FGSM, LAYERS[layers](), loss, y, l2=0.01)
-    assert fr.check_gradients(trainer, X[:9], y[:9], step=3, max_entries=20).ratio < 1e-6
+    assert fr.check_gradients(trainer, X[:9], y[:9], step=3, max_entries=20).ok
+
+
+def test_gradient_check_where_signs_jump(engine):
+    """L1 has made columns of W exactly zero, so components of dJ/dx are, too: moved a little, they have a sign."""
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(128, 20)), rng.integers(0, 2, 128)
+    model = fr.Sequential([fr.Dense(16, "relu", l1=0.02), fr.Dense(2)])
+    more = {"optimizer": "sgd(lr=0.1)", "seed": 4, "dtype": "float64", "engine": engine}
+    trainer = fr.Trainer(model, adversarial=fr.FGSM(0.2), **more)
+    trainer.fit(x, y, epochs=30)
+    assert (trainer.input_gradient(x, y) == 0).any()
+    check = fr.check_gradients(trainer, x, y, max_entries=40)
+    assert check.verdict == "good", str(check)
+
+
+def test_gradient_check_finds_wrong_perturbed_rows(monkeypatch):
+    """The differences have perturbed rows of their own making."""
+    right = reference_engine.RUN[Append]
+
+    def unmoved(engine, op, batch):
+        right(engine, replace(op, epsilon=0.0), batch)
+
+    monkeypatch.setitem(reference_engine.RUN, Append, unmoved)
+    trainer = trained("reference", 2, FGSM, [fr.Dense(5, "tanh"), fr.Dense(3)], "softmax_cross_entropy", Y)
+    assert fr.check_gradients(trainer, X[:9], Y[:9], step=3).verdict == "wrong"
 
 
 @pytest.mark.parametrize("more", [{}, {"clip_norm": 0.1}, {"accumulate": 2}], ids=["fused", "clipped", "accumulated"])

@@ -95,6 +95,9 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     / (|approx| + |gradient|): good under 1e-7, to be looked at from there on, wrong from 1e-3 on. Works on a float64
     copy; the trainer stays as it is.
 
+    Under `fastreg.FGSM` the perturbed rows x' are held fixed, those at the parameters as they are: the gradient takes
+    them as given, and J~ jumps where a component of dJ/dx changes its sign.
+
     Check before training and again after some epochs: a mistake may show only once parameters are no longer small. It
     takes two evaluations an entry, so it is nothing to do in every epoch.
 
@@ -145,6 +148,11 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     rows = data.size
     share = np.full(rows, 1 / rows) if data.weights is None else data.weights / data.weights.sum()
     rules = copy.program("gradients", rows).rules
+    if copy.adversarial is not None:  # the same objective, with the perturbed rows as rows of a batch of twice the size
+        clean = copy.adversarial.weight
+        X, y = np.concatenate([data.inputs, copy.perturbed(data, step)]), np.concatenate([data.targets, data.targets])
+        share = np.concatenate([clean * share, (1 - clean) * share])
+        copy.adversarial = None
 
     def losses() -> np.ndarray:
         return copy.row_losses(X, y, step=step, activity=True)
