@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastreg import ops as O
 from fastreg import reference as R
 from fastreg import reference_updates as U
 from fastreg.engines import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.memory import padded
 from fastreg.program import Program
 from fastreg.reference_augment import augmented
@@ -26,50 +27,6 @@ ROW_LOSSES = {
     "mse": R.mse_rows,
 }
 TRANSFORMS = {"linear": lambda z: z, "sigmoid": R.sigmoid, "softmax": R.softmax}
-
-
-class _Stop(Exception):
-    """The run ends before the rest of this batch; the tally says why."""
-
-
-@dataclass
-class _Batch:
-    """What the ops of one batch share.
-
-    rows      rows of the data: an array of indices, or a slice where they come in order
-    position  of the first row in the epoch
-    weight    of every row, in the working dtype
-    opens, closes             whether it is the first, the last batch of its step
-    step_rows, step_weight    rows of the whole step and the sum of their weights
-    penalty   value of the penalties, before the update
-    doubled   whether the op at hand has the perturbed rows, too
-    bad       rows of the batch in which a gather found a value that is not finite
-    """
-
-    feed: Feed
-    tally: Tally
-    index: int
-    position: int
-    count: int
-    rows: np.ndarray | slice
-    weight: np.ndarray
-    opens: bool
-    closes: bool
-    step_rows: int
-    step_weight: float
-    penalty: float = 0.0
-    doubled: bool = False
-    bad: list[int] = field(default_factory=list)
-
-    def row_of_data(self, row: int) -> int:
-        """The row of the data that is row `row` of the batch."""
-        position = self.position + row
-        return position if self.feed.order is None else int(self.feed.order[position])
-
-    def key(self, drawing: Mask | Noise) -> R.Key:
-        """Coordinates of the draws for the rows of the batch."""
-        late, line = (0, self.position) if self.feed.by_position else (self.index, 0)
-        return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line)
 
 
 class ReferenceEngine:
@@ -121,7 +78,7 @@ class ReferenceEngine:
         for index in range(first, stop):
             try:
                 self._run_batch(self._batch(feed, tally, index), look)
-            except _Stop:
+            except Stop:
                 return index
             if seconds is not None and perf_counter() - start >= seconds:
                 return index + 1
@@ -129,41 +86,20 @@ class ReferenceEngine:
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:
         """Runs the one op `program.ops[index]` on the buffers as they stand; an update counts as the first."""
-        with suppress(_Stop):
+        with suppress(Stop):
             self._run(self.program.ops[index], self._batch(feed, Tally(), batch))
 
-    def _batch(self, feed: Feed, tally: Tally, index: int) -> _Batch:
-        size, accumulate = feed.batch_size, self.program.accumulate
-        start, step_start = index * size, index // accumulate * accumulate * size
-        stop, step_stop = min(start + size, feed.rows), min(step_start + accumulate * size, feed.rows)
-        return _Batch(
-            feed,
-            tally,
-            index,
-            position=start,
-            count=stop - start,
-            rows=_rows_of_data(feed, start, stop),
-            weight=self._weights(feed, start, stop),
-            opens=start == step_start,
-            closes=stop == step_stop,
-            step_rows=step_stop - step_start,
-            step_weight=R.total(self._weights(feed, step_start, step_stop)),
-        )
+    def _batch(self, feed: Feed, tally: Tally, index: int) -> Batch:
+        return batch_at(index, feed, tally, self.program.accumulate, self.dtype)
 
-    def _weights(self, feed: Feed, start: int, stop: int) -> np.ndarray:
-        """Of the rows at these positions of the epoch."""
-        if feed.weights is None:
-            return np.ones(stop - start, self.dtype)
-        return feed.weights[_rows_of_data(feed, start, stop)].astype(self.dtype)
-
-    def _run_batch(self, batch: _Batch, look: Callable[[], None]) -> None:
+    def _run_batch(self, batch: Batch, look: Callable[[], None]) -> None:
         gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
         others = [op for op in self.program.ops if not isinstance(op, O.Gather)]
         for gather in gathers:  # all of them first: a bad row stops the batch before anything is learned from it
             self._run(gather, batch)
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
-            raise _Stop
+            raise Stop
         if batch.step_weight == 0:
             return
         for op in others:
@@ -175,7 +111,7 @@ class ReferenceEngine:
             batch.tally.batches += 1
             batch.tally.updates += self.trains
 
-    def _run(self, op: O.Op, batch: _Batch) -> None:
+    def _run(self, op: O.Op, batch: Batch) -> None:
         batch.doubled = op.doubled
         if isinstance(op, O.Call):
             op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
@@ -186,7 +122,7 @@ class ReferenceEngine:
 
     # --- the ops -----------------------------------------------------------------------------------------------
 
-    def _gather(self, op: O.Gather, batch: _Batch) -> None:
+    def _gather(self, op: O.Gather, batch: Batch) -> None:
         source = getattr(batch.feed, op.source)
         rows = source[batch.rows].reshape(batch.count, -1).astype(self.dtype)
         batch.bad += np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
@@ -198,7 +134,7 @@ class ReferenceEngine:
         rows = self._noisy(rows, op.noise, batch)
         self._rows(op.out, batch)[...] = self._masked(rows, op.mask, batch)
 
-    def _dense(self, op: O.Dense, batch: _Batch) -> None:
+    def _dense(self, op: O.Dense, batch: Batch) -> None:
         x, w = self._rows(op.x, batch), self.params[op.weight]
         b = self.params[op.bias] if op.bias else None
         z = self._noisy(R.dense(x, w, b), op.noise, batch)
@@ -209,12 +145,12 @@ class ReferenceEngine:
             columns = range(0, w.shape[1], PANEL)
             self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
 
-    def _perturb(self, op: O.Perturb, batch: _Batch) -> None:
+    def _perturb(self, op: O.Perturb, batch: Batch) -> None:
         weight = self.params[op.weight]
         key = batch.key(op.noise)._replace(row=0)
         self.params[op.out][...] = weight + op.noise.std * self._normals(weight.shape, key)
 
-    def _loss(self, op: O.Loss, batch: _Batch) -> None:
+    def _loss(self, op: O.Loss, batch: Batch) -> None:
         logits = self._rows(op.through.y, batch)
         weight = self._row_weights(batch)
         if op.targets:
@@ -234,7 +170,7 @@ class ReferenceEngine:
             share = np.ones_like(share) if op.by_row else share
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
 
-    def _append(self, op: O.Append, batch: _Batch) -> None:
+    def _append(self, op: O.Append, batch: Batch) -> None:
         M = batch.count
         x = self.buffers[op.out][:M]
         if op.gradient:
@@ -248,7 +184,7 @@ class ReferenceEngine:
                 x = np.clip(x, np.minimum(low, high), np.maximum(low, high))
         self.buffers[op.out][M : 2 * M] = x
 
-    def _totals(self, op: O.Totals, batch: _Batch) -> None:
+    def _totals(self, op: O.Totals, batch: Batch) -> None:
         loss = R.total(self._rows("row_loss", batch))
         batch.tally.loss += loss
         batch.tally.hits += R.total(self._rows("row_hit", batch))
@@ -258,30 +194,30 @@ class ReferenceEngine:
             batch.tally.penalty += coefficient * float(np.dot(self._row_weights(batch), sizes)) / batch.step_weight
         if not np.isfinite(loss):
             batch.tally.diverged = True
-            raise _Stop
+            raise Stop
 
-    def _dense_dx(self, op: O.DenseDx, batch: _Batch) -> None:
+    def _dense_dx(self, op: O.DenseDx, batch: Batch) -> None:
         dy = self._rows(op.dz, batch) @ self.params[op.weight].T
         self._rows(op.out, batch)[...] = self._through(dy, op.through, batch)
 
-    def _dense_dw(self, op: O.DenseDw, batch: _Batch) -> None:
+    def _dense_dw(self, op: O.DenseDw, batch: Batch) -> None:
         x, dz = self._rows(op.x, batch), self._rows(op.dz, batch)
         self._step(op.weight, x.T @ dz, op.weight_rule, batch)
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
 
-    def _penalize(self, op: O.Penalize, batch: _Batch) -> None:
+    def _penalize(self, op: O.Penalize, batch: Batch) -> None:
         self._step(op.param, self.gradients[op.param], replace(op.rule, kind="gradient"), batch)
 
-    def _clip_norm(self, op: O.ClipNorm, batch: _Batch) -> None:
+    def _clip_norm(self, op: O.ClipNorm, batch: Batch) -> None:
         squares = [np.square(self.gradients[name], dtype=np.float64).sum() for name in op.params]
         self.clip[0] = np.minimum(1.0, op.limit / (np.sqrt(sum(squares)) + 1e-6))
 
-    def _update(self, op: O.Update, batch: _Batch) -> None:
+    def _update(self, op: O.Update, batch: Batch) -> None:
         gradient = self.gradients[op.param]
         self._step(op.param, gradient * self.clip.astype(self.dtype) if op.scaled else gradient, op.rule, batch)
 
-    def _max_norm(self, op: O.MaxNorm, batch: _Batch) -> None:
+    def _max_norm(self, op: O.MaxNorm, batch: Batch) -> None:
         w = self.params[op.weight]
         norm = np.sqrt(np.square(w, dtype=np.float64).sum(axis=0))
         factor = np.where(norm > op.limit, op.limit / norm, 1.0) if op.limit else np.ones_like(norm)
@@ -290,28 +226,28 @@ class ReferenceEngine:
             factor *= op.whole / whole
         w *= factor.astype(self.dtype)
 
-    def _elementwise(self, op: O.Elementwise, batch: _Batch) -> None:
+    def _elementwise(self, op: O.Elementwise, batch: Batch) -> None:
         x = self._noisy(self._rows(op.x, batch), op.noise, batch)
         y = self._masked(x, op.mask, batch)
         self._rows(op.out, batch)[...] = self._through(y, op.through, batch) if op.through else y
 
-    def _emit(self, op: O.Emit, batch: _Batch) -> None:
+    def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need("out")[batch.position : batch.position + batch.count]
         out[...] = TRANSFORMS[op.transform](self._rows(op.x, batch))
 
     # --- what they are made of ---------------------------------------------------------------------------------
 
-    def _rows(self, buffer: str, batch: _Batch) -> np.ndarray:
+    def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
         return self.buffers[buffer][: batch.count * (1 + batch.doubled)]
 
-    def _row_weights(self, batch: _Batch) -> np.ndarray:
+    def _row_weights(self, batch: Batch) -> np.ndarray:
         """The weight of every row of the op at hand: a row and its perturbed one share that of the data."""
         if not batch.doubled:
             return batch.weight
         clean, weight = self.program.clean, batch.weight.astype(np.float64)
         return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)
 
-    def _through(self, dy: np.ndarray, through: Through, batch: _Batch) -> np.ndarray:
+    def _through(self, dy: np.ndarray, through: Through, batch: Batch) -> np.ndarray:
         if through.activity_l1:
             pull = through.activity_l1 * self._row_weights(batch).astype(np.float64) / batch.step_weight
             dy = dy + pull.astype(self.dtype)[:, np.newaxis] * np.sign(self._rows(through.y, batch))
@@ -321,14 +257,14 @@ class ReferenceEngine:
             a = np.divide(a, factor, out=np.zeros_like(a), where=factor != 0)
         return R.through(self._masked(dy, through.mask, batch), a, through.activation, z=z)
 
-    def _masked(self, x: np.ndarray, mask: Mask | None, batch: _Batch) -> np.ndarray:
+    def _masked(self, x: np.ndarray, mask: Mask | None, batch: Batch) -> np.ndarray:
         """x times what the mask says."""
         if mask is None:
             return x
         keep, factor = self._factors(mask, x.shape, batch)
         return np.where(keep, x, 0) * factor
 
-    def _factors(self, mask: Mask, shape: tuple[int, ...], batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
+    def _factors(self, mask: Mask, shape: tuple[int, ...], batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Which elements are kept, and what they are multiplied by."""
         key = batch.key(mask)
         if mask.per_unit:
@@ -338,7 +274,7 @@ class ReferenceEngine:
         keep = R.draws(key, *shape) < mask.threshold
         return keep, np.array(mask.scale, self.dtype)
 
-    def _noisy(self, x: np.ndarray, noise: Noise | None, batch: _Batch) -> np.ndarray:
+    def _noisy(self, x: np.ndarray, noise: Noise | None, batch: Batch) -> np.ndarray:
         """x + std * n."""
         if noise is None:
             return x
@@ -350,7 +286,7 @@ class ReferenceEngine:
         _core.fill_draws(draws, *key)
         return draws
 
-    def _step(self, name: str, gradient: np.ndarray, rule: rules.Rule, batch: _Batch) -> None:
+    def _step(self, name: str, gradient: np.ndarray, rule: rules.Rule, batch: Batch) -> None:
         """`gradient` is that of the data loss, or what came of it in an earlier op."""
         w = self.params[name]
         if rule.kind == "raw":
@@ -385,11 +321,6 @@ class ReferenceEngine:
             np.maximum(w, 0, out=w)
 
 
-def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
-    """The rows of the data at these positions of the epoch."""
-    return slice(start, stop) if feed.order is None else feed.order[start:stop]
-
-
 def _coefficients(rule: rules.Rule, rows: int) -> tuple[float, float]:
     return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
 
@@ -402,7 +333,7 @@ def _penalty(w: np.ndarray, l1: float, l2: float) -> float:
     return l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
 
 
-RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, _Batch], None]] = {
+RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.Gather: ReferenceEngine._gather,
     O.Dense: ReferenceEngine._dense,
     O.Perturb: ReferenceEngine._perturb,

@@ -1,0 +1,87 @@
+"""What the ops of a batch share, in the reference engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastreg import reference as R
+from fastreg.engines import Feed, Tally
+from fastreg.riders import Mask, Noise
+
+
+class Stop(Exception):
+    """The run ends before the rest of this batch; the tally says why."""
+
+
+@dataclass
+class Batch:
+    """What the ops of one batch share.
+
+    rows      rows of the data: an array of indices, or a slice where they come in order
+    position  of the first row in the epoch
+    weight    of every row, in the working dtype
+    opens, closes             whether it is the first, the last batch of its step
+    step_rows, step_weight    rows of the whole step and the sum of their weights
+    penalty   value of the penalties, before the update
+    doubled   whether the op at hand has the perturbed rows, too
+    bad       rows of the batch in which a gather found a value that is not finite
+    """
+
+    feed: Feed
+    tally: Tally
+    index: int
+    position: int
+    count: int
+    rows: np.ndarray | slice
+    weight: np.ndarray
+    opens: bool
+    closes: bool
+    step_rows: int
+    step_weight: float
+    penalty: float = 0.0
+    doubled: bool = False
+    bad: list[int] = field(default_factory=list)
+
+    def row_of_data(self, row: int) -> int:
+        """The row of the data that is row `row` of the batch."""
+        position = self.position + row
+        return position if self.feed.order is None else int(self.feed.order[position])
+
+    def key(self, drawing: Mask | Noise) -> R.Key:
+        """Coordinates of the draws for the rows of the batch."""
+        late, line = (0, self.position) if self.feed.by_position else (self.index, 0)
+        return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line)
+
+
+def batch_at(index: int, feed: Feed, tally: Tally, accumulate: int, dtype: np.dtype) -> Batch:
+    """The batch of that number, and the step that it belongs to."""
+    size = feed.batch_size
+    start, step_start = index * size, index // accumulate * accumulate * size
+    stop, step_stop = min(start + size, feed.rows), min(step_start + accumulate * size, feed.rows)
+    return Batch(
+        feed,
+        tally,
+        index,
+        position=start,
+        count=stop - start,
+        rows=_rows_of_data(feed, start, stop),
+        weight=_weights(feed, dtype, start, stop),
+        opens=start == step_start,
+        closes=stop == step_stop,
+        step_rows=step_stop - step_start,
+        step_weight=R.total(_weights(feed, dtype, step_start, step_stop)),
+    )
+
+
+def _weights(feed: Feed, dtype: np.dtype, start: int, stop: int) -> np.ndarray:
+    """Of the rows at these positions of the epoch."""
+    if feed.weights is None:
+        return np.ones(stop - start, dtype)
+    return feed.weights[_rows_of_data(feed, start, stop)].astype(dtype)
+
+
+def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:
+    """The rows of the data at these positions of the epoch."""
+    return slice(start, stop) if feed.order is None else feed.order[start:stop]
