@@ -1,5 +1,7 @@
 """check_gradients and compare_engines: they pass what is right, whatever a trainer holds, and find what is wrong."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -180,3 +182,28 @@ def test_nothing_to_train(check, data):
 def test_steps_too_long_to_be_timed(data):
     with pytest.raises(ValueError, match=r"trainer: got accumulate=1099511627776, expected at most \d+ here"):
         fr.profile(trainer_of([fr.Dense(3)], accumulate=2**40), *data[:2])
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "adam"])
+def test_an_update_that_cancels_is_no_difference(optimizer):
+    """Steps that take a parameter almost, or exactly, to 0: what is left of it shows the rounding of what it was."""
+    rng = np.random.default_rng(0)
+    settings = {"optimizer": OPTIMIZERS.get(optimizer, optimizer), "dtype": "float64"}
+    for scale, l1 in itertools.product((0.01, 0.03, 0.1, 1.0, 10.0), (0.0, 0.05, 1.0)):
+        for steps in ({}, {"accumulate": 2}):
+            model = fr.Sequential([fr.Dense(1)])
+            model.build(3, dtype="float64")
+            model.load_state_dict({name: scale * rng.normal(size=w.shape) for name, w in model.parameters.items()})
+            trainer = fr.Trainer(model, "mse", l1=l1, **settings, **steps)
+            comparison = fr.compare_engines(trainer, rng.normal(size=(7, 3)), rng.normal(size=7))
+            assert comparison.ok, str(comparison)
+
+
+def test_an_update_that_cancels_by_hand():
+    """A bias b and SGD under the squared error: b <- b - 0.1 * 2 (b - t), so t = -4 b (1 - 1e-12) leaves 8e-13 b."""
+    model = fr.Sequential([fr.Dense(1)])
+    model.build(1, dtype="float64")
+    model.load_state_dict({"0.weight": [[0.0]], "0.bias": [0.7]})
+    trainer = fr.Trainer(model, "mse", dtype="float64", accumulate=2)
+    comparison = fr.compare_engines(trainer, np.zeros((3, 1)), np.full(3, -4 * 0.7 * (1 - 1e-12)))
+    assert comparison.ok, str(comparison)

@@ -14,6 +14,10 @@ from fastreg.engines import Feed, make_engine
 from fastreg.memory import padded
 from fastreg.program import Program
 
+# The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
+RATE = 0.1
+VELOCITY = {"momentum": "v", "nesterov": "v", "rmsprop_momentum": "m"}  # the slot that holds the steps
+
 
 @dataclass(frozen=True)
 class OpComparison:
@@ -22,7 +26,8 @@ class OpComparison:
     index, op   its place and kind
     writes      the array in which the error was largest
     ulp         largest error in units in the last place: of the reference value or, because sums cancel, of the
-                largest value in its row and of the root mean square of its array, whichever is largest
+                largest value in its row and of the root mean square of its array, whichever is largest; because
+                updates cancel, too, also of the values before
     relative    largest error over that same magnitude
     limit       in ulp; it follows the length of the sums, as rounding errors do
     """
@@ -93,8 +98,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     """
     step = checking.integer("step", step, 0)
     trainer, data = make_twin(trainer, X, y, sample_weight)
-    # The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
-    feed = data.feed(data.size, seed=trainer.seed, step=step, rates=np.array([0.1]))
+    feed = data.feed(data.size, seed=trainer.seed, step=step, rates=np.array([RATE]))
     rows, dtype = feed.rows, np.dtype(trainer.dtype)
     program = trainer.program("train", rows)
     native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))
@@ -104,12 +108,11 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
             continue
         for name, array in reference.arrays.items():
             array[...] = native.arrays[name].reshape(array.shape)
+        written = reference.written_by(op)
+        floors = {name: _floor(op, name, feed, reference) for name in written}
         for side in (native, reference):
             side.engine.run_op(feed, 0, index)
-        errors = [
-            (*_error(native.arrays[name], reference.arrays[name], _floor(op, name, feed), dtype), name)
-            for name in reference.written_by(op)
-        ]
+        errors = [(*_error(native.arrays[name], reference.arrays[name], floors[name], dtype), name) for name in written]
         ulp, relative, name = max(errors, key=lambda error: np.nan_to_num(error[0], nan=np.inf))
         compared.append(OpComparison(index, type(op).__name__, name, ulp, relative, _limit(op, reference, rows)))
     return EngineComparison(compared)
@@ -147,13 +150,15 @@ def _copy(array: np.ndarray, dtype) -> np.ndarray:
     return copy
 
 
-def _error(native: np.ndarray, reference: np.ndarray, floor: float, dtype: np.dtype) -> tuple[float, float]:
-    """The largest error in ulp and relative."""
+def _error(
+    native: np.ndarray, reference: np.ndarray, floor: float | np.ndarray, dtype: np.dtype
+) -> tuple[float, float]:
+    """The largest error in ulp and relative. `floor` is the least size that a value is taken for."""
     reference = np.atleast_2d(reference).astype(np.float64)
     native = native.reshape(reference.shape).astype(np.float64)
-    size = np.abs(reference)
+    size = np.maximum(np.abs(reference), floor)
     root_mean_square = math.sqrt(np.mean(reference**2)) if reference.size else 0.0
-    size = np.maximum(size.max(axis=1, keepdims=True, initial=0.0), max(root_mean_square, floor))
+    size = np.maximum(size.max(axis=1, keepdims=True, initial=0.0), root_mean_square)
     error = np.abs(native - reference)
     ulp = np.maximum(np.spacing(size.astype(dtype)).astype(np.float64), np.finfo(dtype).smallest_subnormal)
     with np.errstate(divide="ignore"):  # infinite, where all should be zero
@@ -161,12 +166,34 @@ def _error(native: np.ndarray, reference: np.ndarray, floor: float, dtype: np.dt
     return float((error / ulp).max(initial=0.0)), float(relative.max(initial=0.0))
 
 
-def _floor(op: O.Op, name: str, feed: Feed) -> float:
-    """Losses subtract numbers about one: what is left is known to the last place of one, not to its own."""
+def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
+    """What is left of a difference is known to the last place of the numbers that are subtracted, not to its own.
+
+    Losses subtract numbers about one, updates subtract a step from the parameter, or add one to what they keep. (The
+    step itself lies between the two, so that nothing is said of its root and its division: they are right to a few ulp
+    of it.)
+    """
+    if isinstance(op, (O.DenseDw, O.Update)):
+        return _subtracted(op, name, feed, side)
     if not isinstance(op, O.Loss):
         return 0.0
     weights = np.ones(feed.rows) if feed.weights is None else feed.weights
     return float(weights.max() / weights.sum()) if name == op.dz else float(weights.max())
+
+
+def _subtracted(op: O.DenseDw | O.Update, name: str, feed: Feed, side: _Side) -> np.ndarray:
+    """The size of the values before an update; under proximal L1 with its threshold in it, which is at most about
+    2 lr l1 (Nesterov's). The velocity is then a difference of parameters over lr."""
+    param, rule = (op.param, op.rule) if isinstance(op, O.Update) else (op.weight, op.weight_rule)
+    before = np.abs(side.arrays[name]).astype(np.float64)
+    if not (rule.proximal and rule.l1 and rule.lr_scale):
+        return before
+    rate, l1 = RATE * rule.lr_scale, rule.l1 / (feed.rows if rule.l1_per_row else 1)
+    if name == param:
+        return before + 2 * rate * l1
+    if name == f"{param}.{VELOCITY.get(rule.kind)}":
+        return np.maximum(before, np.abs(side.arrays[param]) / rate + 2 * l1)
+    return before
 
 
 def _limit(op: O.Op, side: _Side, rows: int) -> float:
