@@ -51,7 +51,7 @@ class Callback:
     """Base of the callbacks; override what is needed.
 
     `trainer`, `model` and `plan` are set before on_train_begin. Setting `trainer.stop_training = True` ends the
-    training behind the epoch. Epochs and batches count from 0.
+    training behind the epoch. Epochs and batches count from 0. What a fit has to be like is looked at in `check_fit`.
 
     A callback that defines a batch hook makes slices of one step, which costs speed; on_slice_end comes about every
     0.1 s and costs nothing. Parameters may be read and changed in every hook.
@@ -82,8 +82,11 @@ class Callback:
         """The model in training."""
         return self.trainer.model
 
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        """Before anything changes, and before `trainer` and `plan` are set: an error from here refuses the fit."""
+
     def on_train_begin(self) -> None:
-        """Before the first epoch, and before a checkpoint is put in; a ValueError here refuses the fit."""
+        """Before the first epoch, and before a checkpoint is put in. The model has its parameters."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """Before every epoch."""
@@ -153,9 +156,9 @@ class TerminateOnNaN(Callback):
             raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history or None")
         self.monitor = monitor
 
-    def on_train_begin(self) -> None:
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
         if self.monitor is not None:
-            check_monitor(self, self.monitor)
+            check_monitor(self, self.monitor, plan)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         for name in logs if self.monitor is None else (self.monitor,):
@@ -263,12 +266,11 @@ BY_NAME = {
 }
 
 
-def check_monitor(callback: Callback, monitor: str) -> None:
+def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:
     """Refuses the fit where the history does not hold what a callback is to look at."""
-    names = callback.plan.names
-    if monitor not in names:
+    if monitor not in plan.names:
         advice = " (give validation_data)" if monitor.startswith("val_") else ""
-        expected = f"one of {', '.join(names)}{advice}"
+        expected = f"one of {', '.join(plan.names)}{advice}"
         raise ValueError(f"{type(callback).__name__} monitor: got {checking.shown(monitor)}, expected {expected}")
 
 

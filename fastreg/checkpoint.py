@@ -26,7 +26,7 @@ from fastreg.arena import Arena
 from fastreg.callbacks import MODES, Callback, Plan, check_monitor, direction
 from fastreg.checking import MAX_INT
 from fastreg.description import Description
-from fastreg.fileio import FileFormatError, PathLike, atomic_link, naming, remove_leftovers
+from fastreg.fileio import FileFormatError, PathLike, atomic_link, check_target, naming, remove_leftovers
 from fastreg.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.history import History
 from fastreg.safetensors import brief, parse_json, read_tensors, write_tensors
@@ -111,15 +111,15 @@ class Checkpoint(Callback):
         """The path of another checkpoint: `mark` is "best" or a number of epochs."""
         return self.path.with_name(f"{self.path.stem}.{mark}{self.path.suffix}")
 
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_target("Checkpoint path", self.path)
+        files.describe(trainer.model)  # refuses what no file can hold, such as layers in Python
+        if self.save_best:
+            check_monitor(self, self.monitor, plan)
+
     def on_train_begin(self) -> None:
-        if not self.path.parent.is_dir():
-            raise ValueError(f"Checkpoint path: got {str(self.path)!r}, expected a file in a folder that exists")
-        if self.path.is_dir():
-            raise ValueError(f"Checkpoint path: got {str(self.path)!r}, a folder, expected a file")
-        files.describe(self.model)  # refuses what no file can hold, such as layers in Python
         self._sign, self._best = direction(self.monitor, self.mode), math.inf
         if self.save_best:
-            check_monitor(self, self.monitor)
             for _, row in self.plan.history.rows():
                 self._best = min(self._best, self._sign * row[self.monitor])
         for path in (self.path, self.beside("best"), self.beside(self.plan.first_epoch)):

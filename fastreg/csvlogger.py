@@ -6,10 +6,14 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastreg import checking
-from fastreg.callbacks import Callback
-from fastreg.fileio import PathLike, atomic_write, remove_leftovers
+from fastreg.callbacks import Callback, Plan
+from fastreg.fileio import PathLike, atomic_write, check_target, remove_leftovers
+
+if TYPE_CHECKING:
+    from fastreg.trainer import Trainer
 
 
 class CSVLogger(Callback):
@@ -36,6 +40,9 @@ class CSVLogger(Callback):
 
     def __init__(self, path: PathLike):
         self.path = Path(checking.path("path", path))
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_target("CSVLogger path", self.path)
 
     def on_train_begin(self) -> None:
         remove_leftovers(self.path)

@@ -63,6 +63,11 @@ def check_validation(model: Sequential, loss: Loss, dtype: str, value, shape: tu
         raise TypeError(f"validation_data: got {type(value).__name__}, expected (X, y) or (X, y, sample_weight)")
     names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
     data = check_data(model, loss, dtype, names, *value)
-    if data.inputs.shape[1:] != shape:
-        raise ValueError(f"{names[0]}: got samples of shape {data.inputs.shape[1:]}, expected {shape}, as in X")
+    check_samples(names[0], data, shape)
     return data
+
+
+def check_samples(name: str, data: Data, shape: tuple[int, ...]) -> None:
+    """Whether the samples of the argument `name` have the `shape` of the training set's."""
+    if data.inputs.shape[1:] != shape:
+        raise ValueError(f"{name}: got samples of shape {data.inputs.shape[1:]}, expected {shape}, as in X")

@@ -83,6 +83,15 @@ def array_bytes(shape: Sequence[int], itemsize: int) -> int:
     return math.prod(shape) * itemsize
 
 
+def check_target(name: str, path: Path) -> None:
+    """Refuses the argument `name` where no file can be written at `path`."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{name}: got {str(path)!r}, expected a file in a folder that exists")
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise ValueError(f"{name}: got {str(path)!r}, {what}, expected a file")
+
+
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the block ends well, and leaves no trace when not.

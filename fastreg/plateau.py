@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg import checking
-from fastreg.callbacks import MODES, Callback, check_monitor, direction
+from fastreg.callbacks import MODES, Callback, Plan, check_monitor, direction
+
+if TYPE_CHECKING:
+    from fastreg.trainer import Trainer
 
 
 class ReduceOnPlateau(Callback):
@@ -83,8 +86,10 @@ class ReduceOnPlateau(Callback):
         self.min_lr = checking.number("min_lr", min_lr)
         self.mode = checking.choice("mode", mode, MODES)
 
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_monitor(self, self.monitor, plan)
+
     def on_train_begin(self) -> None:
-        check_monitor(self, self.monitor)
         self._sign = direction(self.monitor, self.mode)
         self.scale, self.mean, self.best = 1.0, math.nan, math.nan
         self._waited = self._cooling = 0

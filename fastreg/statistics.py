@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg import checking
-from fastreg.callbacks import Callback
-from fastreg.dataset import check_data
+from fastreg.callbacks import Callback, Plan
+from fastreg.dataset import Data, check_data, check_samples
 from fastreg.layers import Dense
 from fastreg.tables import table
+
+if TYPE_CHECKING:
+    from fastreg.trainer import Trainer
 
 ADVICE = "initial weights of a scale that suits the activation (he_normal, glorot_normal) or fewer layers may help"
 
@@ -99,15 +102,23 @@ class LayerStatistics(Callback):
         self.largest = checking.positive("largest", largest)
         self.records: list[dict[str, Any]] = []
 
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        self._rows_of(trainer, plan)
+
     def on_train_begin(self) -> None:
         self.records = []
         self._warned: set[str] = set()
+        self._data = self._rows_of(self.trainer, self.plan)
+
+    def _rows_of(self, trainer: Trainer, plan: Plan) -> Data:
+        """The rows that are looked at."""
+        assert plan.training is not None
         if self.probe is None:
-            assert self.plan.training is not None
-            self._data = self.plan.training.first(self.rows)
-            return
-        trainer, names = self.trainer, ("LayerStatistics probe[0]", "LayerStatistics probe[1]", "")
-        self._data = check_data(trainer.model, trainer.loss, trainer.dtype, names, *self.probe)
+            return plan.training.first(self.rows)
+        names = "LayerStatistics probe[0]", "LayerStatistics probe[1]", ""
+        data = check_data(trainer.model, trainer.loss, trainer.dtype, names, *self.probe)
+        check_samples(names[0], data, plan.training.inputs.shape[1:])
+        return data
 
     def on_epoch_begin(self, epoch: int) -> None:
         if not self.records:

@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fastreg import checking
-from fastreg.callbacks import MODES, Callback, check_monitor, direction
+from fastreg.callbacks import MODES, Callback, Plan, check_monitor, direction
+
+if TYPE_CHECKING:
+    from fastreg.trainer import Trainer
 
 __all__ = ["GL", "PQ", "UP"]
 
@@ -65,8 +68,10 @@ class BestWeights(Callback):
         self.best_epoch: int | None = None
         self._weights: dict[str, np.ndarray] | None = None
 
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_monitor(self, self.monitor, plan)
+
     def on_train_begin(self) -> None:
-        check_monitor(self, self.monitor)
         self._sign = direction(self.monitor, self.mode)
         self.best, self.best_epoch, self._weights = self._sign * math.inf, None, None
         self._best_updates, self._best_loss = 0, math.inf

@@ -237,6 +237,8 @@ class Trainer(Questions):
             from fastreg import checkpoint  # and with it all that reads files: only where it is needed
 
             plan, saved = checkpoint.resume(resume, self, plan, count, data.inputs.shape[1:])
+        for callback in callbacks:
+            callback.check_fit(self, plan)
         self._build(data.inputs)
         n = data.size
         with self.model.claim.held("fit"), self.session("train", min(batch_size, n), n, True) as session:

@@ -88,6 +88,20 @@ FIT = {
         r"Checkpoint monitor: got 'val_loss', expected one of loss, .*validation_data",
     ),
     "checkpoint folder": ({"callbacks": [fr.Checkpoint("no/run")]}, r"Checkpoint path: got 'no/run', expected a file"),
+    "checkpoint a folder": ({"callbacks": [fr.Checkpoint("..")]}, r"Checkpoint path: got '\.\.', a folder, expected a"),
+    "log folder": ({"callbacks": [fr.CSVLogger("no/a.csv")]}, r"CSVLogger path: got 'no/a\.csv', expected a file in a"),
+    "log a folder": ({"callbacks": [fr.CSVLogger("..")]}, r"CSVLogger path: got '\.\.', a folder, expected a file"),
+    "GL monitor": ({"callbacks": [fr.stopping.GL(1)]}, r"GL monitor: got 'val_loss', expected one of loss"),
+    "PQ monitor": ({"callbacks": [fr.stopping.PQ(1)]}, r"PQ monitor: got 'val_loss', expected one of loss"),
+    "probe width": (
+        {"callbacks": [fr.LayerStatistics((X[:, :3], Y))]},
+        r"LayerStatistics probe\[0\]: got (samples of )?shape \(.*3,?\), expected",
+    ),
+    "probe labels": ({"callbacks": [fr.LayerStatistics((X, Y + 9))]}, r"LayerStatistics probe\[1\]: got labels from 9"),
+    "behind another": (
+        {"callbacks": [fr.EarlyStopping("loss"), fr.CSVLogger("a.csv"), fr.TerminateOnNaN("f1")]},
+        r"TerminateOnNaN monitor: got 'f1'",
+    ),
     "monitor": (
         {"callbacks": [fr.EarlyStopping()]},
         r"monitor: got 'val_loss', expected one of loss, .*validation_data",
@@ -113,9 +127,8 @@ def test_fit_refuses(engine, case):
         np.testing.assert_array_equal(value, untouched.model.parameters[name])
 
 
-# Any width is right for a model without parameters, and the names of a history are known once training begins.
-LATER = {"X of another width", "X of images", "validation width"} | {case for case in FIT if "monitor" in case}
-LATER.add("checkpoint folder")
+# Any width is right for a model without parameters.
+LATER = {"X of another width", "X of images", "validation width"}
 
 
 @pytest.mark.parametrize("case", [case for case in FIT if case not in LATER])
@@ -126,6 +139,43 @@ def test_fit_refuses_before_it_draws_parameters(case):
         trainer.fit(arguments.pop("X"), arguments.pop("y"), **arguments)
     assert not trainer.model.built and trainer.model.input_shape is None
     trainer.fit(X, Y)
+
+
+@pytest.mark.parametrize("case", [case for case in FIT if "callbacks" in FIT[case][0]])
+def test_fit_refuses_before_it_changes_the_state_of_the_optimizer(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes, message = FIT[case]
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.Adam(0.1))
+    trainer.fit(X, Y)
+    trainer.optimizer = fr.SGD(0.1, momentum=0.9)  # which keeps less, once it is used
+    before = pickle.dumps(trainer)
+    with pytest.raises((ValueError, TypeError), match=message):
+        trainer.fit(X, Y, **changes)
+    assert pickle.dumps(trainer) == before and not list(tmp_path.iterdir())
+
+
+def test_a_callback_that_has_hooks_alone_and_one_that_refuses():
+    """`check_fit` comes first, for all callbacks, and with nothing set; those that do not define it need not know."""
+
+    class Hooks(fr.Callback):
+        began = False
+
+        def on_train_begin(self):
+            assert self.model.built and self.plan.last_epoch == 1
+            self.began = True
+
+    class Refuses(fr.Callback):
+        def check_fit(self, trainer, plan):
+            assert not trainer.model.built and not hasattr(self, "plan")
+            if plan.batches == 1:
+                raise ValueError("batches: got 1")
+
+    hooks, trainer = Hooks(), fr.Trainer(fr.Sequential([fr.Dense(3)]))
+    with pytest.raises(ValueError, match="batches: got 1"):
+        trainer.fit(X, Y, callbacks=[hooks, Refuses()])
+    assert not hooks.began and not trainer.model.built
+    trainer.fit(X, Y, batch_size=5, callbacks=[hooks, Refuses()])
+    assert hooks.began
 
 
 def test_validation_of_another_width_than_x():

@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+import os
+import stat
 
 import numpy as np
 import pytest
@@ -294,8 +296,16 @@ def test_csv_logger_goes_on_with_a_resumed_fit(tmp_path):
 
 
 def test_csv_logger_without_a_folder_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(ValueError, match=r"CSVLogger path: got '.*nowhere.*', expected a file in a folder that exists"):
         train([fr.CSVLogger(tmp_path / "nowhere" / "log.csv")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_csv_logger_leaves_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"CSVLogger path: got '.*pipe', no regular file, expected a file"):
+        train([fr.CSVLogger(tmp_path / "pipe")])
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 
 @pytest.mark.parametrize("monitor", [None, "val_loss"])

@@ -186,7 +186,7 @@ BAD = {
     "largest": (lambda: fr.LayerStatistics(largest=0), r"largest: got 0, expected a finite number above 0"),
     "probe's X": (
         lambda: classifier().fit(np.eye(4), [0, 1, 2, 0], callbacks=[fr.LayerStatistics((np.eye(3), [0, 1, 2]))]),
-        r"LayerStatistics probe\[0\]: got shape \(3, 3\), expected \(n, 4\)",
+        r"LayerStatistics probe\[0\]: got samples of shape \(3,\), expected \(4,\), as in X",
     ),
     "probe's y": (
         lambda: classifier().fit(np.eye(4), [0, 1, 2, 0], callbacks=[fr.LayerStatistics((np.eye(4), [0, 1, 2, 3]))]),
