@@ -121,6 +121,12 @@ class Callback:
         """What a checkpoint keeps of this callback: numbers and arrays by name."""
         return {}
 
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+        """Before anything changes, beside check_fit: an error from here says what is wrong with the state.
+
+        `trainer` is a copy as it will be, with the counters of the checkpoint, and so is plan.history.
+        """
+
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts back what state_dict gave, as arrays, numbers with shape (); it comes behind on_train_begin."""
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,13 +198,18 @@ class Saved:
     callbacks: list[dict[str, np.ndarray]]
 
     def restore(self, trainer: Trainer, callbacks: tuple[Callback, ...]) -> None:
-        """Puts trainer and callbacks into the state of the checkpoint; where that fails, the trainer is untouched."""
-        for callback, state in zip(_lasting(callbacks), self.callbacks, strict=True):
-            try:
-                callback.load_state_dict(state)
-            except (KeyError, TypeError, ValueError) as error:
-                text = f"{self.path}: the state of {callback} cannot be read: {error}"
-                raise FileFormatError(text) from error
+        """Puts trainer and callbacks into the state of the checkpoint; where that fails, all are untouched."""
+        lasting = _lasting(callbacks)
+        before = [dict(vars(callback)) for callback in lasting]
+        try:
+            for callback, state in zip(lasting, self.callbacks, strict=True):
+                with _reading(self.path, callback):
+                    callback.load_state_dict(state)
+        except BaseException:
+            for callback, attributes in zip(lasting, before, strict=True):
+                vars(callback).clear()
+                vars(callback).update(attributes)
+            raise
         trainer.model.arena.take(self.model.parameters)
         for name, own in trainer.optimizer_state.items():
             own[...] = self.state[name]
@@ -234,16 +240,31 @@ def resume(path: str, trainer: Trainer, plan: Plan, epochs: int, sample_shape: t
     if epochs < header["epoch"]:
         raise ValueError(f"epochs: got {epochs}, expected at least {header['epoch']}: so many has {path} behind it")
     extra = {name: tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT_PREFIX)}
+    counters = {name: header[name] for name in COUNTERS}
+    twin = trainer.copy()
+    twin.model, twin.epoch, twin.step, twin.updates = model, *(header[name] for name in ("epoch", "step", "updates"))
     with naming(path):
-        state = _state(extra, trainer, model, plan.data["rows"])
-        history = _history(extra, plan.names)
+        state = _state(extra, twin, plan.data["rows"])
+        history = _history(extra, plan.names, header["epoch"])
         lasting = _lasting(plan.callbacks)
         states = [_take(extra, f"{CALLBACKS}{index}/") for index in range(len(lasting))]
         if extra:
             raise FileFormatError(f"holds {brief(sorted(extra))}, which no checkpoint has")
-    counters = {name: header[name] for name in COUNTERS}
-    saved = Saved(path, model, state, **counters, stopped=header["stopped"], callbacks=states)
-    return replace(plan, first_epoch=saved.epoch, last_epoch=epochs, history=history, resumed=path), saved
+    plan = replace(plan, first_epoch=header["epoch"], last_epoch=epochs, history=history, resumed=path)
+    for callback, told in zip(lasting, states, strict=True):
+        with _reading(path, callback):
+            callback.check_state_dict(told, twin, plan)
+    return plan, Saved(path, model, state, **counters, stopped=header["stopped"], callbacks=states)
+
+
+@contextmanager
+def _reading(path: PathLike, callback: Callback) -> Iterator[None]:
+    """Whatever a callback says of its state is an error of the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        text = " ".join(str(error).split())
+        raise FileFormatError(f"{path}: the state of {callback} cannot be read: {text}") from error
 
 
 def _header(text: str) -> dict[str, Any]:
@@ -265,10 +286,9 @@ def _take(extra: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): extra.pop(name) for name in list(extra) if name.startswith(prefix)}
 
 
-def _state(extra: dict[str, np.ndarray], trainer: Trainer, model: Sequential, rows: int) -> Arena:
-    twin = trainer.copy()
-    twin.model = model
-    state, stored = make_state(twin.program("train", rows), model.arena, trainer.dtype), _take(extra, STATE)
+def _state(extra: dict[str, np.ndarray], trainer: Trainer, rows: int) -> Arena:
+    model = trainer.model
+    state, stored = make_state(trainer.program("train", rows), model.arena, trainer.dtype), _take(extra, STATE)
     if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in stored.items()} or any(
         value.dtype != trainer.dtype for value in stored.values()
     ):
@@ -277,12 +297,15 @@ def _state(extra: dict[str, np.ndarray], trainer: Trainer, model: Sequential, ro
     return state
 
 
-def _history(extra: dict[str, np.ndarray], names: Sequence[str]) -> History:
+def _history(extra: dict[str, np.ndarray], names: Sequence[str], end: int) -> History:
+    """The history of the epochs up to `end`."""
     epochs, values = extra.pop(EPOCHS, None), extra.pop(HISTORY, None)
     if epochs is None or values is None or epochs.dtype != np.int64 or values.dtype != np.float64:
         raise FileFormatError("the history is missing or has another dtype")
     if epochs.ndim != 1 or values.shape != (len(epochs), len(names)):
         raise FileFormatError(f"the history has the shapes {epochs.shape} and {values.shape}")
+    if epochs.tolist() != list(range(end - len(epochs), end)) or not 0 < len(epochs) <= end:
+        raise FileFormatError(f"the history is of the epochs {brief(epochs.tolist())}, the next one is {end}")
     history = History()
     for epoch, row in zip(epochs.tolist(), values.tolist(), strict=True):
         history.append(epoch, dict(zip(names, row, strict=True)))

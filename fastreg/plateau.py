@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate, repeat
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg import checking
 from fastreg.callbacks import MODES, Callback, Plan, check_monitor, direction
+from fastreg.states import State
 
 if TYPE_CHECKING:
     from fastreg.trainer import Trainer
@@ -131,6 +134,16 @@ class ReduceOnPlateau(Callback):
             "waited": self._waited,
             "cooling": self._cooling,
         }
+
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+        told, epochs = State(state, ("scale", "mean", "best", "waited", "cooling")), len(plan.history.epochs)
+        told.count("waited", 0, min(self.patience, epochs))
+        told.count("cooling", 0, self.cooldown)
+        scales = accumulate(repeat(self.factor, epochs), mul, initial=1.0)
+        told.require(told.number("scale") in scales, "scale")
+        mean, best = told.number("mean"), told.number("best")
+        told.require(math.isfinite(mean) or math.isnan(mean), "mean")
+        told.require(math.isfinite(best) if math.isfinite(mean) else math.isnan(best), "best")
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         self.scale, self.mean, self.best = (float(state[name]) for name in ("scale", "mean", "best"))

@@ -23,6 +23,7 @@ import numpy as np
 
 from fastreg import checking
 from fastreg.callbacks import MODES, Callback, Plan, check_monitor, direction
+from fastreg.states import State
 
 if TYPE_CHECKING:
     from fastreg.trainer import Trainer
@@ -78,7 +79,7 @@ class BestWeights(Callback):
 
     def keep_best(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Keeps the weights if those of the epoch are the best ones."""
-        if self._sign * logs[self.monitor] < self._sign * self.best:  # false for NaN
+        if math.isfinite(logs[self.monitor]) and self._sign * logs[self.monitor] < self._sign * self.best:
             self.best, self.best_epoch = logs[self.monitor], epoch
             self._best_updates, self._best_loss = self.trainer.updates, logs["loss"]
             self._weights = self.model.state_dict()
@@ -99,6 +100,26 @@ class BestWeights(Callback):
         state |= {name.lstrip("_"): getattr(self, name) for name in self.watched}
         return state | {f"weights/{name}": value for name, value in (self._weights or {}).items()}
 
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+        parameters, epochs = trainer.model.parameters, plan.history.epochs
+        names = {"best", "best_epoch", "best_updates", "best_loss", *(name.lstrip("_") for name in self.watched)}
+        known = any(name.startswith("weights/") for name in state)  # whether there is a best epoch
+        told = State(state, names | {f"weights/{name}" for name in parameters if known})
+        first, last = (epochs[0], epochs[-1]) if known else (-1, -1)
+        told.count("best_epoch", first, last)
+        told.count("best_updates", 0, trainer.updates if known else 0)
+        worst = direction(self.monitor, self.mode) * math.inf
+        for name, initial in (("best", worst), ("best_loss", math.inf)):
+            value = told.number(name)
+            told.require(math.isfinite(value) if known else value == initial, name)
+        if known:
+            for name, parameter in parameters.items():
+                told.array(f"weights/{name}", parameter)
+        self.check_watched(told, len(epochs))
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        """Whether what is `watched` can be so behind so many epochs."""
+
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         self.best, best_epoch = float(state["best"]), int(state["best_epoch"])
         self._best_updates, self._best_loss = int(state["best_updates"]), float(state["best_loss"])
@@ -106,10 +127,7 @@ class BestWeights(Callback):
         for name, kind in self.watched.items():
             setattr(self, name, kind(state[name.lstrip("_")]))
         if self.best_epoch is not None:
-            weights = {name: state[f"weights/{name}"] for name in self.model.parameters}
-            if any(value.shape != self.model.parameters[name].shape for name, value in weights.items()):
-                raise ValueError("the best weights do not have the shapes of the model")
-            self._weights = weights
+            self._weights = {name: state[f"weights/{name}"] for name in self.model.parameters}
 
 
 class EarlyStopping(BestWeights):
@@ -166,12 +184,17 @@ class EarlyStopping(BestWeights):
             return
         self.keep_best(epoch, logs)
         value = self._sign * logs[self.monitor]
-        if value < self._to_beat - self.min_delta:  # false for NaN
+        if math.isfinite(value) and value < self._to_beat - self.min_delta:
             self._to_beat, self._waited = value, 0
             return
         self._waited += 1
         if self._waited >= self.patience:
             self.trainer.stop_training = True
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        told.count("waited", 0, epochs)
+        best, to_beat = direction(self.monitor, self.mode) * told.number("best"), told.number("to_beat")
+        told.require(best <= to_beat < math.inf if math.isfinite(best) else to_beat == math.inf, "to_beat")
 
     def settings(self) -> Mapping[str, Any]:
         names = ("monitor", "patience", "min_delta", "mode", "start_from_epoch")
@@ -298,6 +321,12 @@ class PQ(Prechelt):
         progress = 1000 * above / abs(least) if least else math.inf * above if above else 0.0
         return self.generalization_loss(value) > self.alpha * progress  # not divided: the progress may be 0
 
+    def check_watched(self, told: State, epochs: int) -> None:
+        begun = told.count("epochs", 0, min(self.strip - 1, epochs)) > 0
+        for name, initial in (("sum", 0.0), ("least", math.inf)):
+            value = told.number(name)
+            told.require(math.isfinite(value) if begun else value == initial, name)
+
     def settings(self) -> Mapping[str, Any]:
         return {"alpha": self.alpha, "strip": self.strip, "monitor": self.monitor}
 
@@ -350,6 +379,11 @@ class UP(Prechelt):
         rises = value > self._before or value == self._before == math.inf  # false behind the first strip
         self._rises, self._before = self._rises + 1 if rises else 0, value
         return self._rises >= self.s
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        strips, before = told.count("epochs", 0, epochs) // self.strip, told.number("before")
+        told.count("rises", 0, max(strips - 1, 0))
+        told.require(before > -math.inf if strips else math.isnan(before), "before")
 
     def settings(self) -> Mapping[str, Any]:
         return {"s": self.s, "strip": self.strip, "monitor": self.monitor}

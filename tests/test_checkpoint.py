@@ -239,6 +239,16 @@ def count(name, value):
     return edit
 
 
+def told(name, value):
+    """Damage: another number in the state of a callback."""
+
+    def edit(tensors, metadata):
+        assert tensors[f"checkpoint/callbacks/{name}"].shape == ()
+        tensors[f"checkpoint/callbacks/{name}"] = np.array(value)
+
+    return edit
+
+
 DAMAGE = {
     "no state": lambda t, m: t.pop("checkpoint/state/1.weight/m"),
     "state of another shape": lambda t, m: t.update({"checkpoint/state/1.bias/m": np.zeros(3, np.float32)}),
@@ -261,6 +271,29 @@ DAMAGE = {
         for name in ("epoch", "step", "updates")
         for exponent, less in ((63, -1), (63, 0), (64, -1))
     },
+    "an epoch that is not in the history": count("epoch", 7),
+    "a history that leaves one out": lambda t, m: t.update({"checkpoint/epochs": np.array([0, 2, 2])}),
+    "a history from before the start": lambda t, m: t.update({"checkpoint/epochs": np.array([-1, 0, 1])}),
+    "no epoch": lambda t, m: (t.update({"checkpoint/epochs": np.zeros(0, int)}), count("epoch", 0)(t, m)),
+    "more for a callback": lambda t, m: t.update({"checkpoint/callbacks/1/more": np.zeros(())}),
+    "best weights that are not finite": lambda t, m: t["checkpoint/callbacks/1/weights/1.bias"].fill(np.nan),
+    **{
+        f"{name}={value}": told(name, value)
+        for name, values in {
+            "0/scale": (np.inf, np.nan, -1.0, 2.0, 0.3),  # factor is 0.5
+            "0/mean": (np.inf, np.nan),
+            "0/best": (np.inf, np.nan),
+            "0/waited": (np.inf, 1e300, 2**63, -1, 1),  # patience is 0
+            "0/cooling": (np.nan, 1, -(2**63), 1e300, True),
+            "1/best": (np.inf, -np.inf, np.nan),
+            "1/best_epoch": (-1, 3, 10**9, np.nan, 1.0),
+            "1/best_updates": (-3, 13, 2**63, np.inf),  # three epochs of four steps
+            "1/best_loss": (np.nan, np.inf),
+            "1/waited": (np.inf, 1e300, -1, 4),
+            "1/to_beat": (np.nan, np.inf, -np.inf, 0.0),  # below the best one
+        }.items()
+        for value in values
+    },
     "a model": lambda t, m: (m.pop("fastreg.checkpoint"), [t.pop(n) for n in list(t) if n.startswith("checkpoint/")]),
     "tensors": lambda t, m: m.clear(),
 }
@@ -276,6 +309,65 @@ def test_a_damaged_checkpoint_is_refused(path, case):
     with pytest.raises(fr.FileFormatError, match=r"run\.safetensors: ") as error:
         fit(used, resume=path)
     assert "\n" not in str(error.value) and digest(used, fr.History()) == before
+
+
+def test_nothing_is_loaded_where_one_callback_cannot_be(path):
+    """The best weights of a checkpoint do not get into the model by way of a rule that has been loaded already."""
+
+    class Picky(fr.Callback):
+        loads = False
+
+        def state_dict(self):
+            return {"it": 1}
+
+        def load_state_dict(self, state):
+            raise OverflowError("no\nroom")
+
+    def go(used, rule, **more):
+        used.fit(X, Y, batch_size=16, callbacks=[rule, Picky(), *more.pop("callbacks", [])], **more)
+
+    go(trainer(), fr.EarlyStopping("loss", 9), epochs=2, callbacks=[fr.Checkpoint(path)])
+    used, rule = trainer(), fr.EarlyStopping("loss", 9)
+    fit(used, epochs=1)
+    before = digest(used, fr.History())
+    with pytest.raises(fr.FileFormatError, match=r"run\.safetensors: the state of .*Picky.* cannot be read: no room"):
+        go(used, rule, epochs=4, resume=path)
+    assert digest(used, fr.History()) == before and rule.best_epoch is None
+
+
+RULES = {
+    "GL": (lambda: fr.stopping.GL(50, "loss"), {}),
+    "PQ": (
+        lambda: fr.stopping.PQ(9e9, 3, "loss"),
+        {"epochs": (-1, 3, 1.0, np.inf), "sum": (np.nan, np.inf), "least": (np.inf, np.nan)},
+    ),
+    "UP": (
+        lambda: fr.stopping.UP(4, 2, "loss"),
+        {"epochs": (6, -1, np.nan), "rises": (2, -1, 1e9), "before": (np.nan, -np.inf)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_damaged_rules(path, case):
+    """Each goes on from every epoch, and from none of the states that it cannot have had (behind five epochs)."""
+    make, damages = RULES[case]
+
+    def go(epochs, **more):
+        trained = trainer()
+        return trained, trained.fit(X, Y, epochs=epochs, callbacks=[make(), fr.Checkpoint(path)], **more)
+
+    expected = digest(*go(6))
+    for epoch in range(1, 6):
+        go(epoch)
+        whole = path.read_bytes()
+        assert digest(*go(6, resume=path)) == expected
+    for name, values in damages.items():
+        for value in values:
+            path.write_bytes(whole)
+            change(path, told(f"0/{name}", value))
+            with pytest.raises(fr.FileFormatError, match=rf"run\.safetensors: the state of {case}.*: {name}: got "):
+                go(6, resume=path)
 
 
 def test_checkpoint_in_no_folder(tmp_path):
