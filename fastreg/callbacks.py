@@ -285,13 +285,22 @@ def direction(monitor: str, mode: str) -> float:
     return -1.0 if mode == "max" or (mode == "auto" and monitor.endswith("accuracy")) else 1.0
 
 
-def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
-    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
+def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
+    """The argument `callbacks` as a list of objects, made where they are specs."""
+    if isinstance(callbacks, (str, Callback)):
+        shown = checking.shown(callbacks)
+        raise TypeError(f"callbacks: got {shown}, expected a list of callbacks: [{shown}]")
     given = checking.iterate("callbacks", callbacks, "a list of callbacks")
-    callbacks = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
-    for callback in callbacks:
+    made = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
+    for callback in made:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
+    return made
+
+
+def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
+    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
+    callbacks = listed(callbacks)
     if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
         raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")
     callbacks.sort(key=lambda callback: callback.goes_last)

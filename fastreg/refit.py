@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fastreg import checking
-from fastreg.callbacks import Callback
+from fastreg.callbacks import Callback, listed
 from fastreg.history import History
 from fastreg.recipe import trained_layers
 
@@ -100,19 +100,18 @@ def refit(
         "class_weight": class_weight,
         "verbose": verbose,
     }
-    if not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks: got {checking.shown(callbacks)}, expected a list of callbacks")
+    made = listed(callbacks)
     if strategy == "restart":
         for name, value in (("max_epochs", max_epochs), ("target", target)):
             if value is not None:
                 raise ValueError(f"{name}: got {checking.shown(value)}, expected None: a restart takes the best steps")
-        return _restart(self, X, y, best, [*callbacks], settings)
+        return _restart(self, X, y, best, made, settings)
     if validation_data is None:
         raise ValueError("validation_data: got None, expected the part that was held back, to continue")
     if max_epochs is None:
         raise ValueError("max_epochs: got None, expected the most epochs: the loss may never fall under the target")
     target = best.loss if target is None else checking.number("target", target, -float("inf"))
-    return _continue(self, X, y, checking.integer("max_epochs", max_epochs), target, [*callbacks], settings)
+    return _continue(self, X, y, checking.integer("max_epochs", max_epochs), target, made, settings)
 
 
 class _Steps(Callback):
@@ -123,10 +122,14 @@ class _Steps(Callback):
 
 
 class _Under(Callback):
-    """Ends training where the validation loss is under a target."""
+    """Ends training where the validation loss is under a target, maybe before it begins."""
 
-    def __init__(self, target: float):
-        self.target = target
+    def __init__(self, target: float, held_back):
+        self.target, self.held_back = target, held_back
+
+    def on_train_begin(self) -> None:
+        if self.trainer.evaluate(*self.held_back)["loss"] < self.target:
+            self.trainer.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         if logs["val_loss"] < self.target:
@@ -163,19 +166,13 @@ def _restart(trainer: Trainer, X, y, best: Best, callbacks: list[Callback], sett
 def _continue(
     trainer: Trainer, X, y, max_epochs: int, target: float, callbacks: list[Callback], settings: dict
 ) -> History:
-    trainer.check_rows(X, y)
-    held_back = settings["validation_data"]
-    if not isinstance(held_back, (tuple, list)) or len(held_back) not in (2, 3):
-        raise TypeError(f"validation_data: got {checking.shown(held_back)}, expected (X, y) or (X, y, sample_weight)")
-    if trainer.evaluate(*held_back)["loss"] < target:
-        return History()
+    under = _Under(target, settings["validation_data"])
     best = trainer.best
     try:
-        history = trainer.fit(X, y, epochs=max_epochs, callbacks=[*callbacks, _Under(target)], **settings)
+        history = trainer.fit(X, y, epochs=max_epochs, callbacks=[*callbacks, under], **settings)
     finally:
         trainer.best = best
-    loss = history["val_loss"][-1]
-    if not loss < target and len(history.epochs) == max_epochs:
+    if len(history.epochs) == max_epochs and not (loss := history["val_loss"][-1]) < target:
         text = f"refit: the validation loss is {loss:.4g} after {max_epochs} epochs, not under {target:.4g}"
         warnings.warn(text, RuntimeWarning, stacklevel=3)
     return history

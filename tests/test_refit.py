@@ -122,7 +122,7 @@ BAD = {
     "no validation": ({"strategy": "continue", "max_epochs": 3}, r"validation_data: got None, expected the part"),
     "validation": (
         {"strategy": "continue", "max_epochs": 3, "validation_data": 3},
-        r"validation_data: got 3",
+        r"validation_data: got int, expected",
     ),
     "a bad target": (
         {"strategy": "continue", "max_epochs": 3, "validation_data": HELD, "target": "low"},
@@ -136,6 +136,35 @@ BAD = {
     "weights": ({"sample_weight": np.ones(3)}, r"sample_weight: got shape \(3,\), expected \(70,\)"),
     "labels": ({"y": Y[:3]}, r"y: got shape \(3,\), expected 70 rows"),
 }
+
+
+CONTINUE = {"strategy": "continue", "validation_data": HELD, "max_epochs": 2}
+UNDER = CONTINUE | {"target": 99.0}  # where the loss is already
+BAD |= {
+    f"{case}, {name}": (how | change, message)
+    for name, how in (("to continue", CONTINUE), ("under the target", UNDER))
+    for case, (change, message) in {
+        "a callback": ({"callbacks": [3]}, r"callbacks: got 3, expected objects of fastreg.Callback"),
+        "a spec": ({"callbacks": ["early"]}, r"callbacks: got 'early', .*the nearest is 'early_stopping'"),
+        "one callback": ({"callbacks": "gl(2)"}, r"callbacks: got 'gl\(2\)', expected a list of callbacks"),
+        "a monitor": ({"callbacks": [fr.EarlyStopping("cost")]}, r"EarlyStopping monitor: got 'cost'"),
+        "classes": ({"class_weight": "nope"}, r"class_weight: got 'nope', expected one of balanced"),
+        "weights": ({"sample_weight": [1.0]}, r"sample_weight: got shape \(1,\), expected \(70,\)"),
+        "verbose": ({"verbose": "x"}, r"verbose: got 'x', expected 0 or 1"),
+        "labels": ({"y": Y[:3]}, r"y: got shape \(3,\), expected 70 rows"),
+        "validation": ({"validation_data": (X, Y[:3])}, r"validation_data\[1\]: got shape"),
+        "a pair": ({"validation_data": X}, r"validation_data: got ndarray, expected \(X, y\)"),
+    }.items()
+}
+
+
+def test_already_under_the_target_nothing_changes(engine):
+    trainer = stopped(engine)
+    before = state(trainer), {k: v.copy() for k, v in trainer.optimizer_state.items()}, trainer.best, trainer.updates
+    rules = [fr.EarlyStopping(patience=1), fr.stopping.GL(2), fr.ReduceOnPlateau(), fr.LayerStatistics()]
+    assert not trainer.refit(X, Y, **UNDER, callbacks=rules).epochs
+    assert same(state(trainer), before[0]) and same(trainer.optimizer_state, before[1])
+    assert (trainer.best, trainer.updates) == before[2:]
 
 
 @pytest.mark.parametrize("case", BAD)
