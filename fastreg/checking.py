@@ -78,8 +78,23 @@ def choice(name: str, value, options: Iterable[str]) -> str:
     """`value`, one of `options`."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(options)}")
+        near = nearest(value, options) if isinstance(value, str) else ""
+        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(options)}{near}")
     return value
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The end of an error that says which of the `names` is nearest; nothing where none is near."""
+    from difflib import get_close_matches  # for errors only
+
+    by_plain = {plain(n): n for n in names}
+    close = get_close_matches(plain(name[:LONGEST]), by_plain, n=1, cutoff=0.5)
+    return f"; the nearest is {by_plain[close[0]]!r}" if close else ""
+
+
+def plain(name: str) -> str:
+    """A name without what does not count in specs: case and underscores."""
+    return name.replace("_", "").casefold()
 
 
 def engine(value) -> str:

@@ -147,12 +147,13 @@ class ElasticNet(Description):
         return L2(self.alpha * (1 - self.l1_ratio), self.m)
 
 
+ONLY_L1, ONLY_L2 = {"l1": L1}, {"l2": L2}
 BY_NAME = {"l1": L1, "l2": L2, "elastic_net": ElasticNet}
 
 
 def pair(name: str, value) -> tuple[L1, L2]:
     """The two parts of a penalty: an L1, an L2 or an ElasticNet, or a spec of one."""
-    value = specs.make(name, value, BY_NAME) if specs.is_call(value) else value
+    value = specs.make(name, value, BY_NAME) if isinstance(value, str) else value
     if isinstance(value, ElasticNet):
         return value.l1, value.l2
     if isinstance(value, (L1, L2)):
@@ -168,13 +169,13 @@ def alone(name: str, value, l1, l2) -> None:
 
 def l1(name: str, value) -> L1:
     """An L1 of a number, an L1 or a spec of one."""
-    value = specs.make(name, value, {"l1": L1}) if specs.is_call(value) else value
+    value = specs.make(name, value, ONLY_L1) if specs.is_spec(value, ONLY_L1) else value
     return value if isinstance(value, L1) else L1(_lam(name, value, "L1"))
 
 
 def l2(name: str, value) -> L2:
     """An L2 of a number, an L2 or a spec of one."""
-    value = specs.make(name, value, {"l2": L2}) if specs.is_call(value) else value
+    value = specs.make(name, value, ONLY_L2) if specs.is_spec(value, ONLY_L2) else value
     return value if isinstance(value, L2) else L2(_lam(name, value, "L2"))
 
 

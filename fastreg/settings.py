@@ -39,12 +39,9 @@ def _clip(name: str, value) -> float | None:
 def _augment(value) -> Augmentation | None:
     if value is None:
         return None
-    from fastreg.data.augment import Augmentation  # only where there is one: the package of data is large
+    from fastreg.data import augment  # only where there is one: the package of data is large
 
-    if not isinstance(value, Augmentation):
-        text = "expected an object of fastreg.data.augment such as Rotate(15) or Compose([...])"
-        raise TypeError(f"augment: got {checking.shown(value)}, {text}")
-    return value
+    return augment.get("augment", value)
 
 
 # A check takes the value and gives it back in the form that is kept.

@@ -1,8 +1,9 @@
 """Specs: objects given as text, such as "sgd(lr=0.01)", wherever an object is taken.
 
-A spec is a name or a call with literals; nothing of it is evaluated. An argument may be a call itself: it is handed on
-as text to the object that is being made, which knows what it takes there: "adam(lr=warmup(100, 0.001))",
-"dense(10, l2=l2(0.01))". Case and underscores of names do not count, so what an object prints is a spec of it.
+A spec is a name or a call with literals; nothing of it is evaluated. An argument, or an element of a list, may be a
+call itself: it is handed on as text to the object that is being made, which knows what it takes there:
+"adam(lr=warmup(100, 0.001))", "dense(10, l2=l2(0.01))", "compose([rotate(15), flip()])". Case and underscores of names
+do not count, so what an object prints is a spec of it.
 
 Every kind has its table of names where it is declared, `BY_NAME` of its module; a table may name what it makes as
 "module.Class", to be imported when it is asked for.
@@ -13,11 +14,11 @@ from __future__ import annotations
 import ast
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from fastreg.checking import shown
+from fastreg.checking import nearest, plain, shown
 
 LONGEST = 1000  # characters
 Factory = Callable[..., Any]
@@ -54,16 +55,16 @@ def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
     ValueError: optimizer: got 'sdg', expected one of sgd, rmsprop, adam, adamw; the nearest is 'sgd'
     """
     called, positional, named = _parse(argument, text, next(iter(table)))
-    names = {_plain(name): name for name in table}
-    name = names.get(_plain(called))
+    names = {plain(name): name for name in table}
+    name = names.get(plain(called))
     if name is None:
-        raise ValueError(f"{argument}: got {shown(text)}, expected one of {', '.join(table)}{_nearest(called, table)}")
+        raise ValueError(f"{argument}: got {shown(text)}, expected one of {', '.join(table)}{nearest(called, table)}")
     factory = _found(table[name])
     signature = inspect.signature(factory)
     for key in named:
         if key not in signature.parameters:
             expected = f"one of {', '.join(signature.parameters)}" if signature.parameters else "none"
-            near = _nearest(key, signature.parameters)
+            near = nearest(key, signature.parameters)
             raise ValueError(f"{argument}: got the argument {key!r} of {name}, expected {expected}{near}")
     try:
         signature.bind(*positional, **named)
@@ -75,6 +76,11 @@ def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
 def is_call(value: Any) -> bool:
     """Whether a value is a spec with arguments."""
     return isinstance(value, str) and "(" in value
+
+
+def is_spec(value: Any, table: Mapping[str, Factory | str]) -> bool:
+    """Whether a value is a spec with arguments, or a name of the table."""
+    return is_call(value) or (isinstance(value, str) and plain(value.strip()) in map(plain, table))
 
 
 def signature_text(signature: inspect.Signature) -> str:
@@ -108,9 +114,11 @@ def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal; a call as its text."""
+    """A literal; a call as its text, also in a list."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return ast.unparse(node)
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return tuple(_value(element) for element in node.elts)
     return ast.literal_eval(node)
 
 
@@ -119,15 +127,3 @@ def _found(factory: Factory | str) -> Factory:
         return factory
     module, _, name = factory.rpartition(".")
     return getattr(import_module(f"fastreg.{module}"), name)
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "").casefold()
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    from difflib import get_close_matches  # for errors only
-
-    by_plain = {_plain(n): n for n in names}
-    close = get_close_matches(_plain(name), by_plain, n=1, cutoff=0.5)
-    return f"; the nearest is {by_plain[close[0]]!r}" if close else ""

@@ -64,7 +64,8 @@ class Trainer(Questions):
         Batches whose gradients make one step, that of one batch as large as all of them; at the end of an epoch,
         those that are left.
     augment
-        An object of `fastreg.data.augment`: other views of the images, fresh for every epoch, in training alone.
+        An object of `fastreg.data.augment` (or "compose([rotate(15), flip()])"): other views of the images, fresh for
+        every epoch, in training alone.
     adversarial
         `fastreg.FGSM`: every step is on the rows of the batch and on perturbed ones beside them.
     engine
@@ -112,7 +113,7 @@ class Trainer(Questions):
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
-        augment: Augmentation | None = None,
+        augment: str | Augmentation | None = None,
         adversarial: FGSM | None = None,
         engine: str = "native",
         dtype: str = "float32",

@@ -7,6 +7,7 @@ import fastreg as fr
 from fastreg import initializers as I
 from fastreg import schedules as S
 from fastreg.callbacks import gather
+from fastreg.data import augment as A
 
 X, Y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
 
@@ -34,6 +35,17 @@ LOSSES = [
     ("mse()", fr.losses.mse),
     ("SoftmaxCrossEntropy(label_smoothing=0.1)", fr.losses.SoftmaxCrossEntropy(0.1)),
     ("sigmoid_cross_entropy(0.2)", fr.losses.SigmoidCrossEntropy(0.2)),
+]
+AUGMENTATIONS = [
+    ("rotate(15)", A.Rotate(15)),
+    ("Rotate(degrees=(-5, 10))", A.Rotate((-5, 10))),
+    ("flip", A.Flip()),
+    ("elastic(alpha=34, sigma=4)", A.Elastic(34, 4)),
+    ("compose([rotate(15), flip()])", A.Compose([A.Rotate(15), A.Flip()])),
+    (
+        "compose((crop(0.8), compose([shear(5), elastic(3, 1)])), channels='last')",
+        A.Compose([A.Crop(0.8), A.Compose([A.Shear(5), A.Elastic(3, 1)])], channels="last"),
+    ),
 ]
 LAYERS = [
     ("dropout(keep_prob=0.5)", fr.Dropout(keep_prob=0.5)),
@@ -64,6 +76,8 @@ def test_penalties_schedules_initializers_and_attacks():
     made = trainer(l1="l1(0.1, proximal=False)", l2="L2(lam=0.01, m='batch')", adversarial="fgsm(0.1, clip=(0, 1))")
     assert made.l1 == fr.L1(0.1, proximal=False) and made.l2 == fr.L2(0.01, m="batch")
     assert made.adversarial == fr.FGSM(0.1, clip=(0, 1))
+    for text, expected in AUGMENTATIONS:
+        assert trainer(augment=text).augment == expected
     assert trainer(penalty="elastic_net(0.2)").l1 == fr.ElasticNet(0.2).l1
     assert fr.LRScheduler("exponential(0.1, gamma=0.5)").schedule == S.Exponential(0.1, 0.5)
     assert fr.Dense(2, bias_init="uniform(limit=0.5)").bias_init == I.uniform(0.5)
@@ -98,6 +112,8 @@ def test_what_is_printed_is_a_spec():
         assert trainer(loss=repr(made)).loss == made
     for _, made in LAYERS:
         assert layer(repr(made)) == made
+    for _, made in AUGMENTATIONS:
+        assert trainer(augment=repr(made)).augment == made
     for made in (fr.EarlyStopping(patience=3), fr.stopping.GL(2), fr.LRScheduler(S.Step(1.0, 3))):
         assert gather([repr(made)], 0)[0].settings() == made.settings()
 
@@ -112,6 +128,12 @@ BAD = {
     "nested": ({"optimizer": "sgd(lr=cosin(0.1, 5))"}, r"lr: got 'cosin\(0\.1, 5\)', .*nearest is 'cosine'"),
     "too many": ({"optimizer": "sgd(1, 2, False, 4, 5)"}, r"expected sgd\(lr=0\.01, .*\): too many positional"),
     "missing": ({"adversarial": "fgsm"}, r"expected fgsm\(epsilon, .*\): missing a required argument: 'epsilon'"),
+    "augmentation": ({"augment": "rotat(15)"}, r"augment: got 'rotat\(15\)', .*; the nearest is 'rotate'"),
+    "a part": ({"augment": "compose([flip(), elastik(3, 1)])"}, r"parts\[1\]: got 'elastik\(3, 1\)', .*'elastic'"),
+    "no angle": ({"augment": "rotate"}, r"augment: got 'rotate', expected rotate\(degrees\): missing a required"),
+    "no lam": ({"l2": "l2"}, r"l2: got 'l2', expected l2\(lam, m=1\): missing a required argument: 'lam'"),
+    "penalty": ({"penalty": "elastic"}, r"penalty: got 'elastic', expected one of .*; the nearest is 'elastic_net'"),
+    "engine": ({"engine": "natve"}, r"engine: got 'natve', expected one of native, reference; the nearest is 'native'"),
     "loss": ({"loss": "softmax_crossentropi"}, r"nearest is 'softmax_cross_entropy'"),
     "variable": ({"optimizer": "sgd(lr=x)"}, r"optimizer: got 'sgd\(lr=x\)', expected a name or a call with literals"),
     "attribute": ({"optimizer": "os.system('true')"}, r"expected a name or a call with literals"),
@@ -146,3 +168,14 @@ def test_layers_and_callbacks_refuse():
         trainer().fit(X, Y, callbacks=["early_stoping"])
     with pytest.raises(ValueError, match=r"weight_init: got 'nrmal\(1\)', .*the nearest is 'normal'"):
         fr.Dense(3, weight_init="nrmal(1)")
+    with pytest.raises(ValueError, match=r"weight_init: got 'he_norml', .*the nearest is 'he_normal'"):
+        fr.Dense(3, weight_init="he_norml")
+    with pytest.raises(ValueError, match=r"activation: got 'rellu', .*the nearest is 'relu'"):
+        fr.Dense(3, "rellu")
+
+
+@pytest.mark.parametrize("one", ["gl(2)", fr.stopping.GL(2)])
+def test_one_callback_by_itself(one):
+    """It is a list of them that is taken, and a text would be one of letters."""
+    with pytest.raises(TypeError, match=r"callbacks: got .*(gl|GL).*, expected a list of callbacks: \[.*(gl|GL).*\]$"):
+        trainer().fit(X, Y, callbacks=one)

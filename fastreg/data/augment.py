@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastreg import checking
+from fastreg import checking, specs
 from fastreg.description import Description
 from fastreg.engines import Feed, Tally, make_engine
 from fastreg.ops import Emit, Gather
@@ -277,7 +277,7 @@ class Compose(Augmentation, saved=False):
     Parameters
     ----------
     parts
-        At most 16; an `Elastic` only as the last.
+        At most 16, objects or specs; an `Elastic` only as the last.
     channels
         "last" for (H, W, C), "first" for (C, H, W). None: the side of 1, 3 or 4 holds them, if just one of the two
         is such.
@@ -301,10 +301,7 @@ class Compose(Augmentation, saved=False):
         parts = self.parts
         if isinstance(parts, (str, Augmentation)) or not isinstance(parts, Iterable):
             raise TypeError(f"parts: got {checking.shown(parts)}, expected a list such as [Rotate(15), Flip()]")
-        parts = tuple(parts)
-        for part in parts:
-            if not isinstance(part, Augmentation):
-                raise TypeError(f"parts: got {checking.shown(part)} in it, expected objects of fastreg.data.augment")
+        parts = tuple(get(f"parts[{index}]", part) for index, part in enumerate(parts))
         if not parts:
             raise ValueError("parts: got none, expected at least one")
         if any(part.elastic for part in parts[:-1]):
@@ -323,6 +320,19 @@ class Compose(Augmentation, saved=False):
     @property
     def elastic(self):
         return self.parts[-1].elastic
+
+
+BY_NAME = {kind.__name__.lower(): kind for kind in (Rotate, Translate, Resize, Crop, Shear, Flip, Elastic, Compose)}
+
+
+def get(name: str, value) -> Augmentation:
+    """The argument `name`, as it is or a spec of it."""
+    if isinstance(value, str):
+        return specs.make(name, value, BY_NAME)
+    if not isinstance(value, Augmentation):
+        text = "expected an object of fastreg.data.augment such as Rotate(15) or Compose([...])"
+        raise TypeError(f"{name}: got {checking.shown(value)}, {text}")
+    return value
 
 
 def _range(name: str, value, low: float, high: float) -> Range:
