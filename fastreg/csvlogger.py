@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastreg import checking
 from fastreg.callbacks import Callback, Plan
-from fastreg.fileio import PathLike, atomic_write, check_target, remove_leftovers
+from fastreg.fileio import PathLike, atomic_write, check_target, remove_leftovers, writing
 
 if TYPE_CHECKING:
     from fastreg.trainer import Trainer
@@ -52,7 +52,7 @@ class CSVLogger(Callback):
                 file.write(_line([epoch, *row.values()]))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        with open(self.path, "ab") as file:
+        with writing(self.path), open(self.path, "ab") as file:
             file.write(_line([epoch, *logs.values()]))
 
 

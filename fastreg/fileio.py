@@ -87,9 +87,27 @@ def check_target(name: str, path: Path) -> None:
     """Refuses the argument `name` where no file can be written at `path`."""
     if not path.parent.is_dir():
         raise ValueError(f"{name}: got {str(path)!r}, expected a file in a folder that exists")
-    if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "no regular file"
-        raise ValueError(f"{name}: got {str(path)!r}, {what}, expected a file")
+    if path.is_dir():
+        raise ValueError(f"{name}: got {str(path)!r}, a folder, expected a file")
+    _check_regular(name, path)
+
+
+def _check_regular(name: str, path: Path) -> None:
+    """Refuses devices and pipes, whose place a file would take."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{name}: got {str(path)!r}, no regular file, expected a file")
+
+
+@contextmanager
+def writing(path: PathLike, temporary: Path | None = None) -> Iterator[None]:
+    """Puts the path into errors that do not name a file, such as that of a full disk, or only the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        known = error.filename not in (None, temporary and str(temporary)) or error.filename2 is not None
+        if not known:
+            error.filename = os.fspath(path)
+        raise
 
 
 @contextmanager
@@ -106,13 +124,15 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     'all or nothing'
     """
     path = Path(checking.path("path", path))
+    _check_regular("path", path)
     temporary = _temporary(path)
     try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # the bytes before the name: else a power cut leaves an empty file
-        os.replace(temporary, path)
+        with writing(path, temporary):
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # the bytes before the name: else a power cut leaves an empty file
+            os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()

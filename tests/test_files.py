@@ -1,5 +1,6 @@
 """Safetensors files and the models in them: round trips, other readers, and how they are written."""
 
+import errno
 import os
 import stat
 
@@ -8,7 +9,7 @@ import pytest
 from tensor_files import TENSORS, small_model
 
 import fastreg as fr
-from fastreg import safetensors
+from fastreg import fileio, safetensors
 from fastreg.fileio import atomic_write
 from fastreg.files import read_tensors, write_tensors
 
@@ -113,6 +114,42 @@ def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    model, path = small_model(), tmp_path / "m.safetensors"
+    monkeypatch.setattr(fileio.os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/m\.safetensors'$") as error:
+        model.save(path)
+    assert error.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*/no/m\.safetensors'$"):
+        model.save(tmp_path / "no" / "m.safetensors")
+
+
+def test_a_log_on_a_disk_that_gets_full_names_the_file(tmp_path):
+    class Full(fr.Callback):
+        def on_epoch_end(self, epoch, logs):
+            log.unlink()
+            log.symlink_to("/dev/full")
+
+    log = tmp_path / "log.csv"
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs the device that is always full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/log\.csv'$"):
+        fr.Trainer(fr.Sequential([fr.Dense(3)])).fit(np.eye(3), np.arange(3), callbacks=[Full(), fr.CSVLogger(log)])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_what_is_no_file_is_left_alone(tmp_path):
+    """A file takes the place of what is at its path: for who may do everything, of a device, too."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"path: got '.*pipe', no regular file, expected a file"):
+        small_model().save(tmp_path / "pipe")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode) and os.listdir(tmp_path) == ["pipe"]
+
+
 def test_a_written_file_has_usual_permissions(tmp_path):
     (tmp_path / "usual").touch()
     write_tensors(tmp_path / "a", TENSORS)
