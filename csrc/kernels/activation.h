@@ -64,11 +64,11 @@ INLINE int mask_shows(const int activation) { return activation == FR_RELU || ac
 
 INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *draws, const fr_mask *mask,
                          const int activation, const int masked) {
-    const ireal threshold = (ireal)mask->threshold;
+    const uint32_t threshold = mask->threshold;
     const vec scale = vset1((real)mask->scale);
     for (int j = 0; j < vectors * VL; j += VL) {
         vec a = activate(vload(z + j), activation);
-        if (masked == DROPPED) a = vkeep(below(draws->bits + j, threshold), a * scale);
+        if (masked == DROPPED) a = vkeep_below(draws->bits + j, threshold, a * scale);
         if (masked == GAUSSIAN) a *= vload(draws->factor + j);
         vstore(y + j, a);
     }
@@ -76,7 +76,7 @@ INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *
 
 INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z, int vectors, const mask_draws *draws,
                           const fr_mask *mask, const int activation, const int masked) {
-    const ireal threshold = (ireal)mask->threshold;
+    const uint32_t threshold = mask->threshold;
     const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->scale > 0 ? 1 / mask->scale : 0));
     const vec zero = {0};
     for (int j = 0; j < vectors * VL; j += VL) {
@@ -89,7 +89,7 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
             a = vkeep(factor != zero, a / factor), d *= factor;
         }
         if (activation != FR_LINEAR) d *= derivative(a, zj, activation);
-        if (masked == DROPPED && !mask_shows(activation)) d = vkeep(below(draws->bits + j, threshold), d);
+        if (masked == DROPPED && !mask_shows(activation)) d = vkeep_below(draws->bits + j, threshold, d);
         vstore(dz + j, d);
     }
 }

@@ -58,10 +58,20 @@ INLINE void philox_draws(uint16_t *out, const fr_round_keys *keys, uint32_t colu
     }
 }
 
-/* -1 in the lanes whose draw is below the threshold. */
-INLINE ivec below(const uint16_t *draws, ireal threshold) {
+/* x in the lanes whose draw is below the threshold, 0 in the others. */
+INLINE vec vkeep_below(const uint16_t *draws, uint32_t threshold, vec x) {
     const u16vec d = *(const u16vec_mem *)draws;
-    return __builtin_convertvector(d, ivec) < threshold;
+#if defined(HAVE_AVX512) && REAL_BITS == 32
+    const __mmask16 some = threshold ? 0xffff : 0; /* at most threshold - 1, which fits into 16 bits */
+    const __m256i most = _mm256_set1_epi16((short)(threshold - 1));
+    return (vec)_mm512_maskz_mov_ps(_mm256_mask_cmple_epu16_mask(some, (__m256i)d, most), (__m512)x);
+#elif defined(HAVE_AVX512)
+    const __mmask8 some = threshold ? 0xff : 0;
+    const __m128i most = _mm_set1_epi16((short)(threshold - 1));
+    return (vec)_mm512_maskz_mov_pd(_mm_mask_cmple_epu16_mask(some, (__m128i)d, most), (__m512d)x);
+#else
+    return vkeep(__builtin_convertvector(d, ivec) < (ireal)threshold, x);
+#endif
 }
 
 #endif
