@@ -61,10 +61,11 @@ def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
         raise ValueError(f"{argument}: got {shown(text)}, expected one of {', '.join(table)}{nearest(called, table)}")
     factory = _found(table[name])
     signature = inspect.signature(factory)
+    keys = [key for key, value in signature.parameters.items() if value.kind is not value.VAR_POSITIONAL]
     for key in named:
-        if key not in signature.parameters:
-            expected = f"one of {', '.join(signature.parameters)}" if signature.parameters else "none"
-            near = nearest(key, signature.parameters)
+        if key not in keys:
+            expected = f"one of {', '.join(keys)}" if keys else "none"
+            near = nearest(key, keys)
             raise ValueError(f"{argument}: got the argument {key!r} of {name}, expected {expected}{near}")
     try:
         signature.bind(*positional, **named)

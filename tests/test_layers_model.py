@@ -37,7 +37,7 @@ def test_layers_are_named_by_their_index_in_copies():
 def test_dropout_takes_keep_prob_or_rate_by_name():
     assert fr.Dropout(keep_prob=0.8) == fr.Dropout(rate=1 - 0.8)
     assert fr.Dropout(rate=0.25).keep_prob == 0.75 and fr.Dropout(keep_prob=0.75).rate == 0.25
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^Dropout: got 0\.8 without a name, expected keep_prob= .* or rate= "):
         fr.Dropout(0.8)
     with pytest.raises(ValueError, match=r"keep_prob=0\.8 and rate=0\.2"):
         fr.Dropout(keep_prob=0.8, rate=0.2)

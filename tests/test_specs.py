@@ -162,8 +162,12 @@ def test_trainers_refuse(case):
 def test_layers_and_callbacks_refuse():
     with pytest.raises(ValueError, match=r"layers\[0\]: got 'dropot\(0\.5\)', .*the nearest is 'dropout'"):
         fr.Sequential(["dropot(0.5)", "dense(3)"])
-    with pytest.raises(TypeError, match=r"layers\[0\]: got 'dropout\(0\.5\)', expected dropout\(\*, .*too many pos"):
+    with pytest.raises(TypeError, match=r"Dropout: got 0\.5 without a name, expected keep_prob= .* or rate="):
         fr.Sequential(["dropout(0.5)", "dense(3)"])
+    with pytest.raises(
+        ValueError, match=r"argument 'args' of dropout, expected one of keep_prob, rate, kind, per, name"
+    ):
+        fr.Sequential(["dropout(args=0.5)", "dense(3)"])
     with pytest.raises(ValueError, match=r"callbacks: got 'early_stoping', .*the nearest is 'early_stopping'"):
         trainer().fit(X, Y, callbacks=["early_stoping"])
     with pytest.raises(ValueError, match=r"weight_init: got 'nrmal\(1\)', .*the nearest is 'normal'"):

@@ -63,13 +63,16 @@ class Dropout(Layer):
 
     def __init__(
         self,
-        *,
+        *args,
         keep_prob: float | None = None,
         rate: float | None = None,
         kind: str = "inverted",
         per: str = "element",
         name: str | None = None,
     ):
+        if args:
+            got = ", ".join(map(checking.shown, args))
+            raise TypeError(f"Dropout: got {got} without a name, expected keep_prob= (to keep) or rate= (to drop)")
         if (keep_prob is None) == (rate is None):
             got = f"keep_prob={checking.shown(keep_prob)} and rate={checking.shown(rate)}"
             raise ValueError(f"Dropout: got {got}, expected one of the two")
