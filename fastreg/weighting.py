@@ -41,10 +41,12 @@ def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
     targets = data.targets
     if targets.ndim == 1:
         return targets, outputs
-    if loss.transform == "sigmoid" and targets.shape[1] == 1 and targets.dtype.kind in "iu":
-        return targets[:, 0].astype(np.int64), 2
+    if loss.transform == "sigmoid" and targets.shape[1] == 1:
+        ones = targets[:, 0] == 1
+        if (ones | (targets[:, 0] == 0)).all():  # of whatever dtype; other values are shares
+            return ones.astype(np.int64), 2
     got = f"targets of shape {targets.shape} in {targets.dtype} under {loss.name!r}"
-    raise ValueError(f"class_weight: got {got}, expected integer labels, one a row")
+    raise ValueError(f"class_weight: got {got}, expected integer labels, or 0 and 1, one a row")
 
 
 def _by_class(value, classes: int) -> np.ndarray:

@@ -60,9 +60,13 @@ def test_it_multiplies_the_sample_weights(engine):
 def test_one_hot_rows_binary_labels_and_losses_in_python():
     assert same(state(trained(X, np.eye(3)[Y], class_weight={1: 2})), state(trained(X, Y, class_weight={1: 2})))
     binary, weights = (Y > 0).astype(int), np.where(Y > 0, 3.0, 1.0)
-    for y in (binary, binary.astype(bool), binary[:, np.newaxis]):
+    for y in (binary, binary.astype(bool), binary[:, np.newaxis], binary.astype(float), binary.astype("f4")[:, None]):
         made = trained(X, y, loss="sigmoid_cross_entropy", outputs=1, class_weight={1: 3})
         assert same(state(made), state(trained(X, y, loss="sigmoid_cross_entropy", outputs=1, sample_weight=weights)))
+    by_class = {0: 24 / (2 * 14), 1: 24 / (2 * 10)}
+    balanced = trained(X, binary.astype(float), loss="sigmoid_cross_entropy", outputs=1, class_weight="balanced")
+    expected = trained(X, binary, loss="sigmoid_cross_entropy", outputs=1, class_weight=by_class)
+    assert same(state(balanced), state(expected))
     custom = fr.losses.Custom(lambda z, t: (z[:, 0] * t, z * 0 + 1e-3), targets="labels")
     assert same(
         state(trained(X, Y, loss=custom, class_weight={1: 2})),
