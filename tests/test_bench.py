@@ -250,9 +250,12 @@ def test_features_are_what_they_say():
         own, plain = feature.trainers(workload)
         for parameter, value in own.model.parameters.items():
             np.testing.assert_array_equal(value, plain.model.parameters[parameter], err_msg=name)
-        assert own.settings() != plain.settings() or own.model.layers != plain.model.layers, name
-        for trainer in (own, plain):
-            assert np.isfinite(trainer.fit(*feature.data(workload), batch_size=workload.batch)["loss"]).all(), name
+        with_it, without = feature.fits(workload)
+        assert own.settings() != plain.settings() or own.model.layers != plain.model.layers or with_it, name
+        assert not without
+        for trainer, more in ((own, with_it), (plain, without)):
+            history = trainer.fit(*feature.data(workload), batch_size=workload.batch, **more)
+            assert np.isfinite(history["loss"]).all(), name
 
 
 def test_the_table_of_features():

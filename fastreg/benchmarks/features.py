@@ -25,7 +25,8 @@ from fastreg.tables import table
 
 @dataclass(frozen=True)
 class Feature:
-    """Arguments that switch a feature on: `settings` of the trainer, `dense` of a Dense, `dropout` of a Dropout.
+    """Arguments that switch a feature on: `settings` of the trainer, `dense` of a Dense, `dropout` of a Dropout, `fit`
+    of a fit, where sample_weight=True stands for a weight a row; `first`, a layer before all others.
 
     `base` are arguments of every Dense on both sides: what the feature is added to. Where it is one of `images`, both
     sides take their inputs as such.
@@ -36,12 +37,19 @@ class Feature:
     base: dict[str, Any] = field(default_factory=dict)
     images: bool = False
     dropout: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
+    first: fr.GaussianNoise | None = None
 
     def trainers(self, workload: Workload) -> tuple[fr.Trainer, fr.Trainer]:
         """With it and without it, from the same parameters."""
         shape = self.shape(workload)
-        with_it = _trainer(workload, self.settings, self.base | self.dense, self.dropout, shape)
+        with_it = _trainer(workload, self.settings, self.base | self.dense, self.dropout, shape, self.first)
         return with_it, _trainer(workload, {}, self.base, {}, shape)
+
+    def fits(self, workload: Workload) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arguments of a fit with it and of one without it."""
+        weights = np.random.default_rng(0).uniform(0.5, 1.5, workload.rows)
+        return self.fit | ({"sample_weight": weights} if "sample_weight" in self.fit else {}), {}
 
     def shape(self, workload: Workload) -> tuple[int, ...]:
         """Of a sample."""
@@ -68,6 +76,10 @@ FEATURES: dict[str, Feature] = {
     "dropout_per_unit": Feature(dropout={"per": "unit"}),
     "preactivation_noise": Feature(dense={"preactivation_noise": 0.1}),
     "weight_noise": Feature(dense={"weight_noise": 0.01}),  # as many normal draws as weights, once a batch
+    "clip_norm": Feature(settings={"clip_norm": 1.0}),  # not fused: the gradients exist before the updates
+    "sample_weight": Feature(fit={"sample_weight": True}),
+    "class_weight": Feature(fit={"class_weight": "balanced"}),
+    "gaussian_noise": Feature(first=fr.GaussianNoise(0.1, name="noise")),  # a normal draw for every input
     "label_smoothing": Feature(settings={"loss": fr.losses.SoftmaxCrossEntropy(label_smoothing=0.1)}),
 }
 
@@ -78,11 +90,13 @@ def _trainer(
     dense: dict[str, Any],
     dropout: dict[str, Any],
     shape: tuple[int, ...],
+    first: fr.GaussianNoise | None = None,
 ) -> fr.Trainer:
     trainer = workload.trainer(**settings)
     changes: dict[type, dict[str, Any]] = {fr.Dense: dense, fr.Dropout: dropout}
     layers = [replace(layer, **changes.get(type(layer), {})) for layer in trainer.model.layers]
-    model = fr.Sequential([fr.Flatten(name="flatten"), *layers] if len(shape) > 1 else layers)
+    before = [fr.Flatten(name="flatten")] if len(shape) > 1 else []
+    model = fr.Sequential([*before, *([first] if first else []), *layers])
     model.build(shape)
     model.load_state_dict(trainer.model.state_dict())
     trainer.model = model
@@ -92,14 +106,15 @@ def _trainer(
 def ratios(workload: Workload, names: Iterable[str], rounds: int) -> Iterator[tuple[str, float, float]]:
     """Name, seconds of an epoch without the feature, and the ratio."""
     for name in names:
-        pair, data = FEATURES[name].trainers(workload), FEATURES[name].data(workload)
+        feature, data = FEATURES[name], FEATURES[name].data(workload)
+        pair = list(zip(feature.trainers(workload), feature.fits(workload), strict=True))
 
-        def seconds(trainer: fr.Trainer, data=data) -> float:
-            return trainer.fit(*data, batch_size=workload.batch)["seconds"][0]
+        def seconds(trainer: fr.Trainer, fit: dict[str, Any], data=data) -> float:
+            return trainer.fit(*data, batch_size=workload.batch, **fit)["seconds"][0]
 
-        for trainer in pair:
-            seconds(trainer)  # memory and caches
-        times = [[seconds(trainer) for trainer in pair] for _ in range(rounds)]
+        for side in pair:
+            seconds(*side)  # memory and caches
+        times = [[seconds(*side) for side in pair] for _ in range(rounds)]
         yield name, median(plain for _, plain in times), median(own / plain for own, plain in times)
 
 
