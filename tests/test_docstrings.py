@@ -27,11 +27,16 @@ def public():
         for name in names:
             if not name.startswith("_") and name not in PLUMBING:
                 found[f"fastreg.{module}.{name}"] = getattr(home, name)
+    home = fr.data.augment
+    for name, value in vars(home).items():
+        if getattr(value, "__module__", None) == home.__name__ and not name.startswith("_") and name not in PLUMBING:
+            found[f"fastreg.data.augment.{name}"] = value
+    found["fastreg.data.augment.Augmentation.apply"] = home.Augmentation.apply
     return {name: value for name, value in found.items() if inspect.isclass(value) or inspect.isroutine(value)}
 
 
 PUBLIC = public()
-BASES = (fr.losses.Loss, fr.schedules.Schedule)  # made by subclasses alone
+BASES = (fr.losses.Loss, fr.schedules.Schedule, fr.data.augment.Augmentation)  # made by subclasses alone
 EVERY = [module.name for module in pkgutil.walk_packages(fr.__path__, "fastreg.") if "__main__" not in module.name]
 
 
@@ -48,6 +53,7 @@ def test_the_walk_finds_what_it_should():
         "fastreg.kernels.dense",
         "fastreg.reference.dense",
         "fastreg.data.read_csv",
+        "fastreg.data.augment.Compose",
     } < PUBLIC.keys()
 
 
@@ -61,6 +67,8 @@ def test_docstring(name):
     assert "Examples\n--------\n" in text
     if inspect.isclass(value) and (issubclass(value, Exception) or value in BASES):
         return
+    if "fastreg.data.augment." in name:
+        assert "Raises\n------\n" in text
     parameters = [p for p in inspect.signature(value).parameters if p not in ("self", "args", "kwargs")]
     section = text.partition("Parameters\n----------\n")[2] or text
     assert [p for p in parameters if not re.search(rf"\b{p}\b", section)] == []

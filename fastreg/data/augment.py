@@ -36,7 +36,19 @@ EXPECTED = "expected images (H, W), (H, W, C) or (C, H, W)"
 
 
 class Augmentation(Description, saved=False):
-    """Base of all of them."""
+    """Base of all of them: a description, and `apply` to look at what it does.
+
+    Attributes
+    ----------
+    channels
+        "last", "first" or None, as in `Compose`.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> isinstance(fr.data.augment.Rotate(15), fr.data.augment.Augmentation)
+    True
+    """
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
@@ -77,6 +89,11 @@ class Augmentation(Description, saved=False):
         ndarray
             In the shape of `images`.
 
+        Raises
+        ------
+        ValueError, TypeError
+            An argument is not what it says above.
+
         Examples
         --------
         >>> import numpy as np, fastreg as fr
@@ -109,6 +126,11 @@ class Rotate(Augmentation, saved=False):
     degrees
         A number for angles of -degrees to degrees, or a pair (lowest, highest); within -360 to 360, counterclockwise.
 
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
     Examples
     --------
     >>> import numpy as np, fastreg as fr
@@ -137,6 +159,20 @@ class Translate(Augmentation, saved=False):
     fraction
         A number for shares of -fraction to fraction, or a pair (lowest, highest); within -1 to 1. 2 pixels of 28 are
         2 / 28.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> image = np.arange(1.0, 10.0).reshape(1, 3, 3)
+    >>> fr.data.augment.Translate((1 / 3, 1 / 3)).apply(image)[0].round(4)  # by one pixel each way
+    array([[0., 0., 0.],
+           [0., 1., 2.],
+           [0., 4., 5.]], dtype=float32)
     """
 
     fraction: Range
@@ -157,6 +193,20 @@ class Resize(Augmentation, saved=False):
     ----------
     factor
         A pair (lowest, highest), within 0.1 to 10: above 1 is larger. Or a number below 1: 0.1 for (0.9, 1.1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> image = np.arange(1.0, 10.0).reshape(1, 3, 3)
+    >>> fr.data.augment.Resize((2, 2)).apply(image)[0]  # twice as large about the 5
+    array([[3. , 3.5, 4. ],
+           [4.5, 5. , 5.5],
+           [6. , 6.5, 7. ]], dtype=float32)
     """
 
     factor: Range
@@ -182,6 +232,20 @@ class Crop(Augmentation, saved=False):
     share
         The window's height and width as a share of the image's, drawn evenly: the smallest (the largest is 1), or a
         pair (smallest, largest); within 0.1 to 1. Its place is drawn evenly, too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> images = np.ones((2, 8, 8))
+    >>> bool((fr.data.augment.Crop(1.0).apply(images) == images).all())  # the whole is the only window
+    True
+    >>> fr.data.augment.Crop((0.5, 0.8)).apply(images).shape
+    (2, 8, 8)
     """
 
     share: Range
@@ -206,6 +270,21 @@ class Shear(Augmentation, saved=False):
     degrees
         A number for angles of -degrees to degrees, or a pair (lowest, highest), drawn evenly; within -80 to 80. A
         positive one moves the top to the right.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> image = np.zeros((1, 3, 3))
+    >>> image[0, :, 1] = 1
+    >>> fr.data.augment.Shear((45, 45)).apply(image)[0].round(4)  # the tangent is 1
+    array([[0., 0., 1.],
+           [0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
     """
 
     degrees: Range
@@ -228,6 +307,19 @@ class Flip(Augmentation, saved=False):
         "horizontal" exchanges left and right, "vertical" top and bottom.
     p
         The probability.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> image = np.arange(4.0).reshape(1, 2, 2)
+    >>> fr.data.augment.Flip("vertical", p=1.0).apply(image)[0]
+    array([[2., 3.],
+           [0., 1.]], dtype=float32)
     """
 
     axis: str = "horizontal"
@@ -256,6 +348,20 @@ class Elastic(Augmentation, saved=False):
         Pixels, at least 0. The displacements' standard deviation is about alpha / (6 sigma).
     sigma
         Of the Gaussian, in pixels, from 0.1 to 100; it is cut off at four of it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> images = np.random.default_rng(0).integers(0, 256, (2, 28, 28), np.uint8)
+    >>> fr.data.augment.Elastic(alpha=34, sigma=4).apply(images).shape
+    (2, 28, 28)
+    >>> bool((fr.data.augment.Elastic(alpha=0, sigma=4).apply(images) == images).all())
+    True
     """
 
     alpha: float
@@ -281,6 +387,11 @@ class Compose(Augmentation, saved=False):
     channels
         "last" for (H, W, C), "first" for (C, H, W). None: the side of 1, 3 or 4 holds them, if just one of the two
         is such.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
 
     Examples
     --------
