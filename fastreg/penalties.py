@@ -5,6 +5,7 @@ J = data loss + sum of l2/(2m) |W|^2 + sum of l1/m |W|_1 over the weights; the g
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,7 +23,7 @@ class Penalty(Description):
     def __post_init__(self):
         name = type(self).__name__
         self._set(lam=checking.number(f"{name} lam", self.lam))
-        self._set(m=_checked_m(name, self.m))
+        self._set(m=_checked_m(name, self.m, self.lam))
 
     @property
     def per_row(self) -> bool:
@@ -134,7 +135,7 @@ class ElasticNet(Description):
         self._set(
             alpha=checking.number("ElasticNet alpha", self.alpha),
             l1_ratio=checking.number("ElasticNet l1_ratio", self.l1_ratio, 0, 1),
-            m=_checked_m("ElasticNet", self.m),
+            m=_checked_m("ElasticNet", self.m, self.alpha),
             proximal=checking.flag("ElasticNet proximal", self.proximal),
         )
 
@@ -179,13 +180,15 @@ def l2(name: str, value) -> L2:
     return value if isinstance(value, L2) else L2(_lam(name, value, "L2"))
 
 
-def _checked_m(name: str, m) -> str | float:
+def _checked_m(name: str, m, lam: float) -> str | float:
     if isinstance(m, str):
         if m not in ("batch", "train"):
             raise ValueError(f"{name} m: got {checking.shown(m)}, expected one of batch, train, a number above 0")
         return m
     if checking.number(f"{name} m", m) == 0:
         raise ValueError(f"{name} m: got 0, expected 'batch', 'train' or a number above 0")
+    if lam / m == math.inf:
+        raise ValueError(f"{name} m: got {checking.shown(m)} under {lam:g}, expected a quotient that is finite")
     return float(m)
 
 

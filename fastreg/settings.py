@@ -6,13 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastreg import adversarial, checking, losses, optimizers, penalties
 from fastreg.adversarial import FGSM
 from fastreg.layers import Dense, Function
 from fastreg.losses import Loss
 from fastreg.model import Sequential
 from fastreg.optimizers import Optimizer
-from fastreg.penalties import L1, L2
+from fastreg.penalties import L1, L2, Penalty
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
@@ -114,6 +116,18 @@ class Settings:
                 f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
+
+        largest = float(np.finfo(self.dtype).max)
+        layers = {f"layer {layer.name!r} ": layer for layer in self.model.layers if isinstance(layer, Dense)}
+        for owner, parts in {"": self, **layers}.items():
+            for name in ("l1", "l2"):
+                part = getattr(parts, name)
+                if isinstance(part, Penalty) and not part.coefficient(1) <= largest:  # at most: whatever m="train" is
+                    raise ValueError(f"{owner}{name}: got {part!r}, expected a coefficient finite in {self.dtype}")
+        for owner, layer in layers.items():
+            if not layer.activity_l1 <= largest:
+                text = f"got {layer.activity_l1!r}, expected a coefficient finite in {self.dtype}"
+                raise ValueError(f"{owner}activity_l1: {text}")
 
     def check_augment(self, shape: tuple[int, ...]) -> None:
         """Whether samples of this shape are images, where they are to be augmented."""

@@ -178,6 +178,18 @@ def test_a_callback_that_has_hooks_alone_and_one_that_refuses():
     assert hooks.began
 
 
+def test_a_penalty_that_is_set_later_and_what_float64_holds(engine):
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), engine=engine)
+    trainer.l2 = 1e39
+    with pytest.raises(ValueError, match=r"l2: got L2\(1e\+39\), expected a coefficient finite in float32"):
+        trainer.fit(X, Y)
+    assert not trainer.model.built
+    trainer.l2 = fr.L2(1e-30, m=1e8)
+    assert np.isfinite(trainer.fit(X, Y)["penalty"]).all()
+    wide = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(0), l2=1e39, dtype="float64", engine=engine)
+    assert np.isfinite(wide.fit(X, Y)["penalty"]).all()
+
+
 def test_validation_of_another_width_than_x():
     trainer = fr.Trainer(fr.Sequential(LAYERS))
     with pytest.raises(ValueError, match=r"validation_data\[0\]: got samples of shape \(3,\), expected \(4,\)"):
@@ -205,6 +217,29 @@ DESCRIPTIONS = {
     "penalty twice": (lambda: fr.Trainer(fr.Sequential(LAYERS), penalty=fr.L1(1), l2=1), r"penalty: got .* and l2=1"),
     "m": (lambda: fr.L2(1, m="rows"), r"L2 m: got 'rows', expected one of batch, train"),
     "m 0": (lambda: fr.L2(1, m=0), r"L2 m: got 0, expected 'batch', 'train' or a number above 0"),
+    "m tiny": (lambda: fr.L1(1, m=1e-320), r"L1 m: got 1e-320 under 1, expected a quotient that is finite"),
+    "m too small": (lambda: fr.L2(1e300, m=1e-300), r"L2 m: got 1e-300 under 1e\+300, expected a quotient that is fin"),
+    "net m tiny": (lambda: fr.ElasticNet(1, m=1e-320), r"ElasticNet m: got 1e-320 under 1, expected a quotient"),
+    "l2 beyond float32": (
+        lambda: fr.Trainer(fr.Sequential(LAYERS), l2=1e39),
+        r"^l2: got L2\(1e\+39\), expected a coefficient finite in float32",
+    ),
+    "l1 of a layer": (
+        lambda: fr.Trainer(fr.Sequential([fr.Dense(2, l1=fr.L1(1e30, m=1e-10))])),
+        r"^layer '0' l1: got L1\(1e\+30, m=1e-10\), expected a coefficient finite in float32",
+    ),
+    "l1 m batch": (
+        lambda: fr.Trainer(fr.Sequential(LAYERS), l1=fr.L1(4e38, "batch")),
+        r"^l1: got .*, expected a coeff",
+    ),
+    "l1 m train": (
+        lambda: fr.Trainer(fr.Sequential(LAYERS), l1=fr.L1(1e39, "train")),
+        r"^l1: got .*, expected a coeff",
+    ),
+    "activity beyond": (
+        lambda: fr.Trainer(fr.Sequential([fr.Dense(2, activity_l1=1e39)])),
+        r"^layer '0' activity_l1: got 1e\+39, expected a coefficient finite in float32",
+    ),
     "max_norm 0": (lambda: fr.Dense(2, max_norm=0), r"max_norm: got 0, expected a finite number above 0"),
     "activity_l1": (lambda: fr.Dense(2, activity_l1=-1), r"activity_l1: got -1, expected a finite number of at least"),
     "activity_l1 None": (lambda: fr.Dense(2, activity_l1=None), r"activity_l1: got None, expected a number"),
