@@ -12,6 +12,7 @@
 
 typedef int32_t i32vec __attribute__((vector_size(VL * 4)));
 typedef int32_t i32vec_mem __attribute__((vector_size(VL * 4), aligned(2), may_alias));
+typedef ireal ivec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(ireal)), may_alias));
 
 /* numerators and denominators, highest power first: |p - 1/2| <= 0.425, and the tails (in r - 1.6) */
 static const double CENTRE_TOP[8] = {2.5090809287301226727e+3, 3.3430575583588128105e+4, 6.7265770927008700853e+4,
@@ -27,19 +28,28 @@ static const double TAIL_BOTTOM[8] = {
     1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
     6.89767334985100004550e-1, 1.67638483018380384940e0,  2.05319162663775882187e0,  1.0};
 
-INLINE vec normal_of_words(i32vec word) {
-    const i32vec size = word ^ (word >> 31); /* |s + 1/2| - 1/2 */
-    const vec centre = (__builtin_convertvector(word, vec) + (real)0.5) * (real)0x1p-32;
-    const vec tail = (__builtin_convertvector(0x7fffffff - size, vec) + (real)0.5) * (real)0x1p-32;
-    const ivec central = vabs(centre) <= vset1((real)0.425);
-    const vec x = vselect(central, vfma(-centre, centre, vset1((real)0.180625)), vsqrt(-vlog(tail)) - (real)1.6);
+/* p - 1/2 */
+INLINE vec centre_of(i32vec word) { return (__builtin_convertvector(word, vec) + (real)0.5) * (real)0x1p-32; }
+
+INLINE vec rational(vec x, const double *tops, const double *bottoms) {
     vec top = {0}, bottom = {0};
     for (int i = 0; i < 8; i++) {
-        top = vfma(top, x, vselect(central, vset1((real)CENTRE_TOP[i]), vset1((real)TAIL_TOP[i])));
-        bottom = vfma(bottom, x, vselect(central, vset1((real)CENTRE_BOTTOM[i]), vset1((real)TAIL_BOTTOM[i])));
+        top = vfma(top, x, vset1((real)tops[i]));
+        bottom = vfma(bottom, x, vset1((real)bottoms[i]));
     }
-    const vec quotient = top / bottom;
-    return vselect(central, centre * quotient, vcopysign(quotient, centre));
+    return top / bottom;
+}
+
+/* Right where |centre| <= 0.425. */
+INLINE vec central_normal(vec centre) {
+    return centre * rational(vfma(-centre, centre, vset1((real)0.180625)), CENTRE_TOP, CENTRE_BOTTOM);
+}
+
+/* Right elsewhere. */
+INLINE vec tail_normal(i32vec word) {
+    const i32vec size = word ^ (word >> 31); /* |s + 1/2| - 1/2 */
+    const vec tail = (__builtin_convertvector(0x7fffffff - size, vec) + (real)0.5) * (real)0x1p-32;
+    return vcopysign(rational(vsqrt(-vlog(tail)) - (real)1.6, TAIL_TOP, TAIL_BOTTOM), centre_of(word));
 }
 
 /* The normal draws of columns column .. column + 63 (a multiple of FR_PANEL) of one row. */
@@ -48,9 +58,25 @@ INLINE void normal_draws(real *out, const fr_round_keys *keys, uint32_t column, 
     uint16_t draws[2 * FR_PANEL]; /* 8 columns of draws are one counter, and so are 4 of normals */
     philox_draws(draws, keys, 2 * column, row, step, stream);
     philox_draws(draws + FR_PANEL, keys, 2 * column + FR_PANEL, row, step, stream);
+    ireal away[FR_PANEL];
     for (int j = 0; j < FR_PANEL; j += VL) {
-        const i32vec words = *(const i32vec_mem *)(draws + 2 * j);
-        vstore(out + j, normal_of_words(words));
+        const vec centre = centre_of(*(const i32vec_mem *)(draws + 2 * j));
+        *(ivec_mem *)(away + j) = vabs(centre) > vset1((real)0.425);
+        vstore(out + j, central_normal(centre));
+    }
+    /* 15 % are in the tails, one in nearly every vector: theirs are put side by side, so that few vectors go there */
+    int32_t words[FR_PANEL] = {0};
+    uint8_t where[FR_PANEL + 1];
+    int count = 0;
+    for (int j = 0; j < FR_PANEL; j++) {
+        where[count] = (uint8_t)j;
+        count += away[j] != 0;
+    }
+    for (int k = 0; k < count; k++) memcpy(words + k, draws + 2 * where[k], sizeof(int32_t));
+    for (int k = 0; k < count; k += VL) {
+        real tails[VL];
+        vstore(tails, tail_normal(*(const i32vec_mem *)(words + k)));
+        for (int i = 0; i < VL && k + i < count; i++) out[where[k + i]] = tails[i];
     }
 }
 
