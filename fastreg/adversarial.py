@@ -83,6 +83,10 @@ class FGSM(Description):
         ndarray of the shape of X
             In the dtype of the trainer.
         """
+        from fastreg.trainer import Trainer  # trainer.py itself imports this file
+
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"trainer: got {checking.shown(trainer)}, expected a fastreg.Trainer")
         gradient = trainer.input_gradient(X, y, rows=rows)
         X = np.asarray(X) if rows is None else np.asarray(X)[np.asarray(rows)]
         return self.moved(X.astype(trainer.dtype), gradient)

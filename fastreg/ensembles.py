@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -112,7 +113,7 @@ class Bagging:
         threads: int | None = None,
         parallel: bool | None = None,
     ):
-        if not callable(builder):
+        if not _takes_one(builder):
             raise TypeError(
                 f"builder: got {checking.shown(builder)}, expected a function of a seed that gives a Trainer"
             )
@@ -385,3 +386,16 @@ def _one_hot(targets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) == 2 and targets.ndim == 1 and targets.dtype.kind == "i" and shape[1] > 1:
         return np.eye(shape[1])[targets]
     return targets.reshape(shape).astype(np.float64)
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether a function can be called with one argument, as far as Python knows."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(0)
+    except ValueError:  # of a function in C that does not tell
+        return True
+    except TypeError:
+        return False
+    return True

@@ -240,6 +240,15 @@ DESCRIPTIONS = {
         lambda: fr.Trainer(fr.Sequential([fr.Dense(2, activity_l1=1e39)])),
         r"^layer '0' activity_l1: got 1e\+39, expected a coefficient finite in float32",
     ),
+    "attack": (
+        lambda: fr.FGSM(0.1).attack(fr.Sequential(LAYERS), X, Y),
+        r"trainer: got Sequential.*, expected a fastreg\.Trainer",
+    ),
+    "builder without a seed": (
+        lambda: fr.Bagging(lambda: None, 2),
+        r"builder: got <function .*, expected a function of a seed that gives a Trainer",
+    ),
+    "builder of two": (lambda: fr.Bagging(lambda seed, more: None, 2), r"builder: got <function .*, expected a funct"),
     "max_norm 0": (lambda: fr.Dense(2, max_norm=0), r"max_norm: got 0, expected a finite number above 0"),
     "activity_l1": (lambda: fr.Dense(2, activity_l1=-1), r"activity_l1: got -1, expected a finite number of at least"),
     "activity_l1 None": (lambda: fr.Dense(2, activity_l1=None), r"activity_l1: got None, expected a number"),
