@@ -100,6 +100,8 @@ class LayerStatistics(Callback):
         self.ratio = checking.number("ratio", ratio, 1)
         self.smallest = checking.number("smallest", smallest)
         self.largest = checking.positive("largest", largest)
+        if self.smallest >= self.largest:
+            raise ValueError(f"smallest: got {smallest!r} with largest={largest!r}, expected less")
         self.records: list[dict[str, Any]] = []
 
     def check_fit(self, trainer: Trainer, plan: Plan) -> None:

@@ -52,7 +52,7 @@ class Trainer(Questions):
         never penalized.
     penalty
         Both in one, instead of them: a `fastreg.ElasticNet`, or an L1 or L2, beside which the other is 0. It is kept as
-        `l1` and `l2`, also when it is set later; `trainer.penalty(rows)` is its value.
+        `l1` and `l2`, also when it is set later. (Read, `trainer.penalty` is a method: the penalties' value.)
     metrics
         ("accuracy",) or (). There is no accuracy under "mse".
     clip_norm
@@ -81,7 +81,8 @@ class Trainer(Questions):
     Attributes
     ----------
     model, loss, optimizer, ... :
-        Every argument, under its name. It may be changed between fits; what the constructor refuses is refused then.
+        Every argument but `penalty`, under its name. It may be changed between fits; what the constructor refuses is
+        refused then.
     step, epoch, updates : int
         Batches and epochs seen and steps of the optimizer taken, since the start or `reset`.
     stop_training : bool

@@ -295,8 +295,12 @@ DESCRIPTIONS = {
     "dropout kind": (lambda: fr.Dropout(rate=0.5, kind="alpha"), r"kind: got 'alpha', expected one of inverted, gauss"),
     "dropout per": (lambda: fr.Dropout(rate=0.5, per="row"), r"per: got 'row', expected one of element, unit"),
     "dropout gaussian 0": (
-        lambda: fr.Dropout(rate=1, kind="gaussian"),
+        lambda: fr.Dropout(keep_prob=0, kind="gaussian"),
         r"keep_prob: got 0 with kind='gaussian', expec",
+    ),
+    "dropout gaussian 1": (
+        lambda: fr.Dropout(rate=1, kind="gaussian"),
+        r"^rate: got 1 with kind='gaussian', expected less",
     ),
     "keep_prob NaN": (lambda: fr.Dropout(keep_prob=float("nan")), r"keep_prob: got nan, expected a finite number"),
     "rate": (lambda: fr.Dropout(rate=-0.1), r"rate: got -0\.1, expected a finite number from 0 to 1"),

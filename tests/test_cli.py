@@ -201,7 +201,11 @@ BAD = {
     "negative labels": (["train", "negative.csv"], "got labels from -1"),
     "epochs": (["train", "moons", "--epochs", "0"], "--epochs: got '0', expected a whole number above 0"),
     "batch size": (["train", "moons", "--batch-size", "1.5"], "--batch-size: got '1.5'"),
-    "hidden": (["train", "moons", "--hidden", "8,,8"], "--hidden: got ''"),
+    "hidden": (["train", "moons", "--hidden", "8,,8"], "--hidden: got '8,,8', expected units such as"),
+    "hidden a": (
+        ["train", "moons", "--hidden", "a"],
+        "--hidden: got 'a', expected units such as 256 or 256,128; 0 for none",
+    ),
     "keep prob": (["train", "moons", "--keep-prob", "1.5"], "--keep-prob: got '1.5', expected probabilities"),
     "keep probs": (["train", "moons", "--keep-prob", "1,,1"], "--keep-prob: got '1,,1', expected numbers"),
     "too many keep probs": (["train", "moons", "--keep-prob", "1,1,1,1"], "--keep-prob: got 3 for 2 hidden layers"),

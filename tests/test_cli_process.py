@@ -70,6 +70,20 @@ def test_ctrl_c_in_training_leaves_models(tmp_path, more):
     assert (fr.load(tmp_path / "out/plain.safetensors").predict(X).argmax(axis=1) == y).mean() > 0.8
 
 
+@posix
+def test_ctrl_c_again_and_again_leaves_models(tmp_path):
+    process = start([*COMMAND, "train", "moons", "--epochs", "100000", "--output", "out"], tmp_path)
+    assert process.stdout.readline().startswith("moons: ")
+    time.sleep(1)
+    for _ in range(40):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert errors.endswith("saved, as far as they had come: out/plain.safetensors\n")
+    assert os.listdir(tmp_path / "out") == ["plain.safetensors"] and fr.load(tmp_path / "out/plain.safetensors").built
+
+
 @pytest.mark.parametrize("setting", ["FASTREG_SIMD=nonsense", "FASTREG_NUM_THREADS=x", "FASTREG_NUM_THREADS=0"])
 def test_wrong_environment(tmp_path, setting):
     name, value = setting.split("=")

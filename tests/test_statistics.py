@@ -184,6 +184,7 @@ BAD = {
     "ratio": (lambda: fr.LayerStatistics(ratio=0.5), r"ratio: got 0\.5, expected a finite number of at least 1"),
     "smallest": (lambda: fr.LayerStatistics(smallest=-1), r"smallest: got -1, expected a finite number of at least 0"),
     "largest": (lambda: fr.LayerStatistics(largest=0), r"largest: got 0, expected a finite number above 0"),
+    "crossed": (lambda: fr.LayerStatistics(smallest=10, largest=1), r"smallest: got 10 with largest=1, expected less"),
     "probe's X": (
         lambda: classifier().fit(np.eye(4), [0, 1, 2, 0], callbacks=[fr.LayerStatistics((np.eye(3), [0, 1, 2]))]),
         r"LayerStatistics probe\[0\]: got samples of shape \(3,\), expected \(4,\), as in X",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -29,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["info"])  # doctest: +SKIP
     """
     if arguments is not None:
-        return _main(arguments)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            return _main(arguments)
+        finally:
+            if signal.getsignal(signal.SIGINT) != handler:  # a command that was interrupted ignores it from then on
+                signal.signal(signal.SIGINT, handler)
     return startup.end_command(_main(sys.argv[1:]))
 
 

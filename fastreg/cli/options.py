@@ -140,7 +140,10 @@ def positive(text: str) -> int:
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    return () if text == "0" else tuple(positive(size) for size in text.split(","))
+    try:
+        return () if text == "0" else tuple(positive(size) for size in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected units such as 256 or 256,128; 0 for none") from None
 
 
 def probabilities(text: str) -> tuple[float, ...]:

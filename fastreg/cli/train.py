@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,7 @@ def train(options: argparse.Namespace) -> None:
             runs[variant] = run(trainer, task, epochs, batch_size, variant, [*plateau(options), *stopping])
         files = _save_models(trainers, folder) | _save_curves(runs, folder, name, task.watched[0])
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cost the models; `main` puts it back
         files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.step}, folder)
         saved = f"saved, as far as they had come: {', '.join(files.values())}" if files else "nothing was saved"
         raise KeyboardInterrupt(saved) from None

@@ -80,7 +80,8 @@ class Dropout(Layer):
             keep_prob = 1.0 - checking.number("rate", rate, 0, 1)
         keep_prob, kind = checking.number("keep_prob", keep_prob, 0, 1), checking.choice("kind", kind, KINDS)
         if kind == "gaussian" and keep_prob == 0:
-            raise ValueError("keep_prob: got 0 with kind='gaussian', expected more: the variance is (1 - k) / k")
+            given, limit = ("keep_prob: got 0", "more") if rate is None else ("rate: got 1", "less")
+            raise ValueError(f"{given} with kind='gaussian', expected {limit}: the variance is (1 - k) / k")
         self._set(keep_prob=keep_prob, kind=kind, per=checking.choice("per", per, PER), name=name)
         super().__post_init__()
 
