@@ -64,11 +64,22 @@ INLINE real *scratch_c(const fr_worker *w) { return (real *)w->scratch; }
 INLINE real *scratch_spare(const fr_worker *w) { return scratch_c(w) + STRIP_ROWS * FR_PANEL; }
 INLINE real *scratch_packed(const fr_worker *w) { return scratch_spare(w) + STRIP_ROWS * FR_PANEL; }
 
+/* Asks for all of a small matrix at once: other workers have just written parts of it, and one line after the other
+ * would wait for each. */
+INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t columns) {
+    if (w->n == 1 || rows * m->ld > 16 * 1024) return;
+    for (int64_t row = 0; row < rows; row++) {
+        const char *line = (const char *)((const real *)m->data + row * m->ld);
+        for (size_t byte = 0; byte < (size_t)columns * sizeof(real); byte += 64) __builtin_prefetch(line + byte);
+    }
+}
+
 static void op_dense(fr_worker *w) {
     const fr_op *op = w->op;
     const real *weight = op->weight.value.data, *bias = op->bias.value.data;
     real *c = scratch_c(w);
     work todo = work_of(w, op->N, op->K);
+    fetch(w, &op->weight.value, op->K, op->N);
     int64_t t;
     while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
         const int64_t panel = t / todo.tiles.groups, column = panel * FR_PANEL;

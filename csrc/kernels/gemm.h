@@ -54,6 +54,9 @@ INLINE void tile_body(real *c, const real *a, int64_t rs, int64_t cs, const real
         const int64_t end = next ? K * piece / mr : K;
         if (next) prefetch_row(next, row + piece - 1, column, nv);
         for (; k < end; k++) {
+            if (next)
+                __builtin_prefetch(a + 64 / sizeof(real)); /* the line that a later tile reads: far apart, no
+                                                                    hardware sees them come */
             vec bk[NV];
             UNROLL
             for (int j = 0; j < nv; j++) bk[j] = vload(b + j * VL);

@@ -269,24 +269,30 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
 
 static void op_dense_dw(fr_worker *w) {
     const fr_op *op = w->op;
-    const int64_t M = w->batch.rows, K = op->K, N = op->N, groups = (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
+    const int64_t M = w->batch.rows, K = op->K, N = op->N;
+    const int dynamic = is_long(2 * M * N * K, w->n), sums = op->weight.penalty || op->weight.norms;
+    /* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
+    const int64_t groups = sums || dynamic ? (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP : row_blocks(K, TALL);
     const fr_numbers weight_numbers = numbers_of(&op->weight.rule, &w->batch);
     const fr_numbers bias_numbers = numbers_of(&op->bias.rule, &w->batch);
     const int64_t panels = panels_of(N);
     real *c = scratch_c(w);
+    fetch(w, &op->z, M, N);
+    fetch(w, &op->x, M, K);
     int64_t t;
     fr_tiles tiles_left = {
         .panels = panels,
         .groups = groups,
         .weight = FR_PANEL / VL,
         .last = vectors_of(N, panels - 1),
-        .dynamic = is_long(2 * M * N * K, w->n),
+        .dynamic = dynamic,
     };
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
         const int64_t panel = t / groups, group = t % groups, column = panel * FR_PANEL;
         const int vectors = vectors_of(N, panel);
         const real *dz = (const real *)op->z.data + column;
-        const int64_t begin = group * FR_ROW_GROUP, end = begin + FR_ROW_GROUP < K ? begin + FR_ROW_GROUP : K;
+        int64_t begin = group * FR_ROW_GROUP, end = begin + FR_ROW_GROUP < K ? begin + FR_ROW_GROUP : K;
+        if (!sums && !dynamic) begin = K * group / groups, end = K * (group + 1) / groups;
         const targets next = targets_of(&op->weight, begin, column);
         const product p = {(const real *)op->x.data + begin, A_COLUMNS, op->x.ld, dz, op->z.ld, M, &next};
         const int64_t strips = row_blocks(end - begin, TALL);
