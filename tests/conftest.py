@@ -1,7 +1,13 @@
 """Fixtures that several files share."""
 
+import signal
+
 import numpy as np
 import pytest
+
+# A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["reference", "native"])
