@@ -28,9 +28,7 @@ def public():
             if not name.startswith("_") and name not in PLUMBING:
                 found[f"fastreg.{module}.{name}"] = getattr(home, name)
     home = fr.data.augment
-    for name, value in vars(home).items():
-        if getattr(value, "__module__", None) == home.__name__ and not name.startswith("_") and name not in PLUMBING:
-            found[f"fastreg.data.augment.{name}"] = value
+    found |= {f"fastreg.data.augment.{name}": getattr(home, name) for name in home.__all__ if name not in PLUMBING}
     found["fastreg.data.augment.Augmentation.apply"] = home.Augmentation.apply
     return {name: value for name, value in found.items() if inspect.isclass(value) or inspect.isroutine(value)}
 

@@ -1,0 +1,83 @@
+"""Compose: several transforms in one pass; and what a trainer takes as `augment`, objects or specs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fastreg import checking, specs
+from fastreg.data.augment.base import Augmentation
+from fastreg.data.augment.parts import Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
+from fastreg.riders import MAX_TRANSFORMS
+
+CHANNELS = ("first", "last")
+
+
+@dataclass(frozen=True, repr=False)
+class Compose(Augmentation, saved=False):
+    """Several, one after the other, in one pass over the image.
+
+    Parameters
+    ----------
+    parts
+        At most 16, objects or specs; an `Elastic` only as the last.
+    channels
+        "last" for (H, W, C), "first" for (C, H, W). None: the side of 1, 3 or 4 holds them, if just one of the two
+        is such.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> from fastreg.data.augment import Compose, Resize, Rotate, Translate
+    >>> augment = Compose([Rotate(15), Translate(0.1), Resize(0.1)])
+    >>> X, y = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8), np.arange(20) % 2
+    >>> model = fr.Sequential([fr.Flatten(), fr.Dense(2)])
+    >>> history = fr.Trainer(model, augment=augment).fit(X, y)
+    >>> augment.apply(X).shape
+    (20, 8, 8)
+    """
+
+    parts: Sequence[Augmentation]
+    channels: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self):
+        parts = self.parts
+        if isinstance(parts, (str, Augmentation)) or not isinstance(parts, Iterable):
+            raise TypeError(f"parts: got {checking.shown(parts)}, expected a list such as [Rotate(15), Flip()]")
+        parts = tuple(get(f"parts[{index}]", part) for index, part in enumerate(parts))
+        if not parts:
+            raise ValueError("parts: got none, expected at least one")
+        if any(part.elastic for part in parts[:-1]):
+            raise ValueError("parts: got Elastic before another, expected it as the last")
+        count = sum(len(part.transforms) for part in parts)
+        if count > MAX_TRANSFORMS:
+            raise ValueError(f"parts: got {count} transforms, expected at most {MAX_TRANSFORMS}")
+        if self.channels is not None:
+            checking.choice("channels", self.channels, CHANNELS)
+        self._set(parts=parts)
+
+    @property
+    def transforms(self):
+        return tuple(transform for part in self.parts for transform in part.transforms)
+
+    @property
+    def elastic(self):
+        return self.parts[-1].elastic
+
+
+BY_NAME = {kind.__name__.lower(): kind for kind in (Rotate, Translate, Resize, Crop, Shear, Flip, Elastic, Compose)}
+
+
+def get(name: str, value) -> Augmentation:
+    """The argument `name`, as it is or a spec of it."""
+    if isinstance(value, str):
+        return specs.make(name, value, BY_NAME)
+    if not isinstance(value, Augmentation):
+        text = "expected an object of fastreg.data.augment such as Rotate(15) or Compose([...])"
+        raise TypeError(f"{name}: got {checking.shown(value)}, {text}")
+    return value
