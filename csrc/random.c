@@ -16,8 +16,7 @@ void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]
         x1 = (uint32_t)p1;
         x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;
         x3 = (uint32_t)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+        k0 += FR_PHILOX_WEYL_0, k1 += FR_PHILOX_WEYL_1;
     }
     out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
 }

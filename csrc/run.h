@@ -24,6 +24,8 @@ typedef struct {
 /* The keys of the rounds of Philox under a seed, made once a run: each in a lane of 64 bits, as kernels/philox.h adds
  * them. */
 enum { FR_PHILOX_ROUNDS = 7 };
+#define FR_PHILOX_WEYL_0 0x9E3779B9u /* what the keys grow by from round to round */
+#define FR_PHILOX_WEYL_1 0xBB67AE85u
 typedef struct {
     uint64_t word[2 * FR_PHILOX_ROUNDS];
 } fr_round_keys;
@@ -33,7 +35,7 @@ static inline fr_round_keys fr_round_keys_of(uint64_t seed) {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < FR_PHILOX_ROUNDS; round++) {
         keys.word[2 * round] = k0, keys.word[2 * round + 1] = k1;
-        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+        k0 += FR_PHILOX_WEYL_0, k1 += FR_PHILOX_WEYL_1;
     }
     return keys;
 }

@@ -42,10 +42,10 @@ static void read_row(real *out, const fr_source *source, int64_t index) {
 
 /* Asks for a row that is read soon: rows come in a random order, which no hardware foresees. */
 static void fetch_row(const fr_source *source, int64_t index) {
-    static const int64_t sizes[] = {1, 1, 2, 2, 4, 8, 4, 8}; /* by fr_dtype */
-    if (source->offsets) return;
-    const char *row = source->data + index * source->row_stride;
-    for (int64_t byte = 0; byte < source->columns * sizes[source->dtype]; byte += 64) __builtin_prefetch(row + byte);
+#define CASE(DTYPE, TYPE) [DTYPE] = sizeof(TYPE),
+    static const int64_t sizes[] = {FOR_EACH_DTYPE(CASE)};
+#undef CASE
+    if (!source->offsets) prefetch(source->data + index * source->row_stride, source->columns * sizes[source->dtype]);
 }
 
 /* x - x is 0 for finite x and NaN for all others */

@@ -41,6 +41,11 @@ typedef uint64_t u64vec __attribute__((vector_size(VBYTES))); /* VBYTES/8 words,
 typedef real vec_mem
     __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias)); /* a vector in memory, any alignment */
 
+/* Asks for what is read soon. */
+INLINE void prefetch(const void *p, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i);
+}
+
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
 INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }
 INLINE vec vset1(real x) { return x - (vec){0}; }
