@@ -30,9 +30,8 @@ typedef struct {
     atomic_llong
         halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
     atomic_llong bad_row;
-    atomic_int failed_call;            /* the op; MAX_OPS while there is none */
-    atomic_int abandoned;              /* an interruption, in the middle of a batch */
-    atomic_llong counters[2][MAX_OPS]; /* of tiles, for this batch and the next one */
+    atomic_int failed_call; /* the op; MAX_OPS while there is none */
+    atomic_int abandoned;   /* an interruption, in the middle of a batch */
     double beta_power[2];
     int64_t updates;
     atomic_int cpu[FR_MAX_THREADS]; /* where each worker was at the start of its batch */
@@ -41,8 +40,13 @@ typedef struct {
 
 static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
 
-/* Bytes of one worker: C and its spare, then the packed panel of the widest weight (kernels/dense.h), or a row,
- * or what an augmentation needs. */
+/* Bytes of the counters of a worker's tiles that were taken: one for every op, for this batch and the next one. */
+static size_t taken_bytes(const fr_program *program) {
+    return align64(2 * sizeof(atomic_ullong) * (size_t)program->n_ops);
+}
+
+/* Bytes of one worker: those counters, then C and its spare and the packed panel of the widest weight (kernels/dense.h),
+ * or a row, or what an augmentation needs. */
 static size_t worker_bytes(const fr_program *program) {
     const size_t real = program->real == FR_F32 ? sizeof(float) : sizeof(double);
     int64_t widest = 1;
@@ -56,7 +60,7 @@ static size_t worker_bytes(const fr_program *program) {
     }
     const size_t strips = 2 * 240 * FR_PANEL, packed = (size_t)(widest + 4) * FR_PANEL;
     if (strips + packed > most) most = strips + packed;
-    return align64(most * real) + 64;
+    return taken_bytes(program) + align64(most * real) + 64;
 }
 
 size_t fr_scratch_bytes(const fr_program *program, int threads) { return worker_bytes(program) * (size_t)threads; }
@@ -139,6 +143,18 @@ static void check_op(const run_state *run, const fr_op *op) {
     (void)run, (void)op;
 }
 
+/* A worker's counters for a batch, at the start of its scratch. */
+static atomic_ullong *taken_of(const run_state *run, int id, int64_t batch) {
+    char *scratch = (char *)run->options->scratch + worker_bytes(run->program) * (size_t)id;
+    return (atomic_ullong *)scratch + (batch & 1) * run->program->n_ops;
+}
+
+/* To zero, while they are at rest: until the batch begins. */
+static void reset_taken(const run_state *run, int id, int64_t batch) {
+    atomic_ullong *taken = taken_of(run, id, batch);
+    for (int i = 0; i < run->program->n_ops; i++) atomic_store_explicit(&taken[i], 0, memory_order_relaxed);
+}
+
 /* All ops of one batch. Returns 0 when one failed. */
 static int walk(run_state *run, fr_worker *w, int64_t batch) {
     const fr_program *program = run->program;
@@ -159,7 +175,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
         w->op = op;
         w->batch.rows = w->batch.count << op->doubled;
-        w->counter = &run->counters[batch & 1][i];
+        w->taken = taken_of(run, 0, batch) + i;
         if (op->kind != FR_CALL) {
             run->table->op[op->kind](w);
         } else if (w->id == 0 && options->call(options->call_context, i, w->batch.rows)) {
@@ -225,7 +241,8 @@ static void worker_main(void *arg, int id) {
         .clip = program->clip,
         .scramble = run->options->scramble,
         .keys = fr_round_keys_of(run->feed->seed),
-        .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id,
+        .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id + taken_bytes(program),
+        .taken_stride = (int64_t)worker_bytes(program),
         .packed = -1,
         .run = run,
         .abandoned = &run->abandoned,
@@ -241,6 +258,7 @@ static void worker_main(void *arg, int id) {
     }
 
     int64_t batch = run->first;
+    reset_taken(run, id, batch);
     int pending = 0; /* a step whose penalties are not yet added */
     for (;; batch++) {
         if (id == 0) {
@@ -258,11 +276,7 @@ static void worker_main(void *arg, int id) {
         /* a batch number, not a flag: worker 0 may already be at the end of this batch when another looks */
         if (atomic_load_explicit(&run->halt, memory_order_relaxed) <= batch) break;
         if (run->n > 1) spread_out(run, id);
-        if (id == 0) { /* the other set of counters is at rest until the next batch */
-            for (int i = 0; i < program->n_ops; i++) {
-                atomic_store_explicit(&run->counters[(batch + 1) & 1][i], 0, memory_order_relaxed);
-            }
-        }
+        reset_taken(run, id, batch + 1);
         const double next_power[2] = {power[0] * beta[0], power[1] * beta[1]};
         w.batch = batch_at(run, batch);
         w.batch.bias_fix[0] = 1 - next_power[0], w.batch.bias_fix[1] = 1 - next_power[1];

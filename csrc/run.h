@@ -46,7 +46,8 @@ typedef struct fr_worker {
     const fr_feed *feed;
     fr_tally *tally;       /* for worker 0 alone */
     const fr_op *op;       /* at hand */
-    atomic_llong *counter; /* of the op at hand */
+    atomic_ullong *taken;  /* tiles of the op at hand that were taken from worker 0's share; those of the others follow */
+    int64_t taken_stride;  /* bytes from one worker's to the next one's */
     atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
     uint64_t scramble;
     fr_round_keys keys; /* of the feed's seed */
@@ -70,12 +71,16 @@ typedef struct {
     double (*fma_loop)(int64_t rounds); /* returns the floating-point operations done */
 } fr_table;
 
-/* Tiles of an op: `panels` of `groups` each, in that order. All panels weigh `weight` but the last, which weighs `last`. */
+/* Tiles of an op: `panels` of `groups` each, in that order. All panels weigh `weight` but the last, which weighs `last`.
+ * Every worker has a contiguous share of them, the same in every batch, so what it reads and writes stays in its caches.
+ * In long ops a worker that is done with its own share takes tiles from the ends of the others'. */
 typedef struct {
     int64_t panels, groups, weight, last;
-    int dynamic;  /* from a counter, for long ops; else fixed contiguous shares */
-    int own;      /* all of them are this worker's: they cover its share of the rows */
-    int64_t next; /* of this worker, in a fixed share */
+    int dynamic; /* a long op */
+    int own;     /* all of them are this worker's: they cover its share of the rows */
+    int begun;
+    int64_t next, end; /* of this worker's share */
+    int others;        /* whose shares are used up */
 } fr_tiles;
 
 enum { FR_TILES_BETWEEN_LOOKS = 16 };
@@ -83,34 +88,49 @@ enum { FR_TILES_BETWEEN_LOOKS = 16 };
 /* run.c: lets the caller look for an interruption, if it is time; the run is then abandoned. For worker 0. */
 void fr_look(fr_worker *worker);
 
+/* The first tile of a worker's share: the first whose middle, by weight, lies in it. */
+static inline int64_t fr_share_begin(const fr_tiles *tiles, int id, int n) {
+    const int64_t heavy = (tiles->panels - 1) * tiles->groups, weight = tiles->weight * n, last = tiles->last * n;
+    const int64_t from = 2 * (heavy * tiles->weight + tiles->groups * tiles->last) * id; /* times n, as all of these */
+    const int64_t t = (from - weight + 2 * weight - 1) / (2 * weight);
+    if (t < heavy) return t;
+    const int64_t behind = from - 2 * heavy * weight - last;
+    return heavy + (behind > 0 ? (behind + 2 * last - 1) / (2 * last) : 0);
+}
+
+/* A tile of a long op: of this worker's share from the front, then of another's from the back. How many have been taken
+ * from either end is counted in the halves of one word, so a tile is taken once: the first `size` takers get one each. */
+static inline int64_t fr_take_tile(fr_worker *worker, fr_tiles *tiles) {
+    for (; tiles->others < worker->n; tiles->others++) {
+        const int whose = (worker->id + tiles->others) % worker->n, mine = tiles->others == 0;
+        const int64_t begin = mine ? tiles->next : fr_share_begin(tiles, whose, worker->n);
+        const int64_t size = (mine ? tiles->end : fr_share_begin(tiles, whose + 1, worker->n)) - begin;
+        atomic_ullong *taken = (atomic_ullong *)((char *)worker->taken + worker->taken_stride * whose);
+        const uint64_t before = atomic_fetch_add_explicit(taken, mine ? 1 : 1ull << 32, memory_order_relaxed);
+        const int64_t front = (int64_t)(before & 0xffffffffu), back = (int64_t)(before >> 32);
+        if (front + back < size) return mine ? begin + front : begin + size - 1 - back;
+    }
+    return -1;
+}
+
 /* The next tile of this worker, or -1. Who gets a tile never changes a result: every output element has one owner. */
 static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
     const int64_t count = tiles->panels * tiles->groups;
+    if (!tiles->begun) {
+        tiles->begun = 1;
+        tiles->next = tiles->own ? 0 : fr_share_begin(tiles, worker->id, worker->n);
+        tiles->end = tiles->own ? count : fr_share_begin(tiles, worker->id + 1, worker->n);
+    }
     if (tiles->dynamic) {
         if (worker->id == 0 && --worker->tiles_until_look <= 0) fr_look(worker);
         if (atomic_load_explicit(worker->abandoned, memory_order_relaxed)) return -1;
     }
-    if (tiles->own) return tiles->next < count ? tiles->next++ : -1;
-    if (worker->scramble) {
-        const int64_t i = atomic_fetch_add_explicit(worker->counter, 1, memory_order_relaxed);
-        if (i >= count) return -1;
-        return (int64_t)(((uint64_t)i * 1000003u + worker->scramble % 1000003u) % (uint64_t)count);
+    if (!tiles->own && worker->scramble) {
+        const int64_t t = fr_take_tile(worker, tiles);
+        return t < 0 ? t : (int64_t)(((uint64_t)t * 1000003u + worker->scramble % 1000003u) % (uint64_t)count);
     }
-    if (worker->n == 1) return tiles->next < count ? tiles->next++ : -1;
-    if (tiles->dynamic) {
-        const int64_t i = atomic_fetch_add_explicit(worker->counter, 1, memory_order_relaxed);
-        return i < count ? i : -1;
-    }
-    const int64_t total = ((tiles->panels - 1) * tiles->weight + tiles->last) * tiles->groups;
-    for (; tiles->next < count; tiles->next++) {
-        const int64_t panel = tiles->next / tiles->groups, group = tiles->next % tiles->groups;
-        const int64_t weight = panel == tiles->panels - 1 ? tiles->last : tiles->weight;
-        const int64_t middle = 2 * (panel * tiles->groups * tiles->weight + group * weight) + weight;
-        const int64_t owner = middle * worker->n / (2 * total);
-        if (owner == worker->id) return tiles->next++;
-        if (owner > worker->id) return -1;
-    }
-    return -1;
+    if (tiles->dynamic && !tiles->own && worker->n > 1) return fr_take_tile(worker, tiles);
+    return tiles->next < tiles->end ? tiles->next++ : -1;
 }
 
 /* This worker's share [*begin, *end) of n equal items. */
