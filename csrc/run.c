@@ -45,21 +45,18 @@ static size_t taken_bytes(const fr_program *program) {
     return align64(2 * sizeof(atomic_ullong) * (size_t)program->n_ops);
 }
 
-/* Bytes of one worker: those counters, then C and its spare and the packed panel of the widest weight (kernels/dense.h),
- * or a row, or what an augmentation needs. */
+/* Bytes of one worker: those counters, then C and its spare and a packed panel (kernels/dense.h), or a row, or what an
+ * augmentation needs. */
 static size_t worker_bytes(const fr_program *program) {
     const size_t real = program->real == FR_F32 ? sizeof(float) : sizeof(double);
-    int64_t widest = 1;
-    size_t most = 0;
+    size_t most = (size_t)(2 * FR_STRIP_ROWS + FR_KC + 4) * FR_PANEL;
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
-        if (op->N > widest) widest = op->N;
+        if ((size_t)op->N + FR_PANEL > most) most = (size_t)op->N + FR_PANEL;
         if (op->augment && (size_t)fr_augment_layout(op->augment).size > most) {
             most = (size_t)fr_augment_layout(op->augment).size;
         }
     }
-    const size_t strips = 2 * 240 * FR_PANEL, packed = (size_t)(widest + 4) * FR_PANEL;
-    if (strips + packed > most) most = strips + packed;
     return taken_bytes(program) + align64(most * real) + 64;
 }
 
@@ -243,7 +240,6 @@ static void worker_main(void *arg, int id) {
         .keys = fr_round_keys_of(run->feed->seed),
         .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id + taken_bytes(program),
         .taken_stride = (int64_t)worker_bytes(program),
-        .packed = -1,
         .run = run,
         .abandoned = &run->abandoned,
         .look_at = now() + SECONDS_BETWEEN_LOOKS,

@@ -40,13 +40,18 @@ static inline fr_round_keys fr_round_keys_of(uint64_t seed) {
     return keys;
 }
 
+/* What the scratch of a worker has room for. */
+enum { FR_KC = 1024 };        /* terms of a sum done in one go: FR_KC x 64 floats stay in the second-level cache */
+enum { FR_STRIP_ROWS = 264 }; /* rows of a panel of C where a sum takes several goes */
+
 typedef struct fr_worker {
     int id, n; /* this worker, all workers */
     const fr_program *program;
     const fr_feed *feed;
-    fr_tally *tally;       /* for worker 0 alone */
-    const fr_op *op;       /* at hand */
-    atomic_ullong *taken;  /* tiles of the op at hand that were taken from worker 0's share; those of the others follow */
+    fr_tally *tally; /* for worker 0 alone */
+    const fr_op *op; /* at hand */
+    atomic_ullong
+        *taken; /* tiles of the op at hand that were taken from worker 0's share; those of the others follow */
     int64_t taken_stride;  /* bytes from one worker's to the next one's */
     atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
     uint64_t scramble;
@@ -54,7 +59,6 @@ typedef struct fr_worker {
     fr_batch batch;
     double *clip; /* the factor of CLIP_NORM, one for all workers */
     char *scratch;
-    int64_t packed;        /* which panel of which op lies in the scratch, -1 for none */
     void *run;             /* run.c's own */
     atomic_int *abandoned; /* the run has ended in the middle of a batch: no more tiles, for anyone */
     int tiles_until_look;  /* of worker 0: it looks for an interruption every so many long tiles, */

@@ -11,7 +11,6 @@
 #include "activation.h"
 #include "gemm.h"
 #include "lanes.h"
-#include "transpose.h"
 
 INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR_PANEL; }
 
@@ -73,9 +72,32 @@ INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t 
     }
 }
 
+/* Panel `panel` of a weight, or of the weight transposed, which has `columns` columns in all. */
+INLINE b_panel panel_of(const fr_matrix *weight, int64_t panel, int64_t columns, int transposed) {
+    const int64_t column = panel * FR_PANEL, left = columns - column;
+    return (b_panel){
+        .data = (const real *)weight->data + column * (transposed ? weight->ld : 1),
+        .ld = weight->ld,
+        .columns = left < FR_PANEL ? left : FR_PANEL,
+        .transposed = transposed,
+    };
+}
+
+/* x * weight, or x * weight^T, `columns` wide, with sums of K terms: the panel that tile t needs, and the one that this
+ * worker will need next, if that is another. */
+INLINE product product_of(const fr_worker *w, const work *todo, int64_t t, int64_t columns, int64_t K, int transposed) {
+    const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
+    const int64_t panel = t / todo->tiles.groups, after = (t + 1) / todo->tiles.groups;
+    product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K};
+    p.b = panel_of(weight, panel, columns, transposed);
+    const int follows = t + 1 >= todo->tiles.next && t + 1 < todo->tiles.end;
+    if (follows && after != panel) p.after = panel_of(weight, after, columns, transposed);
+    return p;
+}
+
 static void op_dense(fr_worker *w) {
     const fr_op *op = w->op;
-    const real *weight = op->weight.value.data, *bias = op->bias.value.data;
+    const real *bias = op->bias.value.data;
     real *c = scratch_c(w);
     work todo = work_of(w, op->N, op->K);
     fetch(w, &op->weight.value, op->K, op->N);
@@ -83,13 +105,13 @@ static void op_dense(fr_worker *w) {
     while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
         const int64_t panel = t / todo.tiles.groups, column = panel * FR_PANEL;
         const int vectors = vectors_of(op->N, panel);
-        const product p = {op->x.data, A_ROWS, op->x.ld, weight + column, op->weight.value.ld, op->K, NULL};
+        const product p = product_of(w, &todo, t, op->N, op->K, 0);
         int64_t begin, end;
         rows_of(&todo, t, &begin, &end);
         const int64_t strips = strips_of(end - begin, op->K);
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
-            multiply(c, scratch_spare(w), &p, first, last - first, vectors);
+            multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
             for (int64_t row = first; row < last; row++) {
                 real *z = c + (row - first) * FR_PANEL;
                 if (bias) {
@@ -111,27 +133,21 @@ static void op_dense(fr_worker *w) {
 
 static void op_dense_dx(fr_worker *w) {
     const fr_op *op = w->op;
-    const real *weight = op->weight.value.data;
-    const int64_t ld = op->weight.value.ld;
-    real *c = scratch_c(w), *packed = scratch_packed(w);
+    real *c = scratch_c(w);
     work todo = work_of(w, op->K, op->N);
-    int64_t t;
-    w->packed = -1; /* the weight has changed since the last batch */
+    int64_t t, held_panel = -1, held = -1;
     while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
         const int64_t panel = t / todo.tiles.groups, column = panel * FR_PANEL;
         const int vectors = vectors_of(op->K, panel);
-        if (w->packed != panel) {
-            const int64_t rows = op->K - column < FR_PANEL ? op->K - column : FR_PANEL;
-            pack_transposed(packed, weight + column * ld, ld, rows, op->N);
-            w->packed = panel;
-        }
-        const product p = {op->x.data, A_ROWS, op->x.ld, packed, FR_PANEL, op->N, NULL};
+        if (panel != held_panel) held_panel = panel, held = -1;
+        product p = product_of(w, &todo, t, op->K, op->N, 1);
+        p.packed = scratch_packed(w), p.held = &held;
         int64_t begin, end;
         rows_of(&todo, t, &begin, &end);
         const int64_t strips = strips_of(end - begin, op->N);
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
-            multiply(c, scratch_spare(w), &p, first, last - first, vectors);
+            multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
             for (int64_t row = first; row < last; row++) {
                 real *dz = (real *)op->out.data + row * op->out.ld + column;
                 backward_row(dz, c + (row - first) * FR_PANEL, op->K, &op->through, w, row, column);

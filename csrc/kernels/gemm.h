@@ -12,11 +12,11 @@
 #ifndef FR_GEMM_H
 #define FR_GEMM_H
 
-#include "../fastreg.h"
+#include "../run.h"
+#include "transpose.h"
 #include "vec.h"
 
-enum { KC = 1024 };        /* terms of a sum done in one go: KC x 64 floats of B stay in the second-level cache */
-enum { STRIP_ROWS = 240 }; /* rows of C in the scratch where a sum takes several goes */
+enum { KC = FR_KC, STRIP_ROWS = FR_STRIP_ROWS };
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -125,44 +125,77 @@ static const tile_fn columns_tiles[NARROW][TALL] = {{SIX_NAMES(columns, 1)}, {SI
 
 typedef enum { A_ROWS, A_COLUMNS } a_layout; /* a[i * s + k] or a[i + k * s] */
 
-/* The operands of C = A * B: A (rows x K) with stride s, B (K x a panel). */
+/* A panel of B, K by `columns`, in memory: b[k * ld + j], or b[k + j * ld] where it is `transposed`. */
+typedef struct {
+    const real *data;
+    int64_t ld, columns; /* columns 0: nothing is asked for */
+    int transposed;
+} b_panel;
+
+/* The operands of C = A * B: A (rows x K) with stride s, and B. */
 typedef struct {
     const real *a;
     a_layout layout;
-    int64_t s;
-    const real *b;
-    int64_t ldb, K;
+    int64_t s, K;
+    b_panel b;
+    b_panel after;       /* the panel that this worker reads next */
+    real *packed;        /* room for KC rows of a transposed panel, the right way round */
+    int64_t *held;       /* the first of the terms of B that lie there, -1 for none */
     const targets *next; /* NULL where A is read by rows */
 } product;
+
+/* Asks for a part of the terms k .. of a panel: what is read next comes while the sums are running. Rows of a weight lie
+ * far apart, so no hardware sees them come. */
+INLINE void ask_for(const b_panel *b, int64_t k, int64_t K, int64_t part, int64_t parts) {
+    if (b->columns == 0) return;
+    const int64_t terms = K - k < KC ? K - k : KC, lines = b->transposed ? b->columns : terms;
+    const int64_t bytes = (b->transposed ? terms : b->columns) * (int64_t)sizeof(real);
+    const real *first = b->data + k * (b->transposed ? 1 : b->ld);
+    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) prefetch_near(first + i * b->ld, bytes);
+}
 
 /* Rows are cut into blocks of nearly equal height, at most `tall`: no ragged last block. */
 INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1) / tall; }
 
-/* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. */
+/* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. Meanwhile part
+ * `part` of `parts` of the terms `then` .. of panel `soon` is asked for. */
 static void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
-                          int fresh) {
+                          int fresh, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
     const int64_t blocks = row_blocks(rows, tall);
+    const real *b = p->b.data + k * p->b.ld;
+    int64_t ldb = p->b.ld;
+    if (p->b.transposed) {
+        if (*p->held != k) pack_transposed(p->packed, p->b.data + k, p->b.ld, p->b.columns, K);
+        *p->held = k;
+        b = p->packed, ldb = FR_PANEL;
+    }
     for (int64_t block = 0, i = 0; block < blocks; block++) {
         const int64_t end = rows * (block + 1) / blocks, mr = end - i;
         const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
+        ask_for(soon, then, p->K, part * blocks + block, parts * blocks);
         for (int j = 0; j < vectors; j += wide) {
             const int nv = vectors - j < wide ? vectors - j : wide;
             const tile_fn tile = by_rows ? rows_tiles[nv - 1][mr - 1] : columns_tiles[nv - 1][mr - 1];
-            tile(c + i * FR_PANEL + j * VL, a, p->s, p->b + k * p->ldb + j * VL, p->ldb, K, fresh, p->next, row + i,
-                 j * VL);
+            tile(c + i * FR_PANEL + j * VL, a, p->s, b + j * VL, ldb, K, fresh, p->next, row + i, j * VL);
         }
         i = end;
     }
 }
 
-/* c (rows x FR_PANEL) = rows row .. row + rows - 1 of A * B. spare is as large as c. */
-static void multiply(real *c, real *spare, const product *p, int64_t row, int64_t rows, int vectors) {
+/* c (rows x FR_PANEL) = rows row .. row + rows - 1 of A * B, which are strip number `strip` of `strips`. spare is as
+ * large as c. */
+static void multiply(real *c, real *spare, const product *p, int64_t row, int64_t rows, int vectors, int64_t strip,
+                     int64_t strips) {
+    const int once = p->K <= KC; /* all strips read the same terms, which are asked for but once */
     for (int64_t chain = 0; chain < p->K || chain == 0; chain += FR_CHAIN) {
         const int64_t end = chain + FR_CHAIN < p->K ? chain + FR_CHAIN : p->K;
         real *sum = chain == 0 ? c : spare;
         for (int64_t k = chain; k < end; k += KC) {
-            multiply_rows(sum, p, row, rows, vectors, k, end - k < KC ? end - k : KC, k == chain);
+            const int more = k + KC < p->K; /* terms of this panel */
+            const b_panel *soon = more || (!once && strip + 1 < strips) ? &p->b : &p->after;
+            multiply_rows(sum, p, row, rows, vectors, k, end - k < KC ? end - k : KC, k == chain, soon,
+                          more ? k + KC : 0, once ? strip : 0, once ? strips : 1);
         }
         for (int64_t i = 0; chain > 0 && i < rows * FR_PANEL; i += VL) vstore(c + i, vload(c + i) + vload(spare + i));
     }

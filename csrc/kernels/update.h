@@ -294,7 +294,14 @@ static void op_dense_dw(fr_worker *w) {
         int64_t begin = group * FR_ROW_GROUP, end = begin + FR_ROW_GROUP < K ? begin + FR_ROW_GROUP : K;
         if (!sums && !dynamic) begin = K * group / groups, end = K * (group + 1) / groups;
         const targets next = targets_of(&op->weight, begin, column);
-        const product p = {(const real *)op->x.data + begin, A_COLUMNS, op->x.ld, dz, op->z.ld, M, &next};
+        const product p = {
+            .a = (const real *)op->x.data + begin,
+            .layout = A_COLUMNS,
+            .s = op->x.ld,
+            .K = M,
+            .b = {.data = dz, .ld = op->z.ld},
+            .next = &next,
+        };
         const int64_t strips = row_blocks(end - begin, TALL);
         if (group == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
@@ -302,7 +309,7 @@ static void op_dense_dw(fr_worker *w) {
         }
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
-            multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors);
+            multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, s, strips);
             update_piece(&op->weight, first, last - first, column, vectors * VL, c, FR_PANEL, &weight_numbers);
         }
     }

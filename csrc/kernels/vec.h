@@ -41,9 +41,12 @@ typedef uint64_t u64vec __attribute__((vector_size(VBYTES))); /* VBYTES/8 words,
 typedef real vec_mem
     __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias)); /* a vector in memory, any alignment */
 
-/* Asks for what is read soon. */
+/* Asks for what is read soon, or (prefetch_near) for the second-level cache what is read a little later. */
 INLINE void prefetch(const void *p, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i);
+}
+INLINE void prefetch_near(const void *p, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
 }
 
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
