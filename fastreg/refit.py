@@ -137,9 +137,11 @@ class _Under(Callback):
 
 
 def _restart(trainer: Trainer, X, y, best: Best, callbacks: list[Callback], settings: dict) -> History:
-    rows = len(trainer.check_rows(X, y))
-    batches = -(-rows // settings["batch_size"])
-    epochs = -(-best.updates // -(-batches // trainer.accumulate))
+    data, _ = trainer.training_data(X, y, settings["sample_weight"], settings["class_weight"])
+    batches = -(-data.size // settings["batch_size"])
+    # of an epoch: batches of zero weight take no step, but there is a row with a weight in every epoch
+    steps = -(-batches // trainer.accumulate) if data.weights is None or data.weights.all() else 1
+    epochs = -(-best.updates // steps)  # at most: `_Steps` ends them
     model = trainer.model
     model.claim.check_free("refit")
     fresh = model.copy()

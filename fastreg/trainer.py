@@ -227,13 +227,9 @@ class Trainer(Questions):
         callbacks = gather(callbacks, verbose)
         if not any(trained_layers(self.model)):
             raise ValueError(ALL_FROZEN)
-        data = self._data(X, y, sample_weight, rows)
+        data, repeat = self.training_data(X, y, sample_weight, class_weight, rows)
         self.check_augment(data.inputs.shape[1:])
         validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
-        repeat: dict[str, Any] = {}
-        if class_weight is not None:
-            outputs = self.model.outputs
-            data, repeat["class_weight"] = weigh_classes(data, self.loss, outputs, self.dtype, class_weight)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
         if resume is not None:
             from fastreg import checkpoint  # and with it all that reads files: only where it is needed
@@ -332,11 +328,16 @@ class Trainer(Questions):
             state = self._state
         return bind(key, program, arena, state, batch_size, self.engine, self.threads)
 
-    def check_rows(self, X, y) -> np.ndarray:
-        """X, if model and loss can take it with y."""
-        return self._data(X, y, None).inputs
-
     # --- Running -------------------------------------------------------------------------------------------------
+
+    def training_data(self, X, y, sample_weight=None, class_weight=None, rows=None) -> tuple[Data, dict[str, Any]]:
+        """The arguments of fit with all weights of the rows, if model and loss can take them; and what of them a
+        resumed fit has to repeat."""
+        data = self._data(X, y, sample_weight, rows)
+        if class_weight is None:
+            return data, {}
+        data, noted = weigh_classes(data, self.loss, self.model.outputs, self.dtype, class_weight)
+        return data, {"class_weight": noted}
 
     def _data(self, X, y, sample_weight, rows=None) -> Data:
         self.check_model()
