@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +16,7 @@ from fastreg.engines.native import flops_between_barriers
 from fastreg.history import History
 from fastreg.ops import Call
 from fastreg.riders import PURPOSE_BOOTSTRAP, stream
+from fastreg.sidebyside import side_by_side
 from fastreg.tables import table
 from fastreg.trainer import Trainer
 
@@ -180,7 +179,7 @@ class Bagging:
 
         n = self.threads or threads.get_num_threads()
         together = self._together(members[0], X, checking.integer("batch_size", batch_size), n)
-        histories = _side_by_side([partial(train, i, 1) for i in range(together)], n) if together else []
+        histories = side_by_side([partial(train, i, 1) for i in range(together)], n) if together else []
         histories += [train(i, self.threads) for i in range(together, self.k)]
         self.members, self.rows = members, rows
         return histories
@@ -346,39 +345,6 @@ class Bagging:
 
     def __repr__(self) -> str:
         return f"Bagging({self.builder!r}, {self.k}, combine={self.combine!r}, seed={self.seed})"
-
-
-class _Stopped(Exception):
-    """Another member has failed, or Ctrl-C has come."""
-
-
-class _StopAll(Callback):
-    """Ends a fit within a slice once somebody says so."""
-
-    def __init__(self, stop: threading.Event):
-        self.stop = stop
-
-    def on_slice_end(self, batches: int, logs) -> None:
-        if self.stop.is_set():
-            raise _Stopped
-
-
-def _side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
-    """The results of all jobs, n at a time in threads of Python. If one fails, or Ctrl-C comes, all end."""
-    stop = threading.Event()
-    with ThreadPoolExecutor(min(n, len(jobs)), "fastreg-bagging") as pool:
-        futures: list[Future[History]] = [pool.submit(job, _StopAll(stop)) for job in jobs]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            if not all(future.done() and not future.exception() for future in futures):
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-    failures = [future.exception() for future in futures if not future.cancelled()]
-    for failure in failures:
-        if failure is not None and not isinstance(failure, _Stopped):
-            raise failure
-    return [future.result() for future in futures]
 
 
 def _one_hot(targets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
