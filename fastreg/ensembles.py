@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastreg import checking, random, threads
-from fastreg.callbacks import Callback
+from fastreg.callbacks import Callback, listed
 from fastreg.engines.native import flops_between_barriers
 from fastreg.history import History
 from fastreg.ops import Call
@@ -159,8 +159,7 @@ class Bagging:
         ValueError, TypeError, DivergenceError, KeyboardInterrupt
             As in `fastreg.Trainer.fit`; the ensemble is as it was before.
         """
-        if callbacks is not None and not callable(callbacks):
-            raise TypeError(f"callbacks: got {checking.shown(callbacks)}, expected a function of a member's number")
+        watchers = self._watchers(callbacks)
         members = self._build()
         X = checking.inputs("X", X, members[0].dtype)
         rows = [random.integers(len(X), len(X), self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
@@ -171,9 +170,7 @@ class Bagging:
             own, trainer = members[i].threads, members[i]
             trainer.threads = limit or own
             try:
-                return trainer.fit(
-                    X, y, rows=rows[i], callbacks=[*(callbacks(i) if callbacks else ()), *more], **settings
-                )
+                return trainer.fit(X, y, rows=rows[i], callbacks=[*watchers[i], *more], **settings)
             finally:
                 trainer.threads = own
 
@@ -200,6 +197,21 @@ class Bagging:
                 f"combine: got 'vote' under {members[0].loss.name!r}, expected 'mean': values have no vote"
             )
         return members
+
+    def _watchers(self, callbacks: Callable[[int], Iterable[Callback]] | None) -> list[list[Callback]]:
+        """The callbacks of every member: objects of its own, for they keep its weights and know its trainer."""
+        if callbacks is None:
+            return [[] for _ in range(self.k)]
+        if not _takes_one(callbacks):
+            raise TypeError(f"callbacks: got {checking.shown(callbacks)}, expected a function of a member's number")
+        watchers = [listed(callbacks(i)) for i in range(self.k)]
+        known: set[int] = set()
+        for own in watchers:
+            for callback in own:
+                if id(callback) in known:
+                    raise ValueError(f"callbacks: got {checking.shown(callback)} twice, expected new ones every time")
+                known.add(id(callback))
+        return watchers
 
     def _together(self, trainer: Trainer, X: np.ndarray, batch_size: int, n: int) -> int:
         """How many members train beside each other, before the others have all threads one after the other.

@@ -339,6 +339,7 @@ def test_callbacks_weights_and_validation_reach_the_members():
 
 
 SHARED = fr.Sequential([fr.Dense(2)])
+ONE_RULE = fr.EarlyStopping("loss")
 BAD = {
     "builder": (lambda: fr.Bagging(3, 2), r"builder: got 3, expected a function of a seed that gives a Trainer"),
     "k 0": (lambda: fr.Bagging(builder(), 0), r"k: got 0, expected an integer from 1 to 65535"),
@@ -361,6 +362,22 @@ BAD = {
         lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=[fr.EarlyStopping()]),
         r"callbacks: got \[.*\], expected a function of a member's number",
     ),
+    "callbacks of nothing": (
+        lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda: []),
+        r"callbacks: got <function .*>, expected a function of a member's number",
+    ),
+    "no callbacks": (
+        lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: None),
+        r"callbacks: got None, expected a list of callbacks",
+    ),
+    "one callback": (
+        lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: "gl(2, monitor='loss')"),
+        r"callbacks: got \"gl\(2, monitor='loss'\)\", expected a list of callbacks: \[.*\]",
+    ),
+    "a callback of all": (
+        lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: [ONE_RULE]),
+        r"callbacks: got EarlyStopping\(.*\) twice, expected new ones every time",
+    ),
     "batch_size": (lambda: fr.Bagging(builder(), 2).fit(X, LABELS, batch_size=0), r"batch_size: got 0, expected"),
     "epochs": (lambda: fr.Bagging(builder(), 2).fit(X, LABELS, epochs=0), r"epochs: got 0, expected"),
     "X": (lambda: fr.Bagging(builder(), 2).fit(X[:, 0], LABELS), r"X: got shape \(150,\), expected \(rows, \.\.\.\)"),
@@ -378,6 +395,16 @@ def test_refuses(case):
     with pytest.raises((ValueError, TypeError), match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_refuses_the_callbacks_of_the_last_member_before_the_first_is_trained():
+    class Never(fr.Callback):
+        def on_train_begin(self):
+            pytest.fail("a member is trained")
+
+    bagging = fr.Bagging(builder(), 3, parallel=False)
+    with pytest.raises(ValueError, match=r"callbacks: got 'early_stoping', .*the nearest is 'early_stopping'"):
+        bagging.fit(X, LABELS, callbacks=lambda i: [Never()] if i < 2 else ["early_stoping"])
 
 
 def test_all_samples_seen_by_all_members(monkeypatch):
