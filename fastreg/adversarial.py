@@ -87,9 +87,15 @@ class FGSM(Description):
 
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer: got {checking.shown(trainer)}, expected a fastreg.Trainer")
+        self.check_dtype("attack", trainer.dtype)
         gradient = trainer.input_gradient(X, y, rows=rows)
         X = np.asarray(X) if rows is None else np.asarray(X)[np.asarray(rows)]
         return self.moved(X.astype(trainer.dtype), gradient)
+
+    def check_dtype(self, name: str, dtype: str) -> None:
+        """Whether all its numbers are finite in the working dtype; errors name the argument `name`."""
+        if max(map(abs, (self.epsilon, *(self.clip or ())))) > float(np.finfo(dtype).max):
+            raise ValueError(f"{name}: got {self!r}, expected numbers finite in {dtype}")
 
     def moved(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """clip(x + epsilon sign(gradient)), in the dtype of x."""

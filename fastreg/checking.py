@@ -43,8 +43,9 @@ def number(name: str, value, low: float = 0.0, high: float = math.inf, *, below:
     except OverflowError:  # of an integer
         result = math.inf
     if not (low <= result <= high and math.isfinite(result)) or (below and result == high):
-        limit = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {'below ' * below}{high:g}"
-        raise ValueError(f"{name}: got {shown(value)}, expected a finite number {limit}")
+        limit = f" of at least {low:g}" if high == math.inf else f" from {low:g} to {'below ' * below}{high:g}"
+        limit = "" if (low, high) == (-math.inf, math.inf) else limit
+        raise ValueError(f"{name}: got {shown(value)}, expected a finite number{limit}")
     return result
 
 

@@ -116,7 +116,8 @@ class Settings:
                 f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
-
+        if self.adversarial is not None:
+            self.adversarial.check_dtype("adversarial", self.dtype)
         largest = float(np.finfo(self.dtype).max)
         layers = {f"layer {layer.name!r} ": layer for layer in self.model.layers if isinstance(layer, Dense)}
         for owner, parts in {"": self, **layers}.items():

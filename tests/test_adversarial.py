@@ -255,6 +255,19 @@ BAD = {
     "clip": (lambda: fr.FGSM(1, clip=3), r"clip: got 3, expected \(low, high\) or None"),
     "clip order": (lambda: fr.FGSM(1, clip=(1, 0)), r"clip: got \(1, 0\), expected \(low, high\) with low below high"),
     "clip NaN": (lambda: fr.FGSM(1, clip=(0, np.nan)), r"clip: got nan, expected a finite number"),
+    "clip infinite": (lambda: fr.FGSM(1, clip=(0, np.inf)), r"clip: got inf, expected a finite number$"),
+    "epsilon in float32": (
+        lambda: trained(fgsm=fr.FGSM(1e39), dtype="float32"),
+        r"adversarial: got FGSM\(1e\+39\), expected numbers finite in float32",
+    ),
+    "clip in float32": (
+        lambda: trained(fgsm=fr.FGSM(1, clip=(-1e39, 0)), dtype="float32"),
+        r"adversarial: got FGSM\(.*\), expected numbers finite in float32",
+    ),
+    "attack in float32": (
+        lambda: fr.FGSM(1e39).attack(trained(dtype="float32"), X, Y),
+        r"attack: got FGSM\(1e\+39\), expected numbers finite in float32",
+    ),
     "trainer": (lambda: trained(fgsm=0.1), r"adversarial: got 0\.1, expected a fastreg\.FGSM or None"),
     "labels": (lambda: trained().input_gradient(X, Y[:3]), r"y: got shape \(3,\), expected 26 rows"),
     "rows": (lambda: trained().input_gradient(X, Y, rows=[26]), r"rows: got indices from 26 to 26"),
