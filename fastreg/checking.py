@@ -25,6 +25,10 @@ CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no tempor
 READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
 
 
+class Inner(str):
+    """A call inside a spec, for the object that it is an argument of: to make an object of, and no plain text."""
+
+
 def shown(value) -> str:
     """`value` for an error: in one line, cut where it is long, whatever it is."""
     try:
@@ -115,14 +119,14 @@ def iterate(name: str, value, expected: str) -> Iterator:
 
 def text(name: str, value) -> str:
     """`value` as a text that can be encoded."""
-    if not isinstance(value, str) or not value.isprintable():
+    if not isinstance(value, str) or isinstance(value, Inner) or not value.isprintable():
         raise TypeError(f"{name}: got {shown(value)}, expected a text")
     return value
 
 
 def path(name: str, value) -> str:
     """`value` as the path of a file."""
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+    if not isinstance(value, (str, os.PathLike)) or isinstance(value, Inner) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name}: got {shown(value)}, expected the path of a file")
     result = os.fspath(value)
     try:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from fastreg.checking import nearest, plain, shown
+from fastreg.checking import Inner, nearest, plain, shown
 
 LONGEST = 1000  # characters
 Factory = Callable[..., Any]
@@ -92,9 +92,8 @@ def signature_text(signature: inspect.Signature) -> str:
 
 def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict[str, Any]]:
     """Name and arguments."""
-    refusal = ValueError(
-        f"{argument}: got {shown(text)}, expected a name or a call with literals, such as {example} or {example}(...)"
-    )
+    expected = f"expected a name or a call with literals, such as {example} or {example}(...)"
+    refusal = ValueError(f"{argument}: got {shown(text)}, {expected}")
     if len(text) > LONGEST:
         raise refusal
     try:
@@ -104,6 +103,11 @@ def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict
         if isinstance(node, ast.Name):
             return node.id, [], {}
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            raise refusal
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        bare = next((value.id for value in values if isinstance(value, ast.Name)), None)
+        if bare is not None:
+            refusal = ValueError(f"{refusal}; a text needs its quotes: {bare!r}")
             raise refusal
         keys = [keyword.arg for keyword in node.keywords]
         if None in keys or len(set(keys)) < len(keys):  # **mapping, or a name twice
@@ -117,7 +121,7 @@ def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict
 def _value(node: ast.expr) -> Any:
     """A literal; a call as its text, also in a list."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return ast.unparse(node)
+        return Inner(ast.unparse(node))
     if isinstance(node, (ast.List, ast.Tuple)):
         return tuple(_value(element) for element in node.elts)
     return ast.literal_eval(node)

@@ -136,6 +136,7 @@ BAD = {
     "engine": ({"engine": "natve"}, r"engine: got 'natve', expected one of native, reference; the nearest is 'native'"),
     "loss": ({"loss": "softmax_crossentropi"}, r"nearest is 'softmax_cross_entropy'"),
     "variable": ({"optimizer": "sgd(lr=x)"}, r"optimizer: got 'sgd\(lr=x\)', expected a name or a call with literals"),
+    "no quotes": ({"l2": "l2(0.1, m=batch)"}, r"a call with literals, .*; a text needs its quotes: 'batch'$"),
     "attribute": ({"optimizer": "os.system('true')"}, r"expected a name or a call with literals"),
     "operator": ({"optimizer": "sgd(lr=9**9**9)"}, r"expected a name or a call with literals"),
     "import": ({"optimizer": "__import__('os')"}, r"expected one of sgd"),
@@ -176,6 +177,14 @@ def test_layers_and_callbacks_refuse():
         fr.Dense(3, weight_init="he_norml")
     with pytest.raises(ValueError, match=r"activation: got 'rellu', .*the nearest is 'relu'"):
         fr.Dense(3, "rellu")
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "csv_logger"])
+def test_a_call_is_no_path(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError, match=r"path: got 'now\(1\)', expected the path of a file$"):
+        trainer().fit(X, Y, callbacks=[f"{kind}(now(1))"])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("one", ["gl(2)", fr.stopping.GL(2)])
