@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -131,7 +133,9 @@ class Callback:
         """Puts back what state_dict gave, as arrays, numbers with shape (); it comes behind on_train_begin."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.settings().items())})"
+        known = vars(self) | dict(self.settings())
+        names = [name for name in inspect.signature(type(self)).parameters if name in known]
+        return f"{type(self).__name__}({', '.join(f'{name}={_told(known[name])}' for name in names)})"
 
     @property
     def wants_batches(self) -> bool:
@@ -270,6 +274,12 @@ BY_NAME = {
     "csv_logger": "csvlogger.CSVLogger",
     "layer_statistics": "statistics.LayerStatistics",
 }
+
+
+def _told(value: Any) -> str:
+    """A value as a spec may have it; in one line in any case."""
+    text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    return checking.shown(value) if "\n" in text else text  # of an array
 
 
 def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:

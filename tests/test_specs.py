@@ -114,8 +114,16 @@ def test_what_is_printed_is_a_spec():
         assert layer(repr(made)) == made
     for _, made in AUGMENTATIONS:
         assert trainer(augment=repr(made)).augment == made
-    for made in (fr.EarlyStopping(patience=3), fr.stopping.GL(2), fr.LRScheduler(S.Step(1.0, 3))):
-        assert gather([repr(made)], 0)[0].settings() == made.settings()
+    for made in (
+        fr.EarlyStopping(patience=3),
+        fr.stopping.GL(2),
+        fr.LRScheduler(S.Step(1.0, 3)),
+        fr.LayerStatistics(every=2, rows=5, ratio=30),
+        fr.Checkpoint("a b.safetensors", every=3, save_best=True),
+        fr.CSVLogger("log's" * 50 + ".csv"),
+    ):
+        again = gather([repr(made)], 0)[0]
+        assert type(again) is type(made) and vars(again) == vars(made)
 
 
 BAD = {
