@@ -76,10 +76,13 @@ def test_nothing_left_to_learn_is_not_vanishing(engine):
     assert not column(statistics, "gradient_std").any() and (column(statistics, "gradient_zeros") == 1).all()
 
 
-def test_moments_are_those_of_numpy(engine):
-    """Two layers by hand; dropout is off in the probe, and a row that is zero behind the ReLU counts as such."""
+@pytest.mark.parametrize("activity", [0.0, 0.3])
+def test_moments_are_those_of_numpy(engine, activity):
+    """Two layers by hand; dropout is off in the probe, and a row that is zero behind the ReLU counts as such. The
+    penalty on activations is part of the loss of a row."""
     x, y = RNG.normal(size=(50, 6)), RNG.integers(0, 3, 50)
-    layers = [fr.Dropout(keep_prob=0.5), fr.Dense(9, "relu"), fr.Dropout(keep_prob=0.5), fr.Dense(3)]
+    dropout = fr.Dropout(keep_prob=0.5)
+    layers = [dropout, fr.Dense(9, "relu", activity_l1=activity), dropout, fr.Dense(3)]
     trainer = fr.Trainer(fr.Sequential(layers), optimizer=fr.SGD(0.1), engine=engine, dtype="float64", l2=0.1)
     statistics = fr.LayerStatistics((x, y))
     trainer.fit(x[::-1], y[::-1], epochs=2, callbacks=[statistics])
@@ -88,7 +91,7 @@ def test_moments_are_those_of_numpy(engine):
     logits = hidden @ p["3.weight"] + p["3.bias"]
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     top = softmax - np.eye(3)[y]
-    below = top @ p["3.weight"].T * (hidden > 0)
+    below = (top @ p["3.weight"].T + activity) * (hidden > 0)
     for values, name, layer in (
         *((hidden, "activation", 0), (logits, "activation", 1)),
         *((below, "gradient", 0), (top, "gradient", 1)),
