@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
     seed     64 bits: the key of Philox
     step     the global step
-    stream   what draws: purpose and layer, as `fastreg.ops.stream` packs them
+    stream   what draws: purpose and layer, as `fastreg.riders.stream` packs them
     row      the coordinate of the first row
 
     Examples
