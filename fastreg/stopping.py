@@ -76,6 +76,7 @@ class BestWeights(Callback):
         self._sign = direction(self.monitor, self.mode)
         self.best, self.best_epoch, self._weights = self._sign * math.inf, None, None
         self._best_updates, self._best_loss = 0, math.inf
+        self.trainer.best = None  # that of an earlier fit is none of this one, which may end without any
 
     def keep_best(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Keeps the weights if those of the epoch are the best ones."""

@@ -88,7 +88,7 @@ class Trainer(Questions):
     stop_training : bool
         A callback sets it to end the training behind the epoch.
     best : fastreg.stopping.Best or None
-        The best epoch of the last fit that a stopping rule has watched.
+        The best epoch of the last fit that a stopping rule has watched; None where it had none.
 
     Examples
     --------

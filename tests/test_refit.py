@@ -57,6 +57,21 @@ def test_a_restart_is_a_new_trainer_for_the_best_steps(engine, accumulate):
     assert same(state(trainer), at.weights) and trainer.step == at.step
 
 
+def test_a_fit_without_a_best_epoch_leaves_none(engine):
+    """Not that of the fit before: its weights are gone."""
+
+    class NoNumber(fr.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["val_loss"] = np.nan
+
+    trainer = stopped(engine)
+    for watched in (fr.EarlyStopping(patience=1), fr.stopping.GL(5)):
+        trainer.fit(*TRAIN, epochs=2, validation_data=HELD, callbacks=[NoNumber(), watched])
+        assert trainer.best is None
+        with pytest.raises(ValueError, match="refit: got a trainer without a best epoch"):
+            trainer.refit(X, Y)
+
+
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("by", ["sample_weight", "class_weight"])
 def test_a_restart_takes_the_best_steps_past_batches_of_zero_weight(engine, by, accumulate):
