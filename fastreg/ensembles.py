@@ -147,7 +147,8 @@ class Bagging:
         X, y, epochs, batch_size, shuffle, sample_weight, class_weight, validation_data
             As in `fastreg.Trainer.fit`, the same for all members.
         callbacks
-            number of the member, from 0 -> a list of callbacks for it alone, since callbacks remember things.
+            number of the member, from 0 -> a list of new callbacks for it alone, since callbacks remember things.
+            All are made before the first member is trained.
 
         Returns
         -------
