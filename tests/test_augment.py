@@ -320,6 +320,16 @@ def test_descriptions_compare_print_and_pickle():
     assert Compose([Compose([Rotate(1)], channels="first"), Flip()]).on((3, 4, 5)).layout == (3, 4, 5, 1)
 
 
+def test_channels_of_a_part_are_those_of_the_whole(engine):
+    """Both sides of (3, 6, 5) and of (5, 6, 7) leave open, or lead to guess wrong, what a part has said."""
+    for shape in ((3, 6, 5), (5, 6, 7), (3, 6, 3)):
+        images = RNG.normal(size=(4, *shape)).astype(np.float32)
+        for channels, axis in (("last", 2), ("first", 3)):
+            inner = Compose([Flip(p=1.0)], channels=channels)
+            for augment in (Compose([inner, Translate(0)]), Compose([Translate(0), Compose([inner])])):
+                assert np.array_equal(augment.apply(images, engine=engine), np.flip(images, axis))
+
+
 REFUSED = {
     "degrees": (lambda: Rotate(361), r"degrees: got 361, expected a finite number from 0 to 360"),
     "degrees negative": (lambda: Rotate(-5), r"degrees: got -5, expected a finite number from 0 to 360"),
@@ -342,6 +352,10 @@ REFUSED = {
     "parts many": (lambda: Compose([Flip()] * 17), r"parts: got 17 transforms, expected at most 16"),
     "elastic first": (lambda: Compose([Elastic(1, 1), Flip()]), r"parts: got Elastic before another, expected it as"),
     "channels": (lambda: Compose([Flip()], channels="none"), r"channels: got 'none', expected one of first, last"),
+    "channels of parts": (
+        lambda: Compose([Compose([Flip()], channels="first"), Rotate(5)], channels="last"),
+        r"channels: got 'last' with 'first' in a part, expected the same",
+    ),
     "rows": (lambda: Flip().apply(np.ones((2, 9))), r"images: got samples of shape \(9,\), expected images"),
     "ambiguous": (lambda: Flip().apply(np.ones((2, 3, 5, 3))), r"channels may be first or last"),
     "neither": (lambda: Flip().apply(np.ones((2, 5, 5, 5))), r"channels may be first or last"),

@@ -22,8 +22,8 @@ class Compose(Augmentation, saved=False):
     parts
         At most 16, objects or specs; an `Elastic` only as the last.
     channels
-        "last" for (H, W, C), "first" for (C, H, W). None: the side of 1, 3 or 4 holds them, if just one of the two
-        is such.
+        "last" for (H, W, C), "first" for (C, H, W). None: what a `Compose` among the parts says, or else the side of
+        1, 3 or 4 holds them, if just one of the two is such.
 
     Raises
     ------
@@ -57,9 +57,14 @@ class Compose(Augmentation, saved=False):
         count = sum(len(part.transforms) for part in parts)
         if count > MAX_TRANSFORMS:
             raise ValueError(f"parts: got {count} transforms, expected at most {MAX_TRANSFORMS}")
-        if self.channels is not None:
-            checking.choice("channels", self.channels, CHANNELS)
-        self._set(parts=parts)
+        channels = self.channels
+        if channels is not None:
+            checking.choice("channels", channels, CHANNELS)
+        for part in parts:  # all of them see the same image
+            if channels and part.channels and part.channels != channels:
+                raise ValueError(f"channels: got {channels!r} with {part.channels!r} in a part, expected the same")
+            channels = channels or part.channels
+        self._set(parts=parts, channels=channels)
 
     @property
     def transforms(self):
