@@ -42,6 +42,7 @@ STATE = CHECKPOINT_PREFIX + "state/"
 CALLBACKS = CHECKPOINT_PREFIX + "callbacks/"
 EPOCHS = CHECKPOINT_PREFIX + "epochs"
 HISTORY = CHECKPOINT_PREFIX + "history"
+SHOWN = 160  # characters of a setting in an error
 
 
 class Checkpoint(Callback):
@@ -333,7 +334,7 @@ def repeated(trainer: Trainer, plan: Plan, sample_shape: tuple[int, ...] | None)
 def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str]) -> None:
     for name in (*now, *saved):
         if saved.get(name) != now.get(name):
-            got, expected = (_short(side.get(name, "none")) for side in (now, saved))
+            got, expected = _differing(*(" ".join(side.get(name, "none").split()) for side in (now, saved)))
             raise ValueError(f"resume: {name}: got {got}, expected {expected}, as in {path}")
 
 
@@ -359,6 +360,12 @@ def _text(value: Any) -> str:
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 160 else f"{text[:157]}..."
+def _differing(*texts: str) -> Iterator[str]:
+    """Texts that are not the same, cut for an error: they show the argument in which they begin to differ."""
+    letters = enumerate(zip(*texts, strict=False))
+    common = next((i for i, (first, *rest) in letters if rest != [first] * len(rest)), min(map(len, texts)))
+    start = texts[0].rfind(", ", 0, common) + 2 if common > SHOWN // 2 else 0
+    head = f"{texts[0].partition('(')[0]}(..., " if start > 1 else ""
+    for text in texts:
+        part = head + text[start:] if head else text
+        yield part if len(part) <= SHOWN else f"{part[: SHOWN - 3]}..."

@@ -170,6 +170,11 @@ def other(units=7, **settings):
 
 REFUSED = {
     "units": (lambda: other(8), {}, r"layer '0': got Dense\(.*units=8, .*expected Dense\(.*units=7, "),
+    "late argument": (
+        lambda: fr.Trainer(fr.Sequential([fr.Dense(7, non_negative=True), fr.Dense(2)]), optimizer=fr.Adam()),
+        {},
+        r"layer '0': got Dense\(.*non_negative=True, .*expected Dense\(.*non_negative=False, ",
+    ),
     "layers": (lambda: fr.Trainer(fr.Sequential([fr.Dense(2)])), {}, r"layers: got \('0'\), expected \('0', '1'\)"),
     "optimizer": (lambda: other(optimizer=fr.SGD(0.1)), {}, r"optimizer: got SGD\(.*expected Adam\(lr=0\.001"),
     "lr": (lambda: other(optimizer=fr.Adam(0.002)), {}, r"optimizer: got Adam\(lr=0\.002.*expected Adam\(lr=0\.001"),
