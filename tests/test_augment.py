@@ -55,6 +55,39 @@ def test_affine_maps_are_those_of_scipy(engine, images):
         np.testing.assert_allclose(got[number], wanted, rtol=0, atol=1e-5 * np.ptp(images.astype(float)))
 
 
+BY_HAND = {  # of amounts that are no draws: the map of the docstring, from (y, x, 1) about the centre, by H and W
+    "rotate": (Rotate((30, 30)), lambda H, W: [[0.75**0.5, 0.5, 0], [-0.5, 0.75**0.5, 0]]),
+    "translate": (Translate((0.1, 0.1)), lambda H, W: [[1, 0, -0.1 * H], [0, 1, -0.1 * W]]),
+    "resize": (Resize((0.8, 0.8)), lambda H, W: [[1.25, 0, 0], [0, 1.25, 0]]),
+    "shear": (Shear((45, 45)), lambda H, W: [[1, 0, 0], [1, 1, 0]]),
+    "flip": (Flip(p=1.0), lambda H, W: [[1, 0, 0], [0, -1, 0]]),
+    "flip vertical": (Flip("vertical", p=1.0), lambda H, W: [[-1, 0, 0], [0, 1, 0]]),
+}
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("names", [[name] for name in BY_HAND] + [[*BY_HAND], [*BY_HAND][::-1]], ids="-".join)
+def test_maps_are_those_of_the_docstrings(engine, names):
+    """Each by itself, and as the product of all of them: the last one is undone first."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    for images in (GREY[:3], WIDE[:3]):
+        H, W = images.shape[1:]
+        product = np.eye(3)
+        for name in names:
+            product = product @ [*BY_HAND[name][1](H, W), [0, 0, 1]]
+        matrix, centre = product[:2, :2], np.array([(H - 1) / 2, (W - 1) / 2])
+        got = Compose([BY_HAND[name][0] for name in names]).apply(images, engine=engine)
+        for image, made in zip(images.astype(float), got, strict=True):
+            offset = product[:2, 2] + centre - matrix @ centre
+            wanted = ndimage.affine_transform(image, matrix, offset, order=1, mode="grid-constant", cval=0)
+            np.testing.assert_allclose(made, wanted, rtol=0, atol=1e-5 * np.ptp(images.astype(float)))
+
+
+@pytest.mark.parametrize("part", [Rotate, Translate, Resize, Crop, Shear, Flip])
+def test_docstrings_have_the_formula(part):
+    assert "x' = " in part.__doc__ and "y' = " in part.__doc__
+
+
 @pytest.mark.parametrize("engine", ["native", "reference"])
 def test_large_images_are_as_exact(engine):
     ndimage = pytest.importorskip("scipy.ndimage")

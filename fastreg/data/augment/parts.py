@@ -1,4 +1,8 @@
-"""The single transforms of an image, and what range of them is drawn from."""
+"""The single transforms of an image, and what range of them is drawn from.
+
+Their formulas say where a pixel comes from: the one at (y, x) has the value that was at (y', x') before, both counted
+in pixels from the image's centre, ((H - 1) / 2, (W - 1) / 2), down and to the right.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ Range = float | tuple[float, float]
 
 @dataclass(frozen=True, repr=False)
 class Rotate(Augmentation, saved=False):
-    """Turns the image about its centre, by an angle drawn evenly from a range.
+    """Turns the image about its centre, by an angle a drawn evenly from a range.
+
+    y' = y cos a + x sin a and x' = x cos a - y sin a, in pixels from the centre.
 
     Parameters
     ----------
@@ -47,6 +53,8 @@ class Rotate(Augmentation, saved=False):
 @dataclass(frozen=True, repr=False)
 class Translate(Augmentation, saved=False):
     """Moves the image down and to the right, by shares of its height and width that are drawn evenly, one for each.
+
+    y' = y - s H and x' = x - t W, with the shares s and t.
 
     Parameters
     ----------
@@ -83,6 +91,8 @@ class Translate(Augmentation, saved=False):
 class Resize(Augmentation, saved=False):
     """Makes what is in the image larger or smaller about its centre, by a factor drawn evenly; its shape stays.
 
+    y' = y / factor and x' = x / factor, in pixels from the centre.
+
     Parameters
     ----------
     factor
@@ -118,6 +128,9 @@ class Resize(Augmentation, saved=False):
 class Crop(Augmentation, saved=False):
     """Cuts out a window somewhere in the image and enlarges it to the whole.
 
+    y' = s y + (1 - s) H u and x' = s x + (1 - s) W v, in pixels from the centre, with the share s and even draws u and
+    v from -1/2 to 1/2.
+
     Parameters
     ----------
     share
@@ -151,7 +164,9 @@ class Crop(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Shear(Augmentation, saved=False):
-    """Slants the image about its centre: rows move sideways, by the tangent of an angle times their height above it.
+    """Slants the image about its centre: rows move sideways, by the tangent of an angle a times their height above it.
+
+    y' = y and x' = x + y tan a, in pixels from the centre.
 
     Parameters
     ----------
@@ -187,7 +202,7 @@ class Shear(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Flip(Augmentation, saved=False):
-    """Mirrors the image, or not.
+    """Mirrors the image about its centre, or not: x' = -x, or y' = -y.
 
     Parameters
     ----------
