@@ -57,6 +57,11 @@ class L1(Penalty):
         (Parikh and Boyd, Proximal Algorithms, 2014); by lr lam/m over the optimizer's own divisor, sqrt(v) + eps, under
         RMSprop and Adam. False: the subgradient (lam/m) sign(W).
 
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
     Examples
     --------
     >>> import fastreg as fr
@@ -73,7 +78,8 @@ class L1(Penalty):
 
 @dataclass(frozen=True, repr=False)
 class L2(Penalty):
-    """The penalty lam/(2m) |W|^2, added through the gradient, which is (lam/m) W.
+    """The penalty lam/(2m) |W|^2, added through the gradient, which is (lam/m) W (Hoerl and Kennard, Ridge regression,
+    1970; Goodfellow, Bengio and Courville, Deep Learning, 2016, 7.1.1).
 
     Under plain SGD this is weight decay: W <- (1 - lr lam/m) W - lr dW.
 
@@ -83,6 +89,11 @@ class L2(Penalty):
         The coefficient, at least 0.
     m
         1 (the default) or another number; "batch": the rows of the batch; "train": the rows of the training set.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
 
     Examples
     --------

@@ -222,3 +222,11 @@ def test_without_dropout_and_with_full_batches_the_objective_falls(engine, blobs
     history = trainer.fit(X, y, epochs=60, batch_size=len(X))
     J = np.add(history["loss"], history["penalty"])
     assert (np.diff(J) < 0).all()
+
+
+@pytest.mark.parametrize("penalty", [fr.L1, fr.L2, fr.ElasticNet])
+def test_docstrings_say_what_is_refused_and_where_it_comes_from(penalty):
+    with pytest.raises(ValueError, match=r"(lam|alpha): got -1, expected a finite number of at least 0"):
+        penalty(-1)
+    for part in ("Raises\n", "ValueError, TypeError\n", "|W|", "19" if penalty is not fr.ElasticNet else "2005"):
+        assert part in penalty.__doc__
