@@ -82,13 +82,13 @@ class Claim:
     @contextmanager
     def held(self, what: str) -> Iterator[None]:
         """For the time of the block; refused to `what` while another holds it."""
-        mine = object()
-        if self._held.setdefault(os.getpid(), mine) is not mine:  # atomic
+        mine, process = object(), os.getpid()
+        if self._held.setdefault(process, mine) is not mine:  # atomic
             raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
         try:
             yield
         finally:
-            del self._held[os.getpid()]
+            del self._held[process]  # not of the process at hand: a child forked in the block may leave it, too
 
     def check_free(self, what: str) -> None:
         """Refuses `what` while somebody holds it."""

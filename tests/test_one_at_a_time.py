@@ -114,3 +114,19 @@ def test_a_child_that_was_forked_during_a_fit_may_fit(trained, blobs):
 
     trained.fit(X, y, callbacks=[Try(fork)])
     assert codes == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_was_forked_during_a_fit_may_go_on_with_it(trained, blobs):
+    """Both processes come to the end of the fit, to the same bits as one that was never forked."""
+    parent, twin, forked, right = os.getpid(), trained.copy(), [], False
+    try:
+        trained.fit(*blobs, epochs=3, callbacks=[Try(lambda: forked or forked.append(os.fork()))])
+        twin.fit(*blobs, epochs=3)
+        trained.reset()  # nothing claims the model any more
+        right = same(state(trained), state(twin))
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if right else 1)
+    assert right and os.waitpid(forked[0], 0)[1] == 0
