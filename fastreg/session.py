@@ -5,12 +5,14 @@ Binding costs milliseconds and running must not, so whoever runs a program keeps
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]  # `signal` itself takes 8 us to make enums of these calls' numbers
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -145,20 +147,26 @@ class Uninterrupted:
     """Holds Ctrl-C back while a slice runs, so that parameters and counters are those of a finished slice."""
 
     def __enter__(self):
-        self._signal = None
+        self._signal, self._give_up = None, math.inf
         handler = getsignal(SIGINT)
         self._handler = handler if callable(handler) and threading.current_thread() is threading.main_thread() else None
         if self._handler:
+            self._start = perf_counter()
             signal(SIGINT, self._note)
         return self
 
     def _note(self, *arguments) -> None:
+        if self._signal is None:  # of several the first one counts: impatience gains nothing
+            # One more slice, where that is within what a slice takes: at least 1.5 times its time, at most twice.
+            lasted = perf_counter() - self._start
+            self._give_up = self._start + min(max(lasted + SLICE_SECONDS, 1.5 * SLICE_SECONDS), 2 * SLICE_SECONDS)
         self._signal = arguments
 
     def look(self) -> None:
-        """In the middle of a batch that takes long: Ctrl-C does not wait for its end. (A handler of the user's does: it
-        may want to end the fit in another way.)"""
-        if self._signal and self._handler is default_int_handler:
+        """In the middle of a batch. The slice is waited for, or all since the start of the epoch would be lost, but not
+        where a batch takes long: Ctrl-C must not wait for its end. (A handler of the user's does: it may want to end
+        the fit in another way.)"""
+        if self._signal and self._handler is default_int_handler and perf_counter() >= self._give_up:
             self._signal = None
             raise KeyboardInterrupt
 

@@ -218,7 +218,8 @@ class Trainer(Questions):
             The model is being fitted: by another thread, or the call comes from a callback.
         KeyboardInterrupt
             Ctrl-C, behind the slice in work: the parameters are those of the last finished slice. A batch that takes
-            longer than a slice is not waited for: the parameters are then those of the start of the epoch.
+            longer than half a slice, 0.05 s, may not be waited for, and one of more than 0.1 s is not: the parameters
+            are then those of the start of the epoch.
         """
         resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)

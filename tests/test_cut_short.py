@@ -156,6 +156,53 @@ def test_ctrl_c_does_not_wait_for_the_epoch(blobs):
     assert trainer.step > 1 and trainer.epoch < 1000 and np.isfinite(trainer.predict(X[:10])).all()
 
 
+@pytest.mark.parametrize("seconds", [0.01, 0.06, 0.09])
+def test_ctrl_c_in_an_ordinary_batch_loses_nothing(engine, seconds, rng):
+    """Batches of a few milliseconds, and the signal so far into a slice: the slice is finished, and those before it
+    count, also in an epoch that is far from its end."""
+
+    class Interrupt(fr.Callback):
+        timer = None
+
+        def on_slice_end(self, batches, logs):
+            self.done = batches
+            if self.timer is None:
+                self.timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+                self.timer.start()
+
+    X, y = rng.normal(size=(64, 784)).astype(np.float32), np.arange(64) % 10
+    rows = np.zeros(500_000, np.int64)
+    layers = [fr.Dense(512, activation="relu"), fr.Dense(512, activation="relu"), fr.Dense(10)]
+    trainer, interrupt = fr.Trainer(fr.Sequential(layers), engine=engine, threads=1), Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(X, y, batch_size=64, rows=rows, callbacks=[interrupt])
+    interrupt.timer.join()
+    assert trainer.step == trainer.updates >= interrupt.done > 0 == trainer.epoch
+
+
+def test_ctrl_c_waits_for_a_slice_but_not_for_a_long_batch(monkeypatch):
+    """The time from which on a look in the middle of a batch lets Ctrl-C through: 0.15 s to 0.2 s into the slice, or at
+    once behind that."""
+    now = [0.0]
+    monkeypatch.setattr(fr.session, "perf_counter", lambda: now[0])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for sent, expected in ((0.0, 0.15), (0.04, 0.15), (0.07, 0.17), (0.15, 0.2), (0.3, 0.3), (5.0, 5.0)):
+            now[0] = 0.0
+            with pytest.raises(KeyboardInterrupt), Uninterrupted() as signals:
+                now[0] = sent
+                signal.raise_signal(signal.SIGINT)
+                now[0] = max(sent, expected - 0.001)
+                if sent < expected:
+                    signals.look()
+                signal.raise_signal(signal.SIGINT)  # once more changes nothing
+                now[0] = expected + 1e-9
+                signals.look()
+                raise AssertionError(f"{sent}: still waiting")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_ctrl_c_does_not_wait_for_a_long_batch(threads, rng):
     """Every batch takes seconds: all of it is undone, and training can go on."""
