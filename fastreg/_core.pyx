@@ -334,6 +334,19 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     return reached
 
 
+def multiplied(double power, double beta, int64_t times):
+    """`power` times `beta`, so many times over, as a run multiplies: step by step, until nothing changes any more."""
+    cdef int64_t i
+    cdef double following
+    with nogil:
+        for i in range(times):
+            following = power * beta
+            if following == power:
+                break
+            power = following
+    return power
+
+
 def fill_normal(double[::1] out, uint64_t seed, uint32_t stream):
     if out.shape[0]:
         with nogil:

@@ -1,6 +1,8 @@
 """The native engine, program by program: against the reference engine, and against itself for any number of threads,
 any SIMD target with fused multiply-add, any handing-out of tiles, any batch in which a row sits."""
 
+import math
+
 import numpy as np
 import pytest
 from networks import ADAM, MORE, PLAIN, Case, Network, assert_close
@@ -196,3 +198,19 @@ def test_predictions_do_not_depend_on_the_batch(dtype):
     for batch in (1, 2, 7, 64, 100, 1000):
         assert model.predict(X, batch_size=batch).tobytes() == whole.tobytes()
     assert np.concatenate([model.predict(X[i : i + 1]) for i in range(333)]).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("updates", [0, 1, 7, 3000, 800_000, 2**60])
+@pytest.mark.parametrize("optimizer", [fr.Adam(0.01, beta2=0.99), fr.SGD(0.01, momentum=0.9)])
+def test_any_number_of_updates_may_lie_behind(optimizer, updates):
+    """Powers of beta are products step by step, down to what no step changes; a count from a damaged file costs no
+    time beyond."""
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), optimizer=optimizer)
+    trainer.updates = updates
+    X = np.eye(2)
+    trainer.fit(X, np.arange(2))
+    assert trainer.updates == updates + 1
+    with trainer.session("train", 2, 2, True) as session:
+        betas = (0.9, 0.99) if isinstance(optimizer, fr.Adam) else (0.0, 0.0)
+        for power, beta in zip(session.engine._powers, betas, strict=True):
+            assert power == math.prod([beta] * min(updates + 1, 100_000), start=1.0)

@@ -34,6 +34,7 @@ from fastreg.riders import Through
 from fastreg.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
+UNINTERRUPTED = 10_000_000  # multiplications between two looks of Python for Ctrl-C
 AUGMENT_FLOPS = 100.0  # floating-point operations of matrix products that take the time of an augmented pixel
 
 
@@ -119,10 +120,7 @@ class NativeEngine:
     def _catch_up(self, updates: int) -> None:
         """Powers of beta come from one multiplication a step: a resumed run has the bits of one that went on."""
         if updates != self._updates:
-            powers = [1.0, 1.0]
-            for _ in range(updates):
-                powers = [powers[0] * self._betas[0], powers[1] * self._betas[1]]
-            self._powers, self._updates = powers, updates
+            self._powers, self._updates = [_power(beta, updates) for beta in self._betas], updates
 
     def _scratch_for(self, n: int) -> np.ndarray:
         size = self._core.scratch_bytes(n)
@@ -241,6 +239,17 @@ class NativeEngine:
             "activity_l1": through.activity_l1,
             "mask": through.mask,
         }
+
+
+def _power(beta: float, updates: int) -> float:
+    """beta to the power of a count that may be any number: it was set, or read from a file."""
+    power = 1.0
+    for start in range(0, updates, UNINTERRUPTED):
+        before = power
+        power = _core.multiplied(power, beta, min(UNINTERRUPTED, updates - start))
+        if power == before:  # 0, or the last number before it
+            break
+    return power
 
 
 def _source(array: np.ndarray) -> _core.Source:
