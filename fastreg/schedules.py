@@ -114,7 +114,7 @@ class Step(Schedule):
         )
 
     def at(self, time: int) -> float:
-        return self.lr * _power(self.gamma, time // self.every)
+        return _scaled(self.lr, self.gamma, time // self.every)
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,7 +150,7 @@ class Exponential(Schedule):
         )
 
     def at(self, time: int) -> float:
-        return self.lr * _power(self.gamma, time)
+        return _scaled(self.lr, self.gamma, time)
 
 
 @dataclass(frozen=True, repr=False)
@@ -360,8 +360,9 @@ def _cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
-def _power(base: float, exponent: int) -> float:
+def _scaled(lr: float, gamma: float, exponent: int) -> float:
+    """lr gamma^exponent."""
     try:
-        return base**exponent
+        return lr * gamma**exponent
     except OverflowError:
-        return math.inf  # training diverges, and says so
+        return math.inf if lr else 0.0  # training diverges, and says so; no rate stays none

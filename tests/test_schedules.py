@@ -89,6 +89,7 @@ def test_the_ends_of_one_cycle():
 
 def test_growth_without_bound_is_infinite():
     assert S.Exponential(1.0, 1.5).at(10**6) == math.inf
+    assert S.Exponential(0.0, 1.5).at(10**6) == S.Step(0.0, 1, 1e9).at(10**6) == 0.0
 
 
 # --- In training --------------------------------------------------------------------------------------------------
