@@ -36,5 +36,5 @@ def integers(count: int, high: int, seed: int, stream: int) -> np.ndarray:
 def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order of n samples in an epoch, int64."""
     out = np.empty(n, np.int64)
-    _core.fill_permutation(out, seed, epoch)
+    _core.fill_permutation(out, seed, epoch & 0xFFFFFFFF)  # 32 bits in the counter of the draws, as for the engines
     return out

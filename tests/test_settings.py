@@ -113,3 +113,15 @@ def test_a_batch_beyond_64_bits(method, batch_size):
     with pytest.raises(ValueError, match=r"batch_size: got .*, expected an integer from 1 to 9223372036854775807") as e:
         getattr(trainer, method)(X, *[Y][: method == "fit"], batch_size=batch_size)
     assert len(str(e.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["epoch", "step"])
+def test_counters_may_be_beyond_32_bits(engine, name):
+    """Draws know the last 32 bits of them."""
+    trainers = [trained(engine), trained(engine)]
+    for trainer, beyond in zip(trainers, (0, 2**40), strict=True):
+        setattr(trainer, name, 3 + beyond)
+        trainer.fit(X, Y, batch_size=5)
+        assert getattr(trainer, name) == 3 + beyond + (1 if name == "epoch" else 3)
+    for one, other in zip(*(trainer.model.state_dict().values() for trainer in trainers), strict=True):
+        np.testing.assert_array_equal(one, other)
