@@ -87,7 +87,12 @@ class Settings:
     threads: int | None
 
     def __setattr__(self, name: str, value) -> None:
-        """Settings may be changed between fits; they pass the same checks then."""
+        """Settings may be changed between fits; they pass the same checks then. In a fit they may not: its program is
+        made, and the epoch loop, validation and checkpoints would each see another half of the change."""
+        if (name in CHECKS and name not in COUNTERS) or name == "penalty":
+            fitting = self.__dict__.get("_fitting")
+            if fitting is not None:
+                fitting.check_free(name)
         if name == "penalty":
             self.l1, self.l2 = penalties.pair(name, value)
             return

@@ -24,7 +24,7 @@ from fastreg.program import Program
 from fastreg.questions import Questions
 from fastreg.recipe import ALL_FROZEN, Recipe, trained_layers
 from fastreg.refit import refit as second_round
-from fastreg.session import Session, Sessions, bind, make_state
+from fastreg.session import Claim, Session, Sessions, bind, make_state
 from fastreg.stopping import Best
 from fastreg.weighting import weigh_classes
 
@@ -81,8 +81,8 @@ class Trainer(Questions):
     Attributes
     ----------
     model, loss, optimizer, ... :
-        Every argument but `penalty`, under its name. It may be changed between fits; what the constructor refuses is
-        refused then.
+        Every argument but `penalty`, under its name. It may be changed between fits, not by a callback within one
+        (rates are: `Callback.on_rates`); what the constructor refuses is refused then.
     step, epoch, updates : int
         Batches and epochs seen and steps of the optimizer taken, since the start or `reset`.
     stop_training : bool
@@ -144,6 +144,7 @@ class Trainer(Questions):
         self._state: Arena | None = None  # of the optimizer,
         self._trained: Arena | None = None  # for these parameters
         self._sessions = Sessions()
+        self._fitting = Claim()
 
     # --- Training ------------------------------------------------------------------------------------------------
 
@@ -240,7 +241,11 @@ class Trainer(Questions):
             callback.check_fit(self, plan)
         self._build(data.inputs)
         n = data.size
-        with self.model.claim.held("fit"), self.session("train", min(batch_size, n), n, True) as session:
+        with (
+            self._fitting.held("fit"),
+            self.model.claim.held("fit"),
+            self.session("train", min(batch_size, n), n, True) as session,
+        ):
             return run_epochs(self, session, data, validation, plan, saved)
 
     refit = second_round

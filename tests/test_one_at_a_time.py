@@ -66,6 +66,26 @@ def test_a_callback_may_not_pull_the_rug(name, trained, blobs):
     calls[name]()  # behind the fit it works
 
 
+OTHERS = {
+    "model": fr.Sequential([fr.Dense(3)]), "loss": "sigmoid_cross_entropy", "optimizer": fr.SGD(1.0), "l1": 0.1,
+    "l2": 0.1, "penalty": fr.L2(0.1), "metrics": (), "clip_norm": 1e-3, "clip_value": 1e-3, "accumulate": 3,
+    "adversarial": fr.FGSM(0.1), "augment": "flip()", "dtype": "float64", "seed": 7, "threads": 1,
+    "engine": "reference",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_callback_may_not_change_a_setting(name, trained, blobs):
+    X, y = blobs
+    attempt, twin = Try(lambda: setattr(trained, name, OTHERS[name])), trained.copy()
+    history = trained.fit(X, y, epochs=3, batch_size=16, callbacks=[attempt], validation_data=(X, y))
+    expected = twin.fit(X, y, epochs=3, batch_size=16, validation_data=(X, y))
+    assert isinstance(attempt.error, RuntimeError) and str(attempt.error).startswith(f"{name}: ")
+    assert same(state(trained), state(twin)) and history["val_loss"] == expected["val_loss"]
+    assert trained.settings() == twin.settings()
+    setattr(trained, name, OTHERS[name])  # behind the fit it works
+
+
 def test_a_second_fit_of_another_thread_is_refused(trained, blobs):
     X, y = blobs
     errors = []
