@@ -97,7 +97,7 @@ class RMSprop(Optimizer):
     alpha
         How much of the mean square is kept, from 0 to below 1.
     eps
-        Added to the root, at least 0.
+        Added to the root, at least 0. (Where it is 0, an element without any gradient so far stays as it is.)
     momentum
         From 0 to below 1.
     weight_decay
@@ -152,7 +152,7 @@ class Adam(Optimizer):
     beta1, beta2
         How much of the moments is kept, from 0 to below 1.
     eps
-        Added to the root, at least 0.
+        Added to the root, at least 0. (Where it is 0, an element without any gradient so far stays as it is.)
     weight_decay
         At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
         of the trainer goes through it, and so through m and v: g <- g + l2 w.

@@ -102,7 +102,8 @@ def rmsprop_update(
     alpha
         How much of v is kept, from 0 to below 1.
     eps
-        Added to the root, at least 0.
+        Added to the root, at least 0. Less than the smallest normal number of the dtype counts as that, so that
+        nothing is divided by 0; to a root that is not 0 it adds nothing.
     momentum, m
         The share of m that is kept, from 0 to below 1, and the array, changed in place.
     l1, l2, weight_decay, proximal
@@ -123,7 +124,7 @@ def rmsprop_update(
     old = w.copy()
     v *= alpha
     v += (1 - alpha) * g * g
-    root = np.sqrt(v) + eps
+    root = np.sqrt(v) + _above_zero(eps, v)
     step = g / root
     if m is not None:
         m *= momentum
@@ -154,7 +155,8 @@ def adam_update(
     beta1, beta2
         How much of the moments is kept, from 0 to below 1.
     eps
-        Added to the root, at least 0.
+        Added to the root, at least 0. Less than the smallest normal number of the dtype counts as that, so that
+        nothing is divided by 0; to a root that is not 0 it adds nothing.
     l1, l2, weight_decay, proximal
         As in `sgd_update`.
 
@@ -174,7 +176,7 @@ def adam_update(
     m += (1 - beta1) * g
     v *= beta2
     v += (1 - beta2) * g * g
-    rate = lr / (np.sqrt(v / (1 - beta2**step)) + eps)
+    rate = lr / (np.sqrt(v / (1 - beta2**step)) + _above_zero(eps, v))
     w -= rate * (m / (1 - beta1**step))
     if l1 and proximal:
         w[...] = soft_threshold(w, rate * l1)
@@ -190,6 +192,10 @@ def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
     if l2:
         g = g + l2 * w
     return g + l1 * np.sign(w) if l1 else g
+
+
+def _above_zero(eps, v) -> float:
+    return max(float(eps), float(np.finfo(v.dtype).tiny))
 
 
 def _decayed(w, g, lr, l1, l2, weight_decay, proximal) -> np.ndarray:

@@ -129,6 +129,11 @@ OPTIMIZERS = {
         fr.Adam(3e-3, beta1=0.85, beta2=0.99, eps=1e-6),
         lambda p: torch.optim.Adam(p, lr=3e-3, betas=(0.85, 0.99), eps=1e-6),
     ),
+    "adam without eps": (fr.Adam(3e-3, eps=0), lambda p: torch.optim.Adam(p, lr=3e-3, eps=0)),
+    "rmsprop without eps": (
+        fr.RMSprop(1e-3, eps=0, momentum=0.5),
+        lambda p: torch.optim.RMSprop(p, lr=1e-3, eps=0, momentum=0.5),
+    ),
     "adamw": (
         fr.AdamW(3e-3, weight_decay=0.2),
         lambda p: torch.optim.AdamW([{**p[0], "weight_decay": 0.2}, {**p[1], "weight_decay": 0.0}], lr=3e-3),
@@ -246,3 +251,17 @@ def test_every_layer_has_its_rate_and_frozen_ones_none(engine):
     assert all(np.array_equal(model.parameters[name], value) for name, value in frozen.items())
     assert set(trainer.gradients(X, y)) == {"0.weight", "0.bias", "2.weight", "2.bias"}
     assert history["penalty"][-1] == trainer.penalty(40) == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [fr.Adam(0.01, eps=0), fr.RMSprop(0.01, eps=0), fr.RMSprop(eps=0, momentum=0.9)])
+def test_without_eps_an_element_without_gradient_stays(engine, dtype, optimizer):
+    """PyTorch makes it 0 / 0."""
+    X, y = np.random.default_rng(2).normal(size=(40, 3)), np.arange(40) % 3
+    X[:, 1] = 0
+    model = fr.Sequential([fr.Dense(3)])
+    model.build(3, dtype=dtype)
+    before = model.state_dict()["0.weight"]
+    fr.Trainer(model, optimizer=optimizer, engine=engine, dtype=dtype).fit(X, y, epochs=5, batch_size=10)
+    moved = model.parameters["0.weight"] != before
+    assert not moved[1].any() and moved[[0, 2]].all()

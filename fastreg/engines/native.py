@@ -227,6 +227,8 @@ class NativeEngine:
                 penalty = padded(sums, self.dtype)
             if rule.limits_norms and rule.kind not in STORES_GRADIENT:
                 self._norms[name] = padded(sums, self.dtype)
+            # Behind the last column all is zero and has to stay so: nothing may be divided by 0 there.
+            rule = replace(rule, eps=max(rule.eps, float(np.finfo(self.dtype).tiny)))
         return value, slots, rule, penalty, self._norms.get(name)
 
     def _through(self, through: Through | None):
