@@ -14,6 +14,7 @@ from fastreg.callbacks import Callback, Plan
 from fastreg.checking import MAX_INT, all_finite
 from fastreg.engines import Feed, Tally
 from fastreg.history import History
+from fastreg.recipe import trained_layers
 from fastreg.session import SLICE_SECONDS, Session, Uninterrupted, ended, refuse_bad_row
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def run_epochs(
     rows, shuffle = data.size, plan.data["shuffle"]
     batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
     history, callbacks = plan.history, plan.callbacks
-    rates = _rates(session, plan.batches)
+    rates, smallest = _rates(session, plan.batches), _smallest_rate(trainer)
     trainer.stop_training = False
     last_update = min((c.last_update for c in callbacks if c.last_update is not None), default=MAX_INT)
     begun: list[Callback] = []
@@ -100,6 +101,7 @@ def run_epochs(
             schedules.fill(rates, trainer.optimizer.lr, epoch, trainer.updates, trainer.accumulate)
             for callback in callbacks:
                 callback.on_rates(epoch, rates)
+            rates[np.abs(rates) < smallest] = 0
             start, updates = perf_counter(), trainer.updates
             order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
             feed = data.feed(batch_size, order=order, seed=trainer.seed, epoch=epoch, step=trainer.step, rates=rates)
@@ -204,3 +206,10 @@ def _rates(session: Session, batches: int) -> np.ndarray:
     if session.rates is None or len(session.rates) != batches:
         session.rates = np.empty(batches)
     return session.rates
+
+
+def _smallest_rate(trainer: Trainer) -> float:
+    """The smallest rate that is one: 1 / rate, by which a velocity follows a step of L1, is finite in every layer (of an
+    lr_scale of at least 1e-6: others must not suffer from a smaller one). With less than that no parameter moves."""
+    scales = [layer.lr_scale for layer in trained_layers(trainer.model) if layer.lr_scale > 0]
+    return float(np.finfo(trainer.dtype).tiny) / max(min(scales, default=1.0), 1e-6)

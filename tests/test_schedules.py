@@ -1,6 +1,7 @@
 """Schedules against torch's, rates as the engines get them, and the reduction on a plateau."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -207,3 +208,24 @@ def test_in_training(engine, blobs):
     rates.epochs.clear()
     trainer.fit(*blobs, epochs=9, batch_size=150, callbacks=[Stuck(), scheduler, plateau, rates])
     assert np.concatenate(rates.epochs).tolist() == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rate", [1e-320, 1e-312, 1e-60, 1e-42, 3e-39, 1e-36])
+@pytest.mark.parametrize(
+    "optimizer", [fr.SGD(momentum=0.9), fr.RMSprop(momentum=0.9), fr.SGD(momentum=0.5, nesterov=True)]
+)
+def test_a_rate_that_has_faded_away_moves_nothing_and_breaks_nothing(engine, dtype, optimizer, rate, rng):
+    """What L1's proximal step divides by: an exponential schedule comes there in the end."""
+    X, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 5))
+    first, then = S.Step(0.1, 1, 0.0), S.Step(0.1, 1, rate / 0.1)
+    trainers = []
+    for schedule in (first, then):
+        model = fr.Sequential([fr.Dense(4, "tanh", lr_scale=1e-3), fr.Dense(5)])
+        settings = {"l1": 1e-3, "engine": engine, "dtype": dtype}
+        trainers.append(fr.Trainer(model, "mse", replace(optimizer, lr=schedule), **settings))
+        trainers[-1].fit(X, y, epochs=3, batch_size=10)
+    stopped, faded = trainers
+    assert all(np.isfinite(slot).all() for slot in faded.optimizer_state.values())
+    for name, value in state(faded).items():
+        np.testing.assert_allclose(value, state(stopped)[name], rtol=1e-6)
