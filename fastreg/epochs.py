@@ -101,7 +101,8 @@ def run_epochs(
             schedules.fill(rates, trainer.optimizer.lr, epoch, trainer.updates, trainer.accumulate)
             for callback in callbacks:
                 callback.on_rates(epoch, rates)
-            rates[np.abs(rates) < smallest] = 0
+            _check_rates(rates, epoch)
+            rates[rates < smallest] = 0
             start, updates = perf_counter(), trainer.updates
             order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
             feed = data.feed(batch_size, order=order, seed=trainer.seed, epoch=epoch, step=trainer.step, rates=rates)
@@ -208,8 +209,17 @@ def _rates(session: Session, batches: int) -> np.ndarray:
     return session.rates
 
 
+def _check_rates(rates: np.ndarray, epoch: int) -> None:
+    """What a schedule or a callback of the user's has made of them."""
+    bad = ~((rates >= 0) & (rates < np.inf))
+    if bad.any():
+        batch = int(np.argmax(bad))
+        got = f"got {rates[batch]} for batch {batch + 1} of epoch {epoch + 1}"
+        raise ValueError(f"learning rate: {got}, expected a finite number of at least 0 from schedule and callbacks")
+
+
 def _smallest_rate(trainer: Trainer) -> float:
-    """The smallest rate that is one: 1 / rate, by which a velocity follows a step of L1, is finite in every layer (of an
-    lr_scale of at least 1e-6: others must not suffer from a smaller one). With less than that no parameter moves."""
+    """The smallest rate that is one: 1 / rate, by which a velocity follows a step of L1, is finite in every layer whose
+    lr_scale is at least 1e-6 (others must not suffer from a smaller one). With less than that no parameter moves."""
     scales = [layer.lr_scale for layer in trained_layers(trainer.model) if layer.lr_scale > 0]
     return float(np.finfo(trainer.dtype).tiny) / max(min(scales, default=1.0), 1e-6)

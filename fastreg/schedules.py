@@ -365,4 +365,4 @@ def _scaled(lr: float, gamma: float, exponent: int) -> float:
     try:
         return lr * gamma**exponent
     except OverflowError:
-        return math.inf if lr else 0.0  # training diverges, and says so; no rate stays none
+        return math.inf if lr else 0.0  # which a fit refuses when it comes there; no rate stays none

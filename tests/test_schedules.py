@@ -229,3 +229,19 @@ def test_a_rate_that_has_faded_away_moves_nothing_and_breaks_nothing(engine, dty
     assert all(np.isfinite(slot).all() for slot in faded.optimizer_state.values())
     for name, value in state(faded).items():
         np.testing.assert_allclose(value, state(stopped)[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [-0.1, math.nan, math.inf])
+def test_a_rate_that_is_none_is_refused_before_the_epoch(engine, blobs, rate):
+    class Change(fr.Callback):
+        def on_rates(self, epoch, rates):
+            if epoch == 1:
+                rates[2] = rate
+
+    trainer, twin = classifier(engine), classifier(engine)
+    message = rf"learning rate: got {rate} for batch 3 of epoch 2, expected a finite number of at least 0"
+    with pytest.raises(ValueError, match=message):
+        fit(trainer, blobs, [Change()])
+    fit(twin, blobs, epochs=1)
+    assert same(state(trainer), state(twin)) and trainer.step == twin.step and trainer.epoch == 1
+    fit(trainer, blobs)
