@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from contextlib import ExitStack
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -120,9 +119,7 @@ def run_epochs(
             for callback in callbacks:
                 callback.on_epoch_end(epoch, logs)
     finally:
-        with ExitStack() as ending:  # every callback gets its end, in order, even if one of them fails
-            for callback in reversed(begun):
-                ending.callback(callback.on_train_end)
+        _end(begun)
     return history
 
 
@@ -207,6 +204,15 @@ def _rates(session: Session, batches: int) -> np.ndarray:
     if session.rates is None or len(session.rates) != batches:
         session.rates = np.empty(batches)
     return session.rates
+
+
+def _end(callbacks: list[Callback]) -> None:
+    """Every callback gets its end, in order, even if one of them fails; its error does not hide what ended the fit."""
+    if callbacks:
+        try:
+            callbacks[0].on_train_end()
+        finally:
+            _end(callbacks[1:])
 
 
 def _check_rates(rates: np.ndarray, epoch: int) -> None:

@@ -8,6 +8,7 @@ import stat
 
 import numpy as np
 import pytest
+from trainers import classifier
 
 import fastreg as fr
 from fastreg.callbacks import Callback, Plan
@@ -331,3 +332,16 @@ def test_history_is_lists_of_equal_length():
         history["val_accuracy"]
     with pytest.raises(ValueError, match="row"):
         history.append(3, {"loss": 1.0})
+
+
+def test_an_error_of_an_end_does_not_hide_what_ended_the_fit(blobs):
+    class Fail(fr.Callback):
+        def on_epoch_end(self, epoch, logs):
+            raise OSError("the disk is full")
+
+        def on_train_end(self):
+            raise RuntimeError("the end failed, too")
+
+    with pytest.raises(RuntimeError) as error:
+        classifier().fit(*blobs, callbacks=[Fail(), fr.EarlyStopping("loss")])
+    assert str(error.value.__context__) == "the disk is full"
