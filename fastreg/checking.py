@@ -190,7 +190,7 @@ def as_array(name: str, value) -> np.ndarray:
 
 
 def array(name: str, value, working: str = "float32") -> np.ndarray:
-    """`value` as an array of real numbers that both engines can read; not copied where its dtype allows."""
+    """`value` as an array of real numbers that both engines can read; copied only where its dtype is none of those."""
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of real numbers")
     result = as_array(name, value)
@@ -198,8 +198,14 @@ def array(name: str, value, working: str = "float32") -> np.ndarray:
         return result
     if result.dtype.kind == "b":
         return result.view(np.uint8)
-    if result.dtype.kind in "iuf":  # float16, other byte orders, large unsigned integers
-        return result.astype(working)
+    native = result.dtype.newbyteorder("=")
+    if native in READABLE:
+        return result.astype(native)
+    if result.dtype.kind == "u" and result.max(initial=0) <= MAX_INT:
+        return result.astype(np.int64)  # exact: labels stay labels
+    if result.dtype.kind in "iuf":  # float16, long double, integers beyond int64
+        with np.errstate(over="ignore"):  # what overflows is no longer finite, which is looked for behind this
+            return result.astype(working)
     raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers")
 
 

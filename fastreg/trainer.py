@@ -169,7 +169,8 @@ class Trainer(Questions):
         Parameters
         ----------
         X
-            (n, ...) finite real numbers of any dtype and strides, or a memory map; never copied whole.
+            (n, ...) finite real numbers of any strides, or a memory map; never copied whole, but where the dtype is
+            float16, long double, unsigned of 32 or 64 bits, or of another byte order.
         y
             Targets, as the loss wants them: labels (n,) or one-hot rows (n, outputs) for "softmax_cross_entropy",
             else (n, outputs), or (n,) for one output.

@@ -226,6 +226,39 @@ def test_what_is_masked_is_not_taken_for_data(name):
     trainer.fit(**values | {name: np.ma.masked_array(values[name])})
 
 
+@pytest.mark.parametrize("dtype", ["u4", "u8", ">u2", ">i4", ">i8", ">u8", "?"])
+def test_labels_of_any_integers(engine, dtype):
+    """They are the same labels, and so give the same losses and the same bits."""
+    trainers = [fr.Trainer(fr.Sequential([fr.Dense(3)]), engine=engine) for _ in range(2)]
+    losses = [t.fit(X, y, epochs=2)["loss"] for t, y in zip(trainers, (Y % 2, (Y % 2).astype(dtype)), strict=True)]
+    assert losses[0] == losses[1]
+    weights = [trainer.model.state_dict()["0.weight"] for trainer in trainers]
+    np.testing.assert_array_equal(*weights)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", "u4", "u8", "f2", "g"])
+def test_inputs_of_any_dtype(dtype):
+    """Numbers that every dtype here holds exactly."""
+    inputs = np.arange(48).reshape(12, 4) % 7
+    results = [fr.Trainer(fr.Sequential([fr.Dense(3)])).fit(x, Y)["loss"] for x in (inputs, inputs.astype(dtype))]
+    assert results[0] == results[1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "g"])
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight", "validation_data"])
+def test_what_is_beyond_float32_is_refused_without_a_warning(name, dtype):
+    large = np.full((12, 4), 1e300).astype(dtype)
+    good = {"X": X, "y": X[:, :2]}
+    wrong = {"X": large, "y": large[:, :2], "sample_weight": large[:, 0], "validation_data": (large, X[:, :2])}
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), loss="mse")
+    argument = name if name != "validation_data" else r"validation_data\[0\]"
+    with pytest.raises(ValueError, match=rf"^{argument}: row 0 .*not finite"):
+        trainer.fit(**(good | {name: wrong[name]}))
+    assert not trainer.model.built
+    trainer.fit(**good)
+
+
 @pytest.mark.parametrize("large", ["data", "parameters"])
 def test_what_overflows_before_the_first_step_blames_no_learning_rate(engine, large):
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3), fr.Dense(3)]), engine=engine)

@@ -51,7 +51,8 @@ class Standardizer:
         Parameters
         ----------
         X
-            (n, ...) finite real numbers of any dtype and strides, or a memory map; never copied whole.
+            (n, ...) finite real numbers of any strides, or a memory map; never copied whole, but where the dtype is
+            float16, long double, unsigned of 32 or 64 bits, or of another byte order.
 
         Raises
         ------
