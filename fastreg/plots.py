@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Two colours of Okabe and Ito's palette, which colour-blind people can tell apart; dashes tell them apart in grey.
 TRAINING, DEV = "#0072B2", "#D55E00"
 INK, GRID = "#333333", "#dddddd"
+VALUES = ("loss", "accuracy")
 LOG_RANGE = 30.0  # from here on a linear axis hides what happens at the bottom
 
 
@@ -27,7 +28,8 @@ def plot_history(
     """Draw the learning curves of one or more runs, side by side on common axes.
 
     The upper row shows the loss, the lower one the accuracy where there is one; the best value of the dev set is
-    marked. Curves of the training set are means over each epoch, as training went, so with dropout on.
+    marked. Curves of the training set are means over each epoch, as training went, so with dropout on. Texts are drawn
+    as they are: a dollar begins no formula.
 
     Parameters
     ----------
@@ -47,8 +49,9 @@ def plot_history(
 
     Raises
     ------
-    ValueError
-        There are no histories, or one has no epoch.
+    ValueError, TypeError
+        There are no histories, one has no epoch, or none has a loss or an accuracy; an argument is not what it says
+        above.
     ImportError
         matplotlib is not installed.
 
@@ -66,6 +69,12 @@ def plot_history(
         raise TypeError(f"histories: got {checking.shown(histories)}, expected a mapping of names to what fit returned")
     if not histories or not all(history.epochs for history in histories.values()):
         raise ValueError("histories: got none, or one without epochs, expected at least one run of at least one epoch")
+    for name in histories:
+        checking.text("histories: the name of a run", name)
+    values = [name for name in VALUES if any(_curves(name) & set(history) for history in histories.values())]
+    if not values:
+        got = sorted({name for history in histories.values() for name in history})
+        raise ValueError(f"histories: got curves of {checking.shown(got)}, expected loss or accuracy among them")
     title = None if title is None else checking.text("title", title)
     dev = checking.text("dev", dev)
     path = None if path is None else checking.path("path", path)
@@ -73,7 +82,6 @@ def plot_history(
         from matplotlib.figure import Figure  # without pyplot, which would look for a display
     except ImportError:
         raise ImportError('pictures need matplotlib, which is missing: pip install "fastreg[plot]"') from None
-    values = [name for name in ("loss", "accuracy") if any(name in history for history in histories.values())]
     size = (1.2 + 4.0 * len(histories), 0.9 + 2.7 * len(values))
     figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
     grid = figure.subplots(len(values), len(histories), sharex="col", sharey="row", squeeze=False)
@@ -81,18 +89,23 @@ def plot_history(
         for axes, (name, history) in zip(row, histories.items(), strict=True):
             _draw(axes, history, value, dev)
             if value == values[0]:
-                axes.set_title(name, fontsize=11, color=INK)
+                axes.set_title(name, fontsize=11, color=INK, parse_math=False)
             if value == values[-1]:
                 axes.set_xlabel("epoch", color=INK)
         row[0].set_ylabel(value, color=INK)
         _scale(row[0], value, [line.get_ydata() for axes in row for line in axes.lines])
     _legend(figure, grid[0][0])
     if title:
-        figure.suptitle(title, fontsize=13, color=INK)
+        figure.suptitle(title, fontsize=13, color=INK, parse_math=False)
     if path is not None:
         with atomic_write(path) as file:
             figure.savefig(file, format="png")
     return figure
+
+
+def _curves(value: str) -> set[str]:
+    """The names in a history of what is drawn for `value`."""
+    return {value, f"val_{value}"}
 
 
 def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
@@ -129,7 +142,9 @@ def _mark_best(axes: Axes, epochs: list[int], curve: list[float], name: str) -> 
     axes.plot([epoch], [best], marker="o", markersize=6, color=DEV, markeredgecolor="white", linestyle="")
     height, corner = (0.97, "top") if is_loss else (0.04, "bottom")  # away from the curves
     text = f"best {name}: {best:.3g} in epoch {epoch}" if is_loss else f"best {name}: {best:.2%} in epoch {epoch}"
-    axes.text(0.98, height, text, transform=axes.transAxes, ha="right", va=corner, fontsize=9, color=DEV)
+    axes.text(
+        0.98, height, text, transform=axes.transAxes, ha="right", va=corner, fontsize=9, color=DEV, parse_math=False
+    )
 
 
 def _scale(axes: Axes, value: str, curves: list[Sequence[float]]) -> None:
@@ -152,4 +167,6 @@ def _scale(axes: Axes, value: str, curves: list[Sequence[float]]) -> None:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=10)
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=10)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
