@@ -42,7 +42,7 @@ def number(
     name: str, value, low: float = 0.0, high: float = math.inf, *, below: bool = False, above: bool = False
 ) -> float:
     """`value` as a finite float from `low` to `high`; `high` itself is left out where `below` is true, `low` where
-    `above` is, which goes without a `high`."""
+    `above` is."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: got {shown(value)}, expected a number")
     try:
@@ -50,16 +50,17 @@ def number(
     except OverflowError:  # of an integer
         result = math.inf
     if not (low <= result <= high and math.isfinite(result)) or (below and result == high) or (above and result == low):
-        least = f"above {low:g}" if above else f"of at least {low:g}"
-        limit = f" {least}" if high == math.inf else f" from {low:g} to {'below ' * below}{high:g}"
-        limit = "" if (low, high) == (-math.inf, math.inf) else limit
+        least = f" above {low:g}" if above else f" of at least {low:g}"
+        if high < math.inf:
+            least = f"{least}, up to {high:g}" if above else f" from {low:g} to {'below ' * below}{high:g}"
+        limit = "" if (low, high) == (-math.inf, math.inf) else least
         raise ValueError(f"{name}: got {shown(value)}, expected a finite number{limit}")
     return result
 
 
-def positive(name: str, value) -> float:
-    """`value` as a finite float above 0."""
-    return number(name, value, above=True)
+def positive(name: str, value, high: float = math.inf) -> float:
+    """`value` as a finite float above 0, up to `high`."""
+    return number(name, value, 0.0, high, above=True)
 
 
 def integer(name: str, value, low: int = 1, high: int = MAX_INT) -> int:

@@ -124,6 +124,10 @@ def test_the_ratio_is_that_of_the_formula(engine):
 BAD = {
     "epsilon 0": ({"epsilon": 0}, r"epsilon: got 0, expected a finite number above 0"),
     "epsilon NaN": ({"epsilon": float("nan")}, r"epsilon: got nan, expected a finite number"),
+    "epsilon below 0": ({"epsilon": -1}, r"epsilon: got -1, expected a finite number above 0, up to 1"),
+    "epsilon too large": ({"epsilon": 1e200}, r"epsilon: got 1e\+200, expected a finite number above 0, up to 1"),
+    "epsilon too small": ({"epsilon": 1e-20}, r"epsilon: got 1e-20, expected more: it moves no number of the size"),
+    "epsilon tiny": ({"epsilon": 5e-324}, r"epsilon: got 4.94066e-324, expected more: .* as in '0\.weight'"),
     "epsilon text": ({"epsilon": "1e-7"}, r"epsilon: got '1e-7', expected a number"),
     "max_entries 0": ({"max_entries": 0}, r"max_entries: got 0, expected an integer of at least 1"),
     "max_entries float": ({"max_entries": 2.5}, r"max_entries: got 2\.5, expected an integer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -108,7 +109,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     X, y, sample_weight
         The batch: a few dozen rows will do.
     epsilon
-        Every entry is moved by this much both ways.
+        Every entry is moved by this much both ways: at most 1, and enough to make another float64 of every parameter.
     step
         The global step whose dropout masks and noise are held fixed. Needed where the model has any of them live,
         since new ones at every evaluation would make the differences meaningless.
@@ -134,7 +135,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     >>> fr.check_gradients(trainer, X, y, step=0).verdict  # the masks of step 0, held fixed
     'good'
     """
-    epsilon = checking.positive("epsilon", epsilon)
+    epsilon = checking.positive("epsilon", epsilon, 1.0)
     max_entries = None if max_entries is None else checking.integer("max_entries", max_entries)
     step = None if step is None else checking.integer("step", step, 0)
     copy, data = make_twin(trainer, X, y, sample_weight, "float64")
@@ -144,6 +145,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
             f"step: got None, but dropout or noise is live in {', '.join(live)}; masks and noise are a pure function "
             "of the step, so pass step=k to hold those of step k fixed (or set keep_prob=1, std=0)"
         )
+    _check_moves(epsilon, copy.model.parameters)
     gradients = copy.gradients(X, y, sample_weight, step=step)
     rows = data.size
     share = np.full(rows, 1 / rows) if data.weights is None else data.weights / data.weights.sum()
@@ -180,6 +182,15 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
         epsilon=epsilon,
         worst_entries=nlargest(SHOWN, compared, key=lambda entry: np.nan_to_num(entry.error, nan=np.inf)),
     )
+
+
+def _check_moves(epsilon: float, parameters: Mapping[str, np.ndarray]) -> None:
+    """Refuses a distance that rounding takes away: without one there is no difference to divide by."""
+    for name, values in parameters.items():
+        largest = np.abs(values).max(initial=0.0)
+        if largest + epsilon == largest or largest - epsilon == largest:
+            text = f"got {epsilon:g}, expected more: it moves no number of the size {largest:g}, as in {name!r}"
+            raise ValueError(f"epsilon: {text}")
 
 
 class _Slopes:
