@@ -5,6 +5,7 @@ Values of arrays are not looked at, NaN goes through as in NumPy; all else is re
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -150,7 +151,8 @@ def targets(value, like: np.ndarray) -> np.ndarray:
     value = checking.array("targets", value, like.dtype.name)
     if value.shape != like.shape:
         raise ValueError(f"targets: got shape {value.shape}, expected {like.shape}")
-    return value.astype(like.dtype, copy=False)
+    with np.errstate(over="ignore"):  # infinities go through
+        return value.astype(like.dtype, copy=False)
 
 
 def smoothing(value) -> float:
@@ -170,13 +172,20 @@ def update(w, g, lr, state: dict, **settings) -> tuple[np.ndarray, float]:
                 got = f"shape {array.shape}" if array.flags.writeable else "a read-only array"
             raise ValueError(f"{name}: got {got}, expected a writable array of w's shape: the update is in place")
     arrays(w=w, **state)
-    lr = checking.number("lr", lr)
-    for name, value in settings.items():
+    for (first, one), (second, other) in combinations({"w": w, **state}.items(), 2):
+        if np.shares_memory(one, other):
+            raise ValueError(f"{second}: got memory of {first}, expected an array of its own: the update is in place")
+    largest = float(np.finfo(w.dtype).max)
+    for name, value in {"lr": lr, **settings}.items():
         SETTINGS[name](name, value)
+        if name in COEFFICIENTS and not value <= largest:
+            raise ValueError(f"{name}: got {checking.shown(value)}, expected a number finite in {w.dtype}")
     g = checking.array("g", g, w.dtype.name)
     if g.shape != w.shape:
         raise ValueError(f"g: got shape {g.shape}, expected {w.shape}")
-    return g.astype(w.dtype, copy=False), lr
+    with np.errstate(over="ignore"):  # infinities go through
+        g = g.astype(w.dtype, copy=False)
+    return g.copy() if any(np.may_share_memory(g, array) for array in (w, *state.values())) else g, float(lr)
 
 
 def rmsprop_state(v, m, momentum) -> dict:
@@ -190,8 +199,9 @@ def _share(name: str, value) -> float:
     return checking.number(name, value, 0, 1, below=True)
 
 
+COEFFICIENTS = ("lr", "l1", "l2", "weight_decay", "eps")
 SETTINGS = {
-    **dict.fromkeys(("l1", "l2", "weight_decay", "eps"), checking.number),
+    **dict.fromkeys(COEFFICIENTS, checking.number),
     **dict.fromkeys(("momentum", "alpha", "beta1", "beta2"), _share),
     **dict.fromkeys(("proximal", "nesterov"), checking.flag),
     "step": checking.integer,

@@ -181,3 +181,60 @@ def test_several_dtypes(module, function):
 def test_native_kernels_begin_at_row_0():
     with pytest.raises(ValueError, match=r"key: got Key\(.*\), expected row 0"):
         fr.kernels.dropout(np.ones((2, 2)), 0.5, fr.kernels.Key(1, row=3))
+
+
+SLOTS = [("momentum_update", "v"), ("rmsprop_update", "v"), ("rmsprop_update", "m")]
+SLOTS += [("adam_update", "m"), ("adam_update", "v")]
+UPDATES = ("sgd_update", "momentum_update", "rmsprop_update", "adam_update")
+COEFFICIENTS = [(function, name) for function in UPDATES for name in ("lr", "l1", "l2", "weight_decay")]
+COEFFICIENTS += [("rmsprop_update", "eps"), ("adam_update", "eps")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(("function", "slot"), SLOTS)
+def test_states_have_memory_of_their_own(module, function, slot):
+    given = arrays()[function]
+    both = np.ones(20)
+    for w, state in ((given["w"], given["w"]), (both[:12].reshape(4, 3), both[8:].reshape(4, 3))):
+        before = w.copy()
+        with pytest.raises(ValueError, match=rf"^{slot}: got memory of w, expected an array of its own"):
+            getattr(MODULES[module], function)(**(given | {"w": w, slot: state}))
+        np.testing.assert_array_equal(w, before)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_columns_of_one_array_are_no_shared_memory(module):
+    both, w, v = np.ones((4, 6)), np.ones((4, 3)), np.ones((4, 3))
+    MODULES[module].momentum_update(both[:, ::2], np.ones((4, 3)), both[:, 1::2], 0.1)
+    MODULES[module].momentum_update(w, np.ones((4, 3)), v, 0.1)
+    np.testing.assert_array_equal(both[:, ::2], w)
+    np.testing.assert_array_equal(both[:, 1::2], v)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_gradient_in_the_memory_of_the_weights(module):
+    """As it was when the function was called: w - lr g with g the weights one place further on."""
+    values = np.arange(40.0)
+    expected = values[:-1] - 0.5 * values[1:]
+    MODULES[module].sgd_update(values[:-1], values[1:], 0.5)
+    np.testing.assert_array_equal(values[:-1], expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(("function", "name"), COEFFICIENTS)
+def test_coefficients_beyond_float32(module, function, name):
+    given = {k: a.astype(np.float32) if isinstance(a, np.ndarray) else a for k, a in arrays()[function].items()}
+    before = given["w"].copy()
+    with pytest.raises(ValueError, match=rf"^{name}: got 1e\+39, expected a number finite in float32"):
+        getattr(MODULES[module], function)(**(given | {name: 1e39}))
+    np.testing.assert_array_equal(given["w"], before)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("module", MODULES)
+def test_what_overflows_goes_through_as_infinity(module):
+    w = np.ones(4, np.float32)
+    MODULES[module].sgd_update(w, np.full(4, 1e300), 0.1)
+    assert (w == -np.inf).all()
+    assert MODULES[module].mse(np.ones((3, 2), np.float32), np.full((3, 2), 1e300))[0] == np.inf
