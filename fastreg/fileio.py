@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -125,6 +126,8 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """
     path = Path(checking.path("path", path))
     _check_regular("path", path)
+    if path.is_dir():  # before a temporary file is made beside it, which the error of the renaming would name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = _temporary(path)
     try:
         with writing(path, temporary):

@@ -111,6 +111,9 @@ def test_not_a_file(tmp_path):
         read_tensors(tmp_path / "missing")
     with pytest.raises(IsADirectoryError):
         read_tensors(tmp_path)
+    with pytest.raises(IsADirectoryError) as error:  # the folder, not a temporary file beside it
+        write_tensors(tmp_path, {"a": np.zeros(2)})
+    assert error.value.filename == str(tmp_path) and error.value.filename2 is None
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(FileFormatError, match="not a regular file"):
