@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+
 import inspect
+import io
 import math
 import os
 import sys
@@ -182,6 +184,13 @@ class TerminateOnNaN(Callback):
         return {"monitor": self.monitor}
 
 
+class _Nowhere(io.TextIOBase):
+    """Takes any text and keeps none."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 class Progress(Callback):
     """Shows how training goes: a bar on a terminal, a plain line an epoch elsewhere. `fit(verbose=1)` adds it.
 
@@ -213,6 +222,8 @@ class Progress(Callback):
 
     def on_train_begin(self) -> None:
         self._out = sys.stdout if self.file is None else self.file
+        if self._out is None:  # a process whose standard output is closed
+            self._out = _Nowhere()
         self._live = bool(getattr(self._out, "isatty", bool)())
         self._shown = self._ended = -math.inf  # when something was shown, and when the end of an epoch was
         self._length, self._skipped = 0, ""

@@ -26,6 +26,13 @@ def begin_command() -> None:
         signal.signal(signal.SIGINT, _leave)
 
 
+def open_streams() -> None:
+    """Where standard output or error is closed, what is written to it goes nowhere, as with other commands."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  open as long as the process is
+
+
 def take_interrupts() -> None:
     """From here on Ctrl-C is a KeyboardInterrupt, which leaves files whole."""
     if signal.getsignal(signal.SIGINT) is _leave:

@@ -127,6 +127,27 @@ def test_json_alone_is_on_stdout(trained, arguments):
     assert "\r" not in result.stderr and "\x1b" not in result.stderr
 
 
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("arguments", [PRINTING["info"], PRINTING["train"]], ids=["info", "train"])
+def test_closed_streams(tmp_path, closed, arguments):
+    for command in commands(tmp_path):
+        full = f"{shlex.join([*command, *arguments])} {closed}"
+        result = subprocess.run(full, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert result.returncode == 0 and "Traceback" not in result.stderr
+        assert bool(result.stdout) == (not closed.startswith(">"))
+    if "train" in arguments:
+        assert fr.load(tmp_path / "fastreg-runs/moons/regularized.safetensors").built
+
+
+@posix
+def test_progress_of_a_fit_without_output(tmp_path):
+    fit = "fr.Trainer(fr.Sequential([fr.Dense(2)])).fit(np.eye(3), [0, 1, 1], epochs=2, verbose=1)"
+    full = f"{shlex.join([sys.executable, '-c', f'import fastreg as fr, numpy as np; {fit}'])} >&-"
+    result = subprocess.run(full, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 LIGHT = (["info"], ["info", "--json"], ["predict", "MODEL", "moons"], ["--help"], ["train", "--help"])
 PIPES = [*(("head -n 1", each) for each in (*PRINTING.values(), *LIGHT[1:])), *(("true", each) for each in LIGHT)]
 

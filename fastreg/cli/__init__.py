@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             if signal.getsignal(signal.SIGINT) != handler:  # a command that was interrupted ignores it from then on
                 signal.signal(signal.SIGINT, handler)
+    startup.open_streams()
     return startup.end_command(_main(sys.argv[1:]))
 
 
