@@ -181,6 +181,37 @@ def test_mutated_npz(tmp_path):
             data.read_npz(path)
 
 
+BAD_NPY = {
+    "trailing bytes": npy(np.arange(3)) + b"x",
+    "no bytes": npy(np.zeros(0), "{'descr': '<f8', 'fortran_order': False, 'shape': (3,)}"),
+    "too large": npy(np.zeros(1), "{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 9)}"),
+    "negative": npy(np.zeros(1), "{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}"),
+    "objects": npy(OBJECTS),
+    "code": npy(np.zeros(1), "__import__('os')"),
+    "half a header": npy(np.zeros(1))[:20],
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", BAD_NPY)
+def test_bad_npy(tmp_path, case):
+    path = tmp_path / "X.npy"
+    path.write_bytes(BAD_NPY[case])
+    with pytest.raises(FileFormatError) as error:
+        data.read_npy(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 0), (3, 2)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_of_any_shape(tmp_path, shape, order):
+    array = np.asarray(np.arange(np.prod(shape)).reshape(shape), order=order)
+    np.save(tmp_path / "X.npy", array)
+    read = data.read_npy(tmp_path / "X.npy")
+    assert isinstance(read, np.memmap) and read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
 def test_npy_is_mapped(tmp_path):
     np.save(tmp_path / "X.npy", np.arange(6).reshape(3, 2))
     np.save(tmp_path / "y.npy", np.arange(3))
@@ -189,7 +220,7 @@ def test_npy_is_mapped(tmp_path):
     [(X, y)] = data.read(tmp_path / "X.npy")
     assert isinstance(X, np.memmap) and y is None
     (tmp_path / "X.npy").write_bytes((tmp_path / "X.npy").read_bytes()[:-1])
-    with pytest.raises(FileFormatError, match=r"not a .npy file that fastreg can read"):
+    with pytest.raises(FileFormatError, match=r"X\.npy: the array does not have the bytes of its shape \(3, 2\)"):
         data.read_npy(tmp_path / "X.npy")
     (tmp_path / "X.npy").write_bytes(npy(OBJECTS))
     with pytest.raises(FileFormatError):

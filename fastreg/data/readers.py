@@ -11,6 +11,7 @@ from array import array
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -144,8 +145,12 @@ def read_npy(path: PathLike) -> np.ndarray:
     >>> read_npy(path)
     memmap([0, 1, 2])
     """
-    with naming(path), open_regular(path), _parsing("a .npy file"):
-        return np.lib.format.open_memmap(path, mode="r")
+    with naming(path), open_regular(path) as (file, size), _parsing("a .npy file"):
+        # Not NumPy's open_memmap, which reckons sizes that overflow, and takes a file that goes on behind its array.
+        shape, order, dtype = _npy_header("the array", file, size)
+        if not math.prod(shape):  # a map cannot begin where the file ends
+            file.seek(0)
+        return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
 
 
 def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.ndarray]:
@@ -267,17 +272,23 @@ def _is_text(field: str) -> bool:
 
 def _parse_npy(name: str, data: bytes) -> np.ndarray:
     stream = io.BytesIO(data)
+    shape, order, dtype = _npy_header(f"the array {name!r}", stream, len(data))
+    values = np.frombuffer(data, dtype, offset=stream.tell()) if math.prod(shape) else np.empty(0, dtype)
+    return values.reshape(shape, order=order)
+
+
+def _npy_header(what: str, stream: BinaryIO, size: int) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype]:
+    """Shape, order and dtype of the array `what`, whose bytes are what is left of the `size` of the stream."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):  # 3.0 is for structured dtypes with names beyond Latin-1
-        raise FileFormatError(f"the array {name!r} is of .npy version {version}")
+        raise FileFormatError(f"{what} is of .npy version {version}")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = header(stream)
     if dtype.hasobject:
-        raise FileFormatError(f"the array {name!r} holds Python objects, which fastreg does not unpickle")
-    if array_bytes(shape, dtype.itemsize) != len(data) - stream.tell():
-        raise FileFormatError(f"the array {name!r} does not have the bytes of its shape {shape}")
-    values = np.frombuffer(data, dtype, offset=stream.tell()) if math.prod(shape) else np.empty(0, dtype)
-    return values.reshape(shape, order="F" if fortran else "C")
+        raise FileFormatError(f"{what} holds Python objects, which fastreg does not unpickle")
+    if min(shape, default=0) < 0 or array_bytes(shape, dtype.itemsize) != size - stream.tell():
+        raise FileFormatError(f"{what} does not have the bytes of its shape {checking.shown(shape)}")
+    return shape, "F" if fortran else "C", dtype
 
 
 def _read_folder(folder: Path) -> dict[str, np.ndarray]:
