@@ -219,6 +219,7 @@ BAD = {
     ),
     "factor": (["compare", "moons", "--schedule", "on-plateau", "--plateau-factor", "1"], "factor: got 1.0, expected"),
     "no number": (["train", "moons", "--plateau-patience", "x"], "--plateau-patience: invalid int value: 'x'"),
+    "no output": (["train", "moons", "--output", ""], "--output: got '', expected a folder"),
     "patience": (["train", "moons", "--early-stopping", "0"], "--early-stopping: got '0', expected a whole number"),
     "l2": (["train", "moons", "--l2", "-1"], "l2: got -1.0"),
     "lr": (["train", "moons", "--lr", "nan"], "lr: got nan"),
@@ -237,7 +238,9 @@ def test_bad_input(tmp_path, arguments, message):
     (tmp_path / "negative.csv").write_text("".join(f"{i},{i % 2 * 2 - 1}\n" for i in range(50)))
     (tmp_path / "empty").mkdir()
     np.save(tmp_path / "X.npy", np.zeros((5, 2)))
+    before = sorted(tmp_path.rglob("*"))
     assert message in complaint(run(*arguments, cwd=tmp_path))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_readme(tmp_path):

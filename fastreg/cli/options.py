@@ -139,6 +139,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def folder(text: str) -> Path:
+    if not text:  # Path("") is the folder one is in: an empty variable of a script would fill it
+        raise argparse.ArgumentTypeError("got '', expected a folder")
+    return Path(text)
+
+
 def sizes(text: str) -> tuple[int, ...]:
     try:
         return () if text == "0" else tuple(positive(size) for size in text.split(","))

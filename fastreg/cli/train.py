@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import fastreg as fr
-from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, keep_probs, plateau, positive
+from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, folder, keep_probs, plateau, positive
 from fastreg.cli.output import print_json
 from fastreg.cli.runs import Run, run, runs_table
 from fastreg.cli.tasks import headline, make_task, make_trainer
@@ -28,7 +28,7 @@ def add(commands) -> None:
         help="stop after so many epochs without a better loss on a fifth of the training samples, which is held back "
         "for it, and go back to the best weights",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where models and picture go (fastreg-runs/NAME)")
+    parser.add_argument("--output", type=folder, metavar="DIR", help="where models and picture go (fastreg-runs/NAME)")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -37,11 +37,10 @@ def train(options: argparse.Namespace) -> None:
     watches = bool(patience or plateau(options))
     task, name = make_task(options.data, options.seed, dev=watches), data_name(options.data)
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
-    folder = options.output or Path("fastreg-runs") / name
-    folder.mkdir(parents=True, exist_ok=True)
-
+    output = options.output or Path("fastreg-runs") / name
     variants = {"plain": False, "regularized": True}
     trainers = {variant: make_trainer(task, options, regularized) for variant, regularized in variants.items()}
+    output.mkdir(parents=True, exist_ok=True)  # behind all that refuses arguments, before what takes time
     told = f"{headline(task, options)}, engine {options.engine} ({fr.simd()['current']})"
     print(told, file=sys.stderr if options.json else sys.stdout, flush=True)
     runs = {}
@@ -49,10 +48,10 @@ def train(options: argparse.Namespace) -> None:
         for variant, trainer in trainers.items():
             stopping = [fr.EarlyStopping(patience=patience)] if patience else []
             runs[variant] = run(trainer, task, epochs, batch_size, variant, [*plateau(options), *stopping])
-        files = _save_models(trainers, folder) | _save_curves(runs, folder, name, task.watched[0])
+        files = _save_models(trainers, output) | _save_curves(runs, output, name, task.watched[0])
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cost the models; `main` puts it back
-        files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.step}, folder)
+        files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.step}, output)
         saved = f"saved, as far as they had come: {', '.join(files.values())}" if files else "nothing was saved"
         raise KeyboardInterrupt(saved) from None
     if options.json:
