@@ -259,6 +259,28 @@ def test_what_is_beyond_float32_is_refused_without_a_warning(name, dtype):
     trainer.fit(**good)
 
 
+OVERFLOWING = {
+    "rate": fr.SGD(1e39),
+    "schedule": fr.SGD(S.Exponential(0.1, 1e30)),
+    "decay": fr.SGD(0.1, weight_decay=1e39),
+    "eps": fr.Adam(0.1, eps=1e39),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_settings_beyond_float32_diverge_at_worst(engine, name):
+    """In both engines alike; the parameters are those of the last epoch that ended well."""
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=OVERFLOWING[name], engine=engine)
+    try:
+        trainer.fit(X, Y, epochs=6)
+    except fr.DivergenceError:
+        assert name != "eps"
+    assert all(np.isfinite(value).all() for value in trainer.model.state_dict().values())
+    trainer.optimizer = fr.SGD(0.1)
+    trainer.fit(X, Y)
+
+
 @pytest.mark.parametrize("large", ["data", "parameters"])
 def test_what_overflows_before_the_first_step_blames_no_learning_rate(engine, large):
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3), fr.Dense(3)]), engine=engine)
