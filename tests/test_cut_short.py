@@ -246,3 +246,35 @@ def test_uninterrupted_leaves_other_handlers_alone():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Interrupt(fr.Callback):
+    """Ctrl-C some time behind the first slice."""
+
+    def __init__(self, seconds):
+        self.seconds, self.step = seconds, None
+
+    def on_slice_end(self, batches, logs):
+        if self.step is None:
+            self.step = self.trainer.step
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("seconds", [0.02, 0.06, 0.09])
+def test_ctrl_c_among_short_batches_keeps_what_was_learned(engine, seconds):
+    """In the middle of the first epoch: the parameters are those of a finished slice, not of the epoch's start."""
+    X, y = np.random.default_rng(0).normal(size=(200_000, 20)), np.arange(200_000) % 3
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(32, "relu"), fr.Dense(3)]), engine=engine)
+    trainer.fit(X[:1], y[:1], batch_size=1)
+    before, interrupt = trainer.model.state_dict()["0.weight"], Interrupt(seconds)
+    handler = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(X, y, epochs=1000, batch_size=1, callbacks=[interrupt])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.signal(signal.SIGINT, kept)
+    assert trainer.step >= interrupt.step and (trainer.model.state_dict()["0.weight"] != before).any()
