@@ -22,7 +22,6 @@ from fastreg.program import Program
 from fastreg.rules import UPDATE_SLOTS
 
 SLICE_SECONDS = 0.1  # Python gets control back about this often
-LONG_SECONDS = 0.15  # since a slice began: its last batch is one that takes long
 ROWS = 512  # of a batch where nothing is trained: enough for full speed, few enough for the caches
 
 
