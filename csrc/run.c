@@ -26,6 +26,7 @@ typedef struct {
     int64_t first, stop;
     int64_t next; /* the batch after the last one run; written by worker 0 */
     int n;
+    size_t worker_bytes; /* of scratch, for each */
     double deadline;
     atomic_llong
         halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
@@ -142,7 +143,7 @@ static void check_op(const run_state *run, const fr_op *op) {
 
 /* A worker's counters for a batch, at the start of its scratch. */
 static atomic_ullong *taken_of(const run_state *run, int id, int64_t batch) {
-    char *scratch = (char *)run->options->scratch + worker_bytes(run->program) * (size_t)id;
+    char *scratch = (char *)run->options->scratch + run->worker_bytes * (size_t)id;
     return (atomic_ullong *)scratch + (batch & 1) * run->program->n_ops;
 }
 
@@ -157,6 +158,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
     const fr_program *program = run->program;
     const fr_options *options = run->options;
     const int skip = w->batch.step_weight == 0; /* a step of zero weight is not taken */
+    atomic_ullong *taken = taken_of(run, 0, batch);
     int gathered = 0, may_fail = 0;
     for (int i = options->first_op; i < options->stop_op; i++) {
         const fr_op *op = &program->ops[i];
@@ -172,7 +174,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
         w->op = op;
         w->batch.rows = w->batch.count << op->doubled;
-        w->taken = taken_of(run, 0, batch) + i;
+        w->taken = taken + i;
         if (op->kind != FR_CALL) {
             run->table->op[op->kind](w);
         } else if (w->id == 0 && options->call(options->call_context, i, w->batch.rows)) {
@@ -238,8 +240,8 @@ static void worker_main(void *arg, int id) {
         .clip = program->clip,
         .scramble = run->options->scramble,
         .keys = fr_round_keys_of(run->feed->seed),
-        .scratch = (char *)run->options->scratch + worker_bytes(program) * (size_t)id + taken_bytes(program),
-        .taken_stride = (int64_t)worker_bytes(program),
+        .scratch = (char *)run->options->scratch + run->worker_bytes * (size_t)id + taken_bytes(program),
+        .taken_stride = (int64_t)run->worker_bytes,
         .run = run,
         .abandoned = &run->abandoned,
         .look_at = now() + SECONDS_BETWEEN_LOOKS,
@@ -307,6 +309,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .first = first,
         .stop = stop,
         .next = first,
+        .worker_bytes = worker_bytes(program),
         .deadline = options->seconds > 0 ? now() + options->seconds : 0,
         .beta_power = {tally->beta_power[0], tally->beta_power[1]},
         .updates = tally->updates,

@@ -121,9 +121,10 @@ static inline int64_t fr_take_tile(fr_worker *worker, fr_tiles *tiles) {
 static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
     const int64_t count = tiles->panels * tiles->groups;
     if (!tiles->begun) {
+        const int all = tiles->own || worker->n == 1;
         tiles->begun = 1;
-        tiles->next = tiles->own ? 0 : fr_share_begin(tiles, worker->id, worker->n);
-        tiles->end = tiles->own ? count : fr_share_begin(tiles, worker->id + 1, worker->n);
+        tiles->next = all ? 0 : fr_share_begin(tiles, worker->id, worker->n);
+        tiles->end = all ? count : fr_share_begin(tiles, worker->id + 1, worker->n);
     }
     if (tiles->dynamic) {
         if (worker->id == 0 && --worker->tiles_until_look <= 0) fr_look(worker);

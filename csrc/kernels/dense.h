@@ -84,14 +84,14 @@ INLINE b_panel panel_of(const fr_matrix *weight, int64_t panel, int64_t columns,
 }
 
 /* x * weight, or x * weight^T, `columns` wide, with sums of K terms: the panel that tile t needs, and the one that this
- * worker will need next, if that is another. */
+ * worker will need next, if that is another and comes from far. */
 INLINE product product_of(const fr_worker *w, const work *todo, int64_t t, int64_t columns, int64_t K, int transposed) {
     const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
     const int64_t panel = t / todo->tiles.groups, after = (t + 1) / todo->tiles.groups;
     product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K};
     p.b = panel_of(weight, panel, columns, transposed);
-    const int follows = t + 1 >= todo->tiles.next && t + 1 < todo->tiles.end;
-    if (follows && after != panel) p.after = panel_of(weight, after, columns, transposed);
+    const int follows = t + 1 >= todo->tiles.next && t + 1 < todo->tiles.end, far = K * columns > 512 * 1024;
+    if (far && follows && after != panel) p.after = panel_of(weight, after, columns, transposed);
     return p;
 }
 

@@ -24,8 +24,8 @@ enum { KC = FR_KC, STRIP_ROWS = FR_STRIP_ROWS };
 #define UNROLL _Pragma("GCC unroll 24")
 #endif
 
-/* What will be touched where C goes next (a weight and its state), row for row of C. The lines are asked for one row at
- * a time while the sums are running: all at once they would hold up the loads of A and B. */
+/* What will be touched where C goes next (a weight and its state), row for row of C: asked for one row a term while the
+ * sums are running, because all at once they would hold up the loads of A and B. */
 typedef struct {
     const real *data[1 + FR_SLOTS]; /* NULL for none */
     int64_t ld[1 + FR_SLOTS];
@@ -49,26 +49,23 @@ INLINE void tile_body(real *c, const real *a, int64_t rs, int64_t cs, const real
         UNROLL
         for (int i = 0; i < mr * nv; i++) sum[i] = vload(c + i / nv * FR_PANEL + i % nv * VL);
     }
-    int64_t k = 0;
-    for (int piece = 1; piece <= (next ? mr : 1); piece++) {
-        const int64_t end = next ? K * piece / mr : K;
-        if (next) prefetch_row(next, row + piece - 1, column, nv);
-        for (; k < end; k++) {
-            if (next)
-                __builtin_prefetch(a + 64 / sizeof(real)); /* the line that a later tile reads: far apart, no
-                                                                    hardware sees them come */
-            vec bk[NV];
-            UNROLL
-            for (int j = 0; j < nv; j++) bk[j] = vload(b + j * VL);
-            UNROLL
-            for (int i = 0; i < mr; i++) {
-                const vec aik = vset1(a[i * rs]);
-                UNROLL
-                for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bk[j], sum[i * nv + j]);
-            }
-            a += cs;
-            b += ldb;
+    for (int64_t k = 0; k < K; k++) {
+        if (next) {
+            if (k < mr) prefetch_row(next, row + k, column, nv);
+            __builtin_prefetch(a +
+                               64 / sizeof(real)); /* what a later tile reads: far apart, no hardware sees them come */
         }
+        vec bk[NV];
+        UNROLL
+        for (int j = 0; j < nv; j++) bk[j] = vload(b + j * VL);
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            const vec aik = vset1(a[i * rs]);
+            UNROLL
+            for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bk[j], sum[i * nv + j]);
+        }
+        a += cs;
+        b += ldb;
     }
     UNROLL
     for (int i = 0; i < mr * nv; i++) vstore(c + i / nv * FR_PANEL + i % nv * VL, sum[i]);
