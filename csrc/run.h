@@ -138,6 +138,9 @@ static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
     return tiles->next < tiles->end ? tiles->next++ : -1;
 }
 
+/* Whether a tile is in this worker's own share, which it does in order. */
+static inline int fr_is_mine(const fr_tiles *tiles, int64_t tile) { return tile >= tiles->next && tile < tiles->end; }
+
 /* This worker's share [*begin, *end) of n equal items. */
 static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, int64_t *end) {
     *begin = n * worker->id / worker->n;

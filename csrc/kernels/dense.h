@@ -17,6 +17,9 @@ INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR
 /* Long enough for the counter's cost not to show, and for a neighbour's interruption to hurt. */
 INLINE int is_long(int64_t flops, int workers) { return flops / workers > 10 * 1000 * 1000; }
 
+/* Whether a weight with so many elements comes from beyond the second-level caches. */
+INLINE int is_far(int64_t elements) { return elements > 512 * 1024; }
+
 /* What this worker does of an op on the batch: its tiles, and the rows that they cover. */
 typedef struct {
     fr_tiles tiles;
@@ -90,8 +93,8 @@ INLINE product product_of(const fr_worker *w, const work *todo, int64_t t, int64
     const int64_t panel = t / todo->tiles.groups, after = (t + 1) / todo->tiles.groups;
     product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K};
     p.b = panel_of(weight, panel, columns, transposed);
-    const int follows = t + 1 >= todo->tiles.next && t + 1 < todo->tiles.end, far = K * columns > 512 * 1024;
-    if (far && follows && after != panel) p.after = panel_of(weight, after, columns, transposed);
+    if (is_far(K * columns) && fr_is_mine(&todo->tiles, t + 1) && after != panel)
+        p.after = panel_of(weight, after, columns, transposed);
     return p;
 }
 

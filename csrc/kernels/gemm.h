@@ -39,6 +39,15 @@ INLINE void prefetch_row(const targets *next, int64_t row, int64_t column, const
     }
 }
 
+/* Asks for rows [first, last) of what a later product will touch, `bytes` of each. */
+INLINE void ask_for_targets(const targets *later, int64_t first, int64_t last, int64_t bytes) {
+    for (int i = 0; i < 1 + FR_SLOTS; i++) {
+        for (int64_t row = first; later->data[i] && row < last; row++) {
+            prefetch_near(later->data[i] + row * later->ld[i], bytes);
+        }
+    }
+}
+
 /* c[mr][nv * VL] (rows FR_PANEL apart) = (fresh ? 0 : c) + A * B over K terms, all of c in registers. */
 INLINE void tile_body(real *c, const real *a, int64_t rs, int64_t cs, const real *b, int64_t ldb, int64_t K, int fresh,
                       const targets *next, int64_t row, int64_t column, const int mr, const int nv) {

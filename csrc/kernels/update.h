@@ -267,32 +267,57 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
     }
 }
 
+/* What a worker does of a dense_dw: tiles of one panel by one group of rows. Tiles of a panel follow each other, as in
+ * dense, so that a worker finds the columns that it has updated in its caches. Where a weight comes from far anyway, tiles
+ * of a group follow each other, and its rows are read and written from end to end. */
+typedef struct {
+    fr_tiles tiles;
+    int64_t K, groups, panels;
+    int by_rows, even; /* even: groups of nearly equal height */
+} dw_work;
+
+/* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
+INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
+    const fr_op *op = w->op;
+    const int64_t K = op->K, N = op->N, panels = panels_of(N);
+    const int dynamic = is_long(2 * M * N * K, w->n), by_rows = is_far(K * N);
+    const int even = !dynamic && !op->weight.penalty && !op->weight.norms;
+    const int64_t groups = even ? row_blocks(K, TALL) : (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
+    fr_tiles tiles = {.panels = panels, .groups = groups, .weight = FR_PANEL / VL, .last = vectors_of(N, panels - 1)};
+    if (by_rows) tiles = (fr_tiles){.panels = groups, .groups = panels, .weight = 1, .last = 1};
+    tiles.dynamic = dynamic;
+    return (dw_work){.tiles = tiles, .K = K, .groups = groups, .panels = panels, .by_rows = by_rows, .even = even};
+}
+
+INLINE void dw_tile(const dw_work *todo, int64_t t, int64_t *panel, int64_t *begin, int64_t *end) {
+    const int64_t group = todo->by_rows ? t / todo->panels : t % todo->groups, height = FR_ROW_GROUP;
+    *panel = todo->by_rows ? t % todo->panels : t / todo->groups;
+    *begin = todo->even ? todo->K * group / todo->groups : group * height;
+    *end = todo->even ? todo->K * (group + 1) / todo->groups : *begin + height < todo->K ? *begin + height : todo->K;
+}
+
 static void op_dense_dw(fr_worker *w) {
     const fr_op *op = w->op;
-    const int64_t M = w->batch.rows, K = op->K, N = op->N;
-    const int dynamic = is_long(2 * M * N * K, w->n), sums = op->weight.penalty || op->weight.norms;
-    /* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
-    const int64_t groups = sums || dynamic ? (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP : row_blocks(K, TALL);
+    const int64_t M = w->batch.rows;
     const fr_numbers weight_numbers = numbers_of(&op->weight.rule, &w->batch);
     const fr_numbers bias_numbers = numbers_of(&op->bias.rule, &w->batch);
-    const int64_t panels = panels_of(N);
     real *c = scratch_c(w);
-    fetch(w, &op->z, M, N);
-    fetch(w, &op->x, M, K);
+    dw_work todo = dw_work_of(w, M);
+    fetch(w, &op->z, M, op->N);
+    fetch(w, &op->x, M, op->K);
     int64_t t;
-    fr_tiles tiles_left = {
-        .panels = panels,
-        .groups = groups,
-        .weight = FR_PANEL / VL,
-        .last = vectors_of(N, panels - 1),
-        .dynamic = dynamic,
-    };
-    while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int64_t panel = t / groups, group = t % groups, column = panel * FR_PANEL;
-        const int vectors = vectors_of(N, panel);
+    while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
+        int64_t panel, begin, end;
+        targets later = {{0}, {0}};
+        int64_t rows_later = 0;
+        if (todo.by_rows && fr_is_mine(&todo.tiles, t + 1)) {
+            dw_tile(&todo, t + 1, &panel, &begin, &end);
+            later = targets_of(&op->weight, begin, panel * FR_PANEL), rows_later = end - begin;
+        }
+        dw_tile(&todo, t, &panel, &begin, &end);
+        const int64_t column = panel * FR_PANEL;
+        const int vectors = vectors_of(op->N, panel);
         const real *dz = (const real *)op->z.data + column;
-        int64_t begin = group * FR_ROW_GROUP, end = begin + FR_ROW_GROUP < K ? begin + FR_ROW_GROUP : K;
-        if (!sums && !dynamic) begin = K * group / groups, end = K * (group + 1) / groups;
         const targets next = targets_of(&op->weight, begin, column);
         const product p = {
             .a = (const real *)op->x.data + begin,
@@ -303,12 +328,13 @@ static void op_dense_dw(fr_worker *w) {
             .next = &next,
         };
         const int64_t strips = row_blocks(end - begin, TALL);
-        if (group == 0 && op->bias.value.data) {
+        if (begin == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
             update_piece(&op->bias, 0, 1, column, vectors * VL, c, 0, &bias_numbers);
         }
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
+            ask_for_targets(&later, rows_later * s / strips, rows_later * (s + 1) / strips, FR_PANEL * sizeof(real));
             multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, s, strips);
             update_piece(&op->weight, first, last - first, column, vectors * VL, c, FR_PANEL, &weight_numbers);
         }
