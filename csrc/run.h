@@ -41,7 +41,7 @@ static inline fr_round_keys fr_round_keys_of(uint64_t seed) {
 }
 
 /* What the scratch of a worker has room for. */
-enum { FR_KC = 1024 };        /* terms of a sum done in one go: FR_KC x 64 floats stay in the second-level cache */
+enum { FR_KC = 1024 };        /* terms of a sum done in one go */
 enum { FR_STRIP_ROWS = 264 }; /* rows of a panel of C where a sum takes several goes */
 
 typedef struct fr_worker {

@@ -20,6 +20,10 @@ INLINE int is_long(int64_t flops, int workers) { return flops / workers > 10 * 1
 /* Whether a weight with so many elements comes from beyond the second-level caches. */
 INLINE int is_far(int64_t elements) { return elements > 512 * 1024; }
 
+/* Terms of such a weight done in one go: beside all of x, the second-level cache is to hold those at hand, those asked for
+ * ahead, and those just done, which it does not know to be of no more use. */
+enum { FAR_KC = 256 };
+
 /* What this worker does of an op on the batch: its tiles, and the rows that they cover. */
 typedef struct {
     fr_tiles tiles;
@@ -57,8 +61,8 @@ INLINE void rows_of(const work *todo, int64_t tile, int64_t *begin, int64_t *end
 }
 
 /* Rows done before their epilogue: one register tile where a sum takes one go, so that it stays in the nearest cache. */
-INLINE int64_t strips_of(int64_t rows, int64_t K) {
-    return K <= KC ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS;
+INLINE int64_t strips_of(int64_t rows, const product *p) {
+    return p->K <= p->KC ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS;
 }
 
 /* The worker's scratch: c and spare (STRIP_ROWS panels' rows each), then the packed panel of a weight. */
@@ -91,9 +95,10 @@ INLINE b_panel panel_of(const fr_matrix *weight, int64_t panel, int64_t columns,
 INLINE product product_of(const fr_worker *w, const work *todo, int64_t t, int64_t columns, int64_t K, int transposed) {
     const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
     const int64_t panel = t / todo->tiles.groups, after = (t + 1) / todo->tiles.groups;
-    product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K};
+    const int far = is_far(K * columns);
+    product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K, .KC = far ? FAR_KC : FR_KC};
     p.b = panel_of(weight, panel, columns, transposed);
-    if (is_far(K * columns) && fr_is_mine(&todo->tiles, t + 1) && after != panel)
+    if (far && fr_is_mine(&todo->tiles, t + 1) && after != panel)
         p.after = panel_of(weight, after, columns, transposed);
     return p;
 }
@@ -111,7 +116,7 @@ static void op_dense(fr_worker *w) {
         const product p = product_of(w, &todo, t, op->N, op->K, 0);
         int64_t begin, end;
         rows_of(&todo, t, &begin, &end);
-        const int64_t strips = strips_of(end - begin, op->K);
+        const int64_t strips = strips_of(end - begin, &p);
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
             multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
@@ -147,7 +152,7 @@ static void op_dense_dx(fr_worker *w) {
         p.packed = scratch_packed(w), p.held = &held;
         int64_t begin, end;
         rows_of(&todo, t, &begin, &end);
-        const int64_t strips = strips_of(end - begin, op->N);
+        const int64_t strips = strips_of(end - begin, &p);
         for (int64_t s = 0; s < strips; s++) {
             const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
             multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);

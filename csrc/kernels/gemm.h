@@ -3,7 +3,7 @@
  * Only sums of products live here; what happens to C (bias, activation, update) is the business of the op that asked.
  *
  * The bits of an element depend on the length of its sum alone: one chain of fused multiply-adds over k in order,
- * starting from 0, for every FR_CHAIN terms; the sums of chains are added in order. Cutting a chain into KC pieces
+ * starting from 0, for every FR_CHAIN terms; the sums of chains are added in order. Cutting a chain into pieces
  * does not change it, because C is stored and loaded without rounding.
  *
  * A is read element by element and broadcast, so it may lie either way: a[i * rs + k * cs], rs or cs being 1.
@@ -16,7 +16,7 @@
 #include "transpose.h"
 #include "vec.h"
 
-enum { KC = FR_KC, STRIP_ROWS = FR_STRIP_ROWS };
+enum { STRIP_ROWS = FR_STRIP_ROWS };
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -143,18 +143,19 @@ typedef struct {
     const real *a;
     a_layout layout;
     int64_t s, K;
+    int64_t KC; /* terms done in one go, at most FR_KC */
     b_panel b;
     b_panel after;       /* the panel that this worker reads next */
-    real *packed;        /* room for KC rows of a transposed panel, the right way round */
+    real *packed;        /* room for FR_KC rows of a transposed panel, the right way round */
     int64_t *held;       /* the first of the terms of B that lie there, -1 for none */
     const targets *next; /* NULL where A is read by rows */
 } product;
 
-/* Asks for a part of the terms k .. of a panel: what is read next comes while the sums are running. Rows of a weight lie
+/* Asks for a part of some terms, from k on, of a panel: what is read next comes while the sums are running. Rows of a weight lie
  * far apart, so no hardware sees them come. */
-INLINE void ask_for(const b_panel *b, int64_t k, int64_t K, int64_t part, int64_t parts) {
+INLINE void ask_for(const b_panel *b, int64_t k, int64_t terms, int64_t part, int64_t parts) {
     if (b->columns == 0) return;
-    const int64_t terms = K - k < KC ? K - k : KC, lines = b->transposed ? b->columns : terms;
+    const int64_t lines = b->transposed ? b->columns : terms;
     const int64_t bytes = (b->transposed ? terms : b->columns) * (int64_t)sizeof(real);
     const real *first = b->data + k * (b->transposed ? 1 : b->ld);
     for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) prefetch_near(first + i * b->ld, bytes);
@@ -179,7 +180,7 @@ static void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
     for (int64_t block = 0, i = 0; block < blocks; block++) {
         const int64_t end = rows * (block + 1) / blocks, mr = end - i;
         const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
-        ask_for(soon, then, p->K, part * blocks + block, parts * blocks);
+        ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
         for (int j = 0; j < vectors; j += wide) {
             const int nv = vectors - j < wide ? vectors - j : wide;
             const tile_fn tile = by_rows ? rows_tiles[nv - 1][mr - 1] : columns_tiles[nv - 1][mr - 1];
@@ -193,6 +194,7 @@ static void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
  * large as c. */
 static void multiply(real *c, real *spare, const product *p, int64_t row, int64_t rows, int vectors, int64_t strip,
                      int64_t strips) {
+    const int64_t KC = p->KC;
     const int once = p->K <= KC; /* all strips read the same terms, which are asked for but once */
     for (int64_t chain = 0; chain < p->K || chain == 0; chain += FR_CHAIN) {
         const int64_t end = chain + FR_CHAIN < p->K ? chain + FR_CHAIN : p->K;

@@ -324,6 +324,7 @@ static void op_dense_dw(fr_worker *w) {
             .layout = A_COLUMNS,
             .s = op->x.ld,
             .K = M,
+            .KC = FR_KC,
             .b = {.data = dz, .ld = op->z.ld},
             .next = &next,
         };
