@@ -14,7 +14,7 @@ from fastreg.checking import MAX_INT, all_finite
 from fastreg.engines import Feed, Tally
 from fastreg.history import History
 from fastreg.recipe import trained_layers
-from fastreg.session import SLICE_SECONDS, Session, Uninterrupted, ended, refuse_bad_row
+from fastreg.session import SLICE_SECONDS, Session, Uninterrupted, refuse_bad_row
 
 if TYPE_CHECKING:
     from fastreg.dataset import Data
@@ -169,7 +169,7 @@ def _run_slices(
     """Batch after batch; returns how many were run. The trainer's counters follow slice by slice."""
     single = any(callback.wants_batches for callback in callbacks)
     first, updates, accumulate = 0, tally.updates, trainer.accumulate
-    while not ended(tally):
+    while not tally.ended:
         # Batches to the last update, if every step to come is taken: those of zero weight are not, and more follow.
         stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
         if first >= stop:
@@ -187,7 +187,7 @@ def _run_slices(
                 trainer.step, trainer.updates = feed.step, updates
                 raise
             trainer.step, trainer.updates = feed.step + first, tally.updates
-        if not callbacks or ended(tally):
+        if not callbacks or tally.ended:
             continue
         if single:
             logs = {"loss": (tally.loss - loss) / max(tally.weight - weight, np.finfo(float).tiny)}

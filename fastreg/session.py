@@ -127,14 +127,9 @@ def bind(
 def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -> None:
     """All batches of a feed that trains nothing; `names` of the data in an error."""
     first, stop = 0, feed.batches
-    while first < stop and not ended(tally):
+    while first < stop and not tally.ended:
         first = engine.run(feed, tally, first, stop, SLICE_SECONDS)
     refuse_bad_row(tally, names)
-
-
-def ended(tally: Tally) -> bool:
-    """Whether the run stopped early."""
-    return tally.diverged or tally.bad_row >= 0
 
 
 def refuse_bad_row(tally: Tally, names: str = "X, y", advice: str = "") -> None:

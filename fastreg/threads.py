@@ -1,8 +1,9 @@
 """How many threads a run uses, and which SIMD target the kernels come from.
 
 The default count is the least of the processors this process may run on, its cgroup's quota, and what the work can
-use. A count that somebody asked for is obeyed as given: the argument `threads=` first, then `set_num_threads`,
-then FASTREG_NUM_THREADS. A limit of threadpoolctl stands in the place of the last two while it holds.
+use; fastreg/engines/pace.py takes one thread while that is faster. A count that somebody asked for is obeyed as given:
+the argument `threads=` first, then `set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl stands in the
+place of the last two while it holds.
 """
 
 from __future__ import annotations
@@ -108,12 +109,14 @@ def _unlimited() -> int:
     return _asked or _from_environment() or _AVAILABLE
 
 
+def asked(threads: int | None) -> int | None:
+    """The count that somebody asked for: `threads` of a trainer, else for all runs; None where nobody did."""
+    return threads or _limit or _asked or _from_environment()
+
+
 def resolve(threads: int | None, flops: float) -> int:
     """The threads for a run with `flops` floating-point operations between two barriers."""
-    asked = threads or _limit or _asked or _from_environment()
-    if asked:
-        return asked
-    return max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
+    return asked(threads) or max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
 
 
 def simd() -> dict[str, Any]:

@@ -81,6 +81,11 @@ class Tally:
     diverged: bool = field(default=False)  # a batch loss was not finite; the run stopped there
     bad_row: int = -1  # a row of the data with a non-finite value; the run stopped before using it
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run stopped early."""
+        return self.diverged or self.bad_row >= 0
+
 
 def nothing() -> None:
     """The `look` of a run that nobody interrupts."""

@@ -1,0 +1,69 @@
+"""How many threads do small work fastest just now: measured, where nobody has asked for a count.
+
+A step of some microseconds is shared at the cost of lines that go from one processor's cache to another's. Where the
+two are far apart, or a neighbour takes the time of one, two threads take longer than one, and no count of operations
+tells. Results do not depend on the number of threads, so a run may change it whenever it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+SHORT_SECONDS = 1e-3  # a batch: longer ones hand out their work piece by piece, which evens out what disturbs them
+FIRST_SECONDS = 0.02  # before anything is tried
+TRY_SECONDS = 0.004
+EVERY_SECONDS = 1.0
+CLEARLY = 0.95  # a change has to pay, or it would follow every whim of the clock
+
+Go = Callable[[int, int, int, float], int]  # threads, first and last batch, seconds; returns the next batch
+
+
+class Pace:
+    """The threads of an engine's runs: all of them or one, whichever was faster when both were last tried.
+
+    Parameters
+    ----------
+    clock
+        Seconds; for tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = perf_counter):
+        self._clock = clock
+        self._all = 0  # threads, where there is more than one
+        self._count = 0  # of them in use
+        self._cost: dict[int, float] = {}  # seconds of a batch, by threads
+        self._due = 0.0  # when the other count is tried again
+
+    def run(self, threads: int, first: int, stop: int, seconds: float, go: Go, ended: Callable[[], bool]) -> int:
+        """Batches first .. stop - 1 with at most so many threads, or fewer when time is up or the run has `ended`;
+        returns the next one."""
+        if threads == 1:
+            return go(1, first, stop, seconds)
+        if threads != self._all:
+            self._all = self._count = threads
+            self._cost = {}
+        if not self._cost:
+            first = self._timed(threads, first, stop, min(FIRST_SECONDS, seconds), go)
+            self._due = self._clock()
+        short = self._cost.get(self._all, 0.0) < SHORT_SECONDS
+        if short and first < stop and not ended() and self._clock() >= self._due:
+            first = self._try_other(first, stop, go)
+        if first < stop and not ended():
+            first = self._timed(self._count, first, stop, seconds, go)
+        return first
+
+    def _try_other(self, first: int, stop: int, go: Go) -> int:
+        here, other = self._count, 1 if self._count > 1 else self._all
+        first = self._timed(other, first, stop, TRY_SECONDS, go)
+        if self._cost.get(other, float("inf")) < CLEARLY * self._cost[here]:
+            self._count = other
+        self._due = self._clock() + EVERY_SECONDS
+        return first
+
+    def _timed(self, threads: int, first: int, stop: int, seconds: float, go: Go) -> int:
+        start = self._clock()
+        reached = go(threads, first, stop, seconds)
+        if reached > first:
+            self._cost[threads] = (self._clock() - start) / (reached - first)
+        return reached
