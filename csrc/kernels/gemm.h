@@ -166,7 +166,7 @@ INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1)
 
 /* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. Meanwhile part
  * `part` of `parts` of the terms `then` .. of panel `soon` is asked for. */
-static void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
+INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
                           int fresh, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
     const int64_t blocks = row_blocks(rows, tall);
@@ -192,7 +192,7 @@ static void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
 
 /* c (rows x FR_PANEL) = rows row .. row + rows - 1 of A * B, which are strip number `strip` of `strips`. spare is as
  * large as c. */
-static void multiply(real *c, real *spare, const product *p, int64_t row, int64_t rows, int vectors, int64_t strip,
+INLINE void multiply(real *c, real *spare, const product *p, int64_t row, int64_t rows, int vectors, int64_t strip,
                      int64_t strips) {
     const int64_t KC = p->KC;
     const int once = p->K <= KC; /* all strips read the same terms, which are asked for but once */
