@@ -83,22 +83,31 @@ class NativeEngine:
         self._feed: tuple[Feed, _core.Feed] | None = None
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
-        n = threads.resolve(self.n_threads, self.flops)
         if seconds is None or threads.asked(self.n_threads):
-            return self._run(feed, tally, first, stop, n, seconds=seconds or UNLIMITED, look=look)
+            return self._run(feed, tally, first, stop, seconds=seconds or UNLIMITED, look=look)
 
         def go(n: int, first: int, stop: int, seconds: float) -> int:
             return self._run(feed, tally, first, stop, n, seconds=seconds, look=look)
 
+        n = threads.resolve(self.n_threads, self.flops)
         return self._pace.run(n, first, stop, seconds, go, lambda: tally.ended)
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:
-        n = threads.resolve(self.n_threads, self.flops)
-        self._run(feed, Tally(), batch, batch + 1, n, seconds=UNLIMITED, first_op=index, stop_op=index + 1)
+        self._run(feed, Tally(), batch, batch + 1, seconds=UNLIMITED, first_op=index, stop_op=index + 1)
 
     def _run(
-        self, feed: Feed, tally: Tally, first: int, stop: int, n: int, *, seconds: float, look=nothing, **ops: int
+        self,
+        feed: Feed,
+        tally: Tally,
+        first: int,
+        stop: int,
+        n: int | None = None,
+        *,
+        seconds: float,
+        look=nothing,
+        **ops: int,
     ) -> int:
+        n = n or threads.resolve(self.n_threads, self.flops)
         if self._feed is None or self._feed[0] is not feed:
             self._feed = feed, self._core_feed(feed)
         self._catch_up(tally.updates)
