@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 SHORT_SECONDS = 1e-3  # a batch: longer ones hand out their work piece by piece, which evens out what disturbs them
-FIRST_SECONDS = 0.02  # before anything is tried
+FIRST_SECONDS = 0.02  # of what has been best so far, before the other is tried
 TRY_SECONDS = 0.004
 EVERY_SECONDS = 1.0
 CLEARLY = 0.95  # a change has to pay, or it would follow every whim of the clock
@@ -42,13 +42,14 @@ class Pace:
             return go(1, first, stop, seconds)
         if threads != self._all:
             self._all = self._count = threads
-            self._cost = {}
-        if not self._cost:
-            first = self._timed(threads, first, stop, min(FIRST_SECONDS, seconds), go)
-            self._due = self._clock()
-        short = self._cost.get(self._all, 0.0) < SHORT_SECONDS
-        if short and first < stop and not ended() and self._clock() >= self._due:
-            first = self._try_other(first, stop, go)
+            self._cost, self._due = {}, 0.0
+        if self._clock() >= self._due:
+            # Both are timed anew, one after the other: an older time is one of another machine, or of colder caches.
+            first = self._timed(self._count, first, stop, min(FIRST_SECONDS, seconds), go)
+            if first < stop and not ended():
+                if self._cost.get(self._count, 0.0) < SHORT_SECONDS:
+                    first = self._try_other(first, stop, go)
+                self._due = self._clock() + EVERY_SECONDS
         if first < stop and not ended():
             first = self._timed(self._count, first, stop, seconds, go)
         return first
@@ -58,7 +59,6 @@ class Pace:
         first = self._timed(other, first, stop, TRY_SECONDS, go)
         if self._cost.get(other, float("inf")) < CLEARLY * self._cost[here]:
             self._count = other
-        self._due = self._clock() + EVERY_SECONDS
         return first
 
     def _timed(self, threads: int, first: int, stop: int, seconds: float, go: Go) -> int:
