@@ -124,7 +124,7 @@ def _roofline(axes, results, names):
         axes.annotate(result["workload"], (intensity, rate), (4, 6), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("flop a byte that a step has to move (parameters and their state once, the batch once)")
+    axes.set_xlabel("flop a byte that a step has to move")
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"Roofline: {peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s")
     axes.legend(frameon=False, loc="lower right")
