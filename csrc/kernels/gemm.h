@@ -61,8 +61,7 @@ INLINE void tile_body(real *c, const real *a, int64_t rs, int64_t cs, const real
     for (int64_t k = 0; k < K; k++) {
         if (next) {
             if (k < mr) prefetch_row(next, row + k, column, nv);
-            __builtin_prefetch(a +
-                               64 / sizeof(real)); /* what a later tile reads: far apart, no hardware sees them come */
+            __builtin_prefetch(a + 64 / sizeof(real)); /* what a later tile reads, as far apart */
         }
         vec bk[NV];
         UNROLL
@@ -151,8 +150,8 @@ typedef struct {
     const targets *next; /* NULL where A is read by rows */
 } product;
 
-/* Asks for a part of some terms, from k on, of a panel: what is read next comes while the sums are running. Rows of a weight lie
- * far apart, so no hardware sees them come. */
+/* Asks for a part of some terms, from k on, of a panel: what is read next comes while the sums are running. Rows of a
+ * weight lie far apart, so no hardware sees them come. */
 INLINE void ask_for(const b_panel *b, int64_t k, int64_t terms, int64_t part, int64_t parts) {
     if (b->columns == 0) return;
     const int64_t lines = b->transposed ? b->columns : terms;
@@ -170,13 +169,12 @@ INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
                           int fresh, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
     const int64_t blocks = row_blocks(rows, tall);
-    const real *b = p->b.data + k * p->b.ld;
-    int64_t ldb = p->b.ld;
-    if (p->b.transposed) {
-        if (*p->held != k) pack_transposed(p->packed, p->b.data + k, p->b.ld, p->b.columns, K);
+    if (p->b.transposed && *p->held != k) {
+        pack_transposed(p->packed, p->b.data + k, p->b.ld, p->b.columns, K);
         *p->held = k;
-        b = p->packed, ldb = FR_PANEL;
     }
+    const real *b = p->b.transposed ? p->packed : p->b.data + k * p->b.ld;
+    const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
     for (int64_t block = 0, i = 0; block < blocks; block++) {
         const int64_t end = rows * (block + 1) / blocks, mr = end - i;
         const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
