@@ -50,10 +50,9 @@ def number(
     except OverflowError:  # of an integer
         result = math.inf
     if not (low <= result <= high and math.isfinite(result)) or (below and result == high) or (above and result == low):
-        least = f" above {low:g}" if above else f" of at least {low:g}"
+        limit = f" above {low:g}" if above else f" of at least {low:g}" if low > -math.inf else ""
         if high < math.inf:
-            least = f"{least}, up to {high:g}" if above else f" from {low:g} to {'below ' * below}{high:g}"
-        limit = "" if (low, high) == (-math.inf, math.inf) else least
+            limit = f"{limit}, up to {high:g}" if above else f" from {low:g} to {'below ' * below}{high:g}"
         raise ValueError(f"{name}: got {shown(value)}, expected a finite number{limit}")
     return result
 

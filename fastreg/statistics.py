@@ -32,8 +32,7 @@ class LayerStatistics(Callback):
 
     Activations are those behind the layer's activation function. Gradients are those of the loss of a row, penalties on
     activations among it, with respect to z = x W + b (NaN below the lowest layer that is trained). The size of either
-    is its root mean square. A signal,
-    the activations on their way up or the gradients on their way down,
+    is its root mean square. A signal, the activations on their way up or the gradients on their way down,
 
     - vanishes where its size in a layer is below 1/ratio of the one in the layer where it starts, or below `smallest`;
     - explodes where it is over `ratio` times the one where it starts, over `largest`, or not finite.

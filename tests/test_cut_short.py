@@ -156,25 +156,30 @@ def test_ctrl_c_does_not_wait_for_the_epoch(blobs):
     assert trainer.step > 1 and trainer.epoch < 1000 and np.isfinite(trainer.predict(X[:10])).all()
 
 
+class Interrupt(fr.Callback):
+    """Ctrl-C some time behind the first slice. `step` is the trainer's there, `done` the batches of the last slice."""
+
+    def __init__(self, seconds):
+        self.seconds, self.step, self.timer = seconds, None, None
+
+    def on_slice_end(self, batches, logs):
+        self.done = batches
+        if self.timer is None:
+            self.step = self.trainer.step
+            self.timer = threading.Timer(self.seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+            self.timer.start()
+
+
 @pytest.mark.parametrize("seconds", [0.01, 0.06, 0.09])
 def test_ctrl_c_in_an_ordinary_batch_loses_nothing(engine, seconds, rng, monkeypatch):
     """Batches of a few milliseconds, and the signal so far into a slice: the slice is finished, and those before it
     count, also in an epoch that is far from its end."""
     monkeypatch.setattr(fr.session, "SLICE_SECONDS", 5.0)  # a busy machine may let a batch wait; slices stay short
 
-    class Interrupt(fr.Callback):
-        timer = None
-
-        def on_slice_end(self, batches, logs):
-            self.done = batches
-            if self.timer is None:
-                self.timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
-                self.timer.start()
-
     X, y = rng.normal(size=(64, 784)).astype(np.float32), np.arange(64) % 10
     rows = np.zeros(500_000, np.int64)
     layers = [fr.Dense(512, activation="relu"), fr.Dense(512, activation="relu"), fr.Dense(10)]
-    trainer, interrupt = fr.Trainer(fr.Sequential(layers), engine=engine, threads=1), Interrupt()
+    trainer, interrupt = fr.Trainer(fr.Sequential(layers), engine=engine, threads=1), Interrupt(seconds)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(X, y, batch_size=64, rows=rows, callbacks=[interrupt])
     interrupt.timer.join()
@@ -248,19 +253,6 @@ def test_uninterrupted_leaves_other_handlers_alone():
         signal.signal(signal.SIGINT, before)
 
 
-class Interrupt(fr.Callback):
-    """Ctrl-C some time behind the first slice."""
-
-    def __init__(self, seconds):
-        self.seconds, self.step = seconds, None
-
-    def on_slice_end(self, batches, logs):
-        if self.step is None:
-            self.step = self.trainer.step
-            signal.setitimer(signal.ITIMER_REAL, self.seconds)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("seconds", [0.02, 0.06, 0.09])
 def test_ctrl_c_among_short_batches_keeps_what_was_learned(engine, seconds):
     """In the middle of the first epoch: the parameters are those of a finished slice, not of the epoch's start."""
@@ -268,13 +260,7 @@ def test_ctrl_c_among_short_batches_keeps_what_was_learned(engine, seconds):
     trainer = fr.Trainer(fr.Sequential([fr.Dense(32, "relu"), fr.Dense(3)]), engine=engine)
     trainer.fit(X[:1], y[:1], batch_size=1)
     before, interrupt = trainer.model.state_dict()["0.weight"], Interrupt(seconds)
-    handler = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            trainer.fit(X, y, epochs=1000, batch_size=1, callbacks=[interrupt])
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        signal.signal(signal.SIGINT, kept)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(X, y, epochs=1000, batch_size=1, callbacks=[interrupt])
+    interrupt.timer.join()
     assert trainer.step >= interrupt.step and (trainer.model.state_dict()["0.weight"] != before).any()

@@ -1,6 +1,7 @@
 """The number of threads of small work, against a clock that is told how long a batch takes."""
 
 import numpy as np
+import pytest
 
 import fastreg as fr
 from fastreg import threads
@@ -33,17 +34,19 @@ class Machine:
         return self.spent[threads] / sum(self.spent.values())
 
 
-def test_two_threads_stay_where_they_are_faster():
-    machine = Machine({1: 50e-6, 2: 35e-6})
-    machine.train(20)
-    assert machine.share(2) > 0.99
+@pytest.mark.parametrize(
+    "cost, seconds, threads, share",
+    [
+        ({1: 50e-6, 2: 35e-6}, 20, 2, 0.99),  # two stay where they are faster
+        ({1: 50e-6, 2: 100e-6}, 20, 1, 0.98),  # one takes over where they are slower
+        ({1: 50e-6, 2: 51e-6}, 10, 2, 0.98),  # a small difference changes nothing
+    ],
+)
+def test_the_faster_count_does_the_work(cost, seconds, threads, share):
+    machine = Machine(cost)
+    machine.train(seconds)
+    assert machine.share(threads) > share
     assert machine.ran == list(range(len(machine.ran)))  # every batch once, in order
-
-
-def test_one_thread_takes_over_where_two_are_slower():
-    machine = Machine({1: 50e-6, 2: 100e-6})
-    machine.train(20)
-    assert machine.share(1) > 0.98
 
 
 def test_both_ways_when_the_machine_changes():
@@ -56,12 +59,6 @@ def test_both_ways_when_the_machine_changes():
     machine.cost[2] = 35e-6  # and gone
     machine.train(10)
     assert machine.spent[1] - before < 2
-
-
-def test_a_small_difference_changes_nothing():
-    machine = Machine({1: 50e-6, 2: 51e-6})
-    machine.train(10)
-    assert machine.share(2) > 0.98
 
 
 def test_long_batches_are_not_tried_alone():

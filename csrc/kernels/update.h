@@ -272,7 +272,7 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
  * of a group follow each other, and its rows are read and written from end to end. */
 typedef struct {
     fr_tiles tiles;
-    int64_t K, groups, panels;
+    int64_t K, groups; /* groups: of rows */
     int by_rows, even; /* even: groups of nearly equal height */
 } dw_work;
 
@@ -286,12 +286,13 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     fr_tiles tiles = {.panels = panels, .groups = groups, .weight = FR_PANEL / VL, .last = vectors_of(N, panels - 1)};
     if (by_rows) tiles = (fr_tiles){.panels = groups, .groups = panels, .weight = 1, .last = 1};
     tiles.dynamic = dynamic;
-    return (dw_work){.tiles = tiles, .K = K, .groups = groups, .panels = panels, .by_rows = by_rows, .even = even};
+    return (dw_work){.tiles = tiles, .K = K, .groups = groups, .by_rows = by_rows, .even = even};
 }
 
 INLINE void dw_tile(const dw_work *todo, int64_t t, int64_t *panel, int64_t *begin, int64_t *end) {
-    const int64_t group = todo->by_rows ? t / todo->panels : t % todo->groups, height = FR_ROW_GROUP;
-    *panel = todo->by_rows ? t % todo->panels : t / todo->groups;
+    const int64_t outer = t / todo->tiles.groups, inner = t % todo->tiles.groups, height = FR_ROW_GROUP;
+    const int64_t group = todo->by_rows ? outer : inner;
+    *panel = todo->by_rows ? inner : outer;
     *begin = todo->even ? todo->K * group / todo->groups : group * height;
     *end = todo->even ? todo->K * (group + 1) / todo->groups : *begin + height < todo->K ? *begin + height : todo->K;
 }

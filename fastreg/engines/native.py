@@ -83,8 +83,9 @@ class NativeEngine:
         self._feed: tuple[Feed, _core.Feed] | None = None
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
-        if seconds is None or threads.asked(self.n_threads):
-            return self._run(feed, tally, first, stop, seconds=seconds or UNLIMITED, look=look)
+        asked = threads.asked(self.n_threads)
+        if seconds is None or asked:
+            return self._run(feed, tally, first, stop, asked, seconds=seconds or UNLIMITED, look=look)
 
         def go(n: int, first: int, stop: int, seconds: float) -> int:
             return self._run(feed, tally, first, stop, n, seconds=seconds, look=look)

@@ -32,7 +32,6 @@ class Pace:
         self._clock = clock
         self._all = 0  # threads, where there is more than one
         self._count = 0  # of them in use
-        self._cost: dict[int, float] = {}  # seconds of a batch, by threads
         self._due = 0.0  # when the other count is tried again
 
     def run(self, threads: int, first: int, stop: int, seconds: float, go: Go, ended: Callable[[], bool]) -> int:
@@ -42,28 +41,27 @@ class Pace:
             return go(1, first, stop, seconds)
         if threads != self._all:
             self._all = self._count = threads
-            self._cost, self._due = {}, 0.0
+            self._due = 0.0
         if self._clock() >= self._due:
             # Both are timed anew, one after the other: an older time is one of another machine, or of colder caches.
-            first = self._timed(self._count, first, stop, min(FIRST_SECONDS, seconds), go)
+            first, here = self._timed(self._count, first, stop, min(FIRST_SECONDS, seconds), go)
             if first < stop and not ended():
-                if self._cost.get(self._count, 0.0) < SHORT_SECONDS:
-                    first = self._try_other(first, stop, go)
+                if here < SHORT_SECONDS:
+                    first = self._try_other(here, first, stop, go)
                 self._due = self._clock() + EVERY_SECONDS
         if first < stop and not ended():
-            first = self._timed(self._count, first, stop, seconds, go)
+            first = go(self._count, first, stop, seconds)
         return first
 
-    def _try_other(self, first: int, stop: int, go: Go) -> int:
-        here, other = self._count, 1 if self._count > 1 else self._all
-        first = self._timed(other, first, stop, TRY_SECONDS, go)
-        if self._cost.get(other, float("inf")) < CLEARLY * self._cost[here]:
+    def _try_other(self, here: float, first: int, stop: int, go: Go) -> int:
+        other = 1 if self._count > 1 else self._all
+        first, there = self._timed(other, first, stop, TRY_SECONDS, go)
+        if there < CLEARLY * here:
             self._count = other
         return first
 
-    def _timed(self, threads: int, first: int, stop: int, seconds: float, go: Go) -> int:
+    def _timed(self, threads: int, first: int, stop: int, seconds: float, go: Go) -> tuple[int, float]:
+        """The next batch, and the seconds of one of those that were run."""
         start = self._clock()
         reached = go(threads, first, stop, seconds)
-        if reached > first:
-            self._cost[threads] = (self._clock() - start) / (reached - first)
-        return reached
+        return reached, (self._clock() - start) / max(reached - first, 1)
