@@ -26,6 +26,7 @@ typedef struct {
     int64_t first, stop;
     int64_t next; /* the batch after the last one run; written by worker 0 */
     int n;
+    int last_dw;
     size_t worker_bytes; /* of scratch, for each */
     double deadline;
     atomic_llong
@@ -133,6 +134,14 @@ void fr_look(fr_worker *w) {
     }
 }
 
+/* The last dense_dw of a batch, or -1. */
+static int last_dense_dw(const fr_program *program) {
+    for (int i = program->n_ops - 1; i >= 0; i--) {
+        if (program->ops[i].kind == FR_DENSE_DW) return i;
+    }
+    return -1;
+}
+
 /* What Python has to see to; looked at in debugging builds only. */
 static void check_op(const run_state *run, const fr_op *op) {
     assert(op->kind >= 0 && op->kind < FR_OP_KINDS);
@@ -173,6 +182,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         gathered |= op->kind == FR_GATHER;
         may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
         w->op = op;
+        w->is_last = i == run->last_dw;
         w->batch.rows = w->batch.count << op->doubled;
         w->taken = taken + i;
         if (op->kind != FR_CALL) {
@@ -309,6 +319,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .first = first,
         .stop = stop,
         .next = first,
+        .last_dw = last_dense_dw(program),
         .worker_bytes = worker_bytes(program),
         .deadline = options->seconds > 0 ? now() + options->seconds : 0,
         .beta_power = {tally->beta_power[0], tally->beta_power[1]},

@@ -50,6 +50,7 @@ typedef struct fr_worker {
     const fr_feed *feed;
     fr_tally *tally; /* for worker 0 alone */
     const fr_op *op; /* at hand */
+    int is_last;     /* no dense_dw comes after it in this batch */
     atomic_ullong
         *taken; /* tiles of the op at hand that were taken from worker 0's share; those of the others follow */
     int64_t taken_stride;  /* bytes from one worker's to the next one's */
@@ -83,8 +84,8 @@ typedef struct {
     int dynamic; /* a long op */
     int own;     /* all of them are this worker's: they cover its share of the rows */
     int begun;
-    int64_t next, end; /* of this worker's share */
-    int others;        /* whose shares are used up */
+    int64_t begin, end, next; /* of this worker's share */
+    int others;               /* whose shares are used up */
 } fr_tiles;
 
 enum { FR_TILES_BETWEEN_LOOKS = 16 };
@@ -107,7 +108,7 @@ static inline int64_t fr_share_begin(const fr_tiles *tiles, int id, int n) {
 static inline int64_t fr_take_tile(fr_worker *worker, fr_tiles *tiles) {
     for (; tiles->others < worker->n; tiles->others++) {
         const int whose = (worker->id + tiles->others) % worker->n, mine = tiles->others == 0;
-        const int64_t begin = mine ? tiles->next : fr_share_begin(tiles, whose, worker->n);
+        const int64_t begin = mine ? tiles->begin : fr_share_begin(tiles, whose, worker->n);
         const int64_t size = (mine ? tiles->end : fr_share_begin(tiles, whose + 1, worker->n)) - begin;
         atomic_ullong *taken = (atomic_ullong *)((char *)worker->taken + worker->taken_stride * whose);
         const uint64_t before = atomic_fetch_add_explicit(taken, mine ? 1 : 1ull << 32, memory_order_relaxed);
@@ -123,7 +124,7 @@ static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
     if (!tiles->begun) {
         const int all = tiles->own || worker->n == 1;
         tiles->begun = 1;
-        tiles->next = all ? 0 : fr_share_begin(tiles, worker->id, worker->n);
+        tiles->begin = tiles->next = all ? 0 : fr_share_begin(tiles, worker->id, worker->n);
         tiles->end = all ? count : fr_share_begin(tiles, worker->id + 1, worker->n);
     }
     if (tiles->dynamic) {
@@ -139,7 +140,7 @@ static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
 }
 
 /* Whether a tile is in this worker's own share, which it does in order. */
-static inline int fr_is_mine(const fr_tiles *tiles, int64_t tile) { return tile >= tiles->next && tile < tiles->end; }
+static inline int fr_is_mine(const fr_tiles *tiles, int64_t tile) { return tile >= tiles->begin && tile < tiles->end; }
 
 /* This worker's share [*begin, *end) of n equal items. */
 static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, int64_t *end) {

@@ -9,15 +9,10 @@
 #include "../run.h"
 #include "noise.h"
 #include "philox.h"
+#include "rows.h"
 #include "vmath.h"
 
 static const real LEAKY_SLOPE = (real)0.01;
-
-/* Vectors of a panel that hold columns; rows are padded to 16 elements, so the last may be read whole. */
-INLINE int vectors_of(int64_t columns, int64_t panel) {
-    const int64_t left = columns - panel * FR_PANEL;
-    return (int)((left < FR_PANEL ? left + VL - 1 : FR_PANEL) / VL);
-}
 
 /* How a mask is carried out. */
 enum { UNMASKED, DROPPED, GAUSSIAN };
@@ -26,7 +21,7 @@ INLINE int masked_as(const fr_mask *mask) {
     return mask->std > 0 ? GAUSSIAN : mask->threshold < 65536 || mask->scale != 1 ? DROPPED : UNMASKED;
 }
 
-/* The draws of a mask for the panel of a row. */
+/* The draws of a mask for a panel of a row, or a part of one. */
 typedef struct {
     uint16_t bits[FR_PANEL];
     real factor[FR_PANEL]; /* 1 + std * n */
@@ -117,7 +112,7 @@ static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w
     default: CASE(ACTIVATION, UNMASKED);                                                                               \
     }
 
-/* y and z may be the same memory. column is a multiple of FR_PANEL, row counts within the batch. */
+/* y and z may be the same memory. column is a multiple of 16, row counts within the batch. */
 static void forward_row(real *y, const real *z, int vectors, int activation, const fr_mask *mask, const fr_worker *w,
                         int64_t row, int64_t column) {
     mask_draws draws;
@@ -145,7 +140,7 @@ static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise
 /* The row of the data that a row of the batch is, or is a perturbed copy of. */
 INLINE int64_t index_of_row(const fr_worker *w, int64_t row) {
     const int64_t position = w->batch.first + (row < w->batch.count ? row : row - w->batch.count);
-    return w->feed->order ? w->feed->order[position] : position;
+    return index_at(w->feed, position);
 }
 
 /* The sample weight of a row of the batch; where there are perturbed rows, too, its share of it. */
@@ -164,16 +159,16 @@ static void pull_row(real *out, const real *dy, const real *y, int64_t columns, 
     for (int64_t j = columns; j < vectors * VL; j++) out[j] = 0;
 }
 
-/* The panel at `column` of a row of `width` columns. */
-static void backward_row(real *dz, const real *dy, int64_t width, const fr_through *through, const fr_worker *w,
+/* `columns` of a row from `column` on. */
+static void backward_row(real *dz, const real *dy, int64_t columns, const fr_through *through, const fr_worker *w,
                          int64_t row, int64_t column) {
-    const int vectors = vectors_of(width, column / FR_PANEL);
+    const int vectors = vectors_of(columns);
     mask_draws draws;
     const fr_mask *mask = &through->mask;
     const int masked = masked_as(mask);
     const real *y = (const real *)through->y.data + row * through->y.ld + column;
     if (through->activity_l1 != 0) {
-        pull_row(dz, dy, y, width - column, vectors, through->activity_l1, w, row);
+        pull_row(dz, dy, y, columns, vectors, through->activity_l1, w, row);
         dy = dz;
     }
     const real *z = through->z.data ? (const real *)through->z.data + row * through->z.ld + column : y;

@@ -27,7 +27,7 @@ enum { STRIP_ROWS = FR_STRIP_ROWS };
 /* What will be touched where C goes next (a weight and its state), row for row of C: asked for one row a term while the
  * sums are running, because all at once they would hold up the loads of A and B. */
 typedef struct {
-    const real *data[1 + FR_SLOTS]; /* NULL for none */
+    real *data[1 + FR_SLOTS]; /* NULL for none */
     int64_t ld[1 + FR_SLOTS];
 } targets;
 
@@ -148,7 +148,23 @@ typedef struct {
     real *packed;        /* room for FR_KC rows of a transposed panel, the right way round */
     int64_t *held;       /* the first of the terms of B that lie there, -1 for none */
     const targets *next; /* NULL where A is read by rows */
+    real *claimed;       /* what C will be written to, row for row; NULL for none */
+    int64_t claimed_ld;
+    int keep; /* it is read before */
 } product;
+
+/* Makes this processor the owner of lines that it writes soon. Where another one still has a copy, a store waits some 7 ns
+ * for it to be given up, and the later ones wait in line: done before a tile's sums, that is over when they are. Prefetches
+ * for writing would be the means, but they do nothing for a line that is already here (Zen 4). */
+INLINE void claim(const product *p, int64_t row, int64_t rows, int64_t bytes) {
+    for (int64_t i = row; p->claimed && i < row + rows; i++) {
+        char *line = (char *)(p->claimed + i * p->claimed_ld);
+        for (int64_t byte = 0; byte < bytes; byte += 64) {
+            volatile real *at = (volatile real *)(line + byte);
+            *at = p->keep ? *at : 0;
+        }
+    }
+}
 
 /* Asks for a part of some terms, from k on, of a panel: what is read next comes while the sums are running. Rows of a
  * weight lie far apart, so no hardware sees them come. */
@@ -166,7 +182,7 @@ INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1)
 /* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. Meanwhile part
  * `part` of `parts` of the terms `then` .. of panel `soon` is asked for. */
 INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
-                          int fresh, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
+                          int fresh, int last, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
     const int64_t blocks = row_blocks(rows, tall);
     if (p->b.transposed && *p->held != k) {
@@ -178,6 +194,7 @@ INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
     for (int64_t block = 0, i = 0; block < blocks; block++) {
         const int64_t end = rows * (block + 1) / blocks, mr = end - i;
         const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
+        if (last) claim(p, row + i, mr, vectors * VBYTES);
         ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
         for (int j = 0; j < vectors; j += wide) {
             const int nv = vectors - j < wide ? vectors - j : wide;
@@ -200,7 +217,7 @@ INLINE void multiply(real *c, real *spare, const product *p, int64_t row, int64_
         for (int64_t k = chain; k < end; k += KC) {
             const int more = k + KC < p->K; /* terms of this panel */
             const b_panel *soon = more || (!once && strip + 1 < strips) ? &p->b : &p->after;
-            multiply_rows(sum, p, row, rows, vectors, k, end - k < KC ? end - k : KC, k == chain, soon,
+            multiply_rows(sum, p, row, rows, vectors, k, end - k < KC ? end - k : KC, k == chain, !more, soon,
                           more ? k + KC : 0, once ? strip : 0, once ? strips : 1);
         }
         for (int64_t i = 0; chain > 0 && i < rows * FR_PANEL; i += VL) vstore(c + i, vload(c + i) + vload(spare + i));

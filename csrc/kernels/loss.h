@@ -138,9 +138,9 @@ static void op_loss(fr_worker *w) {
         if (!op->out.data) continue;
         real *dz = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
-            const int vectors = vectors_of(N, column / FR_PANEL);
+            const int vectors = vectors_of(panel_columns(N, column));
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
-            if (!plain) backward_row(dz + column, dz + column, N, through, w, row, column);
+            if (!plain) backward_row(dz + column, dz + column, panel_columns(N, column), through, w, row, column);
         }
     }
 }

@@ -73,7 +73,7 @@ INLINE vec second_moment(real *slot, vec g, const fr_numbers *n) {
     return v;
 }
 
-enum { WIDE = 4 }; /* vectors of a row of a weight that are updated side by side */
+enum { WIDE = 2 }; /* vectors of a row of a weight that are updated side by side */
 
 /* A block of a parameter: `rows` rows of `count` elements (whole vectors; what lies behind the last column is zero and
  * stays so). Sums over the columns go on from row to row within a row group. */
@@ -183,7 +183,8 @@ static void update_block(const block *b, const fr_numbers *n) {
 #define CASE(KIND)                                                                                                     \
     case KIND:                                                                                                         \
         for (; j + WIDE * VL <= b->count; j += WIDE * VL) update_columns(b, n, j, KIND, 1, WIDE);                      \
-        break;
+        for (; j < b->count; j += VL) update_columns(b, n, j, KIND, 1, 1);                                             \
+        return;
             CASE(FR_RULE_SGD)
             CASE(FR_RULE_MOMENTUM)
             CASE(FR_RULE_NESTEROV)
@@ -267,34 +268,44 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
     }
 }
 
-/* What a worker does of a dense_dw: tiles of one panel by one group of rows. Tiles of a panel follow each other, as in
- * dense, so that a worker finds the columns that it has updated in its caches. Where a weight comes from far anyway, tiles
- * of a group follow each other, and its rows are read and written from end to end. */
+/* What a worker does of a dense_dw. Where a weight comes from far, tiles of a group of rows follow each other, and its rows
+ * are read and written from end to end. */
 typedef struct {
-    fr_tiles tiles;
-    int64_t K, groups; /* groups: of rows */
-    int by_rows, even; /* even: groups of nearly equal height */
+    division parts;
+    int64_t K;
+    int even;               /* groups of nearly equal height */
+    int64_t done, expected; /* elements: by this worker, and of its share */
 } dw_work;
 
 /* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
 INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_op *op = w->op;
-    const int64_t K = op->K, N = op->N, panels = panels_of(N);
-    const int dynamic = is_long(2 * M * N * K, w->n), by_rows = is_far(K * N);
-    const int even = !dynamic && !op->weight.penalty && !op->weight.norms;
-    const int64_t groups = even ? row_blocks(K, TALL) : (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
-    fr_tiles tiles = {.panels = panels, .groups = groups, .weight = FR_PANEL / VL, .last = vectors_of(N, panels - 1)};
-    if (by_rows) tiles = (fr_tiles){.panels = groups, .groups = panels, .weight = 1, .last = 1};
-    tiles.dynamic = dynamic;
-    return (dw_work){.tiles = tiles, .K = K, .groups = groups, .by_rows = by_rows, .even = even};
+    const int64_t K = op->K, N = op->N;
+    const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
+    dw_work todo = {.K = K, .even = !dynamic && !op->weight.penalty && !op->weight.norms};
+    const int64_t groups = todo.even ? row_blocks(K, TALL) : (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
+    todo.parts =
+        !dynamic && !far && has_columns(w, N) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
+    todo.expected = N * K / w->n;
+    return todo;
 }
 
-INLINE void dw_tile(const dw_work *todo, int64_t t, int64_t *panel, int64_t *begin, int64_t *end) {
-    const int64_t outer = t / todo->tiles.groups, inner = t % todo->tiles.groups, height = FR_ROW_GROUP;
-    const int64_t group = todo->by_rows ? outer : inner;
-    *panel = todo->by_rows ? inner : outer;
-    *begin = todo->even ? todo->K * group / todo->groups : group * height;
-    *end = todo->even ? todo->K * (group + 1) / todo->groups : *begin + height < todo->K ? *begin + height : todo->K;
+/* Rows [*begin, *end) of a group. */
+INLINE void dw_rows(const dw_work *todo, int64_t group, int64_t *begin, int64_t *end) {
+    const int64_t K = todo->K, groups = todo->parts.groups, height = FR_ROW_GROUP;
+    *begin = todo->even ? K * group / groups : group * height;
+    *end = todo->even ? K * (group + 1) / groups : *begin + height < K ? *begin + height : K;
+}
+
+/* What the tile behind a piece will touch, if it is this worker's and comes from far. */
+INLINE targets targets_after(const fr_worker *w, const dw_work *todo, const piece *at, int64_t *rows) {
+    int64_t begin, end;
+    *rows = 0;
+    if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (targets){{0}, {0}};
+    const piece after = piece_of(&todo->parts, at->tile + 1);
+    dw_rows(todo, after.first, &begin, &end);
+    *rows = end - begin;
+    return targets_of(&w->op->weight, begin, after.column);
 }
 
 static void op_dense_dw(fr_worker *w) {
@@ -306,39 +317,42 @@ static void op_dense_dw(fr_worker *w) {
     dw_work todo = dw_work_of(w, M);
     fetch(w, &op->z, M, op->N);
     fetch(w, &op->x, M, op->K);
-    int64_t t;
-    while ((t = fr_next_tile(w, &todo.tiles)) >= 0) {
-        int64_t panel, begin, end;
-        targets later = {{0}, {0}};
-        int64_t rows_later = 0;
-        if (todo.by_rows && fr_is_mine(&todo.tiles, t + 1)) {
-            dw_tile(&todo, t + 1, &panel, &begin, &end);
-            later = targets_of(&op->weight, begin, panel * FR_PANEL), rows_later = end - begin;
-        }
-        dw_tile(&todo, t, &panel, &begin, &end);
-        const int64_t column = panel * FR_PANEL;
-        const int vectors = vectors_of(op->N, panel);
-        const real *dz = (const real *)op->z.data + column;
-        const targets next = targets_of(&op->weight, begin, column);
-        const product p = {
-            .a = (const real *)op->x.data + begin,
-            .layout = A_COLUMNS,
-            .s = op->x.ld,
-            .K = M,
-            .KC = FR_KC,
-            .b = {.data = dz, .ld = op->z.ld},
-            .next = &next,
-        };
-        const int64_t strips = row_blocks(end - begin, TALL);
-        if (begin == 0 && op->bias.value.data) {
+    piece at;
+    while (next_piece(w, &todo.parts, &at)) {
+        const int vectors = vectors_of(at.columns);
+        const real *dz = (const real *)op->z.data + at.column;
+        int64_t rows_later;
+        const targets later = targets_after(w, &todo, &at, &rows_later);
+        if (at.first == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
-            update_piece(&op->bias, 0, 1, column, vectors * VL, c, 0, &bias_numbers);
+            update_piece(&op->bias, 0, 1, at.column, vectors * VL, c, 0, &bias_numbers);
         }
-        for (int64_t s = 0; s < strips; s++) {
-            const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
-            ask_for_targets(&later, rows_later * s / strips, rows_later * (s + 1) / strips, FR_PANEL * sizeof(real));
-            multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, s, strips);
-            update_piece(&op->weight, first, last - first, column, vectors * VL, c, FR_PANEL, &weight_numbers);
+        for (int64_t group = at.first; group < at.last; group++) {
+            int64_t begin, end;
+            dw_rows(&todo, group, &begin, &end);
+            const targets next = targets_of(&op->weight, begin, at.column);
+            product p = {
+                .a = (const real *)op->x.data + begin,
+                .layout = A_COLUMNS,
+                .s = op->x.ld,
+                .K = M,
+                .KC = FR_KC,
+                .b = {.data = dz, .ld = op->z.ld},
+                .next = &next,
+            };
+            if (w->n > 1 && !todo.parts.by_rows) p.claimed = next.data[0], p.claimed_ld = next.ld[0], p.keep = 1;
+            const int64_t strips = row_blocks(end - begin, TALL);
+            for (int64_t s = 0; s < strips; s++) {
+                const int64_t first = begin + (end - begin) * s / strips;
+                const int64_t last = begin + (end - begin) * (s + 1) / strips;
+                const int64_t done = todo.done + at.columns * (last - first);
+                if (w->is_last) fetch_next_batch(w, todo.done, done, todo.expected);
+                todo.done = done;
+                ask_for_targets(&later, rows_later * s / strips, rows_later * (s + 1) / strips,
+                                FR_PANEL * sizeof(real));
+                multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, s, strips);
+                update_piece(&op->weight, first, last - first, at.column, vectors * VL, c, FR_PANEL, &weight_numbers);
+            }
         }
     }
 }

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../fastreg.h"
+
 #if defined(HAVE_AVX512) || defined(HAVE_AVX2)
 #include <immintrin.h>
 #elif defined(HAVE_NEON)
@@ -47,6 +49,15 @@ INLINE void prefetch(const void *p, int64_t bytes) {
 }
 INLINE void prefetch_near(const void *p, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
+}
+
+/* Vectors that hold so many columns; rows are padded to 16 elements, so the last may be read whole. */
+INLINE int vectors_of(int64_t columns) { return (int)((columns + VL - 1) / VL); }
+
+/* Panels of a row of so many columns, and the columns of the one that begins at `column`. */
+INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR_PANEL; }
+INLINE int64_t panel_columns(int64_t columns, int64_t column) {
+    return columns - column < FR_PANEL ? columns - column : FR_PANEL;
 }
 
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
