@@ -192,7 +192,7 @@ INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
     const real *b = p->b.transposed ? p->packed : p->b.data + k * p->b.ld;
     const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
     for (int64_t block = 0, i = 0; block < blocks; block++) {
-        const int64_t end = rows * (block + 1) / blocks, mr = end - i;
+        const int64_t end = blocks == 1 ? rows : rows * (block + 1) / blocks, mr = end - i;
         const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
         if (last) claim(p, row + i, mr, vectors * VBYTES);
         ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);

@@ -63,26 +63,45 @@ INLINE int64_t index_at(const fr_feed *feed, int64_t position) {
 
 enum { ROWS_AT_ONCE = 4 }; /* a row begins in a page that no TLB knows; so many are looked up side by side */
 
-/* Asks for parts from .. to - 1 of `parts` of the inputs that this worker will gather for the next batch: while the last
- * product of this one keeps the arithmetic units busy, memory is idle. (Inline: GCC drops calls of functions that only
- * prefetch, because they have no effect.) */
-INLINE void fetch_next_batch(const fr_worker *w, int64_t from, int64_t to, int64_t parts) {
+/* What a worker will gather for the next batch, asked for piece by piece. */
+typedef struct {
+    const fr_feed *feed; /* NULL: there is nothing to ask for */
+    int64_t row, end;    /* positions in the epoch */
+    int64_t byte, bytes; /* of the rows from `row` on: the next line, and all lines */
+    double asked, rate;  /* rounds of ROWS_AT_ONCE lines: until now, and for every unit of work */
+} asking;
+
+/* ... over so many units of work. */
+INLINE asking asking_of(const fr_worker *w, int64_t units) {
     const fr_feed *feed = w->feed;
-    const fr_source *source = &feed->source[0];
     const int64_t first = w->batch.first + w->batch.count, left = feed->rows - first;
-    if (left <= 0 || source->offsets || from >= parts) return;
+    if (left <= 0 || feed->source[0].offsets) return (asking){0};
     int64_t begin, end;
     fr_share(w, left < feed->batch_size ? left : feed->batch_size, &begin, &end);
-    const int64_t lines = row_bytes(source) / 64 + 1; /* of a row, which may begin anywhere in its first */
-    const int64_t all = (end - begin + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * lines;
-    const int64_t stop = to < parts ? all * to / parts : all;
-    for (int64_t at = all * from / parts; at < stop; at++) {
-        const int64_t row = begin + at / lines * ROWS_AT_ONCE, byte = at % lines * 64;
-        for (int64_t i = row; i < row + ROWS_AT_ONCE && i < end; i++) {
-            const int64_t index = index_at(feed, first + i);
-            if (byte == 0) fetch_label(feed, index);
-            prefetch_near(source->data + index * source->row_stride + byte, 1);
+    const int64_t lines = row_bytes(&feed->source[0]) / 64 + 1; /* of a row, which may begin anywhere in its first */
+    const int64_t rounds = (end - begin + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * lines;
+    return (asking){.feed = feed,
+                    .row = first + begin,
+                    .end = first + end,
+                    .bytes = lines * 64,
+                    .rate = (double)rounds / (double)(units > 0 ? units : 1)};
+}
+
+/* Asks for what is due when `units` more are done: while the last product of a batch keeps the arithmetic units busy, memory
+ * is idle. (Inline: GCC drops calls of functions that only prefetch, because they have no effect.) */
+INLINE void ask_on(asking *next, int64_t units) {
+    if (!next->feed) return;
+    const fr_source *source = &next->feed->source[0];
+    next->asked += next->rate * (double)units;
+    for (; next->asked >= 1 && next->row < next->end; next->asked -= 1) {
+        const int64_t last = next->row + ROWS_AT_ONCE < next->end ? next->row + ROWS_AT_ONCE : next->end;
+        for (int64_t row = next->row; row < last; row++) {
+            const int64_t index = index_at(next->feed, row);
+            if (next->byte == 0) fetch_label(next->feed, index);
+            prefetch_near(source->data + index * source->row_stride + next->byte, 1);
         }
+        next->byte += 64;
+        if (next->byte == next->bytes) next->row = last, next->byte = 0;
     }
 }
 

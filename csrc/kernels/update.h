@@ -273,8 +273,8 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
 typedef struct {
     division parts;
     int64_t K;
-    int even;               /* groups of nearly equal height */
-    int64_t done, expected; /* elements: by this worker, and of its share */
+    int far, even;  /* the weight; groups of nearly equal height */
+    int64_t height; /* rows done before they are updated: within a row group */
 } dw_work;
 
 /* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
@@ -282,19 +282,19 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_op *op = w->op;
     const int64_t K = op->K, N = op->N;
     const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
-    dw_work todo = {.K = K, .even = !dynamic && !op->weight.penalty && !op->weight.norms};
+    dw_work todo = {.K = K, .far = far, .height = far ? TALL : FR_ROW_GROUP};
+    todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
     const int64_t groups = todo.even ? row_blocks(K, TALL) : (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
     todo.parts =
         !dynamic && !far && has_columns(w, N) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
-    todo.expected = N * K / w->n;
     return todo;
 }
 
-/* Rows [*begin, *end) of a group. */
-INLINE void dw_rows(const dw_work *todo, int64_t group, int64_t *begin, int64_t *end) {
-    const int64_t K = todo->K, groups = todo->parts.groups, height = FR_ROW_GROUP;
-    *begin = todo->even ? K * group / groups : group * height;
-    *end = todo->even ? K * (group + 1) / groups : *begin + height < K ? *begin + height : K;
+/* Rows [*begin, *end) of a piece. */
+INLINE void dw_rows(const dw_work *todo, const piece *at, int64_t *begin, int64_t *end) {
+    const int64_t K = todo->K, groups = todo->parts.groups, last = at->last * FR_ROW_GROUP;
+    *begin = todo->even ? K * at->first / groups : at->first * FR_ROW_GROUP;
+    *end = todo->even ? K * at->last / groups : last < K ? last : K;
 }
 
 /* What the tile behind a piece will touch, if it is this worker's and comes from far. */
@@ -303,7 +303,7 @@ INLINE targets targets_after(const fr_worker *w, const dw_work *todo, const piec
     *rows = 0;
     if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (targets){{0}, {0}};
     const piece after = piece_of(&todo->parts, at->tile + 1);
-    dw_rows(todo, after.first, &begin, &end);
+    dw_rows(todo, &after, &begin, &end);
     *rows = end - begin;
     return targets_of(&w->op->weight, begin, after.column);
 }
@@ -315,44 +315,40 @@ static void op_dense_dw(fr_worker *w) {
     const fr_numbers bias_numbers = numbers_of(&op->bias.rule, &w->batch);
     real *c = scratch_c(w);
     dw_work todo = dw_work_of(w, M);
+    asking ahead = {0};
+    if (w->is_last) ahead = asking_of(w, op->K * op->N / w->n);
     fetch(w, &op->z, M, op->N);
     fetch(w, &op->x, M, op->K);
     piece at;
     while (next_piece(w, &todo.parts, &at)) {
         const int vectors = vectors_of(at.columns);
         const real *dz = (const real *)op->z.data + at.column;
-        int64_t rows_later;
+        int64_t begin, end, rows_later;
+        dw_rows(&todo, &at, &begin, &end);
+        const targets next = targets_of(&op->weight, begin, at.column);
         const targets later = targets_after(w, &todo, &at, &rows_later);
-        if (at.first == 0 && op->bias.value.data) {
+        product p = {
+            .a = (const real *)op->x.data + begin,
+            .layout = A_COLUMNS,
+            .s = op->x.ld,
+            .K = M,
+            .KC = FR_KC,
+            .b = {.data = dz, .ld = op->z.ld},
+            .next = &next,
+        };
+        if (w->n > 1 && !todo.far) p.claimed = next.data[0], p.claimed_ld = next.ld[0], p.keep = 1;
+        if (begin == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
             update_piece(&op->bias, 0, 1, at.column, vectors * VL, c, 0, &bias_numbers);
         }
-        for (int64_t group = at.first; group < at.last; group++) {
-            int64_t begin, end;
-            dw_rows(&todo, group, &begin, &end);
-            const targets next = targets_of(&op->weight, begin, at.column);
-            product p = {
-                .a = (const real *)op->x.data + begin,
-                .layout = A_COLUMNS,
-                .s = op->x.ld,
-                .K = M,
-                .KC = FR_KC,
-                .b = {.data = dz, .ld = op->z.ld},
-                .next = &next,
-            };
-            if (w->n > 1 && !todo.parts.by_rows) p.claimed = next.data[0], p.claimed_ld = next.ld[0], p.keep = 1;
-            const int64_t strips = row_blocks(end - begin, TALL);
-            for (int64_t s = 0; s < strips; s++) {
-                const int64_t first = begin + (end - begin) * s / strips;
-                const int64_t last = begin + (end - begin) * (s + 1) / strips;
-                const int64_t done = todo.done + at.columns * (last - first);
-                if (w->is_last) fetch_next_batch(w, todo.done, done, todo.expected);
-                todo.done = done;
-                ask_for_targets(&later, rows_later * s / strips, rows_later * (s + 1) / strips,
+        for (int64_t first = begin, last; first < end; first = last) {
+            last = first + todo.height < end ? first + todo.height : end;
+            ask_on(&ahead, at.columns * (last - first));
+            if (rows_later > 0)
+                ask_for_targets(&later, first - begin, last - begin < rows_later ? last - begin : rows_later,
                                 FR_PANEL * sizeof(real));
-                multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, s, strips);
-                update_piece(&op->weight, first, last - first, at.column, vectors * VL, c, FR_PANEL, &weight_numbers);
-            }
+            multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, 0, 1);
+            update_piece(&op->weight, first, last - first, at.column, vectors * VL, c, FR_PANEL, &weight_numbers);
         }
     }
 }
