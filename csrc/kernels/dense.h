@@ -67,7 +67,7 @@ INLINE real *scratch_packed(const fr_worker *w) { return scratch_spare(w) + STRI
 INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t columns) {
     if (w->n == 1 || rows * m->ld > 16 * 1024) return;
     for (int64_t row = 0; row < rows; row++) {
-        prefetch((const real *)m->data + row * m->ld, columns * (int64_t)sizeof(real));
+        prefetch_near((const real *)m->data + row * m->ld, columns * (int64_t)sizeof(real));
     }
 }
 
