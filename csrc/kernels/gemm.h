@@ -179,8 +179,20 @@ INLINE void ask_for(const b_panel *b, int64_t k, int64_t terms, int64_t part, in
 /* Rows are cut into blocks of nearly equal height, at most `tall`: no ragged last block. */
 INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1) / tall; }
 
+/* One block of rows of C, `row` .. of A, by one tile's columns. */
+INLINE void multiply_tile(real *c, const product *p, const real *b, int64_t ldb, int64_t row, int64_t mr, int j, int nv,
+                          int64_t k, int64_t K, int fresh) {
+    const int by_rows = p->layout == A_ROWS;
+    const real *a = by_rows ? p->a + row * p->s + k : p->a + row + k * p->s;
+    const tile_fn tile = by_rows ? rows_tiles[nv - 1][mr - 1] : columns_tiles[nv - 1][mr - 1];
+    tile(c + j * VL, a, p->s, b + j * VL, ldb, K, fresh, p->next, row, j * VL);
+}
+
 /* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. Meanwhile part
- * `part` of `parts` of the terms `then` .. of panel `soon` is asked for. */
+ * `part` of `parts` of the terms `then` .. of panel `soon` is asked for.
+ *
+ * Where A is read by rows, the nearest cache keeps a block of it for all columns of the panel; where by columns, those of B
+ * for all blocks, because a line of A holds what several blocks need. */
 INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
                           int fresh, int last, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
@@ -191,17 +203,20 @@ INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
     }
     const real *b = p->b.transposed ? p->packed : p->b.data + k * p->b.ld;
     const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
-    for (int64_t block = 0, i = 0; block < blocks; block++) {
-        const int64_t end = blocks == 1 ? rows : rows * (block + 1) / blocks, mr = end - i;
-        const real *a = by_rows ? p->a + (row + i) * p->s + k : p->a + (row + i) + k * p->s;
-        if (last) claim(p, row + i, mr, vectors * VBYTES);
-        ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
-        for (int j = 0; j < vectors; j += wide) {
-            const int nv = vectors - j < wide ? vectors - j : wide;
-            const tile_fn tile = by_rows ? rows_tiles[nv - 1][mr - 1] : columns_tiles[nv - 1][mr - 1];
-            tile(c + i * FR_PANEL + j * VL, a, p->s, b + j * VL, ldb, K, fresh, p->next, row + i, j * VL);
+    const int across = by_rows ? vectors : wide; /* vectors done block by block, before the next ones */
+    for (int first = 0; first < vectors; first += across) {
+        const int end = first + across < vectors ? first + across : vectors;
+        for (int64_t block = 0, i = 0; block < blocks; block++) {
+            const int64_t below = blocks == 1 ? rows : rows * (block + 1) / blocks;
+            if (last && first == 0) claim(p, row + i, below - i, vectors * VBYTES);
+            if (by_rows)
+                ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
+            for (int j = first; j < end; j += wide) {
+                multiply_tile(c + i * FR_PANEL, p, b, ldb, row + i, below - i, j, end - j < wide ? end - j : wide, k, K,
+                              fresh);
+            }
+            i = below;
         }
-        i = end;
     }
 }
 

@@ -282,7 +282,7 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_op *op = w->op;
     const int64_t K = op->K, N = op->N;
     const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
-    dw_work todo = {.K = K, .far = far, .height = far ? TALL : FR_ROW_GROUP};
+    dw_work todo = {.K = K, .far = far, .height = far && NV == 4 ? TALL : FR_ROW_GROUP};
     todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
     const int64_t groups = todo.even ? row_blocks(K, TALL) : (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
     todo.parts =
@@ -308,6 +308,9 @@ INLINE targets targets_after(const fr_worker *w, const dw_work *todo, const piec
     return targets_of(&w->op->weight, begin, after.column);
 }
 
+/* Terms done in one go: of narrow tiles so many that all blocks find the rows of x and dz in the first-level cache. */
+enum { DW_KC = NV == 4 ? FR_KC : 128 };
+
 static void op_dense_dw(fr_worker *w) {
     const fr_op *op = w->op;
     const int64_t M = w->batch.rows;
@@ -332,7 +335,7 @@ static void op_dense_dw(fr_worker *w) {
             .layout = A_COLUMNS,
             .s = op->x.ld,
             .K = M,
-            .KC = FR_KC,
+            .KC = DW_KC,
             .b = {.data = dz, .ld = op->z.ld},
             .next = &next,
         };
