@@ -109,8 +109,9 @@ static void op_dense(fr_worker *w) {
         int64_t begin, end;
         rows_of(&todo, &at, &begin, &end);
         const int64_t strips = strips_of(end - begin, &p);
-        for (int64_t s = 0; s < strips; s++) {
-            const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
+        const row_heights heights = heights_of(end - begin, strips);
+        for (int64_t s = 0, first = begin, last; s < strips; s++, first = last) {
+            last = first + height_of(&heights, s);
             multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
             for (int64_t row = first; row < last; row++) {
                 real *z = c + (row - first) * FR_PANEL;
@@ -144,8 +145,9 @@ static void op_dense_dx(fr_worker *w) {
         int64_t begin, end;
         rows_of(&todo, &at, &begin, &end);
         const int64_t strips = strips_of(end - begin, &p);
-        for (int64_t s = 0; s < strips; s++) {
-            const int64_t first = begin + (end - begin) * s / strips, last = begin + (end - begin) * (s + 1) / strips;
+        const row_heights heights = heights_of(end - begin, strips);
+        for (int64_t s = 0, first = begin, last; s < strips; s++, first = last) {
+            last = first + height_of(&heights, s);
             multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
             for (int64_t row = first; row < last; row++) {
                 real *dz = (real *)op->out.data + row * op->out.ld + at.column;

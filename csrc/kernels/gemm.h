@@ -179,6 +179,20 @@ INLINE void ask_for(const b_panel *b, int64_t k, int64_t terms, int64_t part, in
 /* Rows are cut into blocks of nearly equal height, at most `tall`: no ragged last block. */
 INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1) / tall; }
 
+/* Their heights, by one division for all of them: a register tile is as short as some fifty divisions. */
+typedef struct {
+    int64_t least, taller; /* so many blocks have a row more */
+} row_heights;
+
+INLINE row_heights heights_of(int64_t rows, int64_t blocks) {
+    if (blocks < 2) return (row_heights){rows, 0};
+    return (row_heights){rows / blocks, rows % blocks};
+}
+
+INLINE int64_t height_of(const row_heights *heights, int64_t block) {
+    return heights->least + (block < heights->taller);
+}
+
 /* One block of rows of C, `row` .. of A, by one tile's columns. */
 INLINE void multiply_tile(real *c, const product *p, const real *b, int64_t ldb, int64_t row, int64_t mr, int j, int nv,
                           int64_t k, int64_t K, int fresh) {
@@ -191,8 +205,8 @@ INLINE void multiply_tile(real *c, const product *p, const real *b, int64_t ldb,
 /* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. Meanwhile part
  * `part` of `parts` of the terms `then` .. of panel `soon` is asked for.
  *
- * Where A is read by rows, the nearest cache keeps a block of it for all columns of the panel; where by columns, those of B
- * for all blocks, because a line of A holds what several blocks need. */
+ * The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the other
+ * way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
 INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
                           int fresh, int last, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : TALL, wide = by_rows ? NV : NARROW;
@@ -203,11 +217,12 @@ INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
     }
     const real *b = p->b.transposed ? p->packed : p->b.data + k * p->b.ld;
     const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
-    const int across = by_rows ? vectors : wide; /* vectors done block by block, before the next ones */
+    const row_heights heights = heights_of(rows, blocks);
+    const int across = by_rows || NV == 4 ? vectors : wide; /* vectors done block by block, before the next ones */
     for (int first = 0; first < vectors; first += across) {
         const int end = first + across < vectors ? first + across : vectors;
         for (int64_t block = 0, i = 0; block < blocks; block++) {
-            const int64_t below = blocks == 1 ? rows : rows * (block + 1) / blocks;
+            const int64_t below = i + height_of(&heights, block);
             if (last && first == 0) claim(p, row + i, below - i, vectors * VBYTES);
             if (by_rows)
                 ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
