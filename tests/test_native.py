@@ -2,10 +2,11 @@
 any SIMD target with fused multiply-add, any handing-out of tiles, any batch in which a row sits."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import ADAM, MORE, PLAIN, Case, Network, assert_close
+from networks import ADAM, MOMENTUM, MORE, PLAIN, Case, Network, assert_close
 
 import fastreg as fr
 from fastreg import threads
@@ -13,6 +14,7 @@ from fastreg.engines import Tally
 from fastreg.engines.native import NativeEngine
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, Dropout
+from fastreg.rules import Rule
 
 TARGETS = threads.simd()["available"]
 FUSED = [name for name in TARGETS if name != "generic"]
@@ -100,6 +102,25 @@ def test_large_layers_hand_out_tiles(scramble):
     expected = case.bits(1)
     assert case.bits(2) == expected
     assert case.bits(3, scramble) == expected
+
+
+SHARED = [  # every kind of epilogue behind columns that do not fill panels
+    *(Dropout(keep_prob=0.8), Dense(200, "sigmoid"), Dropout(keep_prob=0.5)),
+    *(Dense(335, "gelu", preactivation_noise=0.1), Dropout(rate=0.3, kind="gaussian"), Dense(129, "tanh")),
+    *(Dense(250, "relu"), Dropout(keep_prob=0.7), Dense(10)),
+]
+
+
+@pytest.mark.parametrize("rule", [Rule("sgd"), ADAM, replace(MOMENTUM, max_norm=0.8)], ids=lambda rule: rule.kind)
+def test_shares_end_between_any_columns(rule, dtype):
+    """Whole units of columns for every worker, and those that several share; with sums over the columns and without."""
+    case = Case(Network(70, SHARED, "softmax_cross_entropy", rule), dtype, small=0)
+    expected = case.bits(1)
+    for options in ({"n_threads": 2}, {"n_threads": 3}, {"n_threads": 5}, {"n_threads": 3, "scramble": 7}):
+        assert case.bits(**options) == expected, options
+    _, ours = case.train(NativeEngine, 3)
+    _, theirs = case.train(ReferenceEngine)
+    assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 127])
