@@ -119,9 +119,12 @@ def _roofline(axes, results, names):
             if name == "fastreg" or name in result["peers"]
         ]
         axes.scatter(*zip(*points, strict=True), color=COLOURS[number % 5], label=name, s=45 if number == 0 else 20)
-    for intensity, result in zip(intensities, results, strict=True):
-        rate = result["flops"] / result["step"] / 1e9
-        axes.annotate(result["workload"], (intensity, rate), (4, 6), textcoords="offset points", fontsize=7)
+    for intensity in dict.fromkeys(intensities):  # one label for those that lie above each other
+        there = [result for at, result in zip(intensities, results, strict=True) if at == intensity]
+        rate = max(result["flops"] / result["step"] / 1e9 for result in there)
+        names = "\n".join(result["workload"] for result in there)
+        place = {"xytext": (-6, 4), "textcoords": "offset points", "ha": "right"}
+        axes.annotate(names, (intensity, rate), fontsize=7, **place)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("flop a byte that a step has to move")
