@@ -29,8 +29,8 @@ from workloads import WORKLOADS, scaled
 from fastreg.benchmarks.environment import facts, hobbles
 
 LOSS_EPOCHS = 3
-# Before every measurement: threads of OpenBLAS and OpenMP spin on for some 30 ms when their work is done, at the cost of
-# the next library. Behind NumPy, fastreg's `dfn-plain` took 410 us a step without a pause, 265 with one.
+# Before every measurement: threads of OpenBLAS and OpenMP spin on for some 30 ms when their work is done, at the cost
+# of the next library. Behind NumPy, fastreg's `dfn-plain` took 410 us a step without a pause, 265 with one.
 PAUSE_SECONDS = 0.1
 # Relative. Mostly they agree to 1e-6. But where rounding puts one input of a leaky ReLU on the other side of 0, Adam
 # carries it on: one of eight changes of `curve`'s parameters by a unit in the last place moved fastreg's own loss 3e-3.
