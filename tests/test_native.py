@@ -111,7 +111,11 @@ SHARED = [  # every kind of epilogue behind columns that do not fill panels
 ]
 
 
-@pytest.mark.parametrize("rule", [Rule("sgd"), replace(ADAM, eps=1e-3), replace(MOMENTUM, max_norm=0.8)], ids=lambda rule: rule.kind)
+# Adam's eps is large because it divides the rounding of a gradient by its size
+RULES = [Rule("sgd"), replace(ADAM, eps=0.1), replace(MOMENTUM, max_norm=0.8)]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
 def test_shares_end_between_any_columns(rule, dtype):
     """Whole units of columns for every worker, and those that several share; with sums over the columns and without."""
     case = Case(Network(70, SHARED, "softmax_cross_entropy", rule), dtype, small=0)
