@@ -1,7 +1,7 @@
 /* How the result of a product is divided among the workers: in pieces of some columns by some groups of rows.
  *
- * A long op, and one whose weight comes from far, is cut into tiles of one panel by one group, which run.h hands out. In a
- * short one every worker has an equal share in columns: what it writes of a weight it reads again in the next step, so
+ * Tiles are one panel by one group, which run.h hands out. A short op whose weight is near, with a panel's columns or more for
+ * every worker, gives each an equal share in columns instead: what it writes of a weight it reads again in the next step, so
  * where shares end within a panel, lines of it would go from one worker's cache to another's and back.
  */
 #ifndef FR_DIVISION_H

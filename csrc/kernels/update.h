@@ -244,7 +244,8 @@ static void update_piece(const fr_param *param, int64_t row, int64_t rows, int64
     update_block(&b, n);
 }
 
-/* What the update of the rows from `row` on will touch; nothing where all of it stays in the nearer caches anyway. */
+/* What the update of the rows from `row` on will touch. The weight is left out where it stays as it is and only the gradient
+ * is stored: others may be reading it, so it must not be claimed. */
 INLINE targets targets_of(const fr_param *param, int64_t row, int64_t column) {
     const int weight_moves = param->rule.kind != FR_RULE_GRADIENT && param->rule.kind != FR_RULE_RAW;
     return (targets){
