@@ -123,8 +123,7 @@ def _roofline(axes, results, names):
         there = [result for at, result in zip(intensities, results, strict=True) if at == intensity]
         rate = max(result["flops"] / result["step"] / 1e9 for result in there)
         names = "\n".join(result["workload"] for result in there)
-        place = {"xytext": (-6, 4), "textcoords": "offset points", "ha": "right"}
-        axes.annotate(names, (intensity, rate), fontsize=7, **place)
+        axes.annotate(names, (intensity, rate), (-6, 4), textcoords="offset points", ha="right", fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("flop a byte that a step has to move")

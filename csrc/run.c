@@ -26,7 +26,6 @@ typedef struct {
     int64_t first, stop;
     int64_t next; /* the batch after the last one run; written by worker 0 */
     int n;
-    int last_dw;
     size_t worker_bytes; /* of scratch, for each */
     double deadline;
     atomic_llong
@@ -70,7 +69,7 @@ static double weight_of(const run_state *run, int64_t first, int64_t rows) {
     if (!feed->weights) return (double)rows;
     double sum = 0;
     for (int64_t i = first; i < first + rows; i++) {
-        const int64_t index = feed->order ? feed->order[i] : i;
+        const int64_t index = fr_index_at(feed, i);
         sum += run->program->real == FR_F32 ? (double)((const float *)feed->weights)[index]
                                             : ((const double *)feed->weights)[index];
     }
@@ -134,12 +133,12 @@ void fr_look(fr_worker *w) {
     }
 }
 
-/* The last dense_dw of a batch, or -1. */
-static int last_dense_dw(const fr_program *program) {
+/* The last dense_dw of a batch, NULL for none. */
+static const fr_op *last_dense_dw(const fr_program *program) {
     for (int i = program->n_ops - 1; i >= 0; i--) {
-        if (program->ops[i].kind == FR_DENSE_DW) return i;
+        if (program->ops[i].kind == FR_DENSE_DW) return &program->ops[i];
     }
-    return -1;
+    return NULL;
 }
 
 /* What Python has to see to; looked at in debugging builds only. */
@@ -182,7 +181,6 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         gathered |= op->kind == FR_GATHER;
         may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
         w->op = op;
-        w->is_last = i == run->last_dw;
         w->batch.rows = w->batch.count << op->doubled;
         w->taken = taken + i;
         if (op->kind != FR_CALL) {
@@ -246,6 +244,7 @@ static void worker_main(void *arg, int id) {
         .program = program,
         .feed = run->feed,
         .tally = run->tally,
+        .last_dw = last_dense_dw(program),
         .bad_row = &run->bad_row,
         .clip = program->clip,
         .scramble = run->options->scramble,
@@ -319,7 +318,6 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .first = first,
         .stop = stop,
         .next = first,
-        .last_dw = last_dense_dw(program),
         .worker_bytes = worker_bytes(program),
         .deadline = options->seconds > 0 ? now() + options->seconds : 0,
         .beta_power = {tally->beta_power[0], tally->beta_power[1]},
@@ -347,7 +345,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
     if (atomic_load(&run.bad_row) != INT64_MAX) {
         const int64_t position = atomic_load(&run.bad_row);
         tally->code = FR_BAD_ROW;
-        tally->bad_row = feed->order ? feed->order[position] : position;
+        tally->bad_row = fr_index_at(feed, position);
     }
     if (atomic_load(&run.failed_call) < MAX_OPS || atomic_load(&run.abandoned)) tally->code = FR_CALL_FAILED;
     return run.next;

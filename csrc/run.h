@@ -48,9 +48,9 @@ typedef struct fr_worker {
     int id, n; /* this worker, all workers */
     const fr_program *program;
     const fr_feed *feed;
-    fr_tally *tally; /* for worker 0 alone */
-    const fr_op *op; /* at hand */
-    int is_last;     /* no dense_dw comes after it in this batch */
+    fr_tally *tally;      /* for worker 0 alone */
+    const fr_op *op;      /* at hand */
+    const fr_op *last_dw; /* the last dense_dw of a batch, NULL for none */
     atomic_ullong
         *taken; /* tiles of the op at hand that were taken from worker 0's share; those of the others follow */
     int64_t taken_stride;  /* bytes from one worker's to the next one's */
@@ -141,6 +141,11 @@ static inline int64_t fr_next_tile(fr_worker *worker, fr_tiles *tiles) {
 
 /* Whether a tile is in this worker's own share, which it does in order. */
 static inline int fr_is_mine(const fr_tiles *tiles, int64_t tile) { return tile >= tiles->begin && tile < tiles->end; }
+
+/* The row of the data that is at a position of the epoch. */
+static inline int64_t fr_index_at(const fr_feed *feed, int64_t position) {
+    return feed->order ? feed->order[position] : position;
+}
 
 /* This worker's share [*begin, *end) of n equal items. */
 static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, int64_t *end) {

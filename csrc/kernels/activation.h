@@ -9,7 +9,6 @@
 #include "../run.h"
 #include "noise.h"
 #include "philox.h"
-#include "rows.h"
 #include "vmath.h"
 
 static const real LEAKY_SLOPE = (real)0.01;
@@ -140,7 +139,7 @@ static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise
 /* The row of the data that a row of the batch is, or is a perturbed copy of. */
 INLINE int64_t index_of_row(const fr_worker *w, int64_t row) {
     const int64_t position = w->batch.first + (row < w->batch.count ? row : row - w->batch.count);
-    return index_at(w->feed, position);
+    return fr_index_at(w->feed, position);
 }
 
 /* The sample weight of a row of the batch; where there are perturbed rows, too, its share of it. */

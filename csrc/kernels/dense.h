@@ -35,7 +35,7 @@ INLINE work work_of(const fr_worker *w, int64_t columns, int64_t K) {
     work todo = {.first = first, .rows = rows, .blocks = blocks, .group_blocks = 1, .far = is_far(K * columns)};
     const int dynamic = is_long(2 * rows * columns * K, w->n);
     /* sums of sizes (activity) are kept for whole panels */
-    if (!own && !dynamic && !todo.far && !w->op->activity.data && has_columns(w, columns)) {
+    if (!own && !w->op->activity.data && shares_columns(w, columns, dynamic, todo.far)) {
         todo.parts = divide_columns(w, columns, blocks);
         return todo;
     }
@@ -86,7 +86,7 @@ INLINE b_panel panel_of(const fr_matrix *weight, const piece *at, int transposed
 INLINE product product_of(const fr_worker *w, const work *todo, const piece *at, int64_t K, int transposed) {
     const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
     product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K, .KC = todo->far ? FAR_KC : FR_KC};
-    if (w->n > 1) p.claimed = (real *)w->op->out.data + at->column, p.claimed_ld = w->op->out.ld;
+    if (w->n > 1) p.claimed = (fr_matrix){(real *)w->op->out.data + at->column, w->op->out.ld};
     p.b = panel_of(weight, at, transposed);
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
         const piece after = piece_of(&todo->parts, at->tile + 1);

@@ -31,8 +31,10 @@ INLINE int is_long(int64_t flops, int workers) { return flops / workers > 30 * 1
 /* Whether a weight with so many elements comes from beyond the second-level caches. */
 INLINE int is_far(int64_t elements) { return elements > 512 * 1024; }
 
-/* Whether an op that is neither long nor far is divided in columns: where there is a panel for every worker. */
-INLINE int has_columns(const fr_worker *w, int64_t columns) { return !w->scramble && columns >= FR_PANEL * w->n; }
+/* Whether an op is divided in columns: where there is a panel for every worker. */
+INLINE int shares_columns(const fr_worker *w, int64_t columns, int dynamic, int far) {
+    return !dynamic && !far && !w->scramble && columns >= FR_PANEL * w->n;
+}
 
 INLINE division divide_columns(const fr_worker *w, int64_t columns, int64_t groups) {
     division d = {.columns = columns, .groups = groups, .in_columns = 1};

@@ -17,7 +17,7 @@ static void op_elementwise(fr_worker *w) {
         const real *x = (const real *)op->x.data + row * op->x.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
-            const int vectors = vectors_of(panel_columns(N, column));
+            const int vectors = panel_vectors(N, column);
             const real *in = x + column;
             if (op->noise.std != 0) {
                 noise_row(out + column, in, vectors, &op->noise, w, w->batch.line + row, column);
@@ -39,8 +39,7 @@ static void op_perturb(fr_worker *w) {
         const real *weight = (const real *)p->value.data + row * p->value.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < p->columns; column += FR_PANEL) {
-            noise_row(out + column, weight + column, vectors_of(panel_columns(p->columns, column)), &op->noise, w, row,
-                      column);
+            noise_row(out + column, weight + column, panel_vectors(p->columns, column), &op->noise, w, row, column);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 #include "activation.h"
 #include "augment.h"
+#include "rows.h"
 
 /* x - x is 0 for finite x and NaN for all others */
 static int all_finite(const real *x, int64_t n) {
@@ -47,7 +48,7 @@ static void op_gather(fr_worker *w) {
                 fetch_label(w->feed, index);
             }
         }
-        read_row(out, source, index_at(w->feed, position));
+        read_row(out, source, fr_index_at(w->feed, position));
         if (is_float && !all_finite(out, source->columns)) {
             long long worst = atomic_load(w->bad_row);
             while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
@@ -57,7 +58,7 @@ static void op_gather(fr_worker *w) {
         if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {
-            const int vectors = vectors_of(panel_columns(op->K, column));
+            const int vectors = panel_vectors(op->K, column);
             real *x = out + column;
             if (op->noise.std != 0) noise_row(x, x, vectors, &op->noise, w, w->batch.line + row, column);
             if (masked_as(&op->mask)) forward_row(x, x, vectors, FR_LINEAR, &op->mask, w, row, column);

@@ -148,17 +148,16 @@ typedef struct {
     real *packed;        /* room for FR_KC rows of a transposed panel, the right way round */
     int64_t *held;       /* the first of the terms of B that lie there, -1 for none */
     const targets *next; /* NULL where A is read by rows */
-    real *claimed;       /* what C will be written to, row for row; NULL for none */
-    int64_t claimed_ld;
-    int keep; /* it is read before */
+    fr_matrix claimed;   /* what C will be written to, row for row; data NULL for none */
+    int keep;            /* it is read before */
 } product;
 
 /* Makes this processor the owner of lines that it writes soon. Where another one still has a copy, a store waits some 7 ns
  * for it to be given up, and the later ones wait in line: done before a tile's sums, that is over when they are. Prefetches
  * for writing would be the means, but they do nothing for a line that is already here (Zen 4). */
 INLINE void claim(const product *p, int64_t row, int64_t rows, int64_t bytes) {
-    for (int64_t i = row; p->claimed && i < row + rows; i++) {
-        char *line = (char *)(p->claimed + i * p->claimed_ld);
+    for (int64_t i = row; p->claimed.data && i < row + rows; i++) {
+        char *line = (char *)((real *)p->claimed.data + i * p->claimed.ld);
         for (int64_t byte = 0; byte < bytes; byte += 64) {
             volatile real *at = (volatile real *)(line + byte);
             *at = p->keep ? *at : 0;
@@ -224,8 +223,7 @@ INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, 
         for (int64_t block = 0, i = 0; block < blocks; block++) {
             const int64_t below = i + height_of(&heights, block);
             if (last && first == 0) claim(p, row + i, below - i, vectors * VBYTES);
-            if (by_rows)
-                ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
+            ask_for(soon, then, p->K - then < p->KC ? p->K - then : p->KC, part * blocks + block, parts * blocks);
             for (int j = first; j < end; j += wide) {
                 multiply_tile(c + i * FR_PANEL, p, b, ldb, row + i, below - i, j, end - j < wide ? end - j : wide, k, K,
                               fresh);

@@ -138,7 +138,7 @@ static void op_loss(fr_worker *w) {
         if (!op->out.data) continue;
         real *dz = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
-            const int vectors = vectors_of(panel_columns(N, column));
+            const int vectors = panel_vectors(N, column);
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
             if (!plain) backward_row(dz + column, dz + column, panel_columns(N, column), through, w, row, column);
         }
@@ -163,7 +163,7 @@ static double activity_penalty(const fr_worker *w) {
     for (int i = 0; i < w->program->n_ops; i++) {
         const fr_op *op = &w->program->ops[i];
         if (op->kind != FR_DENSE || !op->activity.data) continue;
-        const int64_t panels = (op->N + FR_PANEL - 1) / FR_PANEL;
+        const int64_t panels = panels_of(op->N);
         double layer = 0;
         for (int64_t row = 0; row < w->batch.rows; row++) {
             double sum = 0;

@@ -55,7 +55,7 @@ static void op_clip_norm(fr_worker *w) {
  * bring them down to the limit (0: none). Returns whether any is over it. */
 INLINE int column_factors(const fr_param *param, int64_t panel, double limit, double *squares, double *factor) {
     const int64_t groups = (param->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
-    const int width = vectors_of(panel_columns(param->columns, panel * FR_PANEL)) * VL;
+    const int width = panel_vectors(param->columns, panel * FR_PANEL) * VL;
     int any = 0;
     for (int j = 0; j < width; j++) squares[j] = 0;
     for (int64_t group = 0; group < groups; group++) {
@@ -77,7 +77,7 @@ static double whole_factor(const fr_op *op) {
     double sum = 0, squares[FR_PANEL], factor[FR_PANEL];
     for (int64_t t = 0; op->whole > 0 && t < panels; t++) {
         column_factors(&op->weight, t, op->limit, squares, factor);
-        const int width = vectors_of(panel_columns(op->weight.columns, t * FR_PANEL)) * VL;
+        const int width = panel_vectors(op->weight.columns, t * FR_PANEL) * VL;
         for (int j = 0; j < width; j++) sum += squares[j] * factor[j] * factor[j];
     }
     return op->whole > 0 && sum > op->whole * op->whole ? op->whole / __builtin_sqrt(sum) : 1;
@@ -90,7 +90,7 @@ static void op_max_norm(fr_worker *w) {
     fr_tiles tiles_left = {.panels = panels_of(param->columns), .groups = 1, .weight = 1, .last = 1};
     int64_t t;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int width = vectors_of(panel_columns(param->columns, t * FR_PANEL)) * VL;
+        const int width = panel_vectors(param->columns, t * FR_PANEL) * VL;
         double squares[FR_PANEL], exact[FR_PANEL];
         real factor[FR_PANEL];
         const int any = column_factors(param, t, w->op->limit, squares, exact) || whole != 1;

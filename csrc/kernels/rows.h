@@ -56,11 +56,6 @@ INLINE void fetch_label(const fr_feed *feed, int64_t index) {
     if (feed->weights) prefetch_near((const real *)feed->weights + index, sizeof(real));
 }
 
-/* The row of the data that is at a position of the epoch. */
-INLINE int64_t index_at(const fr_feed *feed, int64_t position) {
-    return feed->order ? feed->order[position] : position;
-}
-
 enum { ROWS_AT_ONCE = 4 }; /* a row begins in a page that no TLB knows; so many are looked up side by side */
 
 /* What a worker will gather for the next batch, asked for piece by piece. */
@@ -96,7 +91,7 @@ INLINE void ask_on(asking *next, int64_t units) {
     for (; next->asked >= 1 && next->row < next->end; next->asked -= 1) {
         const int64_t last = next->row + ROWS_AT_ONCE < next->end ? next->row + ROWS_AT_ONCE : next->end;
         for (int64_t row = next->row; row < last; row++) {
-            const int64_t index = index_at(next->feed, row);
+            const int64_t index = fr_index_at(next->feed, row);
             if (next->byte == 0) fetch_label(next->feed, index);
             prefetch_near(source->data + index * source->row_stride + next->byte, 1);
         }

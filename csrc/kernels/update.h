@@ -19,6 +19,7 @@
 #define FR_UPDATE_H
 
 #include "dense.h"
+#include "rows.h"
 
 /* The numbers of a rule for one step. */
 typedef struct {
@@ -274,7 +275,7 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
 typedef struct {
     division parts;
     int64_t K;
-    int far, even;  /* the weight; groups of nearly equal height */
+    int even;       /* groups of nearly equal height */
     int64_t height; /* rows done before they are updated: within a row group */
 } dw_work;
 
@@ -283,11 +284,11 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_op *op = w->op;
     const int64_t K = op->K, N = op->N;
     const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
-    dw_work todo = {.K = K, .far = far, .height = far && NV == 4 ? TALL : FR_ROW_GROUP};
+    dw_work todo = {.K = K, .height = far && NV == 4 ? TALL : FR_ROW_GROUP};
     todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
-    const int64_t groups = todo.even ? row_blocks(K, TALL) : (K + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
+    const int64_t groups = row_blocks(K, todo.even ? TALL : FR_ROW_GROUP);
     todo.parts =
-        !dynamic && !far && has_columns(w, N) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
+        shares_columns(w, N, dynamic, far) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
     return todo;
 }
 
@@ -320,7 +321,7 @@ static void op_dense_dw(fr_worker *w) {
     real *c = scratch_c(w);
     dw_work todo = dw_work_of(w, M);
     asking ahead = {0};
-    if (w->is_last) ahead = asking_of(w, op->K * op->N / w->n);
+    if (op == w->last_dw) ahead = asking_of(w, op->K * op->N / w->n);
     fetch(w, &op->z, M, op->N);
     fetch(w, &op->x, M, op->K);
     piece at;
@@ -340,7 +341,7 @@ static void op_dense_dw(fr_worker *w) {
             .b = {.data = dz, .ld = op->z.ld},
             .next = &next,
         };
-        if (w->n > 1 && !todo.far) p.claimed = next.data[0], p.claimed_ld = next.ld[0], p.keep = 1;
+        if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.keep = 1;
         if (begin == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
             update_piece(&op->bias, 0, 1, at.column, vectors * VL, c, 0, &bias_numbers);

@@ -43,10 +43,7 @@ typedef uint64_t u64vec __attribute__((vector_size(VBYTES))); /* VBYTES/8 words,
 typedef real vec_mem
     __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias)); /* a vector in memory, any alignment */
 
-/* Asks for what is read soon, or (prefetch_near) for the second-level cache what is read a little later. */
-INLINE void prefetch(const void *p, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i);
-}
+/* Asks for what is read a little later, into the second-level cache. */
 INLINE void prefetch_near(const void *p, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
 }
@@ -59,6 +56,9 @@ INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR
 INLINE int64_t panel_columns(int64_t columns, int64_t column) {
     return columns - column < FR_PANEL ? columns - column : FR_PANEL;
 }
+
+/* Vectors that hold those. */
+INLINE int panel_vectors(int64_t columns, int64_t column) { return vectors_of(panel_columns(columns, column)); }
 
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
 INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }
