@@ -1,0 +1,29 @@
+"""The parameters that 106 trainings end with have the bits they had: a changed order of sums does not pass unseen.
+
+The digests guard bits only. That the numbers are right is shown against formulas, PyTorch and the reference elsewhere.
+Targets with fused multiply-add share one column of `golden_bits.json`, because they promise the same bits.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastreg import _core
+
+HERE = Path(__file__).parent
+EXPECTED = json.loads((HERE / "golden_bits.json").read_text())
+AVAILABLE = _core.simd_available()
+
+
+@pytest.mark.parametrize("target", AVAILABLE)
+def test_trainings_end_with_the_bits_on_record(target):
+    environment = os.environ | {"FASTREG_SIMD": target}
+    command = [sys.executable, str(HERE / "golden.py")]
+    found = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    expected = EXPECTED["generic" if target == "generic" else "fused"]
+    assert len(expected) >= 80 and found.keys() == expected.keys()
+    assert {name for name in expected if found[name] != expected[name]} == set()
