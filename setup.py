@@ -22,7 +22,7 @@ DEBUG = os.environ.get("FASTREG_DEBUG", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
 # -ffp-contract=off: a product and a sum are fused where vec.h says so and nowhere else (same bits everywhere)
-FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
+FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wshadow"]
 FLAGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O3", "-g0", "-DNDEBUG"]
 LINK = []
 if SANITIZE:
@@ -45,7 +45,8 @@ elif platform.machine() in ("aarch64", "arm64"):
     # GCC's first scheduler hoists loads above a tile's multiply-adds, and sums that were in registers go to memory
     TARGETS["neon"] = [] if CLANG else ["-fno-schedule-insns"]
 
-CORE = ["csrc/run.c", "csrc/pool.c", "csrc/cpu.c", "csrc/random.c", "csrc/augment.c"]
+CORE = ["csrc/run.c", "csrc/pool.c", "csrc/cpu.c", "csrc/random.c"]
+BELOW_KERNELS = ["csrc/augment.c"]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 
 
@@ -53,9 +54,14 @@ def library(name, sources, flags):
     return name, {"sources": sources, "cflags": FLAGS + flags, "obj_deps": {"": HEADERS}}
 
 
-LIBRARIES = [library("fastreg_core", CORE, ["-pthread"])] + [
-    library(f"fastreg_{target}", [f"csrc/targets/{target}_f{bits}.c" for bits in (32, 64)], flags)
-    for target, flags in TARGETS.items()
+# The linker looks once into each library, in this order: each may call those after it.
+LIBRARIES = [
+    library("fastreg_core", CORE, ["-pthread"]),
+    *(
+        library(f"fastreg_{target}", [f"csrc/targets/{target}_f{bits}.c" for bits in (32, 64)], flags)
+        for target, flags in TARGETS.items()
+    ),
+    library("fastreg_below_kernels", BELOW_KERNELS, []),
 ]
 
 NO_COMPILER = "fastreg needs a C compiler (GCC or Clang) to be built, and this one could not be used: "
@@ -97,7 +103,7 @@ extension = Extension(
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
     depends=["fastreg/_c.pxd", *HEADERS] + [source for _, build in LIBRARIES for source in build["sources"]],
-    extra_compile_args=[flag for flag in FLAGS if flag not in ("-Wall", "-Wextra")],
+    extra_compile_args=[flag for flag in FLAGS if not flag.startswith("-W")],
     extra_link_args=["-pthread", *LINK],
     libraries=["m"],
 )

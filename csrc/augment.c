@@ -2,6 +2,7 @@
  * machine gives the same bits; fastreg/reference_augment.py says the same in NumPy.
  */
 #include "augment.h"
+#include "philox_keys.h"
 
 static int64_t round16(int64_t n) { return (n + 15) / 16 * 16; }
 
@@ -54,7 +55,7 @@ static void map_of(double s[6], const fr_augment *a, int number, uint64_t seed, 
     const double H = (double)a->height, W = (double)a->width;
     uint32_t words[4];
     double u[4], sine, cosine;
-    fr_philox(words, counter, key, 7);
+    fr_philox(words, counter, key, FR_PHILOX_ROUNDS);
     for (int i = 0; i < 4; i++) u[i] = ((double)words[i] + 0.5) * 0x1p-32;
     const double amount = t->low + (t->high - t->low) * u[0];
     s[0] = s[4] = 1;

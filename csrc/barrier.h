@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "run.h"
+#include "fastreg.h"
 
 enum { SPIN_NANOSECONDS = 50 * 1000, SPINS_BETWEEN_LOOKS = 64 };
 

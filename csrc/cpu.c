@@ -8,7 +8,8 @@
 #include <sched.h>
 #endif
 
-#include "run.h"
+#include "cpu.h"
+#include "targets.h"
 
 typedef struct {
     const char *name;

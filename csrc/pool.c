@@ -1,18 +1,20 @@
 /* Worker threads: started when first needed, asleep between runs, started afresh after a fork.
  *
- * One run has the pool at a time. A second one that comes meanwhile (two Python threads training) gets no workers and
- * goes on with its own thread alone; results do not depend on it. Nothing here knows what a job does.
+ * One run has the pool at a time. A second run that starts meanwhile (two Python threads training) gets no workers and
+ * uses its own thread alone. Results do not depend on it. Nothing here knows what a job does.
  *
- * A condition variable has one thread that waits for it. Where two do in turn, pthread_cond_wait of glibc 2.27 to 2.40
- * can lose the wake-up of one (bug 25847): it gives the other a signal that came before its wait, and gives it back.
+ * Only one thread waits for each condition variable. Where two take turns, pthread_cond_wait of glibc 2.27 to 2.40 can
+ * lose a wake-up (bug 25847): the other thread may take a signal that came before its own wait, and give it back.
  *
- * Not OpenMP: libgomp hangs in a child forked after use, and two copies of it in a process fight (reasons in README).
+ * Not OpenMP: libgomp hangs in a child that was forked after its use, two copies of it in one process get in each other's
+ * way, and its barrier takes several times as long as ours.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 
-#include "run.h"
+#include "fastreg.h"
+#include "pool.h"
 
 typedef struct {
     pthread_t thread;

@@ -6,12 +6,14 @@
  */
 #include <string.h>
 
-#include "run.h"
+#include "fastreg.h"
+#include "philox_keys.h"
+#include "targets.h"
 
 void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2], int rounds) {
     uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3], k0 = key[0], k1 = key[1];
     for (int round = 0; round < rounds; round++) {
-        const uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
+        const uint64_t p0 = (uint64_t)FR_PHILOX_MULTIPLIER_0 * x0, p1 = (uint64_t)FR_PHILOX_MULTIPLIER_1 * x2;
         x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
         x1 = (uint32_t)p1;
         x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;

@@ -8,11 +8,13 @@
 #include <assert.h>
 #include <fenv.h>
 
-#include "augment.h"
 #include "barrier.h"
-#include "run.h"
+#include "cpu.h"
+#include "pool.h"
+#include "targets.h"
+#include "worker.h"
 
-enum { MAX_OPS = 1024 };
+enum { MAX_OPS = 1024, TILES_BETWEEN_LOOKS = 16 };
 
 static const double SECONDS_BETWEEN_LOOKS = 0.05;
 
@@ -46,19 +48,17 @@ static size_t taken_bytes(const fr_program *program) {
     return align64(2 * sizeof(atomic_ullong) * (size_t)program->n_ops);
 }
 
-/* Bytes of one worker: those counters, then C and its spare and a packed panel (kernels/dense.h), or a row, or what an
- * augmentation needs. */
+/* Bytes of one worker: those counters, then what the most demanding op needs. */
 static size_t worker_bytes(const fr_program *program) {
-    const size_t real = program->real == FR_F32 ? sizeof(float) : sizeof(double);
-    size_t most = (size_t)(2 * FR_STRIP_ROWS + FR_KC + 4) * FR_PANEL;
+    const fr_table *table = fr_current_table((fr_real)program->real);
+    size_t most = 0;
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
-        if ((size_t)op->N + FR_PANEL > most) most = (size_t)op->N + FR_PANEL;
-        if (op->augment && (size_t)fr_augment_layout(op->augment).size > most) {
-            most = (size_t)fr_augment_layout(op->augment).size;
-        }
+        if (op->kind == FR_CALL) continue;
+        const size_t needed = table->scratch_bytes(op);
+        if (needed > most) most = needed;
     }
-    return taken_bytes(program) + align64(most * real) + 64;
+    return taken_bytes(program) + align64(most) + 64;
 }
 
 size_t fr_scratch_bytes(const fr_program *program, int threads) { return worker_bytes(program) * (size_t)threads; }
@@ -125,7 +125,7 @@ static int has_failed(run_state *run, int here) {
 void fr_look(fr_worker *w) {
     run_state *run = w->run;
     const double t = now();
-    w->tiles_until_look = FR_TILES_BETWEEN_LOOKS;
+    w->tiles_until_look = TILES_BETWEEN_LOOKS;
     if (t < w->look_at || !run->options->call) return;
     w->look_at = t + SECONDS_BETWEEN_LOOKS;
     if (run->options->call(run->options->call_context, -1, w->batch.rows)) {

@@ -20,7 +20,7 @@ echo 'int main(void) { return 0; }' >"$work/empty.c"
 "$CROSS_CC" -static "$work/empty.c" -o "$work/empty" 2>/dev/null ||
     missing "a static C library for aarch64" libc6-dev-arm64-cross
 
-FLAGS=(-std=c11 -O3 -g0 -ffp-contract=off -fno-math-errno -Wall -Wextra) # as in setup.py
+FLAGS=(-std=c11 -O3 -g0 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wshadow) # as in setup.py
 
 build() { # driver, compiler, then one "target flags" each
     local driver=$1 compiler=$2 objects=() target flags bits source

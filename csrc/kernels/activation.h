@@ -6,7 +6,7 @@
 #ifndef FR_ACTIVATION_H
 #define FR_ACTIVATION_H
 
-#include "../run.h"
+#include "../worker.h"
 #include "noise.h"
 #include "philox.h"
 #include "vmath.h"

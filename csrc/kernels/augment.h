@@ -2,7 +2,7 @@
  *
  * A position of the result takes its pixel from y' = m0 (y + dy) + m1 (x + dx) + m2, and x' likewise. Every 16 pixels of
  * a row start from integer and fraction found in double precision; from there the working dtype has few steps to go, so
- * its error does not grow with the image. The stored image gets a border of zeros first (1 before, 2 behind), and
+ * its error does not grow with the image. The stored image gets a border of zeros first (1 before, 2 after), and
  * coordinates are clamped to -1 .. size: nothing has to ask whether it is outside.
  *
  * The field: uniform draws in (-1, 1), smoothed by a Gaussian, times alpha (Simard, Steinkraus and Platt, "Best practices
@@ -14,7 +14,7 @@
 #define FR_KERNEL_AUGMENT_H
 
 #include "../augment.h"
-#include "../run.h"
+#include "../worker.h"
 #include "philox.h"
 
 typedef struct {

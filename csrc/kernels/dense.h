@@ -4,6 +4,10 @@
  * Where an activity penalty asks for it, dense also leaves the sums of |out| over the columns of every panel.
  *
  * Both are done in pieces of some columns by some groups of row blocks (division.h).
+ *
+ * A target sets, before it includes this file,
+ *   FAR_KC   terms of a weight from far done in one go: the second-level cache is to hold all of x, the terms at hand, those
+ *            asked for ahead, and those just done, which it does not know to be of no more use
  */
 #ifndef FR_DENSE_H
 #define FR_DENSE_H
@@ -12,10 +16,6 @@
 #include "division.h"
 #include "gemm.h"
 #include "lanes.h"
-
-/* Terms of a weight from far done in one go: beside all of x, the second-level cache is to hold those at hand, those asked for
- * ahead, and those just done, which it does not know to be of no more use. */
-enum { FAR_KC = 256 };
 
 /* What this worker does of an op on the batch: `blocks` row blocks in groups of some. */
 typedef struct {
@@ -54,21 +54,7 @@ INLINE void rows_of(const work *todo, const piece *p, int64_t *begin, int64_t *e
 
 /* Rows done before their epilogue: one register tile where a sum takes one go, so that it stays in the nearest cache. */
 INLINE int64_t strips_of(int64_t rows, const product *p) {
-    return p->K <= p->KC ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS;
-}
-
-/* The worker's scratch: c and spare (STRIP_ROWS panels' rows each), then the packed panel of a weight. */
-INLINE real *scratch_c(const fr_worker *w) { return (real *)w->scratch; }
-INLINE real *scratch_spare(const fr_worker *w) { return scratch_c(w) + STRIP_ROWS * FR_PANEL; }
-INLINE real *scratch_packed(const fr_worker *w) { return scratch_spare(w) + STRIP_ROWS * FR_PANEL; }
-
-/* Asks for all of a small matrix at once: other workers have just written parts of it, and one line after the other
- * would wait for each. */
-INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t columns) {
-    if (w->n == 1 || rows * m->ld > 16 * 1024) return;
-    for (int64_t row = 0; row < rows; row++) {
-        prefetch_near((const real *)m->data + row * m->ld, columns * (int64_t)sizeof(real));
-    }
+    return p->K <= p->terms ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS;
 }
 
 /* Columns of a weight, or of the weight transposed. */
@@ -85,7 +71,7 @@ INLINE b_panel panel_of(const fr_matrix *weight, const piece *at, int transposed
  * are others and come from far. */
 INLINE product product_of(const fr_worker *w, const work *todo, const piece *at, int64_t K, int transposed) {
     const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
-    product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K, .KC = todo->far ? FAR_KC : FR_KC};
+    product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K, .terms = todo->far ? FAR_KC : KC};
     if (w->n > 1) p.claimed = (fr_matrix){(real *)w->op->out.data + at->column, w->op->out.ld};
     p.b = panel_of(weight, at, transposed);
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
@@ -98,7 +84,8 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
 static void op_dense(fr_worker *w) {
     const fr_op *op = w->op;
     const real *bias = op->bias.value.data;
-    real *c = scratch_c(w);
+    product_scratch *scratch = scratch_of(w);
+    real *c = scratch->c;
     work todo = work_of(w, op->N, op->K);
     fetch(w, &op->weight.value, op->K, op->N);
     piece at;
@@ -112,7 +99,7 @@ static void op_dense(fr_worker *w) {
         const row_heights heights = heights_of(end - begin, strips);
         for (int64_t s = 0, first = begin, last; s < strips; s++, first = last) {
             last = first + height_of(&heights, s);
-            multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
+            multiply(c, scratch->spare, &p, first, last - first, vectors, s, strips);
             for (int64_t row = first; row < last; row++) {
                 real *z = c + (row - first) * FR_PANEL;
                 if (bias) {
@@ -133,7 +120,8 @@ static void op_dense(fr_worker *w) {
 
 static void op_dense_dx(fr_worker *w) {
     const fr_op *op = w->op;
-    real *c = scratch_c(w);
+    product_scratch *scratch = scratch_of(w);
+    real *c = scratch->c;
     work todo = work_of(w, op->K, op->N);
     piece at;
     int64_t held_column = -1, held = -1;
@@ -141,14 +129,14 @@ static void op_dense_dx(fr_worker *w) {
         const int vectors = vectors_of(at.columns);
         if (at.column != held_column) held_column = at.column, held = -1;
         product p = product_of(w, &todo, &at, op->N, 1);
-        p.packed = scratch_packed(w), p.held = &held;
+        p.packed = scratch->packed, p.held = &held;
         int64_t begin, end;
         rows_of(&todo, &at, &begin, &end);
         const int64_t strips = strips_of(end - begin, &p);
         const row_heights heights = heights_of(end - begin, strips);
         for (int64_t s = 0, first = begin, last; s < strips; s++, first = last) {
             last = first + height_of(&heights, s);
-            multiply(c, scratch_spare(w), &p, first, last - first, vectors, s, strips);
+            multiply(c, scratch->spare, &p, first, last - first, vectors, s, strips);
             for (int64_t row = first; row < last; row++) {
                 real *dz = (real *)op->out.data + row * op->out.ld + at.column;
                 backward_row(dz, c + (row - first) * FR_PANEL, at.columns, &op->through, w, row, at.column);

@@ -1,13 +1,14 @@
 /* How the result of a product is divided among the workers: in pieces of some columns by some groups of rows.
  *
- * Tiles are one panel by one group, which run.h hands out. A short op whose weight is near, with a panel's columns or more for
+ * Tiles are one panel by one group, which tiles.h hands out. A short op whose weight is near, with a panel's columns or more for
  * every worker, gives each an equal share in columns instead: what it writes of a weight it reads again in the next step, so
  * where shares end within a panel, lines of it would go from one worker's cache to another's and back.
  */
 #ifndef FR_DIVISION_H
 #define FR_DIVISION_H
 
-#include "../run.h"
+#include "../worker.h"
+#include "tiles.h"
 #include "vec.h"
 
 enum { UNIT = 16 }; /* columns that are not cut: a line of float32, and what rows are padded to */

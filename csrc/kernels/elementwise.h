@@ -6,6 +6,7 @@
 #define FR_ELEMENTWISE_H
 
 #include "activation.h"
+#include "tiles.h"
 
 static void op_elementwise(fr_worker *w) {
     const fr_op *op = w->op;

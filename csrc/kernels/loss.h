@@ -109,6 +109,7 @@ INLINE real mse_row(real *g, const real *y, const real *t, int64_t N) {
 
 /* The row of gradients is made in the scratch when it is not wanted: evaluation and training share one path. */
 INLINE real *row_scratch(const fr_worker *w) { return (real *)w->scratch; }
+INLINE size_t row_scratch_bytes(int64_t N) { return (size_t)(N + FR_PANEL) * sizeof(real); }
 
 static void op_loss(fr_worker *w) {
     const fr_op *op = w->op;

@@ -5,8 +5,11 @@
 #ifndef FR_NORMS_H
 #define FR_NORMS_H
 
-#include "loss.h"
+#include "../worker.h"
+#include "lanes.h"
+#include "tiles.h"
 #include "update.h"
+#include "vec.h"
 
 /* The sum of the squares of a row: 16 virtual lanes. What lies behind the last column is zero. */
 static real squares_of(const real *x, int64_t count) {
@@ -29,7 +32,7 @@ static void op_penalize(fr_worker *w) {
         const int64_t count = update_tile(param, &tiles_left, t, &column, &begin, &end);
         double sum = 0;
         for (int64_t row = begin; row < end; row++) {
-            const real *gradient = at(&param->slot[0], row, column);
+            const real *gradient = address(&param->slot[0], row, column);
             update_piece(param, row, 1, column, count, gradient, 0, &numbers);
             sum += (double)squares_of(gradient, count);
         }

@@ -2,7 +2,7 @@
 #ifndef FR_PEAK_H
 #define FR_PEAK_H
 
-#include "gemm.h"
+#include "vec.h"
 
 enum { PEAK_CHAINS = NV * MR }; /* independent, to hide the latency of the multiply-add, and in registers */
 

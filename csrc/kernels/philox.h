@@ -6,7 +6,7 @@
 #ifndef FR_PHILOX_H
 #define FR_PHILOX_H
 
-#include "../run.h"
+#include "../philox_keys.h"
 #include "vec.h"
 
 enum { WORDS = VBYTES / 8 }; /* counters a vector holds, one in every 64-bit lane */
@@ -39,7 +39,7 @@ typedef uint64_t u64vec_mem __attribute__((vector_size(VBYTES), aligned(2), may_
 INLINE void philox_draws(uint16_t *out, const fr_round_keys *keys, uint32_t column, uint32_t row, uint32_t step,
                          uint32_t stream) {
     const u64vec lanes = {LANE_NUMBERS}, low = 0xffffffffu - (u64vec){0};
-    const u64vec m0 = 0xD2511F53u - (u64vec){0}, m1 = 0xCD9E8D57u - (u64vec){0};
+    const u64vec m0 = FR_PHILOX_MULTIPLIER_0 - (u64vec){0}, m1 = FR_PHILOX_MULTIPLIER_1 - (u64vec){0};
     for (int i = 0; i < FR_PANEL / 8; i += WORDS) {
         /* only the low half of every lane counts; products leave the high half dirty */
         u64vec x0 = lanes + (column / 8 + (uint32_t)i), x1 = row - (u64vec){0};

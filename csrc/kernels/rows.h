@@ -5,7 +5,7 @@
 #ifndef FR_ROWS_H
 #define FR_ROWS_H
 
-#include "../run.h"
+#include "../worker.h"
 #include "vec.h"
 
 #define FOR_EACH_DTYPE(CASE)                                                                                           \

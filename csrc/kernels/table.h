@@ -1,14 +1,17 @@
 /* The table of one target and one dtype: every kernel, compiled here under the target's flags. All are static, so no
  * code of one target can be linked into another. A file of targets/ sets TARGET and REAL_BITS and includes this.
  */
-#include "../run.h"
+#include "../targets.h"
 #include "append.h"
 #include "dense.h"
+#include "dense_dw.h"
 #include "elementwise.h"
 #include "gather.h"
 #include "loss.h"
 #include "norms.h"
+#include "noise.h"
 #include "peak.h"
+#include "philox.h"
 #include "update.h"
 
 static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
@@ -21,10 +24,23 @@ static void normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uin
     normal_draws(out, &keys, column, row, step, stream);
 }
 
-#define JOIN_(target, bits) fr_##target##_f##bits
-#define JOIN(target, bits) JOIN_(target, bits)
+/* Bytes of scratch that every worker needs for an op. */
+static size_t scratch_bytes(const fr_op *op) {
+    switch (op->kind) {
+    case FR_GATHER: return op->augment ? (size_t)fr_augment_layout(op->augment).size * sizeof(real) : 0;
+    case FR_DENSE:
+    case FR_DENSE_DX:
+    case FR_DENSE_DW: return sizeof(product_scratch);
+    case FR_LOSS:
+    case FR_EMIT: return row_scratch_bytes(op->N);
+    default: return 0;
+    }
+}
 
-const fr_table JOIN(TARGET, REAL_BITS) = {
+#define NAME_(target, bits) fr_##target##_f##bits
+#define NAME(target, bits) NAME_(target, bits)
+
+const fr_table NAME(TARGET, REAL_BITS) = {
     .op =
         {
             [FR_GATHER] = op_gather,
@@ -42,6 +58,7 @@ const fr_table JOIN(TARGET, REAL_BITS) = {
             [FR_APPEND] = op_append,
             [FR_PERTURB] = op_perturb,
         },
+    .scratch_bytes = scratch_bytes,
     .draws = draws,
     .normals = normals,
     .fma_loop = fma_loop,

@@ -13,13 +13,14 @@
  *   non-negative: then w = max(0, w); a velocity is left as it is.
  *   gradient: w stays; slot 0 = g.  raw: slot 0 = gradient, added to what is there but in the first batch of a step.
  *
- * dense_dw calls this on the tile it has just summed; op_update on a stored gradient: the same code, the same bits.
+ * dense_dw.h calls this on the tile it has just summed, op_update on a stored gradient: the same code, the same bits.
  */
 #ifndef FR_UPDATE_H
 #define FR_UPDATE_H
 
-#include "dense.h"
-#include "rows.h"
+#include "../worker.h"
+#include "tiles.h"
+#include "vec.h"
 
 /* The numbers of a rule for one step. */
 typedef struct {
@@ -220,7 +221,7 @@ INLINE real *column_sums(void *sums, const fr_param *param, int64_t row, int64_t
     return sum;
 }
 
-INLINE real *at(const fr_matrix *m, int64_t row, int64_t column) {
+INLINE real *address(const fr_matrix *m, int64_t row, int64_t column) {
     return m->data ? (real *)m->data + row * m->ld + column : NULL;
 }
 
@@ -229,9 +230,9 @@ INLINE real *at(const fr_matrix *m, int64_t row, int64_t column) {
 static void update_piece(const fr_param *param, int64_t row, int64_t rows, int64_t column, int64_t count,
                          const real *gradient, int64_t ldg, const fr_numbers *n) {
     const block b = {
-        .weight = at(&param->value, row, column),
-        .slot0 = at(&param->slot[0], row, column),
-        .slot1 = at(&param->slot[1], row, column),
+        .weight = address(&param->value, row, column),
+        .slot0 = address(&param->slot[0], row, column),
+        .slot1 = address(&param->slot[1], row, column),
         .ld = param->value.ld,
         .ld0 = param->slot[0].ld,
         .ld1 = param->slot[1].ld,
@@ -243,119 +244,6 @@ static void update_piece(const fr_param *param, int64_t row, int64_t rows, int64
         .count = count,
     };
     update_block(&b, n);
-}
-
-/* What the update of the rows from `row` on will touch. The weight is left out where it stays as it is and only the gradient
- * is stored: others may be reading it, so it must not be claimed. */
-INLINE targets targets_of(const fr_param *param, int64_t row, int64_t column) {
-    const int weight_moves = param->rule.kind != FR_RULE_GRADIENT && param->rule.kind != FR_RULE_RAW;
-    return (targets){
-        .data = {weight_moves ? at(&param->value, row, column) : NULL, at(&param->slot[0], row, column),
-                 at(&param->slot[1], row, column)},
-        .ld = {param->value.ld, param->slot[0].ld, param->slot[1].ld},
-    };
-}
-
-/* db = the sums of the columns of dz: blocks of FR_SUM_BLOCK rows, then the blocks in order. */
-static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int vectors) {
-    for (int j = 0; j < vectors * VL; j += VL) {
-        vec total = {0};
-        for (int64_t first = 0; first < M; first += FR_SUM_BLOCK) {
-            const int64_t last = first + FR_SUM_BLOCK < M ? first + FR_SUM_BLOCK : M;
-            vec sum = {0};
-            for (int64_t i = first; i < last; i++) sum += vload(dz + i * ld + j);
-            total += sum;
-        }
-        vstore(db + j, total);
-    }
-}
-
-/* What a worker does of a dense_dw. Where a weight comes from far, tiles of a group of rows follow each other, and its rows
- * are read and written from end to end. */
-typedef struct {
-    division parts;
-    int64_t K;
-    int even;       /* groups of nearly equal height */
-    int64_t height; /* rows done before they are updated: within a row group */
-} dw_work;
-
-/* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
-INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
-    const fr_op *op = w->op;
-    const int64_t K = op->K, N = op->N;
-    const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
-    dw_work todo = {.K = K, .height = far && NV == 4 ? TALL : FR_ROW_GROUP};
-    todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
-    const int64_t groups = row_blocks(K, todo.even ? TALL : FR_ROW_GROUP);
-    todo.parts =
-        shares_columns(w, N, dynamic, far) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
-    return todo;
-}
-
-/* Rows [*begin, *end) of a piece. */
-INLINE void dw_rows(const dw_work *todo, const piece *at, int64_t *begin, int64_t *end) {
-    const int64_t K = todo->K, groups = todo->parts.groups, last = at->last * FR_ROW_GROUP;
-    *begin = todo->even ? K * at->first / groups : at->first * FR_ROW_GROUP;
-    *end = todo->even ? K * at->last / groups : last < K ? last : K;
-}
-
-/* What the tile behind a piece will touch, if it is this worker's and comes from far. */
-INLINE targets targets_after(const fr_worker *w, const dw_work *todo, const piece *at, int64_t *rows) {
-    int64_t begin, end;
-    *rows = 0;
-    if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (targets){{0}, {0}};
-    const piece after = piece_of(&todo->parts, at->tile + 1);
-    dw_rows(todo, &after, &begin, &end);
-    *rows = end - begin;
-    return targets_of(&w->op->weight, begin, after.column);
-}
-
-/* Terms done in one go: of narrow tiles so many that all blocks find the rows of x and dz in the first-level cache. */
-enum { DW_KC = NV == 4 ? FR_KC : 128 };
-
-static void op_dense_dw(fr_worker *w) {
-    const fr_op *op = w->op;
-    const int64_t M = w->batch.rows;
-    const fr_numbers weight_numbers = numbers_of(&op->weight.rule, &w->batch);
-    const fr_numbers bias_numbers = numbers_of(&op->bias.rule, &w->batch);
-    real *c = scratch_c(w);
-    dw_work todo = dw_work_of(w, M);
-    asking ahead = {0};
-    if (op == w->last_dw) ahead = asking_of(w, op->K * op->N / w->n);
-    fetch(w, &op->z, M, op->N);
-    fetch(w, &op->x, M, op->K);
-    piece at;
-    while (next_piece(w, &todo.parts, &at)) {
-        const int vectors = vectors_of(at.columns);
-        const real *dz = (const real *)op->z.data + at.column;
-        int64_t begin, end, rows_later;
-        dw_rows(&todo, &at, &begin, &end);
-        const targets next = targets_of(&op->weight, begin, at.column);
-        const targets later = targets_after(w, &todo, &at, &rows_later);
-        product p = {
-            .a = (const real *)op->x.data + begin,
-            .layout = A_COLUMNS,
-            .s = op->x.ld,
-            .K = M,
-            .KC = DW_KC,
-            .b = {.data = dz, .ld = op->z.ld},
-            .next = &next,
-        };
-        if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.keep = 1;
-        if (begin == 0 && op->bias.value.data) {
-            bias_gradient(c, dz, op->z.ld, M, vectors);
-            update_piece(&op->bias, 0, 1, at.column, vectors * VL, c, 0, &bias_numbers);
-        }
-        for (int64_t first = begin, last; first < end; first = last) {
-            last = first + todo.height < end ? first + todo.height : end;
-            ask_on(&ahead, at.columns * (last - first));
-            if (rows_later > 0)
-                ask_for_targets(&later, first - begin, last - begin < rows_later ? last - begin : rows_later,
-                                FR_PANEL * sizeof(real));
-            multiply(c, scratch_spare(w), &p, first - begin, last - first, vectors, 0, 1);
-            update_piece(&op->weight, first, last - first, at.column, vectors * VL, c, FR_PANEL, &weight_numbers);
-        }
-    }
 }
 
 /* Tiles of a pass over a parameter: one row group by FR_UPDATE_COLUMNS columns. */
@@ -390,7 +278,7 @@ static void op_update(fr_worker *w) {
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
         const int64_t count = update_tile(param, &tiles_left, t, &column, &begin, &end);
         for (int64_t row = begin; row < end; row++) {
-            update_piece(param, row, 1, column, count, at(&w->op->x, row, column), 0, &numbers);
+            update_piece(param, row, 1, column, count, address(&w->op->x, row, column), 0, &numbers);
         }
     }
 }

@@ -25,6 +25,15 @@
 
 #define INLINE static inline __attribute__((always_inline, unused))
 
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 24")
+#endif
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+
 #if REAL_BITS == 32
 typedef float real;
 typedef int32_t ireal;

@@ -1,0 +1,128 @@
+/* dense_dw: the gradient of a weight, x^T * dz, and of its bias, the column sums of dz. Both are used up at once: the update
+ *           (update.h) takes a tile of them while it is in the nearest cache, so gradients never go to memory.
+ *
+ * A target sets, before it includes this file,
+ *   DW_KC         terms done in one go; all blocks of rows are to find their terms of x and dz in the first-level cache
+ *   FAR_DW_ROWS   rows of a weight from far that are done before they are updated, at most FR_ROW_GROUP
+ */
+#ifndef FR_DENSE_DW_H
+#define FR_DENSE_DW_H
+
+#include "../worker.h"
+#include "division.h"
+#include "gemm.h"
+#include "rows.h"
+#include "update.h"
+
+/* What the update of the rows from `row` on will touch. The weight is left out where it stays as it is and only the gradient
+ * is stored: others may be reading it, so it must not be claimed. */
+INLINE destination destination_of(const fr_param *param, int64_t row, int64_t column) {
+    const int weight_moves = param->rule.kind != FR_RULE_GRADIENT && param->rule.kind != FR_RULE_RAW;
+    return (destination){
+        .data = {weight_moves ? address(&param->value, row, column) : NULL, address(&param->slot[0], row, column),
+                 address(&param->slot[1], row, column)},
+        .ld = {param->value.ld, param->slot[0].ld, param->slot[1].ld},
+    };
+}
+
+/* db = the sums of the columns of dz: blocks of FR_SUM_BLOCK rows, then the blocks in order. */
+static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int vectors) {
+    for (int j = 0; j < vectors * VL; j += VL) {
+        vec total = {0};
+        for (int64_t first = 0; first < M; first += FR_SUM_BLOCK) {
+            const int64_t last = first + FR_SUM_BLOCK < M ? first + FR_SUM_BLOCK : M;
+            vec sum = {0};
+            for (int64_t i = first; i < last; i++) sum += vload(dz + i * ld + j);
+            total += sum;
+        }
+        vstore(db + j, total);
+    }
+}
+
+/* What a worker does of a dense_dw. Where a weight comes from far, tiles of a group of rows follow each other, and its rows
+ * are read and written from end to end. */
+typedef struct {
+    division parts;
+    int64_t K;
+    int even;       /* groups of nearly equal height */
+    int64_t height; /* rows done before they are updated: within a row group */
+} dw_work;
+
+/* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
+INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
+    const fr_op *op = w->op;
+    const int64_t K = op->K, N = op->N;
+    const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
+    dw_work todo = {.K = K, .height = far ? FAR_DW_ROWS : FR_ROW_GROUP};
+    todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
+    const int64_t groups = row_blocks(K, todo.even ? DW_MR : FR_ROW_GROUP);
+    todo.parts =
+        shares_columns(w, N, dynamic, far) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
+    return todo;
+}
+
+/* Rows [*begin, *end) of a piece. */
+INLINE void dw_rows(const dw_work *todo, const piece *at, int64_t *begin, int64_t *end) {
+    const int64_t K = todo->K, groups = todo->parts.groups, last = at->last * FR_ROW_GROUP;
+    *begin = todo->even ? K * at->first / groups : at->first * FR_ROW_GROUP;
+    *end = todo->even ? K * at->last / groups : last < K ? last : K;
+}
+
+/* What the tile behind a piece will touch, if it is this worker's and comes from far. */
+INLINE destination destination_after(const fr_worker *w, const dw_work *todo, const piece *at, int64_t *rows) {
+    int64_t begin, end;
+    *rows = 0;
+    if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (destination){{0}, {0}};
+    const piece after = piece_of(&todo->parts, at->tile + 1);
+    dw_rows(todo, &after, &begin, &end);
+    *rows = end - begin;
+    return destination_of(&w->op->weight, begin, after.column);
+}
+
+static void op_dense_dw(fr_worker *w) {
+    const fr_op *op = w->op;
+    const int64_t M = w->batch.rows;
+    const fr_numbers weight_numbers = numbers_of(&op->weight.rule, &w->batch);
+    const fr_numbers bias_numbers = numbers_of(&op->bias.rule, &w->batch);
+    product_scratch *scratch = scratch_of(w);
+    real *c = scratch->c;
+    dw_work todo = dw_work_of(w, M);
+    asking ahead = {0};
+    if (op == w->last_dw) ahead = asking_of(w, op->K * op->N / w->n);
+    fetch(w, &op->z, M, op->N);
+    fetch(w, &op->x, M, op->K);
+    piece at;
+    while (next_piece(w, &todo.parts, &at)) {
+        const int vectors = vectors_of(at.columns);
+        const real *dz = (const real *)op->z.data + at.column;
+        int64_t begin, end, rows_later;
+        dw_rows(&todo, &at, &begin, &end);
+        const destination next = destination_of(&op->weight, begin, at.column);
+        const destination later = destination_after(w, &todo, &at, &rows_later);
+        product p = {
+            .a = (const real *)op->x.data + begin,
+            .layout = A_COLUMNS,
+            .s = op->x.ld,
+            .K = M,
+            .terms = DW_KC,
+            .b = {.data = dz, .ld = op->z.ld},
+            .next = &next,
+        };
+        if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.keep = 1;
+        if (begin == 0 && op->bias.value.data) {
+            bias_gradient(c, dz, op->z.ld, M, vectors);
+            update_piece(&op->bias, 0, 1, at.column, vectors * VL, c, 0, &bias_numbers);
+        }
+        for (int64_t first = begin, last; first < end; first = last) {
+            last = first + todo.height < end ? first + todo.height : end;
+            ask_on(&ahead, at.columns * (last - first));
+            if (rows_later > 0)
+                ask_for_destination(&later, first - begin, last - begin < rows_later ? last - begin : rows_later,
+                                    FR_PANEL * sizeof(real));
+            multiply(c, scratch->spare, &p, first - begin, last - first, vectors, 0, 1);
+            update_piece(&op->weight, first, last - first, at.column, vectors * VL, c, FR_PANEL, &weight_numbers);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,64 @@
+/* A worker and its batch: all that run.c tells a kernel. Internal.
+ *
+ * What belongs here: the batch, the worker, and short questions about them. How work is handed out is in
+ * kernels/tiles.h, what a thread is in pool.h.
+ */
+#ifndef FR_WORKER_H
+#define FR_WORKER_H
+
+#include <stdatomic.h>
+
+#include "fastreg.h"
+#include "philox_keys.h"
+
+/* The current batch. Every worker has its own copy with the same contents. */
+typedef struct {
+    int64_t count;     /* M */
+    int64_t rows;      /* of the current op: M, or 2 M where it is doubled */
+    int64_t first;     /* position of its first row in the epoch */
+    double weight;     /* sum of the sample weights; M where there are none */
+    int64_t step_rows; /* rows and weight of the whole step, which may have several batches */
+    double step_weight;
+    int opens, closes;  /* whether it is the first and the last batch of its step */
+    double lr;          /* learning rate */
+    uint32_t step;      /* global step: a coordinate of the random draws */
+    uint32_t line;      /* row coordinate of its first row in the random draws */
+    double bias_fix[2]; /* 1 - beta1^t, 1 - beta2^t for this step's t (Adam) */
+} fr_batch;
+
+typedef struct fr_worker {
+    int id, n; /* this worker's number; the number of workers */
+    const fr_program *program;
+    const fr_feed *feed;
+    fr_tally *tally;       /* for worker 0 alone */
+    const fr_op *op;       /* the current op */
+    const fr_op *last_dw;  /* the last dense_dw of a batch, NULL for none */
+    atomic_ullong *taken;  /* counts the tiles of the current op taken from worker 0's share (kernels/tiles.h) */
+    int64_t taken_stride;  /* bytes from one worker's count to the next one's */
+    atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
+    uint64_t scramble;     /* not 0: tiles go to other workers than usual, for tests */
+    fr_round_keys keys;    /* of the feed's seed */
+    fr_batch batch;
+    double *clip; /* the factor of CLIP_NORM, one for all workers */
+    char *scratch;
+    void *run;             /* run.c's own */
+    atomic_int *abandoned; /* the run has ended in the middle of a batch: no more tiles, for anyone */
+    int tiles_until_look;  /* worker 0 looks for an interruption after this number of tiles of long ops, */
+    double look_at;        /* but not before this time */
+} fr_worker;
+
+/* run.c: asks the caller whether to interrupt the run, if it is time to. For worker 0. */
+void fr_look(fr_worker *worker);
+
+/* The row of the data that is at a position of the epoch. */
+static inline int64_t fr_index_at(const fr_feed *feed, int64_t position) {
+    return feed->order ? feed->order[position] : position;
+}
+
+/* This worker's share [*begin, *end) of n equal items. */
+static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, int64_t *end) {
+    *begin = n * worker->id / worker->n;
+    *end = n * (worker->id + 1) / worker->n;
+}
+
+#endif
