@@ -1,19 +1,17 @@
-/* Penalties and optimizers: how a parameter follows its gradient.
+/* How a parameter follows its gradient: penalties, optimizers, constraints.
  *
- *   g    = gradient + l2 * w                   (+ l1 * sign(w), where L1 is not proximal), cut to [-clip, clip]
- *   w    = w * (1 - lr * weight_decay)         decoupled decay
- *   SGD       w -= lr * g
- *   momentum  v = momentum * v + g;            w -= lr * v;  Nesterov: w -= lr * (g + momentum * v)
- *   RMSprop   v = beta2 * v + (1 - beta2) * g^2; d = g / (sqrt(v) + eps); w -= lr * d, or by way of m = momentum * m + d
- *   Adam      m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g^2
- *             w -= lr * m^ / (sqrt(v^) + eps), with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t)
- *   proximal L1: w = sign(w) * max(|w| - threshold, 0), threshold = lr * l1 (Adam: lr * l1 / (sqrt(v^) + eps);
- *   Nesterov: lr * l1 * (1 + momentum), because at rest it steps by (1 + momentum) g, and g and l1 must balance);
- *   with momentum the velocity then becomes the step that was taken, v = (w_old - w) / lr.
- *   non-negative: then w = max(0, w); a velocity is left as it is.
- *   gradient: w stays; slot 0 = g.  raw: slot 0 = gradient, added to what is there but in the first batch of a step.
+ *   g = gradient + l2 * w              (+ l1 * sign(w), where L1 is not proximal), cut to [-clip, clip]
+ *   w = w * (1 - lr * weight_decay)    decoupled decay
+ *   w = rule(w, g)                     the formula stands at each rule below
+ *   w = sign(w) * max(|w| - threshold, 0)     proximal L1: the threshold is lr * l1, scaled like the rule's step.
+ *                                      A velocity then becomes the step that was taken, (w_old - w) / lr.
+ *   w = max(0, w)                      non-negative; a velocity is left as it is
+ *
+ *   gradient: w stays, slot 0 = g. raw: w stays, slot 0 = gradient, in later batches of a step added to what is there.
  *
  * dense_dw.h calls this on the tile it has just summed, op_update on a stored gradient: the same code, the same bits.
+ *
+ * A new rule is a function here, named rule_NAME, and a row in the table of fastreg.h.
  */
 #ifndef FR_UPDATE_H
 #define FR_UPDATE_H
@@ -21,6 +19,17 @@
 #include "../worker.h"
 #include "tiles.h"
 #include "vec.h"
+
+#ifndef FR_FOR_EACH_MOVE
+#define FR_FOR_EACH_MOVE(X)                                                                                            \
+    X(RULE_SGD, sgd, 0)                                                                                                \
+    X(RULE_MOMENTUM, momentum, 1)                                                                                      \
+    X(RULE_NESTEROV, nesterov, 1)                                                                                      \
+    X(RULE_RMSPROP, rmsprop, 1)                                                                                        \
+    X(RULE_RMSPROP_MOMENTUM, rmsprop_momentum, 2)                                                                      \
+    X(RULE_ADAM, adam, 2)
+#define FR_FOR_EACH_RULE(X) X(RULE_GRADIENT, gradient, 0) X(RULE_RAW, raw, 0) FR_FOR_EACH_MOVE(X)
+#endif
 
 /* The numbers of a rule for one step. */
 typedef struct {
@@ -68,13 +77,6 @@ INLINE vec soft(vec w, vec threshold) {
     return vkeep(size > zero, vcopysign(size, w));
 }
 
-/* v = beta2 * v + (1 - beta2) * g^2 */
-INLINE vec second_moment(real *slot, vec g, const fr_numbers *n) {
-    const vec v = vfma(vset1(n->beta2), vload(slot), n->rest2 * g * g);
-    vstore(slot, v);
-    return v;
-}
-
 enum { WIDE = 2 }; /* vectors of a row of a weight that are updated side by side */
 
 /* A block of a parameter: `rows` rows of `count` elements (whole vectors; what lies behind the last column is zero and
@@ -88,18 +90,110 @@ typedef struct {
     int64_t rows, count;
 } block;
 
-/* Everything the loops read is copied to locals first: to the compiler a store to the arrays might change *b and *n.
+/* Where a rule moves a vector of the weight. `threshold` is that of the proximal step. A velocity is stored after that
+ * step, which corrects it, but all other state by the rule itself. */
+typedef struct {
+    vec weight, threshold;
+    vec velocity;
+    real *velocity_slot;
+    int has_velocity;
+} move;
+
+/* w -= lr * g */
+INLINE move rule_sgd(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    (void)slot0, (void)slot1;
+    return (move){.weight = vfma(vset1(-n->lr), g, w), .threshold = vset1(n->threshold)};
+}
+
+/* v = momentum * v + g; w -= lr * v */
+INLINE move rule_momentum(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    (void)slot1;
+    const vec v = vfma(vset1(n->momentum), vload(slot0), g);
+    const vec weight = vfma(vset1(-n->lr), v, w);
+    return (move){weight, vset1(n->threshold), .velocity = v, .velocity_slot = slot0, .has_velocity = 1};
+}
+
+/* v = momentum * v + g; w -= lr * (g + momentum * v). At rest it steps by (1 + momentum) * g, which l1 must balance: the
+ * threshold has the same factor. */
+INLINE move rule_nesterov(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    move m = rule_momentum(w, g, slot0, slot1, n);
+    m.weight = vfma(vset1(-n->lr), vfma(vset1(n->momentum), m.velocity, g), w);
+    return m;
+}
+
+/* v = beta2 * v + (1 - beta2) * g^2 */
+INLINE vec second_moment(real *slot, vec g, const fr_numbers *n) {
+    const vec v = vfma(vset1(n->beta2), vload(slot), n->rest2 * g * g);
+    vstore(slot, v);
+    return v;
+}
+
+/* v = beta2 * v + (1 - beta2) * g^2; d = g / (sqrt(v) + eps); w -= lr * d */
+INLINE move rule_rmsprop(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    const vec inverse = vset1(1) / (vsqrt(second_moment(slot0, g, n)) + vset1(n->eps));
+    move m = rule_sgd(w, g * inverse, slot0, slot1, n);
+    m.threshold *= inverse;
+    return m;
+}
+
+/* v and d as there; m = momentum * m + d; w -= lr * m */
+INLINE move rule_rmsprop_momentum(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    const vec inverse = vset1(1) / (vsqrt(second_moment(slot0, g, n)) + vset1(n->eps));
+    move m = rule_momentum(w, g * inverse, slot1, NULL, n);
+    m.threshold *= inverse;
+    return m;
+}
+
+/* m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g^2; w -= lr * m^ / (sqrt(v^) + eps),
+ * with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t) */
+INLINE move rule_adam(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    const vec m = vfma(vset1(n->beta1), vload(slot0), n->rest1 * g), v = second_moment(slot1, g, n);
+    const vec inverse = vset1(1) / vfma(vsqrt(v), vset1(n->root_fix), vset1(n->eps));
+    vstore(slot0, m);
+    return (move){.weight = vfma(-n->step_size * m, inverse, w), .threshold = vset1(n->threshold) * inverse};
+}
+
+INLINE move move_by(const int kind, vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    switch (kind) {
+#define CASE(KIND, NAME, ...)                                                                                          \
+    case FR_##KIND: return rule_##NAME(w, g, slot0, slot1, n);
+        FR_FOR_EACH_MOVE(CASE)
+#undef CASE
+    default: return (move){.weight = w};
+    }
+}
+
+/* What follows a move, for every rule: stores the weight and its velocity, and returns the weight. */
+INLINE vec finish(real *weight, move m, vec old, const fr_numbers *n, const int plain) {
+    vec w = m.weight;
+    if (!plain && n->proximal) {
+        w = soft(w, m.threshold);
+        m.velocity = (old - w) * n->inverse_lr;
+    }
+    if (m.has_velocity) vstore(m.velocity_slot, m.velocity);
+    if (!plain && n->non_negative) w = vmax((vec){0}, w); /* this way round a NaN stays */
+    vstore(weight, w);
+    return w;
+}
+
+/* The gradient of loss and penalties. */
+INLINE vec full_gradient(vec g, vec w, const fr_numbers *n, const int plain) {
+    if (!plain && n->scaled) g *= n->scale;
+    g = vfma(vset1(n->l2), w, g);
+    if (!plain && n->subgradient != 0) g = vfma(vset1(n->subgradient), sign_of(w), g);
+    if (!plain && n->clip != 0) g = vmin(vset1(n->clip), vmax(vset1(-n->clip), g)); /* this way round a NaN stays */
+    return g;
+}
+
+/* Columns j .. of a block, `wide` vectors side by side, because the sums over the columns are chains.
  *
- * `wide` vectors of a row are done side by side, because the sums over the columns are chains. `plain` leaves out what
- * few rules ask for; the result is the same to the bit where they do not. */
+ * Everything the loops read is copied to locals first: to the compiler a store to the arrays might change *b and *n.
+ * `plain` leaves out what few rules ask for; the result is the same to the bit where they do not. */
 INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64_t j, const int kind, const int plain,
                            const int wide) {
     const block b = *blocks;
     const fr_numbers n = *numbers;
-    const vec l2 = vset1(n.l2), half_l2 = vset1(n.half_l2), l1 = vset1(n.l1), lr = vset1(-n.lr), decay = vset1(n.decay);
-    const vec momentum = vset1(n.momentum), step = vset1(-n.step_size), root_fix = vset1(n.root_fix);
-    const vec beta1 = vset1(n.beta1), rest1 = vset1(n.rest1), eps = vset1(n.eps), one = vset1(1);
-    const vec zero = {0};
+    const vec zero = {0}, half_l2 = vset1(n.half_l2), l1 = vset1(n.l1), decay = vset1(n.decay);
     const int penalized = b.penalty != NULL, with_l1 = !plain && n.l1 != 0;
     vec penalty[WIDE], squares[WIDE];
     UNROLL
@@ -113,10 +207,9 @@ INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64
         UNROLL
         for (int i = 0; i < wide; i++) {
             real *weight = weights + i * VL, *slot0 = slots0 + i * VL, *slot1 = slots1 + i * VL;
-            vec g = vload(gradients + i * VL);
+            const vec gradient = vload(gradients + i * VL);
             if (kind == FR_RULE_RAW) {
-                if (!n.opens) g += vload(slot0);
-                vstore(slot0, g);
+                vstore(slot0, n.opens ? gradient : gradient + vload(slot0));
                 continue;
             }
             const vec w = vload(weight);
@@ -124,44 +217,13 @@ INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64
                 penalty[i] = vfma(half_l2 * w, w, penalty[i]);
                 if (with_l1) penalty[i] = vfma(l1, vabs(w), penalty[i]);
             }
-            if (!plain && n.scaled) g *= n.scale;
-            g = vfma(l2, w, g);
-            if (!plain && n.subgradient != 0) g = vfma(vset1(n.subgradient), sign_of(w), g);
-            if (!plain && n.clip != 0) { /* this way round a NaN stays */
-                g = vmin(vset1(n.clip), vmax(vset1(-n.clip), g));
+            const vec g = full_gradient(gradient, w, &n, plain);
+            if (kind == FR_RULE_GRADIENT) {
+                vstore(slot0, g);
+                continue;
             }
             const vec old = plain ? w : w * decay;
-            vec new, threshold = vset1(n.threshold);
-            switch (kind) {
-            case FR_RULE_GRADIENT: vstore(slot0, g); continue;
-            case FR_RULE_ADAM: {
-                const vec m = vfma(beta1, vload(slot0), rest1 * g);
-                const vec v = second_moment(slot1, g, &n);
-                const vec inverse = one / vfma(vsqrt(v), root_fix, eps);
-                vstore(slot0, m);
-                new = vfma(step * m, inverse, old);
-                if (!plain && n.proximal) new = soft(new, threshold * inverse);
-                break;
-            }
-            default: {
-                real *velocity = kind == FR_RULE_RMSPROP_MOMENTUM ? slot1 : slot0;
-                if (kind == FR_RULE_RMSPROP || kind == FR_RULE_RMSPROP_MOMENTUM) {
-                    const vec inverse = one / (vsqrt(second_moment(slot0, g, &n)) + eps);
-                    g *= inverse;
-                    threshold *= inverse;
-                }
-                const int moves = kind != FR_RULE_SGD && kind != FR_RULE_RMSPROP; /* has a velocity */
-                vec v = moves ? vfma(momentum, vload(velocity), g) : g;
-                new = vfma(lr, kind == FR_RULE_NESTEROV ? vfma(momentum, v, g) : v, old);
-                if (!plain && n.proximal) {
-                    new = soft(new, threshold);
-                    v = (old - new) * n.inverse_lr;
-                }
-                if (moves) vstore(velocity, v);
-            }
-            }
-            if (!plain && n.non_negative) new = vmax(zero, new); /* this way round a NaN stays */
-            vstore(weight, new);
+            const vec new = finish(weight, move_by(kind, old, g, slot0, slot1, &n), old, &n, plain);
             if (!plain) squares[i] = vfma(new, new, squares[i]);
         }
         weights += b.ld, slots0 += b.ld0, slots1 += b.ld1, gradients += b.ldg;
@@ -182,33 +244,21 @@ static void update_block(const block *b, const fr_numbers *n) {
     int64_t j = 0;
     if (is_plain(b, n)) {
         switch (n->kind) {
-#define CASE(KIND)                                                                                                     \
-    case KIND:                                                                                                         \
-        for (; j + WIDE * VL <= b->count; j += WIDE * VL) update_columns(b, n, j, KIND, 1, WIDE);                      \
-        for (; j < b->count; j += VL) update_columns(b, n, j, KIND, 1, 1);                                             \
+#define CASE(KIND, ...)                                                                                                \
+    case FR_##KIND:                                                                                                    \
+        for (; j + WIDE * VL <= b->count; j += WIDE * VL) update_columns(b, n, j, FR_##KIND, 1, WIDE);                 \
+        for (; j < b->count; j += VL) update_columns(b, n, j, FR_##KIND, 1, 1);                                        \
         return;
-            CASE(FR_RULE_SGD)
-            CASE(FR_RULE_MOMENTUM)
-            CASE(FR_RULE_NESTEROV)
-            CASE(FR_RULE_RMSPROP)
-            CASE(FR_RULE_RMSPROP_MOMENTUM)
-            CASE(FR_RULE_ADAM)
+            FR_FOR_EACH_MOVE(CASE)
 #undef CASE
         }
     }
     switch (n->kind) {
-#define CASE(KIND)                                                                                                     \
-    case KIND:                                                                                                         \
-        for (; j < b->count; j += VL) update_columns(b, n, j, KIND, 0, 1);                                             \
+#define CASE(KIND, ...)                                                                                                \
+    case FR_##KIND:                                                                                                    \
+        for (; j < b->count; j += VL) update_columns(b, n, j, FR_##KIND, 0, 1);                                        \
         break;
-        CASE(FR_RULE_GRADIENT)
-        CASE(FR_RULE_RAW)
-        CASE(FR_RULE_SGD)
-        CASE(FR_RULE_MOMENTUM)
-        CASE(FR_RULE_NESTEROV)
-        CASE(FR_RULE_RMSPROP)
-        CASE(FR_RULE_RMSPROP_MOMENTUM)
-        CASE(FR_RULE_ADAM)
+        FR_FOR_EACH_RULE(CASE)
 #undef CASE
     }
 }
