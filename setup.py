@@ -98,11 +98,11 @@ class SourceDistribution(sdist):
 
 
 extension = Extension(
-    "fastreg._core",
-    ["fastreg/_core.pyx"],
+    "fastreg.machine._core",
+    ["fastreg/machine/_core.pyx"],
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    depends=["fastreg/_c.pxd", *HEADERS] + [source for _, build in LIBRARIES for source in build["sources"]],
+    depends=["fastreg/machine/_c.pxd", *HEADERS] + [source for _, build in LIBRARIES for source in build["sources"]],
     extra_compile_args=[flag for flag in FLAGS if not flag.startswith("-W")],
     extra_link_args=["-pthread", *LINK],
     libraries=["m"],

@@ -1,6 +1,6 @@
 """What epochs.py measured, as lines of text and as a picture."""
 
-from fastreg.tables import duration
+from fastreg.common.tables import duration
 
 HEAD = (
     f"{'workload':14} {'limit':>8} {'fastreg':>8} {'of peak':>8}  {'peer':20} {'its step':>8} {'ratio':>6} {'95 %':>13}"

@@ -24,8 +24,8 @@ from workloads import WORKLOADS
 
 import fastreg as fr
 from fastreg.benchmarks.environment import facts
-from fastreg.peak import fma_peak
-from fastreg.tables import duration, percent, table
+from fastreg.common.tables import duration, percent, table
+from fastreg.machine.peak import fma_peak
 
 BASE = replace(
     WORKLOADS["srivastava"], name="scaling", sizes=(512, 512, 512, 512), batch=128, keep_input=1.0, keep_hidden=0.5

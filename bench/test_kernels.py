@@ -6,8 +6,9 @@ A kernel is compared with the reference before it is timed. Sizes and operands a
 import numpy as np
 import pytest
 
-from fastreg import kernels, reference, threads
+from fastreg import kernels, reference
 from fastreg.benchmarks.kernels import EPS, op_cases
+from fastreg.machine import threads
 
 pytest.importorskip("pytest_benchmark")
 

@@ -14,7 +14,7 @@ from peers import peer_class
 from workloads import loss_of, make
 
 import fastreg as fr
-from fastreg.peak import fma_peak, stream_bandwidth
+from fastreg.machine.peak import fma_peak, stream_bandwidth
 
 
 def serve(commands, answers):

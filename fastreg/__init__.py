@@ -1,69 +1,74 @@
 """fastreg: fast training of regularized neural networks on CPUs."""
 
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
-from fastreg.startup import begin_command, is_command
+from fastreg.machine.startup import begin_command, is_command
 
 if TYPE_CHECKING:
-    from fastreg import checks, data, files, initializers, kernels, losses, plots, reference, schedules, stopping
-    from fastreg.adversarial import FGSM
-    from fastreg.callbacks import Callback, Progress, TerminateOnNaN
-    from fastreg.checkpoint import Checkpoint
+    from fastreg import callbacks, checks, data, files, kernels, layers, losses, optimizers, plots, reference
+    from fastreg.callbacks import (
+        Callback,
+        Checkpoint,
+        CSVLogger,
+        EarlyStopping,
+        History,
+        LayerStatistics,
+        LRScheduler,
+        Progress,
+        ReduceOnPlateau,
+        TerminateOnNaN,
+        stopping,
+    )
     from fastreg.checks import check_gradients, compare_engines
     from fastreg.checks.profile import profile
-    from fastreg.csvlogger import CSVLogger
-    from fastreg.ensembles import Bagging
-    from fastreg.epochs import DivergenceError
     from fastreg.files import FileFormatError, load
-    from fastreg.history import History
-    from fastreg.layers import Dense, Dropout, Flatten, Function, GaussianNoise
-    from fastreg.model import Sequential
-    from fastreg.optimizers import SGD, Adam, AdamW, RMSprop
-    from fastreg.penalties import L1, L2, ElasticNet
-    from fastreg.plateau import ReduceOnPlateau
-    from fastreg.schedules import LRScheduler
-    from fastreg.statistics import LayerStatistics
-    from fastreg.stopping import EarlyStopping
-    from fastreg.threads import get_num_threads, set_num_threads, simd
-    from fastreg.trainer import Trainer
-    from fastreg.versions import __version__, show_versions
+    from fastreg.layers import Dense, Dropout, Flatten, Function, GaussianNoise, initializers
+    from fastreg.losses.adversarial import FGSM
+    from fastreg.losses.penalties import L1, L2, ElasticNet
+    from fastreg.machine.release import __version__
+    from fastreg.machine.threads import get_num_threads, set_num_threads, simd
+    from fastreg.machine.versions import show_versions
+    from fastreg.model.sequential import Sequential
+    from fastreg.optimizers import SGD, Adam, AdamW, RMSprop, schedules
+    from fastreg.training.ensembles import Bagging
+    from fastreg.training.epochs import DivergenceError
+    from fastreg.training.trainer import Trainer
 
-# All is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
+# Everything is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
 _HOMES = {
-    **dict.fromkeys(("FGSM",), "adversarial"),
-    **dict.fromkeys(("Callback", "Progress", "TerminateOnNaN"), "callbacks"),
-    **dict.fromkeys(("Checkpoint",), "checkpoint"),
+    **dict.fromkeys(("Callback", "Checkpoint", "CSVLogger", "EarlyStopping", "History"), "callbacks"),
+    **dict.fromkeys(("LayerStatistics", "LRScheduler", "Progress"), "callbacks"),
+    **dict.fromkeys(("ReduceOnPlateau", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
-    **dict.fromkeys(("CSVLogger",), "csvlogger"),
-    **dict.fromkeys(("Bagging",), "ensembles"),
-    **dict.fromkeys(("DivergenceError",), "epochs"),
     **dict.fromkeys(("FileFormatError", "load"), "files"),
-    **dict.fromkeys(("History",), "history"),
     **dict.fromkeys(("Dense", "Dropout", "Flatten", "Function", "GaussianNoise"), "layers"),
-    **dict.fromkeys(("Sequential",), "model"),
+    **dict.fromkeys(("FGSM",), "losses.adversarial"),
+    **dict.fromkeys(("L1", "L2", "ElasticNet"), "losses.penalties"),
+    **dict.fromkeys(("__version__",), "machine.release"),
+    **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "machine.threads"),
+    **dict.fromkeys(("show_versions",), "machine.versions"),
+    **dict.fromkeys(("Sequential",), "model.sequential"),
     **dict.fromkeys(("SGD", "Adam", "AdamW", "RMSprop"), "optimizers"),
-    **dict.fromkeys(("L1", "L2", "ElasticNet"), "penalties"),
-    **dict.fromkeys(("ReduceOnPlateau",), "plateau"),
-    **dict.fromkeys(("LRScheduler",), "schedules"),
-    **dict.fromkeys(("EarlyStopping",), "stopping"),
-    **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "threads"),
-    **dict.fromkeys(("LayerStatistics",), "statistics"),
-    **dict.fromkeys(("Trainer",), "trainer"),
-    **dict.fromkeys(("__version__", "show_versions"), "versions"),
+    **dict.fromkeys(("Bagging",), "training.ensembles"),
+    **dict.fromkeys(("DivergenceError",), "training.epochs"),
+    **dict.fromkeys(("Trainer",), "training.trainer"),
 }
-_MODULES = (
-    "checks",
-    "data",
-    "files",
-    "initializers",
-    "kernels",
-    "losses",
-    "plots",
-    "reference",
-    "schedules",
-    "stopping",
-)
+
+# Public modules that live in a room: name -> where. They can be imported as `fastreg.NAME`, too.
+_ROOMED = {
+    "initializers": "layers.initializers",
+    "schedules": "optimizers.schedules",
+    "specs": "common.specs",
+    "stopping": "callbacks.stopping",
+    "summary": "model.summary",
+}
+_MODULES = {
+    name: name
+    for name in ("callbacks", "checks", "data", "files", "kernels", "layers", "losses", "optimizers", "plots")
+} | {"reference": "reference", **_ROOMED}
 
 __all__ = [
     "FGSM",
@@ -95,6 +100,7 @@ __all__ = [
     "TerminateOnNaN",
     "Trainer",
     "__version__",
+    "callbacks",
     "check_gradients",
     "checks",
     "compare_engines",
@@ -103,8 +109,10 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "kernels",
+    "layers",
     "load",
     "losses",
+    "optimizers",
     "plots",
     "profile",
     "reference",
@@ -118,7 +126,7 @@ __all__ = [
 
 def __getattr__(name: str):
     if name in _MODULES:
-        return import_module(f"fastreg.{name}")
+        return import_module(f"fastreg.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
     found = getattr(import_module(f"fastreg.{_HOMES[name]}"), name)
@@ -130,9 +138,31 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+class _Roomed:
+    """Imports a module of `_ROOMED` under its public name: the same module, never a second one."""
+
+    @staticmethod
+    def find_spec(name: str, path=None, target=None) -> ModuleSpec | None:
+        """The hook of `sys.meta_path`."""
+        package, _, module = name.partition(".")
+        return ModuleSpec(name, _Roomed()) if package == "fastreg" and module in _ROOMED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec):
+        """The module in its room."""
+        module = __getattr__(spec.name.removeprefix("fastreg."))
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module) -> None:
+        """Nothing to run. The import has set the spec of the public name: the own one comes back."""
+        module.__spec__ = self.spec
+
+
+sys.meta_path.append(_Roomed)
+
 # The threads and the SIMD target at once, so that a wrong FASTREG_SIMD ends the import. The command loads them where it
 # has a line for what is wrong, or for Ctrl-C.
 if is_command():
     begin_command()
 else:
-    import_module("fastreg.threads")
+    import_module("fastreg.machine.threads")

@@ -5,23 +5,17 @@ Nothing in a file is run, imported or opened: layers are looked up by name among
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastreg import checking
-from fastreg.fileio import FileFormatError, PathLike, naming
-from fastreg.safetensors import brief, parse_json, read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from fastreg.model import Sequential
+from fastreg.common import checking
+from fastreg.common.fileio import FileFormatError, PathLike, naming
+from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
+from fastreg.model.sequential import FORMAT, FORMAT_KEY, MODEL_KEY, Sequential
 
 __all__ = ["FileFormatError", "load", "read_tensors", "save", "write_tensors"]
 
-FORMAT = "1"
-FORMAT_KEY = "fastreg.format"
-MODEL_KEY = "fastreg.model"
 CHECKPOINT_KEY = "fastreg.checkpoint"
 CHECKPOINT_PREFIX = "checkpoint/"  # no name of a layer holds a slash
 
@@ -51,15 +45,9 @@ def save(model: Sequential, path: PathLike) -> None:
     >>> fr.load(path).state_dict()["0.weight"].shape
     (4, 3)
     """
-    if not hasattr(model, "parameters"):
+    if not isinstance(model, Sequential):
         raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential")
-    write_tensors(path, model.parameters, describe(model))
-
-
-def describe(model: Sequential) -> dict[str, str]:
-    """The metadata that make a file of its parameters a model file."""
-    config = json.dumps(model.config(), allow_nan=False, separators=(",", ":"))
-    return {FORMAT_KEY: FORMAT, MODEL_KEY: config}
+    model.save(path)
 
 
 def load(path: PathLike) -> Sequential:
@@ -93,8 +81,6 @@ def load(path: PathLike) -> Sequential:
 
 def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequential:
     """The model in what `read_tensors` gave; in a checkpoint, what lies beside the model is passed over."""
-    from fastreg.model import Sequential  # model.py itself imports this file
-
     if FORMAT_KEY not in metadata:
         raise FileFormatError("holds tensors but no fastreg model")
     if metadata[FORMAT_KEY] != FORMAT:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastreg import checking
-from fastreg.fileio import PathLike, atomic_write
-from fastreg.history import History
+from fastreg.callbacks.history import History
+from fastreg.common import checking
+from fastreg.common.fileio import PathLike, atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def plot_history(
 
     Examples
     --------
-    >>> from fastreg.history import History
+    >>> from fastreg.callbacks.history import History
     >>> history = History()
     >>> for epoch in range(3):
     ...     history.append(epoch, {"loss": 1 / (epoch + 1), "val_loss": 1.1 / (epoch + 1)})

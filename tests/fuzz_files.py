@@ -33,10 +33,9 @@ import numpy as np
 from mutations import mutate
 
 import fastreg as fr
-from fastreg.callbacks import gather
-from fastreg.checkpoint import resume
-from fastreg.dataset import check_data
-from fastreg.epochs import make_plan
+from fastreg.callbacks.base import gather
+from fastreg.callbacks.checkpoint import resume
+from fastreg.common.safetensors import DTYPES
 from fastreg.files import (
     CHECKPOINT_KEY,
     CHECKPOINT_PREFIX,
@@ -46,7 +45,8 @@ from fastreg.files import (
     read_tensors,
     write_tensors,
 )
-from fastreg.safetensors import DTYPES
+from fastreg.model.dataset import check_data
+from fastreg.training.epochs import make_plan
 
 try:
     import safetensors

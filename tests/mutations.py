@@ -21,7 +21,13 @@ WORDS = (
         "fastreg.model",
         "dtype",
     ),
-    *("fastreg.checkpoint", "checkpoint/state/hidden.weight/m", "checkpoint/epochs", "checkpoint/history", "shape"),
+    *(
+        "fastreg.checkpoint",
+        "checkpoint/state/hidden.weight/m",
+        "checkpoint/epochs",
+        "checkpoint/history",
+        "shape",
+    ),
     *("relu", "softmax", "Dense", "Dropout", "Function", "Sequential", "os.system", "../../etc/passwd", "float64", "1"),
 )
 RAW = ("1e999", "NaN", "-Infinity", "01", "9" * 400, "1.0", "-0", "[" * 5000, '{"a":' * 3000, '"\\ud800"', "'a'", "//")

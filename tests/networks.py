@@ -8,14 +8,14 @@ from unittest import mock
 
 import numpy as np
 
-from fastreg import lowering
-from fastreg.engines import Feed, Tally
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.memory import padded
 from fastreg.engines.native import NativeEngine
 from fastreg.layers import Dense, Dropout, Function, GaussianNoise, Layer, Standardize
-from fastreg.lowering import lower
-from fastreg.memory import padded
-from fastreg.program import Program
-from fastreg.rules import Rule
+from fastreg.model import lowering
+from fastreg.model.lowering import lower
+from fastreg.program.program import Program
+from fastreg.program.rules import Rule
 
 MOMENTUM = Rule("momentum", momentum=0.9, l1=1e-3, l2=1e-2)
 ADAM = Rule("adam", beta1=0.9, beta2=0.999, eps=1e-8, l2=1e-2, l2_per_row=True)

@@ -7,8 +7,8 @@ import pytest
 from trainers import same, state
 
 import fastreg as fr
-from fastreg.engines import reference as reference_engine
-from fastreg.ops import Append
+from fastreg.engines.base import reference as reference_engine
+from fastreg.program.ops import Append
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(0, 1, size=(26, 5))

@@ -7,11 +7,11 @@ import pytest
 import resumable
 
 import fastreg as fr
-from fastreg import reference as R
-from fastreg import threads
 from fastreg.data.augment import Compose, Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
-from fastreg.reference_augment import affine_map, displacements
-from fastreg.riders import PURPOSE_AUGMENT, Transform, stream
+from fastreg.machine import threads
+from fastreg.program.riders import PURPOSE_AUGMENT, Transform, stream
+from fastreg.reference import functions as R
+from fastreg.reference.augment import affine_map, displacements
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 28, 28), np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import schedules as S
+from fastreg.optimizers import schedules as S
 
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
 Y = np.arange(12) % 3

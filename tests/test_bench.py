@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastreg import benchmarks, cli, kernels, threads
+from fastreg import benchmarks, cli, kernels
 from fastreg.benchmarks import environment, features, workloads
 from fastreg.benchmarks.kernels import cases
 from fastreg.benchmarks.rows import Row
+from fastreg.machine import threads
 
 BENCH = Path(__file__).parents[1] / "bench"
 needs_bench = pytest.mark.skipif(not BENCH.is_dir(), reason="no bench/ beside the tests")

@@ -11,7 +11,7 @@ import pytest
 from trainers import classifier
 
 import fastreg as fr
-from fastreg.callbacks import Callback, Plan
+from fastreg.callbacks.base import Callback, Plan
 
 
 class Record(Callback):

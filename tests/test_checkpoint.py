@@ -13,7 +13,7 @@ import resumable
 from resumable import EPOCHS, digest, fit, measuring, run, trainer, whole
 
 import fastreg as fr
-from fastreg.safetensors import read_tensors, write_tensors
+from fastreg.common.safetensors import read_tensors, write_tensors
 
 X, Y, VALIDATION = resumable.data()
 
@@ -299,7 +299,10 @@ DAMAGE = {
         }.items()
         for value in values
     },
-    "a model": lambda t, m: (m.pop("fastreg.checkpoint"), [t.pop(n) for n in list(t) if n.startswith("checkpoint/")]),
+    "a model": lambda t, m: (
+        m.pop("fastreg.checkpoint"),
+        [t.pop(n) for n in list(t) if n.startswith("checkpoint/")],
+    ),
     "tensors": lambda t, m: m.clear(),
 }
 

@@ -10,8 +10,8 @@ from resumable import digest, fit, measuring, run, trainer, whole
 from trainers import same
 
 import fastreg as fr
-from fastreg import fileio
-from fastreg.safetensors import read_tensors
+from fastreg.common import fileio
+from fastreg.common.safetensors import read_tensors
 
 X, Y, VALIDATION = resumable.data()
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.engines import reference as reference_engine
-from fastreg.ops import ClipNorm, MaxNorm, Penalize, Update
+from fastreg.engines.base import reference as reference_engine
+from fastreg.program.ops import ClipNorm, MaxNorm, Penalize, Update
 
 
 def cube():

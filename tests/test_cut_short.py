@@ -11,7 +11,7 @@ import pytest
 from trainers import classifier, line, same, state
 
 import fastreg as fr
-from fastreg.session import Uninterrupted
+from fastreg.engines.session import Uninterrupted
 
 
 class Keep(fr.Callback):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fastreg as fr
+from fastreg.callbacks.history import History
 from fastreg.checks import diagnose
-from fastreg.history import History
 
 # Errors on a set of cat pictures, and what they mean where a human makes (almost) none: A. Ng's four examples.
 CASES = {

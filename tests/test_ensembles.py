@@ -10,7 +10,8 @@ import pytest
 from trainers import same, state
 
 import fastreg as fr
-from fastreg import ensembles, random
+from fastreg.program import random
+from fastreg.training import ensembles
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(150, 5)).astype(np.float32)

@@ -9,8 +9,8 @@ import pytest
 from tensor_files import TENSORS, small_model
 
 import fastreg as fr
-from fastreg import fileio, safetensors
-from fastreg.fileio import atomic_write
+from fastreg.common import fileio, safetensors
+from fastreg.common.fileio import atomic_write
 from fastreg.files import read_tensors, write_tensors
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreg import _core
+from fastreg.machine import _core
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "golden_bits.json").read_text())

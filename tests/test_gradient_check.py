@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import ops as O
-from fastreg import reference_updates
-from fastreg.engines import reference as reference_engine
-from fastreg.riders import Through
+from fastreg.engines.base import reference as reference_engine
+from fastreg.program import ops as O
+from fastreg.program.riders import Through
+from fastreg.reference import updates as reference_updates
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(24, 5))

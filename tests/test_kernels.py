@@ -6,8 +6,9 @@ import inspect
 import numpy as np
 import pytest
 
-from fastreg import kernels, reference, threads
-from fastreg.reference import Key
+from fastreg import kernels, reference
+from fastreg.machine import threads
+from fastreg.reference.functions import Key
 
 TARGETS = threads.simd()["available"]
 # one, primes, one below and above the register tile (6), a vector (16), a panel (64), a row group (48)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import summary
-from fastreg.arena import Arena
-from fastreg.description import from_config
+from fastreg.common.description import from_config
+from fastreg.engines.arena import Arena
+from fastreg.model import summary
 
 
 def small(**arguments) -> fr.Sequential:

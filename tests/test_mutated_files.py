@@ -7,7 +7,7 @@ import pytest
 from tensor_files import TENSORS, TWO, file_of, small_model
 
 import fastreg as fr
-from fastreg import safetensors
+from fastreg.common import safetensors
 from fastreg.files import FORMAT_KEY, MODEL_KEY, FileFormatError, read_tensors, write_tensors
 
 # What turns a header into another plausible one: digits, JSON's marks, and pieces of our own header.

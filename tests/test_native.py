@@ -9,12 +9,12 @@ import pytest
 from networks import ADAM, MOMENTUM, MORE, PLAIN, Case, Network, assert_close
 
 import fastreg as fr
-from fastreg import threads
-from fastreg.engines import Tally
+from fastreg.engines.base import Tally
 from fastreg.engines.native import NativeEngine
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, Dropout
-from fastreg.rules import Rule
+from fastreg.machine import threads
+from fastreg.program.rules import Rule
 
 TARGETS = threads.simd()["available"]
 FUSED = [name for name in TARGETS if name != "generic"]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from networks import ADAM, CLASSIFY, LABELS, MORE, NESTEROV, PLAIN, REGRESS, RMSPROP, Case, Network, assert_close
 
-from fastreg import _core, kernels
-from fastreg.engines import Tally
+from fastreg import kernels
+from fastreg.engines.base import Tally
 from fastreg.engines.native import NativeEngine
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, Function
-from fastreg.riders import PURPOSE_DROPOUT, Noise, stream
-from fastreg.rules import Rule
+from fastreg.machine import _core
+from fastreg.program.riders import PURPOSE_DROPOUT, Noise, stream
+from fastreg.program.rules import Rule
 
 ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}
 RULES = {

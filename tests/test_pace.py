@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import threads
-from fastreg.engines import pace
+from fastreg.engines.base import pace
 from fastreg.engines.pace import Pace
+from fastreg.machine import threads
 
 
 class Machine:

@@ -5,7 +5,8 @@ import pytest
 from trainers import classifier, same, state
 
 import fastreg as fr
-from fastreg import peak, tables
+from fastreg.common import tables
+from fastreg.machine import peak
 
 BRIEF = {"repeats": 1, "seconds": 1e-4}
 

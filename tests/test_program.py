@@ -5,7 +5,7 @@ import pytest
 from networks import MORE, PLAIN, Case
 
 import fastreg as fr
-from fastreg.ops import DenseDw, Totals
+from fastreg.program.ops import DenseDw, Totals
 
 
 def program_of(layers, loss, X, y):

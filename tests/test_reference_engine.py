@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from fastreg import reference as R
-from fastreg.engines import Feed, Tally, make_engine
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.make import make_engine
+from fastreg.engines.memory import padded
 from fastreg.layers import Dense, Dropout
-from fastreg.lowering import lower
-from fastreg.memory import padded
-from fastreg.ops import Dense as DenseOp
-from fastreg.ops import Elementwise
-from fastreg.riders import PURPOSE_DROPOUT, stream
-from fastreg.rules import Rule
+from fastreg.model.lowering import lower
+from fastreg.program.ops import Dense as DenseOp
+from fastreg.program.ops import Elementwise
+from fastreg.program.riders import PURPOSE_DROPOUT, stream
+from fastreg.program.rules import Rule
+from fastreg.reference import functions as R
 
 N_IN, N_OUT = 6, 3
 HEADS = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid", "mse": "linear"}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from networks import CALLS, CLASSIFY, HALVES, SQUARES, Case, Network
 
-from fastreg import _core, threads
-from fastreg import reference as R
-from fastreg.engines import Tally
+from fastreg.engines.base import Tally
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, GaussianNoise, Standardize
-from fastreg.ops import Update
-from fastreg.riders import PURPOSE_NOISE, stream
-from fastreg.rules import Rule
+from fastreg.machine import _core, threads
+from fastreg.program.ops import Update
+from fastreg.program.riders import PURPOSE_NOISE, stream
+from fastreg.program.rules import Rule
+from fastreg.reference import functions as R
 
 SMALL = Network(6, [Dense(5, "tanh"), Dense(3)], "mse", Rule("sgd", l2=0.1, l1=0.05, proximal=False))
 

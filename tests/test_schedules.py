@@ -8,9 +8,9 @@ import pytest
 from trainers import classifier, same, state
 
 import fastreg as fr
-from fastreg import schedules as S
-from fastreg.callbacks import Plan
-from fastreg.description import from_config
+from fastreg.callbacks.base import Plan
+from fastreg.common.description import from_config
+from fastreg.optimizers import schedules as S
 
 N = 200
 

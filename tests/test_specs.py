@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import initializers as I
-from fastreg import schedules as S
-from fastreg.callbacks import gather
+from fastreg.callbacks.base import gather
 from fastreg.data import augment as A
+from fastreg.layers import initializers as I
+from fastreg.optimizers import schedules as S
 
 X, Y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
 

@@ -7,7 +7,7 @@ import pytest
 from resumable import callbacks, data, digest, trainer
 
 import fastreg as fr
-from fastreg.stopping import GL, PQ, UP
+from fastreg.callbacks.stopping import GL, PQ, UP
 
 NAN = math.nan
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import threads
+from fastreg.machine import threads
 
 threadpoolctl = pytest.importorskip("threadpoolctl", minversion="3.2")
 
@@ -64,7 +64,7 @@ def test_training_under_a_limit():
     [
         ("import sys, fastreg; print('threadpoolctl' in sys.modules)", "False"),
         ("import threadpoolctl as t, fastreg; print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
-        ("import fastreg, threadpoolctl as t; t.threadpool_info(); fastreg.threads.register_threadpoolctl(); "
+        ("import fastreg, threadpoolctl as t; t.threadpool_info(); fastreg.machine.threads.register_threadpoolctl(); "
          "print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import _core, threads
+from fastreg.machine import _core, threads
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(300, 30)).astype(np.float32)

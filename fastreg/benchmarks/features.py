@@ -20,7 +20,7 @@ import numpy as np
 import fastreg as fr
 from fastreg.benchmarks.kernels import AUGMENTATIONS
 from fastreg.benchmarks.workloads import WORKLOADS, Workload
-from fastreg.tables import table
+from fastreg.common.tables import table
 
 
 @dataclass(frozen=True)

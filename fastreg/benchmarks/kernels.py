@@ -10,16 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg import kernels, ops, reference, threads
+from fastreg import kernels, reference
 from fastreg.benchmarks.rows import Row, time_of, timed
 from fastreg.data.augment import Compose, Elastic, Resize, Rotate, Translate
-from fastreg.engines import Feed, Tally, make_engine
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.make import make_engine
+from fastreg.engines.memory import padded
 from fastreg.engines.native import NativeEngine
-from fastreg.memory import padded
-from fastreg.peak import fma_peak, stream_bandwidth
-from fastreg.program import Program
-from fastreg.riders import Mask, Through
-from fastreg.rules import Rule
+from fastreg.machine import threads
+from fastreg.machine.peak import fma_peak, stream_bandwidth
+from fastreg.program import ops
+from fastreg.program.program import Program
+from fastreg.program.riders import Mask, Through
+from fastreg.program.rules import Rule
 
 EPS = float(np.finfo(np.float32).eps)
 KEEP = Mask(0.5, stream=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-from fastreg.tables import duration, percent
+from fastreg.common.tables import duration, percent
 
 HEAD = f"{'':18} {'shape':26} {'target':8} {'time':>8} {'rate':>15} {'of peak':>8} {'reference':>10} {'error':>8}"
 

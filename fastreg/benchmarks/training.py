@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 
 import fastreg as fr
-from fastreg import threads
 from fastreg.benchmarks.kernels import Settings
 from fastreg.benchmarks.rows import Row
 from fastreg.benchmarks.workloads import WORKLOADS, Workload
-from fastreg.peak import fma_peak
+from fastreg.machine import threads
+from fastreg.machine.peak import fma_peak
 
 CHECKED = 2  # steps that both engines train
 LOSS_LIMIT = 1e-4  # relative, of the loss of these steps

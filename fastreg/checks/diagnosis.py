@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg import checking
+from fastreg.common import checking
 
 LIMIT = 0.05  # of an error rate: five more of a hundred samples
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg import checking
-from fastreg import ops as O
 from fastreg.checks.twin import make_twin
-from fastreg.engines import Feed, make_engine
-from fastreg.memory import padded
-from fastreg.program import Program
+from fastreg.common import checking
+from fastreg.engines.base import Feed
+from fastreg.engines.make import make_engine
+from fastreg.engines.memory import padded
+from fastreg.program import ops as O
+from fastreg.program.program import Program
 
 # The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
 RATE = 0.1

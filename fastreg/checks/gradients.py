@@ -8,8 +8,8 @@ from heapq import nlargest
 
 import numpy as np
 
-from fastreg import checking
 from fastreg.checks.twin import make_twin
+from fastreg.common import checking
 
 GOOD, WRONG = 1e-7, 1e-3
 SHOWN = 5  # entries that are named where a check fails

@@ -10,14 +10,16 @@ from time import perf_counter
 
 import numpy as np
 
-from fastreg import checking, threads
-from fastreg import ops as O
 from fastreg.checks.twin import make_twin
-from fastreg.engines import Feed, Tally, make_engine
+from fastreg.common import checking
+from fastreg.common.tables import duration, percent, table
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.make import make_engine
+from fastreg.engines.memory import padded
 from fastreg.engines.native import UNLIMITED, NativeEngine
-from fastreg.memory import padded
-from fastreg.peak import fma_peak, stream_bandwidth
-from fastreg.tables import duration, percent, table
+from fastreg.machine import threads
+from fastreg.machine.peak import fma_peak, stream_bandwidth
+from fastreg.program import ops as O
 
 MAX_ROWS = 1 << 20  # of the repeated batches of one measurement
 MOST_ROWS = 1 << 26  # of a step: more could not be repeated

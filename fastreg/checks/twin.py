@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastreg import checking
-from fastreg.dataset import Data, check_data
-from fastreg.recipe import ALL_FROZEN, trained_layers
-from fastreg.trainer import Trainer
+from fastreg.common import checking
+from fastreg.model.dataset import Data, check_data
+from fastreg.training.recipe import ALL_FROZEN, trained_layers
+from fastreg.training.trainer import Trainer
 
 
 def make_twin(trainer, X, y, sample_weight, dtype: str | None = None) -> tuple[Trainer, Data]:

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from fastreg import startup
+from fastreg.machine import startup
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from fastreg import benchmarks
 from fastreg.benchmarks.environment import facts, free_environment, hobbles
 from fastreg.benchmarks.rows import HEAD
 from fastreg.cli.output import print_json
-from fastreg.peak import fma_peak, stream_bandwidth
+from fastreg.machine.peak import fma_peak, stream_bandwidth
 
 
 def add(commands) -> None:

@@ -8,7 +8,7 @@ import os
 import fastreg as fr
 from fastreg.benchmarks.environment import processor
 from fastreg.cli.output import print_json
-from fastreg.versions import versions
+from fastreg.machine.versions import versions
 
 
 def add(commands) -> None:

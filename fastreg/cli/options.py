@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fastreg as fr
-from fastreg import checking
+from fastreg.common import checking
 from fastreg.data.builtin import SETS
 from fastreg.layers import ACTIVATIONS
-from fastreg.optimizers import Optimizer
-from fastreg.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
+from fastreg.optimizers.optimizers import Optimizer
+from fastreg.optimizers.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
 
 MANY = 64  # columns; where there are fewer, none can stand for another that is dropped
 SMALL = 10_000  # samples; a smaller set takes more epochs and smaller batches by default

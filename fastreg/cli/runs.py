@@ -8,7 +8,7 @@ from typing import NamedTuple
 import fastreg as fr
 from fastreg.cli.progress import ProgressLine
 from fastreg.cli.tasks import Labelled, Task
-from fastreg.tables import table
+from fastreg.common.tables import table
 
 
 class Run(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastreg import checking
+from fastreg.common import checking
 
 Samples = tuple[np.ndarray, np.ndarray]  # and their labels or targets
 

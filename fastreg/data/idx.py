@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastreg import checking
-from fastreg.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular, read_bytes, read_into
+from fastreg.common import checking
+from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular, read_bytes, read_into
 
 DTYPES: dict[int, np.dtype] = {
     0x08: np.dtype("u1"),

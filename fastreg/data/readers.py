@@ -15,10 +15,10 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from fastreg import checking
+from fastreg.common import checking
+from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular
 from fastreg.data.idx import DTYPES as IDX_DTYPES
 from fastreg.data.idx import GZIP_MAGIC, is_idx_folder, load_idx_folder, read_idx
-from fastreg.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular
 
 Part = tuple[np.ndarray, "np.ndarray | None"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastreg import checking
+from fastreg.common import checking
 
 MIX_TOLERANCE = 0.05  # total variation distance between the class mixes of a part and of the whole
 

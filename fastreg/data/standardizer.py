@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastreg import checking
+from fastreg.common import checking
 from fastreg.layers import Standardize
 
 

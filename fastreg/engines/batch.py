@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastreg import reference as R
-from fastreg.engines import Feed, Tally
-from fastreg.riders import Mask, Noise
+from fastreg.engines.base import Feed, Tally
+from fastreg.program.riders import Mask, Noise
+from fastreg.reference import functions as R
 
 
 class Stop(Exception):

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastreg import _core, threads
-from fastreg.engines import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.base import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.memory import CACHE_LINE, padded
 from fastreg.engines.pace import Pace
-from fastreg.memory import CACHE_LINE, padded
-from fastreg.ops import (
+from fastreg.machine import _core, threads
+from fastreg.program.ops import (
     Append,
     Call,
     ClipNorm,
@@ -30,9 +30,9 @@ from fastreg.ops import (
     Perturb,
     Update,
 )
-from fastreg.program import Program
-from fastreg.riders import Through
-from fastreg.rules import STORES_GRADIENT, Rule
+from fastreg.program.program import Program
+from fastreg.program.riders import Through
+from fastreg.program.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
 UNINTERRUPTED = 10_000_000  # multiplications between two looks of Python for Ctrl-C

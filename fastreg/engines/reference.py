@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fastreg import _core, rules
-from fastreg import ops as O
-from fastreg import reference as R
-from fastreg import reference_updates as U
-from fastreg.engines import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.base import Feed, Tally, noisy_copies, nothing
 from fastreg.engines.batch import Batch, Stop, batch_at
-from fastreg.memory import padded
-from fastreg.program import Program
-from fastreg.reference_augment import augmented
-from fastreg.riders import PANEL, Mask, Noise, Through
+from fastreg.engines.memory import padded
+from fastreg.machine import _core
+from fastreg.program import ops as O
+from fastreg.program import rules
+from fastreg.program.program import Program
+from fastreg.program.riders import PANEL, Mask, Noise, Through
+from fastreg.reference import functions as R
+from fastreg.reference import updates as U
+from fastreg.reference.augment import augmented
 
 ROW_LOSSES = {
     "softmax_cross_entropy": R.softmax_cross_entropy_rows,
@@ -37,8 +38,8 @@ class ReferenceEngine:
     program
         The ops of one batch.
     params, state
-        Arrays of `fastreg.memory.padded`, read and written in place; `state` holds the slots of every trained
-        parameter in the order of `fastreg.rules.UPDATE_SLOTS`.
+        Arrays of `fastreg.engines.memory.padded`, read and written in place; `state` holds the slots of every trained
+        parameter in the order of `fastreg.program.rules.UPDATE_SLOTS`.
     batch_size
         Rows of the buffers.
     dtype
@@ -306,15 +307,15 @@ class ReferenceEngine:
         rest = {"l1": l1 if rule.proximal else 0.0, "weight_decay": rule.weight_decay}
         match rule.kind:
             case "sgd":
-                R.sgd_update(w, gradient, rate, **rest)
+                U.sgd_update(w, gradient, rate, **rest)
             case "momentum" | "nesterov":
-                R.momentum_update(w, gradient, slots[0], rate, rule.momentum, rule.kind == "nesterov", **rest)
+                U.momentum_update(w, gradient, slots[0], rate, rule.momentum, rule.kind == "nesterov", **rest)
             case "rmsprop" | "rmsprop_momentum":
                 v, m = (*slots, None)[:2]
-                R.rmsprop_update(w, gradient, v, rate, rule.beta2, rule.eps, rule.momentum, m, **rest)
+                U.rmsprop_update(w, gradient, v, rate, rule.beta2, rule.eps, rule.momentum, m, **rest)
             case "adam":
                 step = batch.tally.updates + 1
-                R.adam_update(w, gradient, slots[0], slots[1], rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
+                U.adam_update(w, gradient, slots[0], slots[1], rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
             case _:
                 raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(rules.UPDATE_SLOTS)}")
         if rule.non_negative:

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from fastreg import checking
-from fastreg.description import Description
+from fastreg.common import checking
+from fastreg.common.description import Description
 
 Self = TypeVar("Self", bound="Layer")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import cast
 
-from fastreg import checking, initializers, penalties
-from fastreg.initializers import Initializer
+from fastreg.common import checking
+from fastreg.layers import initializers
 from fastreg.layers.base import Layer, Parameter, one_dimension
+from fastreg.layers.initializers import Initializer
+from fastreg.losses import penalties
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh")
 RELU_FAMILY = ("relu", "leaky_relu", "gelu", "gelu_tanh")

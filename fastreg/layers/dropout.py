@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fastreg import checking
+from fastreg.common import checking
 from fastreg.layers.base import Layer
 
 KINDS = ("inverted", "gaussian", "standard")

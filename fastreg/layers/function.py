@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg import calls, checking
+from fastreg.common import calls, checking
 from fastreg.layers.base import Layer, one_dimension
 
 

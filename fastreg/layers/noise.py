@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastreg import checking
+from fastreg.common import checking
 from fastreg.layers.base import Layer
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastreg import checking
+from fastreg.common import checking
 from fastreg.layers.base import Layer, Parameter
 
 

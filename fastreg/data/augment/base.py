@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastreg import checking
-from fastreg.description import Description
-from fastreg.engines import Feed, Tally, make_engine
-from fastreg.ops import Emit, Gather
-from fastreg.program import Program, with_waits
-from fastreg.riders import Augment, Displacement, Transform
-from fastreg.session import ROWS, run_through
+from fastreg.common import checking
+from fastreg.common.description import Description
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.make import make_engine
+from fastreg.engines.session import ROWS, run_through
+from fastreg.program.ops import Emit, Gather
+from fastreg.program.program import Program, with_waits
+from fastreg.program.riders import Augment, Displacement, Transform
 
 COMMON = (1, 3, 4)  # numbers of channels by which they are told from sides
 MOST_PIXELS = 1 << 28  # of an image, channels included: indices have 32 bits

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fastreg import checking, specs
+from fastreg.common import checking, specs
 from fastreg.data.augment.base import Augmentation
 from fastreg.data.augment.parts import Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
-from fastreg.riders import MAX_TRANSFORMS
+from fastreg.program.riders import MAX_TRANSFORMS
 
 CHANNELS = ("first", "last")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastreg import checking
+from fastreg.common import checking
 from fastreg.data.augment.base import Augmentation
-from fastreg.riders import Displacement, Transform
+from fastreg.program.riders import Displacement, Transform
 
 Range = float | tuple[float, float]
 

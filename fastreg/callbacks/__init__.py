@@ -1,0 +1,23 @@
+"""Callbacks: what watches and steers a fit."""
+
+from fastreg.callbacks.base import Callback, Plan, Progress, TerminateOnNaN
+from fastreg.callbacks.checkpoint import Checkpoint
+from fastreg.callbacks.csvlogger import CSVLogger
+from fastreg.callbacks.history import History
+from fastreg.callbacks.rates import LRScheduler, ReduceOnPlateau
+from fastreg.callbacks.statistics import LayerStatistics
+from fastreg.callbacks.stopping import EarlyStopping
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "LRScheduler",
+    "LayerStatistics",
+    "Plan",
+    "Progress",
+    "ReduceOnPlateau",
+    "TerminateOnNaN",
+]

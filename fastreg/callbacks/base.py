@@ -1,0 +1,327 @@
+"""Callbacks: what happens around epochs. The methods have Keras's names."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+
+import numpy as np
+
+from fastreg.callbacks.history import History
+from fastreg.common import checking, specs
+
+if TYPE_CHECKING:
+    from fastreg.model.dataset import Data
+    from fastreg.training.trainer import Trainer
+
+MODES = ("auto", "min", "max")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit is going to do.
+
+    first_epoch, last_epoch   the number of its first epoch, and the one behind its last
+    batches                   an epoch
+    names                     of the values in the logs of an epoch
+    history                   what the epochs came to, so far; under resume from those of the checkpoint on
+    resumed                   the path of the checkpoint that the fit goes on from, or None
+    data                      what is said of data and batches, which a resumed fit has to repeat
+    callbacks                 of the fit
+    training                  the training set
+    """
+
+    first_epoch: int
+    last_epoch: int
+    batches: int
+    names: tuple[str, ...]
+    history: History = field(default_factory=History)
+    resumed: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: tuple[Callback, ...] = ()
+    training: Data | None = None
+
+
+class Callback:
+    """Base of the callbacks; override what is needed.
+
+    `trainer`, `model` and `plan` are set before on_train_begin. Setting `trainer.stop_training = True` ends the
+    training behind the epoch. Epochs and batches count from 0. What a fit has to be like is looked at in `check_fit`.
+
+    A callback that defines a batch hook makes slices of one step, which costs speed; on_slice_end comes about every
+    0.1 s and costs nothing. Parameters may be read and changed in every hook.
+
+    One that carries something from epoch to epoch defines `state_dict` and `load_state_dict`, so that a resumed fit
+    goes on as one that never stopped.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> class StopAt(fr.Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         self.trainer.stop_training = logs["loss"] < 0.5
+    >>> X, y = np.eye(3), np.arange(3)
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(1.0))
+    >>> history = trainer.fit(X, y, epochs=100, callbacks=[StopAt()])
+    >>> history["loss"][-1] < 0.5 <= history["loss"][-2]
+    True
+    """
+
+    trainer: Trainer
+    plan: Plan
+    last_update: int | None = None  # training ends behind this step of the optimizer, in the middle of an epoch or not
+    goes_last: ClassVar[bool] = False  # whether its hooks come behind those of all other callbacks
+
+    @property
+    def model(self):
+        """The model in training."""
+        return self.trainer.model
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        """Before anything changes, and before `trainer` and `plan` are set: an error from here refuses the fit."""
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch, and before a checkpoint is put in. The model has its parameters."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before every epoch."""
+
+    def on_rates(self, epoch: int, rates: np.ndarray) -> None:
+        """Before every epoch: the learning rates of its batches, float64 (batches,), to be changed in place.
+
+        They are those of the optimizer, as the callbacks before have left them. The first one is that of the global
+        step `trainer.step`.
+        """
+
+    def on_batch_begin(self, batch: int) -> None:
+        """Before every batch."""
+
+    def on_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
+        """Behind every batch, with its `loss`."""
+
+    def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
+        """About every 0.1 s, with the number of `batches` done in this epoch and the mean `loss` so far."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Behind every epoch, validation included, with what goes into the history."""
+
+    def on_train_end(self) -> None:
+        """At the end, whatever it was: the last epoch, Ctrl-C or an error."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """The arguments that decide how training goes on: a resumed fit has to repeat them."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback: numbers and arrays by name."""
+        return {}
+
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+        """Before anything changes, beside check_fit: an error from here says what is wrong with the state.
+
+        `trainer` is a copy as it will be, with the counters of the checkpoint, and so is plan.history.
+        """
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what state_dict gave, as arrays, numbers with shape (); it comes behind on_train_begin."""
+
+    def __repr__(self) -> str:
+        known = vars(self) | dict(self.settings())
+        names = [name for name in inspect.signature(type(self)).parameters if name in known]
+        return f"{type(self).__name__}({', '.join(f'{name}={_told(known[name])}' for name in names)})"
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether this callback defines a batch hook."""
+        own = type(self)
+        return own.on_batch_begin is not Callback.on_batch_begin or own.on_batch_end is not Callback.on_batch_end
+
+
+class TerminateOnNaN(Callback):
+    """Stops training, with a warning, behind an epoch with a value that is not finite, such as `val_loss`.
+
+    Where the training loss or a parameter stops being finite, training ends with a DivergenceError in any case.
+
+    Parameters
+    ----------
+    monitor
+        A name in the history; None for all of them.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.TerminateOnNaN()
+    TerminateOnNaN(monitor=None)
+    """
+
+    def __init__(self, monitor: str | None = None):
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history or None")
+        self.monitor = monitor
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        if self.monitor is not None:
+            check_monitor(self, self.monitor, plan)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        for name in logs if self.monitor is None else (self.monitor,):
+            if not math.isfinite(logs[name]):
+                self.trainer.stop_training = True
+                text = f"training stops behind epoch {epoch + 1}: {name} is {logs[name]}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                return
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"monitor": self.monitor}
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes any text and keeps none."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+class Progress(Callback):
+    """Shows how training goes: a bar on a terminal, a plain line an epoch elsewhere. `fit(verbose=1)` adds it.
+
+    A terminal gets at most ten updates a second: of epochs that are shorter than that only some are shown, the last
+    one among them.
+
+    Parameters
+    ----------
+    file
+        Where to write; standard output by default.
+
+    Examples
+    --------
+    >>> import io, numpy as np, fastreg as fr
+    >>> lines = io.StringIO()
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
+    >>> history = trainer.fit(np.eye(3), np.arange(3), epochs=2, callbacks=[fr.Progress(lines)])
+    >>> lines.getvalue().count("epoch")
+    2
+    """
+
+    INTERVAL = 0.1  # seconds between two updates, at least
+    WIDTH = 24  # characters of the bar
+
+    def __init__(self, file: TextIO | None = None):
+        if file is not None and not callable(getattr(file, "write", None)):
+            raise TypeError(f"file: got {checking.shown(file)}, expected an open text file or None")
+        self.file = file
+
+    def on_train_begin(self) -> None:
+        self._out = sys.stdout if self.file is None else self.file
+        if self._out is None:  # a process whose standard output is closed
+            self._out = _Nowhere()
+        self._live = bool(getattr(self._out, "isatty", bool)())
+        self._shown = self._ended = -math.inf  # when something was shown, and when the end of an epoch was
+        self._length, self._skipped = 0, ""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self._label = f"epoch {epoch + 1}/{self.plan.last_epoch}"
+
+    def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
+        # Bars at half the rate, so that bars and ends of epochs together keep to it.
+        if self._live and perf_counter() - self._shown >= 2 * self.INTERVAL:
+            done = self.WIDTH * batches // self.plan.batches
+            bar = "=" * done + " " * (self.WIDTH - done)
+            self._show(f"{self._label} [{bar}] {self._values(logs)}")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        text = f"{self._label}  {self._values(logs)}"
+        if self._live and perf_counter() - self._ended < self.INTERVAL:
+            self._skipped = text
+            return
+        self._ended = perf_counter()
+        self._show(text)
+        self._end_line()
+
+    def on_train_end(self) -> None:
+        if self._skipped:
+            self._show(self._skipped)
+        if self._length:  # also where an epoch was cut short
+            self._end_line()
+
+    def _show(self, text: str) -> None:
+        if self._live:  # over the line before, and over what is left of it
+            self._out.write("\r" + text + " " * (self._length - len(text)))
+        else:
+            self._out.write(text)
+        self._length = len(text)
+        self._out.flush()
+        self._shown, self._skipped = perf_counter(), ""
+
+    def _end_line(self) -> None:
+        self._out.write("\n")
+        self._out.flush()
+        self._length = 0
+
+    @staticmethod
+    def _values(logs: Mapping[str, float]) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "penalty" or value)
+
+
+# What a spec may name, and where it is.
+BY_NAME = {
+    "early_stopping": "callbacks.stopping.EarlyStopping",
+    "gl": "callbacks.stopping.GL",
+    "pq": "callbacks.stopping.PQ",
+    "up": "callbacks.stopping.UP",
+    "reduce_on_plateau": "callbacks.rates.ReduceOnPlateau",
+    "lr_scheduler": "callbacks.rates.LRScheduler",
+    "terminate_on_nan": "callbacks.base.TerminateOnNaN",
+    "checkpoint": "callbacks.checkpoint.Checkpoint",
+    "csv_logger": "callbacks.csvlogger.CSVLogger",
+    "layer_statistics": "callbacks.statistics.LayerStatistics",
+}
+
+
+def _told(value: Any) -> str:
+    """A value as a spec may have it; in one line in any case."""
+    text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    return checking.shown(value) if "\n" in text else text  # of an array
+
+
+def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:
+    """Refuses the fit where the history does not hold what a callback is to look at."""
+    if monitor not in plan.names:
+        advice = " (give validation_data)" if monitor.startswith("val_") else ""
+        expected = f"one of {', '.join(plan.names)}{advice}"
+        raise ValueError(f"{type(callback).__name__} monitor: got {checking.shown(monitor)}, expected {expected}")
+
+
+def direction(monitor: str, mode: str) -> float:
+    """The sign that makes small values the good ones."""
+    return -1.0 if mode == "max" or (mode == "auto" and monitor.endswith("accuracy")) else 1.0
+
+
+def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
+    """The argument `callbacks` as a list of objects, made where they are specs."""
+    if isinstance(callbacks, (str, Callback)):
+        shown = checking.shown(callbacks)
+        raise TypeError(f"callbacks: got {shown}, expected a list of callbacks: [{shown}]")
+    given = checking.iterate("callbacks", callbacks, "a list of callbacks")
+    made = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
+    for callback in made:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
+    return made
+
+
+def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
+    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
+    callbacks = listed(callbacks)
+    if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
+        raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")
+    callbacks.sort(key=lambda callback: callback.goes_last)
+    return [Progress(), *callbacks] if verbose else callbacks

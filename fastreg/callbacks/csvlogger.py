@@ -1,0 +1,62 @@
+"""CSVLogger: the history as a table in a file, while it is being made."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastreg.callbacks.base import Callback, Plan
+from fastreg.common import checking
+from fastreg.common.fileio import PathLike, atomic_write, check_target, remove_leftovers, writing
+
+if TYPE_CHECKING:
+    from fastreg.training.trainer import Trainer
+
+
+class CSVLogger(Callback):
+    """Writes a line for every epoch: its number, counted from 0, and all values of the history.
+
+    A fit starts the file afresh. A resumed one goes on behind the epochs that the checkpoint knows, so that the table
+    is that of a fit that never stopped (but for the seconds of epochs that were trained twice).
+
+    Parameters
+    ----------
+    path
+        The file. Its folder has to exist.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, fastreg as fr
+    >>> path = os.path.join(tempfile.mkdtemp(), "log.csv")
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), metrics=())
+    >>> history = trainer.fit(np.eye(3), np.arange(3), epochs=2, callbacks=[fr.CSVLogger(path)])
+    >>> with open(path) as file:
+    ...     print(file.readline().strip())
+    epoch,loss,penalty,seconds
+    """
+
+    def __init__(self, path: PathLike):
+        self.path = Path(checking.path("path", path))
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_target("CSVLogger path", self.path)
+
+    def on_train_begin(self) -> None:
+        remove_leftovers(self.path)
+        with atomic_write(self.path) as file:
+            file.write(_line(["epoch", *self.plan.names]))
+            for epoch, row in self.plan.history.rows():
+                file.write(_line([epoch, *row.values()]))
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        with writing(self.path), open(self.path, "ab") as file:
+            file.write(_line([epoch, *logs.values()]))
+
+
+def _line(values: Iterable) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()

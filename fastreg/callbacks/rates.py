@@ -1,0 +1,179 @@
+"""Callbacks that set the learning rate: by a schedule, or lower once training no longer gets better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import accumulate, repeat
+from operator import mul
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
+from fastreg.callbacks.states import State
+from fastreg.common import checking
+from fastreg.optimizers import schedules
+from fastreg.optimizers.schedules import Schedule
+
+if TYPE_CHECKING:
+    from fastreg.training.trainer import Trainer
+
+
+class LRScheduler(Callback):
+    """Trains with the rates of a schedule instead of the optimizer's.
+
+    Parameters
+    ----------
+    schedule
+        An object of `fastreg.schedules`, or a number. Its time is the trainer's, not that of the fit.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X, y = np.eye(3), np.arange(3)
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(0.1))
+    >>> scheduler = fr.LRScheduler(fr.schedules.Step(1.0, every=5))
+    >>> history = trainer.fit(X, y, epochs=10, callbacks=[scheduler])
+    """
+
+    def __init__(self, schedule: Schedule | float):
+        self.schedule = schedules.rate("schedule", schedule)
+
+    def on_rates(self, epoch: int, rates: np.ndarray) -> None:
+        schedules.fill(rates, self.schedule, epoch, self.trainer.updates, self.trainer.accumulate)
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"schedule": self.schedule}
+
+
+class ReduceOnPlateau(Callback):
+    """Lowers the learning rate when the exponential mean of a value no longer improves.
+
+    With v the value of an epoch (its negative where large is good), m <- smoothing m + (1 - smoothing) v, from m = v at
+    the first epoch. An epoch improves if m < best - threshold |best|; then best <- m. So neither the baseline `best`
+    nor the count of patience hangs on one lucky value: it moves m by 1 - smoothing of its luck. Epochs without
+    improvement are counted from the last one with; beyond `patience` of them the count restarts and the rates of the
+    epochs to come are multiplied by `factor` once more: max(rate scale, min_lr), where scale = factor^reductions and
+    rate is what the optimizer or an `LRScheduler` before this callback gives. smoothing=0 makes it torch's
+    ReduceLROnPlateau. A value that is not finite is no improvement and does not enter the mean.
+
+    Parameters
+    ----------
+    monitor
+        A name in the history.
+    factor
+        From 0 to below 1.
+    patience
+        Epochs without improvement that are borne; the next one lowers the rate, as in torch.
+    smoothing
+        From 0 (no smoothing) to below 1; the mean reaches back about 1 / (1 - smoothing) epochs.
+    threshold
+        What counts as improvement, relative to the best mean.
+    cooldown
+        Epochs after a reduction in which none is counted.
+    min_lr
+        No rate is lowered below it.
+    mode
+        "min", "max" or "auto": "max" where the monitor ends in "accuracy".
+
+    Attributes
+    ----------
+    scale : float
+        By what the rates of the next epoch are multiplied; 1 at the start of every fit.
+    mean, best : float
+        The exponential mean and the best one so far, in the units of the monitor; NaN before the first epoch.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X, y = np.eye(3), np.arange(3)
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(0.0))  # which gets nowhere
+    >>> plateau = fr.ReduceOnPlateau("loss", factor=0.5, patience=3)
+    >>> history = trainer.fit(X, y, epochs=9, callbacks=[plateau])
+    >>> plateau.scale
+    0.25
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        *,
+        smoothing: float = 0.8,
+        threshold: float = 1e-3,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        mode: str = "auto",
+    ):
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history")
+        self.monitor = monitor
+        self.factor = checking.number("factor", factor, 0, 1, below=True)
+        self.patience = checking.integer("patience", patience, 0)
+        self.smoothing = checking.number("smoothing", smoothing, 0, 1, below=True)
+        self.threshold = checking.number("threshold", threshold, 0, 1, below=True)
+        self.cooldown = checking.integer("cooldown", cooldown, 0)
+        self.min_lr = checking.number("min_lr", min_lr)
+        self.mode = checking.choice("mode", mode, MODES)
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_monitor(self, self.monitor, plan)
+
+    def on_train_begin(self) -> None:
+        self._sign = direction(self.monitor, self.mode)
+        self.scale, self.mean, self.best = 1.0, math.nan, math.nan
+        self._waited = self._cooling = 0
+
+    def on_rates(self, epoch: int, rates: np.ndarray) -> None:
+        if self.scale < 1:
+            np.maximum(rates * self.scale, np.minimum(rates, self.min_lr), out=rates)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if self._improves(logs[self.monitor]):
+            self.best, self._waited = self.mean, 0
+        else:
+            self._waited += 1
+        if self._cooling:
+            self._cooling -= 1
+            self._waited = 0
+        if self._waited > self.patience:
+            self.scale *= self.factor
+            self._cooling, self._waited = self.cooldown, 0
+
+    def _improves(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if math.isnan(self.mean):
+            self.mean = value
+            return True
+        self.mean = self.smoothing * self.mean + (1 - self.smoothing) * value
+        return self._sign * self.mean < self._sign * self.best - self.threshold * abs(self.best)
+
+    def settings(self) -> Mapping[str, Any]:
+        names = ("monitor", "factor", "patience", "smoothing", "threshold", "cooldown", "min_lr", "mode")
+        return {name: getattr(self, name) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "scale": self.scale,
+            "mean": self.mean,
+            "best": self.best,
+            "waited": self._waited,
+            "cooling": self._cooling,
+        }
+
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+        told, epochs = State(state, ("scale", "mean", "best", "waited", "cooling")), len(plan.history.epochs)
+        told.count("waited", 0, min(self.patience, epochs))
+        told.count("cooling", 0, self.cooldown)
+        scales = accumulate(repeat(self.factor, epochs), mul, initial=1.0)
+        told.require(told.number("scale") in scales, "scale")
+        mean, best = told.number("mean"), told.number("best")
+        told.require(math.isfinite(mean) or math.isnan(mean), "mean")
+        told.require(math.isfinite(best) if math.isfinite(mean) else math.isnan(best), "best")
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        self.scale, self.mean, self.best = (float(state[name]) for name in ("scale", "mean", "best"))
+        self._waited, self._cooling = int(state["waited"]), int(state["cooling"])

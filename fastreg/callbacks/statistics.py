@@ -1,0 +1,199 @@
+"""LayerStatistics: how large activations and gradients are from layer to layer, and whether they vanish or explode."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg.callbacks.base import Callback, Plan
+from fastreg.common import checking
+from fastreg.common.tables import table
+from fastreg.layers import Dense
+from fastreg.model.dataset import Data, check_data, check_samples
+
+if TYPE_CHECKING:
+    from fastreg.training.trainer import Trainer
+
+ADVICE = "initial weights of a scale that suits the activation (he_normal, glorot_normal) or fewer layers may help"
+
+UNKNOWN = {"mean": math.nan, "std": math.nan, "zeros": math.nan}
+
+
+class LayerStatistics(Callback):
+    """Records mean, spread and share of zeros of activations and gradients of every `Dense` layer, and warns of
+    vanishing and exploding ones.
+
+    A probe, always the same rows, goes through the network and back, without dropout, noise and attack. Nothing of it
+    touches training: it has the same bits as without this callback.
+
+    Activations are those behind the layer's activation function. Gradients are those of the loss of a row, penalties on
+    activations among it, with respect to z = x W + b (NaN below the lowest layer that is trained). The size of either
+    is its root mean square. A signal, the activations on their way up or the gradients on their way down,
+
+    - vanishes where its size in a layer is below 1/ratio of the one in the layer where it starts, or below `smallest`;
+    - explodes where it is over `ratio` times the one where it starts, over `largest`, or not finite.
+
+    In a deep linear network with the weights W = w I the sizes are powers of w: w^l in layer l, and w^(L-l) on the way
+    back from layer L. The last layer's outputs are not looked at, since their size is that of the targets; nor are
+    gradients where already those of the last layer are below `smallest`, since there is nothing left to learn.
+
+    Parameters
+    ----------
+    probe
+        (X, y), a few hundred rows; None for the first rows of the training set.
+    every
+        Epochs from one record to the next. There is one before the first epoch, too.
+    rows
+        How many rows of the training set are taken.
+    ratio, smallest, largest
+        Where to warn, see above: at most once a fit of what vanishes, and once of what explodes (RuntimeWarning).
+
+    Attributes
+    ----------
+    records : list of dict
+        One for every layer of every epoch: "epoch" (how many the trainer had behind it), "layer" (its name),
+        "activation_mean", "activation_std", "activation_zeros" and "gradient_mean", "gradient_std", "gradient_zeros";
+        zeros are a share from 0 to 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above; from fit: the model cannot take the probe.
+
+    Notes
+    -----
+    X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), look at
+    the same quantities. A share of zeros near 1 behind a ReLU means that the layer has all but died.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X, y = np.random.default_rng(0).normal(size=(50, 4)), np.arange(50) % 2
+    >>> statistics = fr.LayerStatistics()
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(8, "relu"), fr.Dense(2)]))
+    >>> history = trainer.fit(X, y, epochs=3, callbacks=[statistics])
+    >>> [(record["epoch"], record["layer"]) for record in statistics.records[-2:]]
+    [(3, '0'), (3, '1')]
+    >>> print(statistics.table().splitlines()[0])
+    epoch  layer  activation_mean  activation_std  activation_zeros  gradient_mean  gradient_std  gradient_zeros
+    """
+
+    def __init__(
+        self,
+        probe: tuple | None = None,
+        *,
+        every: int = 1,
+        rows: int = 256,
+        ratio: float = 1e3,
+        smallest: float = 1e-12,
+        largest: float = 1e8,
+    ):
+        if probe is not None and (not isinstance(probe, (tuple, list)) or len(probe) != 2):
+            raise TypeError(f"probe: got {type(probe).__name__}, expected (X, y) or None")
+        self.probe = probe
+        self.every = checking.integer("every", every)
+        self.rows = checking.integer("rows", rows)
+        self.ratio = checking.number("ratio", ratio, 1)
+        self.smallest = checking.number("smallest", smallest)
+        self.largest = checking.positive("largest", largest)
+        if self.smallest >= self.largest:
+            raise ValueError(f"smallest: got {smallest!r} with largest={largest!r}, expected less")
+        self.records: list[dict[str, Any]] = []
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        self._rows_of(trainer, plan)
+
+    def on_train_begin(self) -> None:
+        self.records = []
+        self._warned: set[str] = set()
+        self._data = self._rows_of(self.trainer, self.plan)
+
+    def _rows_of(self, trainer: Trainer, plan: Plan) -> Data:
+        """The rows that are looked at."""
+        assert plan.training is not None
+        if self.probe is None:
+            return plan.training.first(self.rows)
+        names = "LayerStatistics probe[0]", "LayerStatistics probe[1]", ""
+        data = check_data(trainer.model, trainer.loss, trainer.dtype, names, *self.probe)
+        check_samples(names[0], data, plan.training.inputs.shape[1:])
+        return data
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        if not self.records:
+            self._record(epoch)
+
+    def on_epoch_end(self, epoch: int, logs) -> None:
+        if (epoch + 1) % self.every == 0:
+            self._record(epoch + 1)
+
+    def table(self, epoch: int | None = None) -> str:
+        """The records as text, of all epochs or of one."""
+        rows = [record for record in self.records if epoch is None or record["epoch"] == epoch]
+        if not rows:
+            raise ValueError(
+                f"epoch: got {epoch!r}, expected one of {self._epochs() or 'none: nothing is recorded yet'}"
+            )
+        return table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows], left=0)
+
+    def __str__(self) -> str:
+        return self.table() if self.records else repr(self)
+
+    def _epochs(self) -> str:
+        return ", ".join(map(str, dict.fromkeys(record["epoch"] for record in self.records)))
+
+    def _record(self, epoch: int) -> None:
+        names = [str(layer.name) for layer in self.model.layers if isinstance(layer, Dense)]
+        rows = self._data.size
+        with self.trainer.run_batch("probe", self._data, None) as (session, tally):
+            buffers = session.engine.buffers
+            activations = {name: _moments(buffers[f"{name}.y"][:rows]) for name in names}
+            back = {name: buffers[f"d:{name}.y"][:rows] for name in reversed(names) if f"d:{name}.y" in buffers}
+            # of a row: the program's gradients are those of the mean over the rows
+            gradients = {name: UNKNOWN if tally.diverged else _moments(dz, rows) for name, dz in back.items()}
+        for name in names:
+            record = {"epoch": epoch, "layer": name}
+            record |= {f"activation_{key}": value for key, value in activations[name].items()}
+            record |= {f"gradient_{key}": value for key, value in gradients.get(name, UNKNOWN).items()}
+            self.records.append(record)
+        self._warn("activations", {name: _size(activations[name]) for name in names[:-1]}, epoch)
+        if not _size(gradients[names[-1]]) < self.smallest:
+            self._warn("gradients", {name: _size(moments) for name, moments in gradients.items()}, epoch)
+
+    def _warn(self, what: str, sizes: Mapping[str, float], epoch: int) -> None:
+        """`sizes` by layer, in the order in which the signal travels."""
+        if not sizes:
+            return
+        first, start = next(iter(sizes.items()))
+        for steps, (name, size) in reversed(list(enumerate(sizes.items()))):  # from the far end, where it shows most
+            explodes = not size <= min(self.largest, self.ratio * start)  # or is not a number
+            vanishes = size < self.smallest or size * self.ratio < start
+            verb = "explode" if explodes else "vanish"
+            if not (explodes or vanishes) or verb in self._warned:
+                continue
+            self._warned.add(verb)
+            text = f"after {epoch} epochs {what} {verb}: their size is {size:.3g} in layer {name!r}"
+            if steps:
+                text += f" and {start:.3g} in layer {first!r}"
+            if steps and start and math.isfinite(size):
+                text += f", a factor of {(size / start) ** (1 / steps):.3g} a layer"
+            warnings.warn(f"{text}; {ADVICE}", RuntimeWarning, stacklevel=2)
+
+
+def _moments(values: np.ndarray, scale: float = 1.0) -> dict[str, float]:
+    """Mean, standard deviation and share of zeros of scale * values."""
+    with np.errstate(all="ignore"):  # what has overflown shows as such
+        scaled = values.astype(np.float64) * scale
+        return {"mean": float(scaled.mean()), "std": float(scaled.std()), "zeros": float(np.mean(values == 0))}
+
+
+def _size(moments: Mapping[str, float]) -> float:
+    """The root mean square."""
+    return math.hypot(moments["mean"], moments["std"])
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

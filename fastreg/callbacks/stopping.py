@@ -1,0 +1,390 @@
+"""Stopping early: rules that end a fit, each of which puts the best weights back.
+
+`EarlyStopping` waits for a gain with patience; `GL`, `PQ` and `UP` are the three classes of criteria of Prechelt, Early
+Stopping - But When? (in Neural Networks: Tricks of the Trade, 1998). With E the monitored value of an epoch:
+
+    GL(t) = 100 (E(t) - E_opt) / |E_opt|,  E_opt the smallest E so far        generalization loss, in percent
+    P(t)  = 1000 (mean of L over the strip / smallest L of the strip - 1)     training progress, in per mille
+
+with L the training loss of an epoch, and a strip so many epochs in a row, the first one from the start of the fit. Of a
+positive E, as errors are, GL(t) is 100 (E(t) / E_opt - 1), as Prechelt writes it.
+
+A value that is not finite counts as infinitely large: it is no gain, and it is worse than all that are finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
+from fastreg.callbacks.states import State
+from fastreg.common import checking
+
+if TYPE_CHECKING:
+    from fastreg.training.trainer import Trainer
+
+__all__ = ["GL", "PQ", "UP"]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a fit that was watched by a stopping rule: `trainer.best`.
+
+    epoch       its number
+    updates     steps the optimizer had taken at its end, since the start of the trainer
+    loss        its training loss, as in the history
+    batch_size, shuffle   of the fit
+    """
+
+    epoch: int
+    updates: int
+    loss: float
+    batch_size: int
+    shuffle: bool
+
+
+class BestWeights(Callback):
+    """Base of the stopping rules: knows the best epoch and its weights and puts these back, however training ends.
+
+    Attributes
+    ----------
+    best : float
+        The best value; one that is not finite never is.
+    best_epoch : int or None
+        Its epoch.
+    """
+
+    mode = "min"
+    watched: ClassVar[dict[str, type]] = {}  # attributes that a checkpoint keeps beside the best: int or float
+
+    def __init__(self, monitor: str):
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history")
+        self.monitor = monitor
+        self.best_epoch: int | None = None
+        self._weights: dict[str, np.ndarray] | None = None
+
+    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+        check_monitor(self, self.monitor, plan)
+
+    def on_train_begin(self) -> None:
+        self._sign = direction(self.monitor, self.mode)
+        self.best, self.best_epoch, self._weights = self._sign * math.inf, None, None
+        self._best_updates, self._best_loss = 0, math.inf
+        self.trainer.best = None  # that of an earlier fit is none of this one, which may end without any
+
+    def keep_best(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Keeps the weights if those of the epoch are the best ones."""
+        if math.isfinite(logs[self.monitor]) and self._sign * logs[self.monitor] < self._sign * self.best:
+            self.best, self.best_epoch = logs[self.monitor], epoch
+            self._best_updates, self._best_loss = self.trainer.updates, logs["loss"]
+            self._weights = self.model.state_dict()
+
+    def on_train_end(self) -> None:
+        if self._weights is None or self.best_epoch is None:
+            return
+        self.model.load_state_dict(self._weights)
+        self._weights = None
+        data = self.plan.data
+        counts = self.best_epoch, self._best_updates, self._best_loss
+        self.trainer.best = Best(*counts, data["batch_size"], data["shuffle"])
+
+    def state_dict(self) -> dict[str, Any]:
+        best_epoch = -1 if self.best_epoch is None else self.best_epoch
+        state = {"best": self.best, "best_epoch": best_epoch}
+        state |= {"best_updates": self._best_updates, "best_loss": self._best_loss}
+        state |= {name.lstrip("_"): getattr(self, name) for name in self.watched}
+        return state | {f"weights/{name}": value for name, value in (self._weights or {}).items()}
+
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+        parameters, epochs = trainer.model.parameters, plan.history.epochs
+        names = {"best", "best_epoch", "best_updates", "best_loss", *(name.lstrip("_") for name in self.watched)}
+        known = any(name.startswith("weights/") for name in state)  # whether there is a best epoch
+        told = State(state, names | {f"weights/{name}" for name in parameters if known})
+        first, last = (epochs[0], epochs[-1]) if known else (-1, -1)
+        told.count("best_epoch", first, last)
+        told.count("best_updates", 0, trainer.updates if known else 0)
+        worst = direction(self.monitor, self.mode) * math.inf
+        for name, initial in (("best", worst), ("best_loss", math.inf)):
+            value = told.number(name)
+            told.require(math.isfinite(value) if known else value == initial, name)
+        if known:
+            for name, parameter in parameters.items():
+                told.array(f"weights/{name}", parameter)
+        self.check_watched(told, len(epochs))
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        """Whether what is `watched` can be so behind so many epochs."""
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        self.best, best_epoch = float(state["best"]), int(state["best_epoch"])
+        self._best_updates, self._best_loss = int(state["best_updates"]), float(state["best_loss"])
+        self.best_epoch = None if best_epoch < 0 else best_epoch
+        for name, kind in self.watched.items():
+            setattr(self, name, kind(state[name.lstrip("_")]))
+        if self.best_epoch is not None:
+            self._weights = {name: state[f"weights/{name}"] for name in self.model.parameters}
+
+
+class EarlyStopping(BestWeights):
+    """Stops when a value no longer improves, and always puts the best weights back, however training ends.
+
+    Parameters
+    ----------
+    monitor
+        A name in the history.
+    patience
+        Training stops after so many epochs in a row without improvement: 4 for "four checks without gain".
+    min_delta
+        What counts as improvement is better by more than this. The weights kept are the best ones in any case.
+    mode
+        "min", "max" or "auto": "max" where the monitor ends in "accuracy".
+    start_from_epoch
+        Epochs before this one are not looked at.
+
+    Attributes
+    ----------
+    best : float
+        The best value; NaN never is.
+    best_epoch : int or None
+        Its epoch.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> stopping = fr.EarlyStopping(monitor="val_accuracy", patience=4)
+    """
+
+    watched: ClassVar[dict[str, type]] = {"_to_beat": float, "_waited": int}
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 0,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        start_from_epoch: int = 0,
+    ):
+        super().__init__(monitor)
+        self.patience = checking.integer("patience", patience, 0)
+        self.min_delta = checking.number("min_delta", min_delta)
+        self.mode = checking.choice("mode", mode, MODES)
+        self.start_from_epoch = checking.integer("start_from_epoch", start_from_epoch, 0)
+
+    def on_train_begin(self) -> None:
+        super().on_train_begin()
+        self._to_beat, self._waited = math.inf, 0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if epoch < self.start_from_epoch:
+            return
+        self.keep_best(epoch, logs)
+        value = self._sign * logs[self.monitor]
+        if math.isfinite(value) and value < self._to_beat - self.min_delta:
+            self._to_beat, self._waited = value, 0
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            self.trainer.stop_training = True
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        told.count("waited", 0, epochs)
+        best, to_beat = direction(self.monitor, self.mode) * told.number("best"), told.number("to_beat")
+        told.require(best <= to_beat < math.inf if math.isfinite(best) else to_beat == math.inf, "to_beat")
+
+    def settings(self) -> Mapping[str, Any]:
+        names = ("monitor", "patience", "min_delta", "mode", "start_from_epoch")
+        return {name: getattr(self, name) for name in names}
+
+
+class Prechelt(BestWeights):
+    """Base of Prechelt's rules: subclasses say whether an epoch is the last one. The monitor has to be an error."""
+
+    def __init__(self, monitor: str):
+        super().__init__(monitor)
+        if direction(monitor, "auto") < 0:
+            raise ValueError(f"monitor: got {monitor!r}, expected an error, which falls, such as 'val_loss'")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self.keep_best(epoch, logs)
+        value = logs[self.monitor]
+        if self.is_last(value if math.isfinite(value) else math.inf, logs["loss"]):
+            self.trainer.stop_training = True
+
+    def is_last(self, value: float, loss: float) -> bool:
+        """Whether training stops behind the epoch with this error, infinite where it is not finite, and this loss."""
+        raise NotImplementedError
+
+    def generalization_loss(self, value: float) -> float:
+        """GL(t) in percent: how far `value` is above the best one."""
+        if value == math.inf:
+            return math.inf
+        above = value - self.best
+        return 100 * above / abs(self.best) if self.best else math.inf * above if above else 0.0
+
+
+class GL(Prechelt):
+    """Stops behind the first epoch with GL(t) = 100 (E(t) / E_opt - 1) > alpha: the generalization loss in percent.
+
+    Parameters
+    ----------
+    alpha
+        In percent, at least 0; Prechelt tried 1 to 5.
+    monitor
+        A name in the history that falls as training goes well.
+
+    Attributes
+    ----------
+    best, best_epoch
+        As in `EarlyStopping`; the weights of that epoch are put back, however training ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `alpha` is no number of at least 0; the monitor is an accuracy, or, in fit, not in the history.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.stopping.GL(2)
+    GL(alpha=2.0, monitor='val_loss')
+    """
+
+    def __init__(self, alpha: float, monitor: str = "val_loss"):
+        super().__init__(monitor)
+        self.alpha = checking.number("alpha", alpha)
+
+    def is_last(self, value: float, loss: float) -> bool:
+        return self.generalization_loss(value) > self.alpha
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"alpha": self.alpha, "monitor": self.monitor}
+
+
+class PQ(Prechelt):
+    """Stops at the end of the first strip where GL(t) / P(t) > alpha: the loss of generalization outgrows the progress.
+
+    While the training loss still falls fast, P(t) = 1000 (mean of the strip's training losses / their least - 1), in
+    per mille, is large, and a rise of the error may be made good again. Training losses are those of the history.
+
+    Parameters
+    ----------
+    alpha
+        At least 0; Prechelt tried 0.5 to 3.
+    strip
+        Epochs of a strip; Prechelt's were 5.
+    monitor
+        A name in the history that falls as training goes well.
+
+    Attributes
+    ----------
+    best, best_epoch
+        As in `EarlyStopping`; the weights of that epoch are put back, however training ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above; the monitor is an accuracy, or, in fit, not in the history.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.stopping.PQ(0.75)
+    PQ(alpha=0.75, strip=5, monitor='val_loss')
+    """
+
+    watched: ClassVar[dict[str, type]] = {"_epochs": int, "_sum": float, "_least": float}
+
+    def __init__(self, alpha: float, strip: int = 5, monitor: str = "val_loss"):
+        super().__init__(monitor)
+        self.alpha = checking.number("alpha", alpha)
+        self.strip = checking.integer("strip", strip)
+
+    def on_train_begin(self) -> None:
+        super().on_train_begin()
+        self._begin_strip()
+
+    def _begin_strip(self) -> None:
+        self._epochs, self._sum, self._least = 0, 0.0, math.inf  # of the strip so far: its training losses
+
+    def is_last(self, value: float, loss: float) -> bool:
+        self._epochs, self._sum, self._least = self._epochs + 1, self._sum + loss, min(self._least, loss)
+        if self._epochs < self.strip:
+            return False
+        mean, least = self._sum / self._epochs, self._least
+        self._begin_strip()
+        above = mean - least
+        progress = 1000 * above / abs(least) if least else math.inf * above if above else 0.0
+        return self.generalization_loss(value) > self.alpha * progress  # not divided: the progress may be 0
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        begun = told.count("epochs", 0, min(self.strip - 1, epochs)) > 0
+        for name, initial in (("sum", 0.0), ("least", math.inf)):
+            value = told.number(name)
+            told.require(math.isfinite(value) if begun else value == initial, name)
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"alpha": self.alpha, "strip": self.strip, "monitor": self.monitor}
+
+
+class UP(Prechelt):
+    """Stops when the error has risen in s successive strips: from the end of one to the end of the next.
+
+    Parameters
+    ----------
+    s
+        Rises in a row, at least 1; Prechelt tried 2 to 8.
+    strip
+        Epochs of a strip; Prechelt's were 5. The first one has nothing before it to rise from.
+    monitor
+        A name in the history that falls as training goes well.
+
+    Attributes
+    ----------
+    best, best_epoch
+        As in `EarlyStopping`; the weights of that epoch are put back, however training ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above; the monitor is an accuracy, or, in fit, not in the history.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.stopping.UP(2)
+    UP(s=2, strip=5, monitor='val_loss')
+    """
+
+    watched: ClassVar[dict[str, type]] = {"_epochs": int, "_rises": int, "_before": float}
+
+    def __init__(self, s: int, strip: int = 5, monitor: str = "val_loss"):
+        super().__init__(monitor)
+        self.s = checking.integer("s", s)
+        self.strip = checking.integer("strip", strip)
+
+    def on_train_begin(self) -> None:
+        super().on_train_begin()
+        self._epochs = self._rises = 0
+        self._before = math.nan  # the error at the end of the strip before
+
+    def is_last(self, value: float, loss: float) -> bool:
+        self._epochs += 1
+        if self._epochs % self.strip:
+            return False
+        rises = value > self._before or value == self._before == math.inf  # false behind the first strip
+        self._rises, self._before = self._rises + 1 if rises else 0, value
+        return self._rises >= self.s
+
+    def check_watched(self, told: State, epochs: int) -> None:
+        strips, before = told.count("epochs", 0, epochs) // self.strip, told.number("before")
+        told.count("rises", 0, max(strips - 1, 0))
+        told.require(before > -math.inf if strips else math.isnan(before), "before")
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"s": self.s, "strip": self.strip, "monitor": self.monitor}

@@ -1,0 +1,1 @@
+"""What every room uses: checks of arguments, specs, descriptions, text tables, files written whole."""

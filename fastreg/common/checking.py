@@ -1,0 +1,294 @@
+"""Checks of arguments. An error names the argument, says what it was and what was expected, in one line."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import numbers
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+MAX_INT = 2**63 - 1  # of the counts in C
+MAX_WIDTH = 2**31 - 1  # of a layer
+LONGEST = 120  # characters of a value in an error
+ENGINES = ("native", "reference")
+MAX_DIMENSIONS = 63  # NumPy has 64, one of them for the rows
+CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no temporary as large as the data
+
+# What both engines read as it lies in memory; anything else is converted first.
+READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
+
+
+class Inner(str):
+    """A call inside a spec, for the object that it is an argument of: to make an object of, and no plain text."""
+
+
+def shown(value) -> str:
+    """`value` for an error: in one line, cut where it is long, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of a __repr__ that fails, or of an integer of thousands of digits
+        text = f"an object of {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def number(
+    name: str, value, low: float = 0.0, high: float = math.inf, *, below: bool = False, above: bool = False
+) -> float:
+    """`value` as a finite float from `low` to `high`; `high` itself is left out where `below` is true, `low` where
+    `above` is."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: got {shown(value)}, expected a number")
+    try:
+        result = float(value)
+    except OverflowError:  # of an integer
+        result = math.inf
+    if not (low <= result <= high and math.isfinite(result)) or (below and result == high) or (above and result == low):
+        limit = f" above {low:g}" if above else f" of at least {low:g}" if low > -math.inf else ""
+        if high < math.inf:
+            limit = f"{limit}, up to {high:g}" if above else f" from {low:g} to {'below ' * below}{high:g}"
+        raise ValueError(f"{name}: got {shown(value)}, expected a finite number{limit}")
+    return result
+
+
+def positive(name: str, value, high: float = math.inf) -> float:
+    """`value` as a finite float above 0, up to `high`."""
+    return number(name, value, 0.0, high, above=True)
+
+
+def integer(name: str, value, low: int = 1, high: int = MAX_INT) -> int:
+    """`value` as an int from `low` to `high`; never more than C can count, unless `high` says so."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: got {shown(value)}, expected an integer")
+    result = int(value)
+    if not low <= result <= high:
+        limit = f"of at least {low}" if high in (MAX_INT, MAX_WIDTH) and result < low else f"from {low} to {high}"
+        raise ValueError(f"{name}: got {shown(value)}, expected an integer {limit}")
+    return result
+
+
+def flag(name: str, value) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {shown(value)}, expected True or False")
+    return bool(value)
+
+
+def choice(name: str, value, options: Iterable[str]) -> str:
+    """`value`, one of `options`."""
+    options = tuple(options)
+    if not isinstance(value, str) or value not in options:
+        near = nearest(value, options) if isinstance(value, str) else ""
+        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(options)}{near}")
+    return value
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The end of an error that says which of the `names` is nearest; nothing where none is near."""
+    from difflib import get_close_matches  # for errors only
+
+    by_plain = {plain(n): n for n in names}
+    close = get_close_matches(plain(name[:LONGEST]), by_plain, n=1, cutoff=0.5)
+    return f"; the nearest is {by_plain[close[0]]!r}" if close else ""
+
+
+def plain(name: str) -> str:
+    """A name without what does not count in specs: case and underscores."""
+    return name.replace("_", "").casefold()
+
+
+def engine(value) -> str:
+    """The name of an engine."""
+    return choice("engine", value, ENGINES)
+
+
+def iterate(name: str, value, expected: str) -> Iterator:
+    """An iterator over `value`, which is no text."""
+    try:
+        if not isinstance(value, (str, bytes)):
+            return iter(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name}: got {shown(value)}, expected {expected}")
+
+
+def text(name: str, value) -> str:
+    """`value` as a text that can be encoded."""
+    if not isinstance(value, str) or isinstance(value, Inner) or not value.isprintable():
+        raise TypeError(f"{name}: got {shown(value)}, expected a text")
+    return value
+
+
+def path(name: str, value) -> str:
+    """`value` as the path of a file."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(value, Inner) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name}: got {shown(value)}, expected the path of a file")
+    result = os.fspath(value)
+    try:
+        os.fsencode(result)
+    except UnicodeEncodeError:
+        result = ""
+    if not result or "\0" in result:
+        raise ValueError(f"{name}: got {shown(value)}, expected the path of a file")
+    return result
+
+
+def sample_shape(value) -> tuple[int, ...]:
+    """The shape of a sample."""
+    if isinstance(value, numbers.Real):
+        value = (value,)
+    sizes = tuple(islice(iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
+    if len(sizes) > MAX_DIMENSIONS:
+        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most so many")
+    if not sizes:
+        raise ValueError("input_shape: got (), expected at least one size")
+    return tuple(integer("input_shape", size, high=MAX_WIDTH) for size in sizes)
+
+
+def seed(value) -> int:
+    """A key of Philox: 64 bits."""
+    return integer("seed", value, 0, 2**64 - 1)
+
+
+def dtype(value) -> str:
+    """The name of a working dtype."""
+    try:
+        name = np.dtype(value).name
+    except Exception:  # NumPy's are of many types
+        name = ""
+    if value is None or name not in ("float32", "float64"):
+        raise ValueError(f"dtype: got {shown(value)}, expected 'float32' or 'float64'")
+    return name
+
+
+def as_array(name: str, value) -> np.ndarray:
+    """`value` as an array of any dtype: whatever NumPy makes of it, but for what is masked."""
+    masked = sys.modules.get("numpy.ma")  # without which there are no masked arrays; its import takes milliseconds
+    if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
+        count = masked.count_masked(value)
+        raise ValueError(
+            f"{name}: got an array with {count} masked values, expected none; {name}.filled(...) fills them"
+        )
+    try:
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # ragged lists, and whatever an __array__ raises
+        why = " ".join(str(error).split())[:LONGEST]
+        raise TypeError(f"{name}: got {shown(value)}, expected an array: {why or type(error).__name__}") from None
+
+
+def array(name: str, value, working: str = "float32") -> np.ndarray:
+    """`value` as an array of real numbers that both engines can read; copied only where its dtype is none of those."""
+    if value is None:
+        raise TypeError(f"{name}: got None, expected an array of real numbers")
+    result = as_array(name, value)
+    if result.dtype in READABLE:
+        return result
+    if result.dtype.kind == "b":
+        return result.view(np.uint8)
+    native = result.dtype.newbyteorder("=")
+    if native in READABLE:
+        return result.astype(native)
+    if result.dtype.kind == "u" and result.max(initial=0) <= MAX_INT:
+        return result.astype(np.int64)  # exact: labels stay labels
+    if result.dtype.kind in "iuf":  # float16, long double, integers beyond int64
+        with np.errstate(over="ignore"):  # what overflows is no longer finite, which is looked for behind this
+            return result.astype(working)
+    raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers")
+
+
+def is_memory_map(values: np.ndarray) -> bool:
+    """Whether the array lies in a file; then the engine looks at its values as it reads them."""
+    owner: object = values
+    while owner is not None:
+        if isinstance(owner, (np.memmap, mmap.mmap)):
+            return True
+        owner = getattr(owner, "base", None)
+    return False
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite, looked at in chunks of rows."""
+    return values.dtype.kind != "f" or not values.ndim or _first_bad(values) < 0
+
+
+def finite(name: str, values: np.ndarray, working: str) -> None:
+    """Refuses NaN, infinities and what becomes one in the working dtype, naming the first row that holds one; memory
+    maps are left to the engine."""
+    if values.dtype.kind == "f" and not is_memory_map(values):
+        narrower = np.dtype(working).itemsize < values.itemsize
+        row = _first_bad(values, float(np.finfo(working).max) if narrower else math.inf)
+        if row >= 0:
+            within = f" in {working}" if narrower else ""
+            raise ValueError(f"{name}: row {row} holds a value that is not finite{within}, expected finite numbers")
+
+
+def _first_bad(values: np.ndarray, largest: float = math.inf) -> int:
+    """The first row with a value that is not finite or beyond +- `largest`, or -1."""
+    rows = len(values)
+    step = max(1, CHUNK * rows // max(values.size, 1))
+    for start in range(0, rows, step):
+        chunk = values[start : start + step]
+        good = np.isfinite(chunk) if largest == math.inf else np.abs(chunk) <= largest
+        if not good.all():
+            return start + int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+    return -1
+
+
+def inputs(name: str, value, working: str = "float32") -> np.ndarray:
+    """A data set: (n, ...) real numbers, at least one row of at least one value, all finite."""
+    result = array(name, value, working)
+    if result.ndim < 2:
+        advice = "; make one column of it with X.reshape(-1, 1)" if result.ndim == 1 else ""
+        raise ValueError(f"{name}: got shape {result.shape}, expected (rows, ...) with two or more dimensions{advice}")
+    if not result.size:
+        raise ValueError(f"{name}: got shape {result.shape}, expected at least one row and one value a row")
+    finite(name, result, working)
+    return result
+
+
+def rows(name: str, value, count: int) -> np.ndarray | None:
+    """Indices of rows, int64 and contiguous: at least one, each from 0 to `count` - 1, any of them more than once."""
+    if value is None:
+        return None
+    result = as_array(name, value)
+    if result.ndim != 1 or not result.size:
+        raise ValueError(f"{name}: got shape {result.shape}, expected (rows,) with at least one index")
+    if result.dtype.kind not in "iu":
+        advice = "; np.flatnonzero(mask) makes them of a mask" if result.dtype.kind == "b" else ""
+        raise TypeError(f"{name}: got an array of {result.dtype}, expected integers{advice}")
+    low, high = result.min(), result.max()
+    if low < 0 or high >= count:
+        raise ValueError(f"{name}: got indices from {low} to {high}, expected 0 to {count - 1}, the rows of X")
+    return np.array(result, np.int64, order="C")  # a copy: all epochs must see the same, whatever the caller does
+
+
+def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | None:
+    """Weights (rows,) in the working dtype: finite, none negative, not all zero."""
+    if value is None:
+        return None
+    result = weights(name, value, rows, working)
+    if not result.any():
+        raise ValueError(f"{name}: got zeros only, expected at least one weight above 0")
+    return result
+
+
+def weights(name: str, value, rows: int, working: str) -> np.ndarray:
+    """Weights (rows,) in the working dtype: finite, none negative."""
+    result = array(name, value, working)
+    if result.shape != (rows,):
+        raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
+    with np.errstate(over="ignore"):  # what overflows is refused in the next line
+        result = np.array(result, working, order="C")  # a copy: all workers must see the same, whatever the caller does
+    row = _first_bad(result)
+    if row >= 0:
+        raise ValueError(f"{name}: row {row} is not finite in {working}, expected finite numbers of at least 0")
+    if rows and result.min() < 0:
+        row = int(np.argmax(result < 0))
+        raise ValueError(f"{name}: got {result[row]} in row {row}, expected numbers of at least 0")
+    return result

@@ -1,0 +1,181 @@
+"""Opening and writing files with care: errors that name the file, no pipes, and all or nothing."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fastreg.common import checking
+
+MAX_DIMENSIONS = 64  # NumPy's limits
+MAX_BYTES = 2**63 - 1
+NAME = 48  # characters of a file's name that go into that of its temporary file, which has to stay below 256 bytes
+
+PathLike = str | os.PathLike[str]
+
+
+class FileFormatError(ValueError):
+    """A file does not hold what it should. The message is one line: which file, and what is wrong with it.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastreg as fr
+    >>> path = os.path.join(tempfile.mkdtemp(), "model")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("no model")
+    >>> try:
+    ...     model = fr.load(path)
+    ... except fr.FileFormatError as error:
+    ...     print(str(error).startswith(path))
+    True
+    """
+
+
+@contextmanager
+def naming(path: PathLike) -> Iterator[None]:
+    """Puts the path before the message of a FileFormatError, so that parsers need not know it."""
+    try:
+        yield
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from error.__cause__
+
+
+@contextmanager
+def open_regular(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to read, and its size. Pipes and devices, which could block or never end, are refused."""
+    mode = os.stat(checking.path("path", path)).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() has the better message for a folder
+        raise FileFormatError("is not a regular file")
+    with open(path, "rb") as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+def read_bytes(file: BinaryIO, count: int) -> bytes:
+    """Exactly `count` bytes."""
+    data = file.read(count)
+    if len(data) != count:
+        raise FileFormatError("ends too early")
+    return data
+
+
+def read_into(file: BinaryIO, array: np.ndarray) -> None:
+    """Fills a C-contiguous array."""
+    target = array.reshape(-1).view(np.uint8)
+    if file.readinto(target.data) != target.size:  # type: ignore[attr-defined]
+        raise FileFormatError("ends too early")
+
+
+def array_bytes(shape: Sequence[int], itemsize: int) -> int:
+    """The bytes of an array of this shape, which a file claims; refused where NumPy cannot make it."""
+    # Zeros left out: NumPy limits the product of the other dimensions even of an empty array.
+    if len(shape) > MAX_DIMENSIONS or math.prod(filter(None, shape)) * itemsize > MAX_BYTES:
+        raise FileFormatError("claims an array that is too large")
+    return math.prod(shape) * itemsize
+
+
+def check_target(name: str, path: Path) -> None:
+    """Refuses the argument `name` where no file can be written at `path`."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{name}: got {str(path)!r}, expected a file in a folder that exists")
+    if path.is_dir():
+        raise ValueError(f"{name}: got {str(path)!r}, a folder, expected a file")
+    _check_regular(name, path)
+
+
+def _check_regular(name: str, path: Path) -> None:
+    """Refuses devices and pipes, whose place a file would take."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{name}: got {str(path)!r}, no regular file, expected a file")
+
+
+@contextmanager
+def writing(path: PathLike, temporary: Path | None = None) -> Iterator[None]:
+    """Puts the path into errors that do not name a file, such as that of a full disk, or only the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        known = error.filename not in (None, temporary and str(temporary)) or error.filename2 is not None
+        if not known:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
+def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block ends well, and leaves no trace when not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "note")
+    >>> with atomic_write(path) as file:
+    ...     _ = file.write(b"all or nothing")
+    >>> path.read_text()
+    'all or nothing'
+    """
+    path = Path(checking.path("path", path))
+    _check_regular("path", path)
+    if path.is_dir():  # before a temporary file is made beside it, which the error of the renaming would name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    temporary = _temporary(path)
+    try:
+        with writing(path, temporary):
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # the bytes before the name: else a power cut leaves an empty file
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path)
+
+
+def atomic_link(source: PathLike, path: PathLike) -> None:
+    """Makes `path` a second name of the file `source`, at once; a copy where the file system has no such links."""
+    temporary = _temporary(Path(path))
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with open(source, "rb") as file, atomic_write(path) as copy:
+            shutil.copyfileobj(file, copy)
+        return
+    try:
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is still there where both were names of one file already
+    _sync_folder(Path(path))
+
+
+def remove_leftovers(path: PathLike) -> None:
+    """Removes what processes that were killed in an atomic_write of `path` have left; nobody may be writing it now."""
+    path = Path(checking.path("path", path))
+    pattern = re.compile(re.escape(f".{path.name[:NAME]}.") + r"[0-9a-f]{16}\.tmp")
+    for file in path.parent.iterdir():
+        if pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name[:NAME]}.{secrets.token_hex(8)}.tmp"
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,134 @@
+"""Specs: objects given as text, such as "sgd(lr=0.01)", wherever an object is taken.
+
+A spec is a name or a call with literals; nothing of it is evaluated. An argument, or an element of a list, may be a
+call itself: it is handed on as text to the object that is being made, which knows what it takes there:
+"adam(lr=warmup(100, 0.001))", "dense(10, l2=l2(0.01))", "compose([rotate(15), flip()])". Case and underscores of names
+do not count, so what an object prints is a spec of it.
+
+Every kind has its table of names where it is declared, `BY_NAME` of its module; a table may name what it makes as
+"module.Class", to be imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from fastreg.common.checking import Inner, nearest, plain, shown
+
+LONGEST = 1000  # characters
+Factory = Callable[..., Any]
+
+
+def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
+    """What `text` says, made by the entry of its name.
+
+    Parameters
+    ----------
+    argument
+        Whose value the text is; errors name it.
+    text
+        A name of the table, or a call of it.
+    table
+        Names in lower case with underscores, and what makes the object.
+
+    Raises
+    ------
+    ValueError, TypeError
+        No such name or argument; the message has the nearest right one. The text is no call with literals. What the
+        object itself says of its arguments.
+
+    Examples
+    --------
+    >>> from fastreg import optimizers
+    >>> make("optimizer", "sgd(lr=0.5, momentum=0.9)", optimizers.BY_NAME)
+    SGD(lr=0.5, momentum=0.9)
+    >>> make("optimizer", "sgd(rate=0.5, momentun=0.9)", optimizers.BY_NAME)
+    Traceback (most recent call last):
+    ValueError: optimizer: got the argument 'rate' of sgd, expected one of lr, momentum, nesterov, weight_decay
+    >>> make("optimizer", "sdg", optimizers.BY_NAME)
+    Traceback (most recent call last):
+    ValueError: optimizer: got 'sdg', expected one of sgd, rmsprop, adam, adamw; the nearest is 'sgd'
+    """
+    called, positional, named = _parse(argument, text, next(iter(table)))
+    names = {plain(name): name for name in table}
+    name = names.get(plain(called))
+    if name is None:
+        raise ValueError(f"{argument}: got {shown(text)}, expected one of {', '.join(table)}{nearest(called, table)}")
+    factory = _found(table[name])
+    signature = inspect.signature(factory)
+    keys = [key for key, value in signature.parameters.items() if value.kind is not value.VAR_POSITIONAL]
+    for key in named:
+        if key not in keys:
+            expected = f"one of {', '.join(keys)}" if keys else "none"
+            near = nearest(key, keys)
+            raise ValueError(f"{argument}: got the argument {key!r} of {name}, expected {expected}{near}")
+    try:
+        signature.bind(*positional, **named)
+    except TypeError as error:
+        raise TypeError(f"{argument}: got {shown(text)}, expected {name}{signature_text(signature)}: {error}") from None
+    return factory(*positional, **named)
+
+
+def is_call(value: Any) -> bool:
+    """Whether a value is a spec with arguments."""
+    return isinstance(value, str) and "(" in value
+
+
+def is_spec(value: Any, table: Mapping[str, Factory | str]) -> bool:
+    """Whether a value is a spec with arguments, or a name of the table."""
+    return is_call(value) or (isinstance(value, str) and plain(value.strip()) in map(plain, table))
+
+
+def signature_text(signature: inspect.Signature) -> str:
+    """The arguments without their types."""
+    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(inspect.Signature(parameters))
+
+
+def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """Name and arguments."""
+    expected = f"expected a name or a call with literals, such as {example} or {example}(...)"
+    refusal = ValueError(f"{argument}: got {shown(text)}, {expected}")
+    if len(text) > LONGEST:
+        raise refusal
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the parser, about odd escapes
+            node = ast.parse(text.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, [], {}
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            raise refusal
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+        bare = next((value.id for value in values if isinstance(value, ast.Name)), None)
+        if bare is not None:
+            refusal = ValueError(f"{refusal}; a text needs its quotes: {bare!r}")
+            raise refusal
+        keys = [keyword.arg for keyword in node.keywords]
+        if None in keys or len(set(keys)) < len(keys):  # **mapping, or a name twice
+            raise refusal
+        named = {str(keyword.arg): _value(keyword.value) for keyword in node.keywords}
+        return node.func.id, [_value(value) for value in node.args], named
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise refusal from None
+
+
+def _value(node: ast.expr) -> Any:
+    """A literal; a call as its text, also in a list."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return Inner(ast.unparse(node))
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return tuple(_value(element) for element in node.elts)
+    return ast.literal_eval(node)
+
+
+def _found(factory: Factory | str) -> Factory:
+    if not isinstance(factory, str):
+        return factory
+    module, _, name = factory.rpartition(".")
+    return getattr(import_module(f"fastreg.{module}"), name)

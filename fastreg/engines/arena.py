@@ -1,0 +1,61 @@
+"""Several padded arrays in one piece of memory, so that all of them are saved and put back by one copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from fastreg.engines.memory import padded, padded_width
+
+
+class Arena(Mapping):
+    """Arrays by name, zero at first, with rows padded as `fastreg.engines.memory.padded` does it.
+
+    Parameters
+    ----------
+    shapes
+        One or two dimensions for every name.
+    dtype
+        "float32" or "float64".
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str):
+        itemsize = np.dtype(dtype).itemsize
+        layout = {name: (math.prod(shape[:-1]), padded_width(shape[-1], itemsize)) for name, shape in shapes.items()}
+        self.flat = padded((sum(rows * width for rows, width in layout.values()) or 1,), dtype)
+        self.arrays: dict[str, np.ndarray] = {}
+        start = 0
+        for name, (rows, width) in layout.items():
+            whole = self.flat[start : start + rows * width].reshape(rows, width)
+            view = whole[:, : shapes[name][-1]]
+            self.arrays[name] = view if len(shapes[name]) == 2 else view[0]
+            start += rows * width
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def copies(self) -> dict[str, np.ndarray]:
+        """Plain copies, without padding."""
+        return {name: np.ascontiguousarray(values).copy() for name, values in self.arrays.items()}
+
+    def take(self, values: Mapping[str, np.ndarray]) -> None:
+        """Copies values in, name by name."""
+        for name, own in self.arrays.items():
+            own[...] = values[name]
+
+    def __reduce__(self):
+        return _arena, (self.copies(), self.flat.dtype.name)
+
+
+def _arena(values: dict[str, np.ndarray], dtype: str) -> Arena:
+    arena = Arena({name: v.shape for name, v in values.items()}, dtype)
+    arena.take(values)
+    return arena

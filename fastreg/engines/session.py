@@ -1,0 +1,173 @@
+"""Sessions: a program bound to an engine and its memory, and how it is run in slices.
+
+Binding costs milliseconds and running must not, so whoever runs a program keeps its session while its key holds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]  # `signal` itself takes 8 us to make enums of these calls' numbers
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from fastreg.engines.arena import Arena
+from fastreg.engines.base import Engine, Feed, Tally
+from fastreg.engines.make import make_engine
+from fastreg.program.program import Program
+from fastreg.program.rules import UPDATE_SLOTS
+
+SLICE_SECONDS = 0.1  # Python gets control back about this often
+ROWS = 512  # of a batch where nothing is trained: enough for full speed, few enough for the caches
+
+
+@dataclass
+class Session:
+    """A program that is ready to run; `key` tells what it was bound for."""
+
+    key: tuple
+    engine: Engine
+    parameters: Arena
+    state: Arena
+    rates: np.ndarray | None = None  # the learning rate of every batch of an epoch, kept from fit to fit
+    _saved: tuple[np.ndarray, ...] = ()
+
+    def save(self) -> None:
+        """Notes parameters and state, for put_back."""
+        live = self.parameters.flat, self.state.flat
+        if not self._saved:
+            self._saved = tuple(np.empty_like(values) for values in live)
+        for saved, values in zip(self._saved, live, strict=True):
+            np.copyto(saved, values)
+
+    def put_back(self) -> None:
+        """Parameters and state as they were saved."""
+        np.copyto(self.parameters.flat, self._saved[0])
+        np.copyto(self.state.flat, self._saved[1])
+
+
+class Sessions:
+    """One session for every use ("train", "evaluate", ...): the latest."""
+
+    def __init__(self):
+        self._kept: dict[str, Session] = {}
+
+    @contextmanager
+    def hold(self, use: str, key: tuple, bind: Callable[[tuple], Session]) -> Iterator[Session]:
+        """The session that is kept for `use` if it was bound for `key`, else a new one, for the caller alone.
+
+        Another thread that wants one in the meantime finds none and binds its own: buffers are never shared.
+        """
+        session = self._kept.pop(use, None)  # atomic
+        if session is None or session.key != key:
+            session = None  # its memory first
+            session = bind(key)
+        try:
+            yield session
+        finally:
+            self._kept[use] = session
+
+    def __reduce__(self):
+        return Sessions, ()  # engines stay behind when their owner is copied or pickled
+
+
+class Claim:
+    """One fit at a time: what a second thread, or a callback, may not do meanwhile."""
+
+    def __init__(self):
+        self._held: dict[int, object] = {}  # by process: a fork in the middle of a fit leaves no claim to the child
+
+    @contextmanager
+    def held(self, what: str) -> Iterator[None]:
+        """For the time of the block; refused to `what` while another holds it."""
+        mine, process = object(), os.getpid()
+        if self._held.setdefault(process, mine) is not mine:  # atomic
+            raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
+        try:
+            yield
+        finally:
+            del self._held[process]  # not of the process at hand: a child forked in the block may leave it, too
+
+    def check_free(self, what: str) -> None:
+        """Refuses `what` while somebody holds it."""
+        if os.getpid() in self._held:
+            raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
+
+    def __reduce__(self):
+        return Claim, ()
+
+
+def make_state(program: Program, parameters: Arena, dtype: str) -> Arena:
+    """Zeros for the slots of every parameter that the program trains."""
+    rules = program.rules
+    return Arena({f"{p}/{slot}": parameters[p].shape for p in rules for slot in UPDATE_SLOTS[rules[p].kind]}, dtype)
+
+
+def bind(
+    key: tuple,
+    program: Program,
+    parameters: Arena,
+    state: Arena | None,
+    batch_size: int,
+    engine: str,
+    threads: int | None,
+) -> Session:
+    """The session of `program` on `parameters` and on `state` (None: its own)."""
+    dtype = parameters.flat.dtype.name
+    state = make_state(program, parameters, dtype) if state is None else state
+    slots = {p: tuple(state[f"{p}/{slot}"] for slot in rule.slots) for p, rule in program.rules.items()}
+    made = make_engine(engine, program, parameters.arrays, slots, batch_size, dtype, threads)
+    return Session(key, made, parameters, state)
+
+
+def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -> None:
+    """All batches of a feed that trains nothing; `names` of the data in an error."""
+    first, stop = 0, feed.batches
+    while first < stop and not tally.ended:
+        first = engine.run(feed, tally, first, stop, SLICE_SECONDS)
+    refuse_bad_row(tally, names)
+
+
+def refuse_bad_row(tally: Tally, names: str = "X, y", advice: str = "") -> None:
+    """Raises where the engine found a value that is not finite."""
+    if tally.bad_row >= 0:
+        raise ValueError(f"{names}: row {tally.bad_row} of the data holds a value that is not finite{advice}")
+
+
+class Uninterrupted:
+    """Holds Ctrl-C back while a slice runs, so that parameters and counters are those of a finished slice."""
+
+    def __enter__(self):
+        self._signal, self._give_up = None, math.inf
+        handler = getsignal(SIGINT)
+        self._handler = handler if callable(handler) and threading.current_thread() is threading.main_thread() else None
+        if self._handler:
+            self._start = perf_counter()
+            signal(SIGINT, self._note)
+        return self
+
+    def _note(self, *arguments) -> None:
+        if self._signal is None:  # of several the first one counts: impatience gains nothing
+            # One more slice, where that is within what a slice takes: at least 1.5 times its time, at most twice.
+            lasted = perf_counter() - self._start
+            self._give_up = self._start + min(max(lasted + SLICE_SECONDS, 1.5 * SLICE_SECONDS), 2 * SLICE_SECONDS)
+        self._signal = arguments
+
+    def look(self) -> None:
+        """In the middle of a batch. The slice is waited for, or all since the start of the epoch would be lost, but not
+        where a batch takes long: Ctrl-C must not wait for its end. (A handler of the user's does: it may want to end
+        the fit in another way.)"""
+        if self._signal and self._handler is default_int_handler and perf_counter() >= self._give_up:
+            self._signal = None
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_):
+        if self._handler:
+            signal(SIGINT, self._handler)
+            if self._signal:
+                self._handler(*self._signal)

@@ -1,0 +1,364 @@
+"""The native kernels as functions on arrays: the same names, arguments and results as in `fastreg.reference`.
+
+Each call is a program of one op, run by the threads that `fastreg.set_num_threads` allows; the bits do not depend on
+their number. Arrays are float32 or float64, all of one dtype. Rows that are a whole number of 16 elements apart are
+used where they lie; others are copied into padded memory first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastreg.engines.memory import padded
+from fastreg.kernels import one_op
+from fastreg.program.rules import Rule
+from fastreg.reference import arguments
+from fastreg.reference.arguments import Key
+
+__all__ = [
+    "Key",
+    "adam_update",
+    "dense",
+    "dense_backward",
+    "dropout",
+    "dropout_backward",
+    "momentum_update",
+    "mse",
+    "rmsprop_update",
+    "sgd_update",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+]
+
+NEEDS_Z = ("gelu", "gelu_tanh")
+
+
+def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
+    """y = dropout(activation(x @ w + b)), in one pass over y.
+
+    Parameters
+    ----------
+    x : ndarray (M, K)
+    w : ndarray (K, N)
+    b : ndarray (N,), optional
+    activation : str
+        linear, relu, leaky_relu, sigmoid, tanh, gelu or gelu_tanh.
+    keep_prob : float
+        Share of elements kept, honoured to 2**-16.
+    key : Key or int
+        Coordinates of the draws; an int is the seed. Needed where 0 < keep_prob < 1.
+    out : ndarray (M, N), optional
+        Where the result goes; it is returned.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, an unknown activation, a probability outside [0, 1], a missing key.
+    TypeError
+        For dtypes other than float32 and float64, or several of them.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.dense(np.ones((1, 2), np.float32), np.eye(2, dtype=np.float32), activation="relu")
+    array([[1., 1.]], dtype=float32)
+    """
+    x, w, b = arguments.dense(x, w, b)
+    (M, K), N = x.shape, w.shape[1]
+    out, y = one_op.result(out, (M, N), x.dtype, inputs=(x, w, b))
+    fields = {
+        "kind": "Dense",
+        "out": y,
+        "x": one_op.as_padded(x),
+        "K": K,
+        "N": N,
+        "activation": one_op.activation(activation),
+    }
+    fields |= {
+        "weight": one_op.weight(w),
+        "bias": None if b is None else one_op.weight(b),
+        "mask": one_op.mask(keep_prob, key),
+    }
+    if out.size:
+        one_op.run(x.dtype, M, 2 * M * K * N, fields, key=key)
+    return one_op.given(out, y)
+
+
+def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
+    """Gradients of `dense` from `dy`, the one at its output `y`.
+
+    Parameters
+    ----------
+    dy, y : ndarray (M, N)
+    x : ndarray (M, K)
+    w : ndarray (K, N)
+    activation, keep_prob, key
+        As they were given to `dense`.
+    z : ndarray (M, N), optional
+        x @ w + b, for gelu and gelu_tanh, whose slope cannot be had from `y`.
+
+    Returns
+    -------
+    dx (M, K), dw (K, N), db (N,)
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> one = np.ones((1, 1))
+    >>> dx, dw, db = fr.kernels.dense_backward(one, 3 * one, 2 * one, 6 * one)
+    >>> dx, dw, db
+    (array([[2.]]), array([[3.]]), array([1.]))
+    """
+    dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
+    (M, K), N = x.shape, w.shape[1]
+    mask = one_op.mask(keep_prob, key)
+    if one_op.activation(activation) in NEEDS_Z and z is None:
+        raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
+    dz, dx = padded((M, N), x.dtype), padded((M, K), x.dtype)
+    dw, db = padded((K, N), x.dtype), padded((N,), x.dtype)
+    if M == 0 or N == 0 or K == 0:
+        return dx, dw, dz.sum(axis=0)
+    through = {"y": one_op.as_padded(y), "z": None if z is None else one_op.as_padded(z), "activation": activation}
+    through["mask"] = mask
+    gradient = Rule("gradient")
+    w = one_op.as_padded(w)
+    one_op.run(
+        x.dtype,
+        M,
+        4 * M * K * N,
+        {"kind": "Elementwise", "out": dz, "x": one_op.as_padded(dy), "N": N, "through": through},
+        {"kind": "DenseDx", "out": dx, "x": dz, "K": K, "N": N, "weight": one_op.weight(w), "wait": True}
+        | {"through": {"y": dx, "z": None, "activation": "linear", "mask": None}},
+        {
+            "kind": "DenseDw",
+            "x": one_op.as_padded(x),
+            "z": dz,
+            "K": K,
+            "N": N,
+            "weight": (w, (dw,), gradient, None, None),
+        }
+        | {"bias": (padded((N,), x.dtype), (db,), gradient, None, None)},
+        key=key,
+    )
+    return dx, dw, db
+
+
+def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
+    """Inverted dropout: x / keep where a draw keeps it, else 0.
+
+    Parameters
+    ----------
+    x : ndarray
+        The last axis are the columns, all before it the rows; a one-dimensional `x` is one row.
+    keep_prob : float
+        Share of elements kept, honoured to 2**-16; the scale is that of the probability drawn.
+    key : Key or int
+        Coordinates of the draws; an int is the seed. Needed where 0 < keep_prob < 1.
+    out : ndarray, optional
+        Where the result goes; it is returned.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.dropout(np.ones(4), 1.0)
+    array([1., 1., 1., 1.])
+    """
+    x, mask = arguments.samples("x", x), one_op.mask(keep_prob, key)
+    columns = x.shape[-1]
+    rows = x.size // max(columns, 1)
+    out, y = one_op.result(out, x.shape, x.dtype, (rows, columns), inputs=() if out is x else (x,))
+    if out.size:
+        fields = {
+            "kind": "Elementwise",
+            "out": y,
+            "x": one_op.as_padded(x.reshape(rows, columns)),
+            "N": columns,
+            "mask": mask,
+        }
+        one_op.run(x.dtype, rows, 20 * x.size, fields, key=key)
+    return one_op.given(out, y)
+
+
+def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
+    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Of the shape of x.
+    keep_prob, key, out
+        As they were given to `dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> y = fr.kernels.dropout(np.ones(100), 0.5, key=7)
+    >>> bool((fr.kernels.dropout_backward(np.ones(100), 0.5, key=7) == y).all())
+    True
+    """
+    return dropout(arguments.samples("dy", dy), keep_prob, key, out)
+
+
+def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
+    """-log softmax(logits)[label], mean over the rows, and its gradient.
+
+    With `label_smoothing` e the targets are (1 - e) onehot + e / classes (Szegedy et al., 2016).
+
+    Parameters
+    ----------
+    logits : ndarray (M, N)
+    labels : integers (M,)
+        From 0 to N - 1.
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+    label_smoothing : float
+        From 0 to 1.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> loss, gradient = fr.kernels.softmax_cross_entropy(np.zeros((1, 2)), [1])
+    >>> round(loss, 4), gradient
+    (0.6931, array([[ 0.5, -0.5]]))
+    """
+    logits = arguments.outputs("logits", logits)
+    labels = arguments.labels(labels, *logits.shape)
+    return one_op.loss("softmax_cross_entropy", logits, sample_weight, labels=labels, label_smoothing=label_smoothing)
+
+
+def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
+
+    With `label_smoothing` e the targets are (1 - e) t + e / 2.
+
+    Parameters
+    ----------
+    logits : ndarray (M, N)
+    targets : ndarray (M, N)
+        From 0 to 1.
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+    label_smoothing : float
+        From 0 to 1.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> loss, gradient = fr.kernels.sigmoid_cross_entropy(np.zeros((1, 2)), np.array([[0.0, 1.0]]))
+    >>> round(loss, 4), gradient
+    (0.6931, array([[ 0.25, -0.25]]))
+    """
+    logits = arguments.outputs("logits", logits)
+    targets = one_op.as_padded(arguments.targets(targets, logits))
+    return one_op.loss("sigmoid_cross_entropy", logits, sample_weight, targets=targets, label_smoothing=label_smoothing)
+
+
+def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """(y - t)**2, mean over outputs and rows, and its gradient.
+
+    Parameters
+    ----------
+    y, targets : ndarray (M, N)
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.mse(np.ones((1, 2)), np.zeros((1, 2)))
+    (1.0, array([[1., 1.]]))
+    """
+    y = arguments.outputs("y", y)
+    return one_op.loss("mse", y, sample_weight, targets=one_op.as_padded(arguments.targets(targets, y)))
+
+
+def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+    """One step of gradient descent, in place; see `fastreg.reference.sgd_update`."""
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    g, lr = arguments.update(w, g, lr, {}, **penalties)
+    one_op.update(Rule("sgd", **penalties), w, g, {}, lr)
+
+
+def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+    """One step with momentum, in place on w and v; see `fastreg.reference.momentum_update`."""
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
+    one_op.update(Rule("nesterov" if nesterov else "momentum", momentum=momentum, **penalties), w, g, {"v": v}, lr)
+
+
+def rmsprop_update(
+    w, g, v, lr, alpha=0.99, eps=1e-8, momentum=0.0, m=None, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
+) -> None:
+    """One step of RMSprop, in place on w, v and, with momentum, m; see `fastreg.reference.rmsprop_update`.
+
+    v <- alpha v + (1 - alpha) g**2 and d = g / (sqrt(v) + eps), then w <- w - lr d, or with `m`
+    m <- momentum m + d and w <- w - lr m (Tieleman and Hinton, 2012, in the form of torch.optim.RMSprop).
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, v = np.ones(1), np.zeros(1)
+    >>> fr.kernels.rmsprop_update(w, [4.0], v, lr=0.1, alpha=0.75)
+    >>> w.round(6), v
+    (array([0.8]), array([4.]))
+    """
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    state = arguments.rmsprop_state(v, m, momentum)
+    g, lr = arguments.update(w, g, lr, state, alpha=alpha, eps=eps, momentum=momentum, **penalties)
+    kind = "rmsprop" if m is None else "rmsprop_momentum"
+    one_op.update(Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties), w, g, state, lr)
+
+
+def adam_update(
+    w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
+) -> None:
+    """One step of Adam, in place on w, m and v; `step` counts from 1. See `fastreg.reference.adam_update`."""
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    moments = {"beta1": beta1, "beta2": beta2, "eps": eps}
+    g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, step=step, **moments, **penalties)
+    powers = [beta1 ** (step - 1), beta2 ** (step - 1)]
+    one_op.update(Rule("adam", **moments, **penalties), w, g, {"m": m, "v": v}, lr, powers)
+
+
+# --- From arrays to a program of a few ops -----------------------------------------------------------------------

@@ -1,0 +1,120 @@
+"""Runs one op, or a loss, of the native engine on arrays: what `fastreg.kernels` is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastreg.common import checking
+from fastreg.engines.memory import CACHE_LINE, LANES, padded
+from fastreg.machine import _core, threads
+from fastreg.program.riders import Mask
+from fastreg.program.rules import Rule
+from fastreg.reference import arguments
+from fastreg.reference.arguments import Key
+
+NO_STEP = [1.0, 1.0]
+
+
+def run(
+    dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP
+):
+    key = Key(0) if key is None else arguments.key(key)
+    program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
+    rates = None if lr is None else np.array([lr], np.float64)
+    feed = _core.Feed(rows, rows, key.seed, 0, None, None, labels, weights, None, rates, None)
+    n = threads.resolve(None, flops)
+    memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
+    scratch = memory[-memory.ctypes.data % CACHE_LINE :]
+    tally = Tally()
+    step = key.step & 0xFFFFFFFF
+    _core.run(program, feed, tally, 0, 1, step=step, seconds=0, threads=n, scratch=scratch, beta_power=list(powers))
+    return tally
+
+
+class Tally:
+    loss = weight = hits = penalty = 0.0
+    batches = updates = 0
+
+
+def fits(array: np.ndarray) -> bool:
+    """Whether kernels can use the array where it lies: whole vectors, nothing of anybody else's between the rows."""
+    size = array.itemsize
+    if array.shape[-1] % LANES or array.strides[-1] != size or array.ctypes.data % size:
+        return False
+    return array.ndim == 1 or (array.ndim == 2 and array.strides[0] % (LANES * size) == 0 and array.strides[0] > 0)
+
+
+def as_padded(array: np.ndarray) -> np.ndarray:
+    if fits(array):
+        return array
+    copy = padded(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def result(out, shape, dtype, flat_shape=None, inputs=()):
+    """The array to return and the one that the kernel writes: a view of it where it fits and shares no memory with
+    what the kernel still has to read."""
+    arguments.out(out, shape, dtype)
+    if out is None:
+        out = np.empty(shape, dtype)
+    flat = out.reshape(flat_shape or shape)  # a copy where no view of these strides has that shape
+    shared = any(array is not None and np.may_share_memory(out, array) for array in inputs)
+    return out, flat if fits(flat) and not shared else padded(flat.shape, dtype)
+
+
+def given(out, written):
+    if not np.shares_memory(out, written):
+        out[...] = written.reshape(out.shape)
+    return out
+
+
+def weight(w):
+    return as_padded(w), (), None, None, None
+
+
+def activation(name: str) -> str:
+    return checking.choice("activation", name, _core.ACTIVATIONS)
+
+
+def mask(keep_prob, key) -> Mask:
+    mask = arguments.mask(keep_prob, key)
+    if key is not None and arguments.key(key).row:
+        raise ValueError(f"key: got {key!r}, expected row 0: native kernels count the rows of an array from there")
+    return mask
+
+
+def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0):
+    rows, N = logits.shape
+    weights = None
+    if sample_weight is not None:
+        weights = checking.weights("sample_weight", sample_weight, rows, logits.dtype.name)
+    gradient = np.zeros((rows, N), logits.dtype)
+    if rows == 0 or (weights is not None and not weights.any()):
+        return 0.0, gradient
+    out, dz = result(gradient, (rows, N), logits.dtype)
+    through = {"y": as_padded(logits), "z": None, "activation": "linear", "mask": None}
+    loss = {"kind": "Loss", "loss": kind, "out": dz, "x": targets, "through": through, "N": N}
+    loss["smoothing"] = arguments.smoothing(label_smoothing)
+    totals = {"kind": "Totals", "wait": True}
+    per_row = {name: padded((rows,), logits.dtype) for name in ("row_loss", "row_hit")}
+    tally = run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, **per_row)
+    return tally.loss / tally.weight, given(out, dz)
+
+
+def update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
+    if w.size == 0:
+        return
+    inputs = [flat(array) for array in (w, g, *state.values())]
+    written = [as_padded(array) for array in inputs]
+    value, gradient, *slots = written
+    weight = (value, tuple(slots), rule, None, None)
+    run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=lr, powers=powers)
+    for array, result in zip((w, *state.values()), (value, *slots), strict=True):
+        if not np.shares_memory(array, result):
+            array[...] = result.reshape(array.shape)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """One dimension, without a copy where the array is contiguous."""
+    return array.reshape(-1)

@@ -1,0 +1,29 @@
+"""Losses, penalties and adversarial training: what is minimized."""
+
+from fastreg.losses.losses import (
+    BY_NAME,
+    MSE,
+    TRANSFORMS,
+    Custom,
+    Loss,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    get,
+    mse,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+)
+
+__all__ = [
+    "BY_NAME",
+    "MSE",
+    "TRANSFORMS",
+    "Custom",
+    "Loss",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+    "get",
+    "mse",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,209 @@
+"""Penalties: what is added to the loss for every weight (never for a bias).
+
+J = data loss + sum of l2/(2m) |W|^2 + sum of l1/m |W|_1 over the weights; the gradient adds (l2/m) W + (l1/m) sign(W).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fastreg.common import checking, specs
+from fastreg.common.description import Description
+
+
+@dataclass(frozen=True, repr=False)
+class Penalty(Description):
+    """A coefficient `lam`, divided by `m`."""
+
+    lam: float
+    m: Literal["batch", "train"] | float = 1
+
+    def __post_init__(self):
+        name = type(self).__name__
+        self._set(lam=checking.number(f"{name} lam", self.lam))
+        self._set(m=_checked_m(name, self.m, self.lam))
+
+    @property
+    def per_row(self) -> bool:
+        """Whether the engine divides by the rows of every batch."""
+        return self.m == "batch"
+
+    def coefficient(self, rows: int) -> float:
+        """lam / m for a training set of `rows`; lam itself where m is the batch, by which the engine divides."""
+        if self.m == "batch":
+            return self.lam
+        return self.lam / (rows if self.m == "train" else self.m)
+
+    def value(self, rows: int) -> float:
+        """lam / m where the batch and the training set are the same `rows`."""
+        return self.coefficient(rows) / (rows if self.per_row else 1)
+
+
+@dataclass(frozen=True, repr=False)
+class L1(Penalty):
+    """The penalty (lam/m) |W|_1: makes weights exactly zero (Tibshirani, Regression shrinkage and selection via the
+    lasso, 1996).
+
+    Parameters
+    ----------
+    lam
+        The coefficient, at least 0.
+    m
+        1 (the default) or another number; "batch": the rows of the batch; "train": the rows of the training set.
+    proximal
+        True: after the step every weight moves towards zero by lr lam/m and stops there, so zeros are exact
+        (Parikh and Boyd, Proximal Algorithms, 2014); by lr lam/m over the optimizer's own divisor, sqrt(v) + eps, under
+        RMSprop and Adam. False: the subgradient (lam/m) sign(W).
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.Dense(10, l1=fr.L1(0.5, m="batch"))
+    Dense(10, l1=L1(0.5, m='batch'))
+    """
+
+    proximal: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(proximal=checking.flag("L1 proximal", self.proximal))
+
+
+@dataclass(frozen=True, repr=False)
+class L2(Penalty):
+    """The penalty lam/(2m) |W|^2, added through the gradient, which is (lam/m) W (Hoerl and Kennard, Ridge regression,
+    1970; Goodfellow, Bengio and Courville, Deep Learning, 2016, 7.1.1).
+
+    Under plain SGD this is weight decay: W <- (1 - lr lam/m) W - lr dW.
+
+    Parameters
+    ----------
+    lam
+        The coefficient, at least 0.
+    m
+        1 (the default) or another number; "batch": the rows of the batch; "train": the rows of the training set.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.L2(0.5, m="train").coefficient(rows=100)
+    0.005
+    """
+
+
+@dataclass(frozen=True, repr=False)
+class ElasticNet(Description):
+    """The penalty alpha (l1_ratio |W|_1 + (1 - l1_ratio)/2 |W|^2) / m, in scikit-learn's words: L1 and L2 in one.
+
+    Zeros are exact, as under L1, and weights of correlated inputs stay together, as under L2 (Zou and Hastie,
+    Regularization and variable selection via the elastic net, 2005). scikit-learn's own ElasticNet and Lasso minimize
+    half of our mean squared error: their alpha is half of ours.
+
+    Parameters
+    ----------
+    alpha
+        The coefficient of the whole, at least 0.
+    l1_ratio
+        The share of L1, from 0 (L2 alone) to 1 (L1 alone).
+    m, proximal
+        As in `L1`.
+
+    Attributes
+    ----------
+    l1, l2
+        Its parts: L1(alpha l1_ratio) and L2(alpha (1 - l1_ratio)).
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.Dense(10, penalty=fr.ElasticNet(0.5, l1_ratio=0.2))
+    Dense(10, l1=L1(0.1), l2=L2(0.4))
+    """
+
+    alpha: float
+    l1_ratio: float = 0.5
+    m: Literal["batch", "train"] | float = 1
+    proximal: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self):
+        self._set(
+            alpha=checking.number("ElasticNet alpha", self.alpha),
+            l1_ratio=checking.number("ElasticNet l1_ratio", self.l1_ratio, 0, 1),
+            m=_checked_m("ElasticNet", self.m, self.alpha),
+            proximal=checking.flag("ElasticNet proximal", self.proximal),
+        )
+
+    @property
+    def l1(self) -> L1:
+        return L1(self.alpha * self.l1_ratio, self.m, proximal=self.proximal)
+
+    @property
+    def l2(self) -> L2:
+        return L2(self.alpha * (1 - self.l1_ratio), self.m)
+
+
+ONLY_L1, ONLY_L2 = {"l1": L1}, {"l2": L2}
+BY_NAME = {"l1": L1, "l2": L2, "elastic_net": ElasticNet}
+
+
+def pair(name: str, value) -> tuple[L1, L2]:
+    """The two parts of a penalty: an L1, an L2 or an ElasticNet, or a spec of one."""
+    value = specs.make(name, value, BY_NAME) if isinstance(value, str) else value
+    if isinstance(value, ElasticNet):
+        return value.l1, value.l2
+    if isinstance(value, (L1, L2)):
+        return (value, L2(0.0)) if isinstance(value, L1) else (L1(0.0), value)
+    raise TypeError(f"{name}: got {checking.shown(value)}, expected a fastreg.L1, L2 or ElasticNet")
+
+
+def alone(name: str, value, l1, l2) -> None:
+    """Refuses a `penalty` beside its parts."""
+    if l1 or l2:
+        raise ValueError(f"{name}: got {value!r} with l1={l1!r} and l2={l2!r}, expected one or the other")
+
+
+def l1(name: str, value) -> L1:
+    """An L1 of a number, an L1 or a spec of one."""
+    value = specs.make(name, value, ONLY_L1) if specs.is_spec(value, ONLY_L1) else value
+    return value if isinstance(value, L1) else L1(_lam(name, value, "L1"))
+
+
+def l2(name: str, value) -> L2:
+    """An L2 of a number, an L2 or a spec of one."""
+    value = specs.make(name, value, ONLY_L2) if specs.is_spec(value, ONLY_L2) else value
+    return value if isinstance(value, L2) else L2(_lam(name, value, "L2"))
+
+
+def _checked_m(name: str, m, lam: float) -> str | float:
+    if isinstance(m, str):
+        if m not in ("batch", "train"):
+            raise ValueError(f"{name} m: got {checking.shown(m)}, expected one of batch, train, a number above 0")
+        return m
+    if checking.number(f"{name} m", m) == 0:
+        raise ValueError(f"{name} m: got 0, expected 'batch', 'train' or a number above 0")
+    if lam / m == math.inf:
+        raise ValueError(f"{name} m: got {checking.shown(m)} under {lam:g}, expected a quotient that is finite")
+    return float(m)
+
+
+def _lam(name: str, value, kind: str) -> float:
+    if value is None or isinstance(value, (str, Description)):
+        raise TypeError(f"{name}: got {checking.shown(value)}, expected a number or a fastreg.{kind}")
+    return checking.number(name, value)

@@ -1,0 +1,419 @@
+"""The only extension: hands programs, feeds and arrays to the C below, and calls it without the GIL.
+
+It checks what would crash C (dtype, strides, shapes of buffers) and nothing else: arguments of users are checked above.
+"""
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from fastreg.machine._c cimport *
+
+import numpy as np
+
+cnp.import_array()
+
+MAX_THREADS = FR_MAX_THREADS
+ROW_GROUP = FR_ROW_GROUP
+MAX_OPS = 1024
+
+OP_KINDS = {
+    "Gather": FR_GATHER, "Dense": FR_DENSE, "Loss": FR_LOSS, "Totals": FR_TOTALS, "DenseDx": FR_DENSE_DX,
+    "DenseDw": FR_DENSE_DW, "Update": FR_UPDATE, "Elementwise": FR_ELEMENTWISE, "Emit": FR_EMIT,
+    "Penalize": FR_PENALIZE, "ClipNorm": FR_CLIP_NORM, "MaxNorm": FR_MAX_NORM, "Call": FR_CALL,
+    "Append": FR_APPEND,
+    "Perturb": FR_PERTURB,
+}
+ACTIVATIONS = {
+    "linear": FR_LINEAR, "relu": FR_RELU, "leaky_relu": FR_LEAKY_RELU, "sigmoid": FR_SIGMOID, "tanh": FR_TANH,
+    "gelu": FR_GELU, "gelu_tanh": FR_GELU_TANH,
+}
+LOSSES = {
+    "softmax_cross_entropy": FR_SOFTMAX_CROSS_ENTROPY, "sigmoid_cross_entropy": FR_SIGMOID_CROSS_ENTROPY,
+    "mse": FR_MSE, "given": FR_GIVEN,
+}
+RULES = {
+    "gradient": FR_RULE_GRADIENT, "raw": FR_RULE_RAW, "sgd": FR_RULE_SGD, "momentum": FR_RULE_MOMENTUM, "nesterov": FR_RULE_NESTEROV,
+    "rmsprop": FR_RULE_RMSPROP, "rmsprop_momentum": FR_RULE_RMSPROP_MOMENTUM, "adam": FR_RULE_ADAM,
+}
+TRANSFORMS = {
+    "rotate": FR_ROTATE, "translate": FR_TRANSLATE, "resize": FR_RESIZE, "crop": FR_CROP, "shear": FR_SHEAR,
+    "flip_horizontal": FR_FLIP_HORIZONTAL, "flip_vertical": FR_FLIP_VERTICAL,
+}
+DTYPES = {
+    "b1": FR_U8, "u1": FR_U8, "i1": FR_I8, "u2": FR_U16, "i2": FR_I16, "i4": FR_I32, "i8": FR_I64,
+    "f4": FR_FLOAT32, "f8": FR_FLOAT64,
+}
+
+
+cdef class Program:
+    """Ops on arrays, as C reads them. Keeps the arrays alive."""
+
+    cdef fr_program program
+    cdef fr_op *ops
+    cdef list arrays
+    cdef object dtype
+    cdef readonly cnp.ndarray clip  # one number: the factor of the last ClipNorm
+
+    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None, int64_t accumulate=1,
+                  double clean=1.0):
+        cdef int i
+        if len(ops) > MAX_OPS:
+            raise ValueError(f"a program may have {MAX_OPS} ops, this one has {len(ops)}")
+        self.dtype = np.dtype(dtype)
+        self.arrays = []
+        self.ops = <fr_op *>PyMem_Calloc(max(len(ops), 1), sizeof(fr_op))
+        if self.ops == NULL:
+            raise MemoryError
+        self.program.real = FR_F32 if self.dtype == np.float32 else FR_F64
+        self.program.n_ops = <int32_t>len(ops)
+        self.program.ops = self.ops
+        self.program.max_rows, self.program.accumulate, self.program.clean = max_rows, accumulate, clean
+        self.clip = np.ones(1)
+        self.program.clip = <double *>cnp.PyArray_DATA(self.clip)
+        self.program.row_loss = self._matrix(row_loss).data
+        self.program.row_hit = self._matrix(row_hit).data
+        for i, fields in enumerate(ops):
+            self._fill(&self.ops[i], fields)
+
+    def __dealloc__(self):
+        PyMem_Free(self.ops)
+
+    cdef fr_matrix _matrix(self, array) except *:
+        """Two dimensions with padded rows, or one dimension."""
+        cdef fr_matrix m
+        cdef cnp.ndarray a
+        m.data, m.ld = NULL, 0
+        if array is None:
+            return m
+        a = array
+        if a.dtype != self.dtype:
+            raise TypeError(f"a buffer of {self.dtype} was expected, got {a.dtype}")
+        if a.ndim == 2:
+            m.ld = a.strides[0] // a.itemsize
+            if m.ld % 16 or (a.shape[1] > 1 and a.strides[1] != a.itemsize) or m.ld < a.shape[1]:
+                raise ValueError("a buffer of padded rows was expected (fastreg.memory.padded)")
+        elif a.ndim != 1 or (a.shape[0] > 1 and a.strides[0] != a.itemsize):
+            raise ValueError("a buffer of one or two dimensions was expected")
+        self.arrays.append(a)
+        m.data = cnp.PyArray_DATA(a)
+        return m
+
+    cdef fr_mask _mask(self, mask) except *:
+        cdef fr_mask m
+        m.threshold, m.stream, m.per_unit, m.scale, m.std = 65536, 0, 0, 1.0, 0.0
+        if mask is not None:
+            m.threshold, m.stream, m.per_unit = mask.threshold, mask.stream, mask.per_unit
+            m.scale, m.std = mask.scale, mask.std
+        return m
+
+    cdef fr_param _param(self, fields) except *:
+        """fields: (value, slots, rule, penalty, norms) or None"""
+        cdef fr_param p
+        cdef int i
+        p.value = self._matrix(None)
+        p.rows, p.columns, p.penalty, p.norms = 0, 0, NULL, NULL
+        p.rule.kind = FR_RULE_SGD
+        p.rule.proximal = p.rule.l1_per_row = p.rule.l2_per_row = 0
+        p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = 0.0
+        p.rule.weight_decay = p.rule.l1 = p.rule.l2 = 0.0
+        p.rule.lr_scale, p.rule.clip_value, p.rule.non_negative = 1.0, 0.0, 0
+        for i in range(FR_SLOTS):
+            p.slot[i] = self._matrix(None)
+        if fields is None:
+            return p
+        value, slots, rule, penalty, norms = fields
+        p.value = self._matrix(value)
+        p.columns = value.shape[value.ndim - 1]
+        p.rows = value.shape[0] if value.ndim == 2 else 1
+        for i, slot in enumerate(slots):
+            if slot.shape != value.shape:
+                raise ValueError(f"state of shape {slot.shape} for a parameter of shape {value.shape}")
+            p.slot[i] = self._matrix(slot)
+        if penalty is not None:
+            p.penalty = self._matrix(penalty).data
+        if norms is not None:
+            p.norms = self._matrix(norms).data
+        if rule is not None:
+            p.rule.kind = RULES[rule.kind]
+            p.rule.proximal, p.rule.l1_per_row, p.rule.l2_per_row = rule.proximal, rule.l1_per_row, rule.l2_per_row
+            p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
+            p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
+            p.rule.lr_scale, p.rule.clip_value = rule.lr_scale, rule.clip_value
+            p.rule.non_negative = rule.non_negative
+        return p
+
+    cdef const fr_augment *_augment(self, augment, int64_t columns) except *:
+        cdef fr_augment *a
+        cdef int i
+        if augment is None:
+            return NULL
+        if len(augment.transforms) > FR_MAX_TRANSFORMS or np.prod(augment.layout) != columns:
+            raise ValueError(f"{len(augment.transforms)} transforms of {augment.layout} for {columns} columns")
+        memory = np.zeros(sizeof(fr_augment), np.uint8)
+        self.arrays.append(memory)
+        a = <fr_augment *>cnp.PyArray_DATA(<cnp.ndarray>memory)
+        a.count, a.stream = <int32_t>len(augment.transforms), augment.stream
+        for i, transform in enumerate(augment.transforms):
+            a.transform[i].kind = TRANSFORMS[transform.kind]
+            a.transform[i].low, a.transform[i].high = transform.low, transform.high
+        a.planes, a.height, a.width, a.channels = augment.layout
+        if augment.elastic is not None:
+            smooth = augment.elastic.weights
+            self.arrays.append(smooth)
+            a.smooth = <const double *>cnp.PyArray_DATA(<cnp.ndarray>smooth)
+            a.radius, a.alpha = len(smooth) // 2, augment.elastic.alpha
+        return a
+
+    cdef _fill(self, fr_op *op, dict fields):
+        op.kind = OP_KINDS[fields["kind"]]
+        op.wait, op.rowwise = fields["wait"], fields.get("rowwise", 0)
+        op.doubled, op.by_row = fields.get("doubled", 0), fields.get("by_row", 0)
+        op.activation = ACTIVATIONS[fields.get("activation", "linear")]
+        op.loss = LOSSES[fields.get("loss", "mse")]
+        op.source = fields.get("source", 0)
+        op.softmax = fields.get("softmax", 0)
+        op.K, op.N = fields.get("K", 0), fields.get("N", 0)
+        op.out = self._matrix(fields.get("out"))
+        op.x = self._matrix(fields.get("x"))
+        op.z = self._matrix(fields.get("z"))
+        op.gradient = self._matrix(fields.get("gradient"))
+        attack = fields.get("attack", (0.0, 0.0, 0.0, 0))
+        op.attack.epsilon, op.attack.low, op.attack.high, op.attack.clipped = attack
+        op.weight = self._param(fields.get("weight"))
+        op.bias = self._param(fields.get("bias"))
+        op.mask = self._mask(fields.get("mask"))
+        op.limit, op.whole = fields.get("limit", 0.0), fields.get("whole", 0.0)
+        op.scaled = fields.get("scaled", 0)
+        op.smoothing = fields.get("smoothing", 0.0)
+        noise = fields.get("noise")
+        op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
+        op.augment = self._augment(fields.get("augment"), op.K)
+        op.activity, op.activity_l1 = self._matrix(fields.get("activity")), fields.get("activity_l1", 0.0)
+        op.squares = NULL
+        if op.kind == FR_PENALIZE:
+            squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
+            self.arrays.append(squares)
+            op.squares = <double *>cnp.PyArray_DATA(<cnp.ndarray>squares)
+        through = fields.get("through")
+        op.through.y = self._matrix(through["y"] if through else None)
+        op.through.z = self._matrix(through["z"] if through else None)
+        op.through.activation = ACTIVATIONS[through["activation"]] if through else FR_LINEAR
+        op.through.activity_l1 = through.get("activity_l1", 0.0) if through else 0.0
+        op.through.mask = self._mask(through["mask"] if through else None)
+
+    def scratch_bytes(self, int threads):
+        return fr_scratch_bytes(&self.program, threads)
+
+
+cdef class Source:
+    """The rows of an array of any dtype in DTYPES and any strides; a row is its elements in C order."""
+
+    cdef fr_source source
+    cdef object array, offsets
+
+    def __cinit__(self, cnp.ndarray array not None):
+        cdef int axis
+        cdef int64_t expected = array.itemsize
+        self.array = array
+        if not array.dtype.isnative:
+            raise TypeError("the byte order of the machine was expected")
+        code = array.dtype.str[1:]
+        if code not in DTYPES:
+            raise TypeError(f"no kernel reads {array.dtype}")
+        self.source.dtype = DTYPES[code]
+        self.source.data = <const char *>cnp.PyArray_DATA(array)
+        self.source.row_stride = array.strides[0]
+        self.source.offsets = NULL
+        self.source.columns = 1
+        contiguous = True
+        for axis in range(array.ndim - 1, 0, -1):
+            contiguous = contiguous and (array.shape[axis] == 1 or array.strides[axis] == expected)
+            expected *= array.shape[axis]
+            self.source.columns *= array.shape[axis]
+        if not contiguous:
+            steps = np.zeros((1,) * (array.ndim - 1), np.int64)
+            for axis in range(1, array.ndim):
+                shape = [1] * (array.ndim - 1)
+                shape[axis - 1] = array.shape[axis]
+                steps = steps + (np.arange(array.shape[axis], dtype=np.int64) * array.strides[axis]).reshape(shape)
+            self.offsets = np.ascontiguousarray(steps.reshape(-1))
+            self.source.offsets = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.offsets)
+
+    @property
+    def columns(self):
+        return self.source.columns
+
+
+cdef class Feed:
+    """What an epoch reads, as C reads it. Keeps the arrays alive."""
+
+    cdef fr_feed feed
+    cdef tuple arrays
+
+    def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, Source inputs, Source targets,
+                  cnp.ndarray labels, cnp.ndarray weights, cnp.ndarray order, cnp.ndarray rates, cnp.ndarray out,
+                  bint by_position=False):
+        self.arrays = (inputs, targets, labels, weights, order, rates, out)
+        self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
+        self.feed.epoch, self.feed.by_position = epoch, by_position
+        if inputs is not None:
+            self.feed.source[0] = inputs.source
+        if targets is not None:
+            self.feed.source[1] = targets.source
+        self.feed.labels = <const int64_t *>self._data(labels, "int64")
+        self.feed.weights = self._data(weights, None)
+        self.feed.order = <const int64_t *>self._data(order, "int64")
+        self.feed.rates = <const double *>self._data(rates, "float64")
+        self.feed.out = self._data(out, None)
+
+    cdef void *_data(self, cnp.ndarray array, dtype) except *:
+        if array is None:
+            return NULL
+        if not array.flags.c_contiguous or (dtype is not None and array.dtype != dtype):
+            raise ValueError(f"a contiguous array{' of ' + dtype if dtype else ''} was expected")
+        return cnp.PyArray_DATA(array)
+
+
+def _nothing():
+    pass
+
+
+cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
+    """Runs a CALL, or looks for Ctrl-C; an exception is kept for `run` to raise."""
+    with gil:
+        calls = <list>context
+        try:
+            if op >= 0:
+                calls[0](op, rows)
+            else:
+                PyErr_CheckSignals()
+                calls[1]()
+        except BaseException as error:  # KeyboardInterrupt too: it must get past the C above
+            calls.append(error)
+            return 1
+    return 0
+
+
+def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
+        double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
+        uint64_t scramble=0, list beta_power, call=None, look=_nothing):
+    """Batches first .. stop - 1; adds to the tally and returns the next batch. call(op, rows) runs a Call;
+    look(), now and then in a long batch, may raise to end the run, which leaves the batch half done."""
+    cdef fr_tally t
+    cdef fr_options options
+    cdef int64_t reached
+    if program.program.n_ops == 0 or first >= stop or feed.feed.rows == 0:
+        return first
+    if feed.feed.batch_size > program.program.max_rows and feed.feed.rows > program.program.max_rows:
+        raise ValueError("a batch is larger than the buffers of the program")
+    if <size_t>scratch.nbytes < fr_scratch_bytes(&program.program, threads):
+        raise ValueError("the scratch memory is too small")
+    feed.feed.step = step
+    t.loss, t.weight, t.hits, t.penalty = tally.loss, tally.weight, tally.hits, tally.penalty
+    t.batches, t.updates, t.bad_row, t.code = tally.batches, tally.updates, -1, FR_OK
+    t.beta_power[0], t.beta_power[1] = beta_power[0], beta_power[1]
+    options.threads, options.seconds, options.scramble = threads, seconds, scramble
+    options.first_op = first_op
+    options.stop_op = program.program.n_ops if stop_op < 0 else stop_op
+    options.scratch = cnp.PyArray_DATA(scratch)
+    calls = [call, look]
+    options.call, options.call_context = _call, <void *>calls
+    with nogil:
+        reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
+    tally.loss, tally.weight, tally.hits, tally.penalty = t.loss, t.weight, t.hits, t.penalty
+    tally.batches, tally.updates = t.batches, t.updates
+    beta_power[0], beta_power[1] = t.beta_power[0], t.beta_power[1]
+    if t.code == FR_DIVERGED:
+        tally.diverged = True
+    elif t.code == FR_BAD_ROW:
+        tally.bad_row = t.bad_row
+    elif t.code == FR_CALL_FAILED:
+        raise calls[2]
+    return reached
+
+
+def multiplied(double power, double beta, int64_t times):
+    """`power` times `beta`, so many times over, as a run multiplies: step by step, until nothing changes any more."""
+    cdef int64_t i
+    cdef double following
+    with nogil:
+        for i in range(times):
+            following = power * beta
+            if following == power:
+                break
+            power = following
+    return power
+
+
+def fill_normal(double[::1] out, uint64_t seed, uint32_t stream):
+    if out.shape[0]:
+        with nogil:
+            fr_fill_normal(&out[0], out.shape[0], seed, stream)
+
+
+def fill_uniform(double[::1] out, uint64_t seed, uint32_t stream):
+    if out.shape[0]:
+        with nogil:
+            fr_fill_uniform(&out[0], out.shape[0], seed, stream)
+
+
+def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
+    if out.shape[0]:
+        with nogil:
+            fr_fill_permutation(&out[0], out.shape[0], seed, epoch)
+
+
+def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t first=0):
+    """Normal draws of an array (rows, columns), float32 or float64: those of the kernels, for rows from `first` on."""
+    cdef cnp.ndarray panel = np.empty(64, out.dtype)
+    cdef int real = FR_F32 if out.dtype == np.float32 else FR_F64
+    for row in range(out.shape[0]):
+        for column in range(0, out.shape[1], 64):
+            fr_normals(real, cnp.PyArray_DATA(panel), seed, column, first + row, step, stream)
+            width = min(64, out.shape[1] - column)
+            out[row, column:column + width] = panel[:width]
+
+
+def philox(counter, key, int rounds=7):
+    """Four words of Philox4x32, for tests against the published answers."""
+    cdef uint32_t out[4]
+    cdef uint32_t[4] c = counter
+    cdef uint32_t[2] k = key
+    fr_philox(out, c, k, rounds)
+    return tuple(out)
+
+
+def simd_available():
+    return [fr_simd_name(i).decode() for i in range(fr_simd_count()) if fr_simd_available(i)]
+
+
+def simd_current():
+    return fr_simd_name(fr_simd_current()).decode()
+
+
+def simd_use(str name):
+    for i in range(fr_simd_count()):
+        if fr_simd_name(i).decode() == name and fr_simd_available(i):
+            fr_simd_use(i)
+            return
+    raise ValueError(f"SIMD target: got {name!r}, this machine offers {', '.join(simd_available())}")
+
+
+def cpu_count():
+    return fr_cpu_count()
+
+
+def fma_loop(dtype, int64_t rounds):
+    """The current target's loop of fused multiply-adds: floating-point operations done, and seconds."""
+    cdef int real = FR_F32 if np.dtype(dtype) == np.float32 else FR_F64
+    cdef double seconds, flops
+    with nogil:
+        flops = fr_fma_loop(real, rounds, &seconds)
+    return flops, seconds
+
+
+def pool_size():
+    """Worker threads alive."""
+    return fr_pool_size()

@@ -1,0 +1,202 @@
+"""How many threads a run uses, and which SIMD target the kernels come from.
+
+The default count is the least of the processors this process may run on, its cgroup's quota, and what the work can
+use; fastreg/engines/pace.py takes one thread while that is faster. A count that somebody asked for is obeyed as given:
+the argument `threads=` first, then `set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl stands in the
+place of the last two while it holds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastreg.common import checking
+from fastreg.machine import _core
+
+MAX_THREADS = _core.MAX_THREADS
+
+# Floating-point operations between two barriers below which a further thread costs more than it brings (measured:
+# about a microsecond of one core).
+MIN_FLOPS = 100_000
+
+_asked: int | None = None
+_limit: int | None = None  # of threadpoolctl
+
+
+def checked(value: object) -> int | None:
+    """The argument `threads`: a number of threads, or None for the default."""
+    return None if value is None else _checked(value, "threads")
+
+
+def _checked(n: object, name: str) -> int:
+    return checking.integer(name, n, 1, MAX_THREADS)
+
+
+def _from_environment() -> int | None:
+    text = os.environ.get("FASTREG_NUM_THREADS", "").strip()
+    if not text:
+        return None
+    try:
+        return _checked(int(text), "FASTREG_NUM_THREADS")
+    except ValueError:
+        raise ValueError(f"FASTREG_NUM_THREADS: got {text!r}, expected an integer from 1 to {MAX_THREADS}") from None
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Processors that the control group grants, version 2 or 1; infinity where there is no limit."""
+    try:
+        text, every = (root / "cpu.max").read_text().split()
+        return math.inf if text == "max" else int(text) / int(every)
+    except (OSError, ValueError):
+        pass
+    try:
+        quota = int((root / "cpu/cpu.cfs_quota_us").read_text())
+        period = int((root / "cpu/cpu.cfs_period_us").read_text())
+        return math.inf if quota <= 0 else quota / period
+    except (OSError, ValueError):
+        return math.inf
+
+
+def available_processors() -> int:
+    """Processors this process may use: affinity, then the quota of its control group."""
+    quota = _cgroup_quota()
+    count = _core.cpu_count()
+    return count if math.isinf(quota) else max(1, min(count, math.ceil(quota)))
+
+
+_AVAILABLE = available_processors()
+
+
+def set_num_threads(n: int | None) -> None:
+    """Use `n` threads for every run that does not ask for a count of its own; None goes back to the default.
+
+    Parameters
+    ----------
+    n
+        From 1 to 256, or None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `n` is nothing of that.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.set_num_threads(2)
+    >>> fr.get_num_threads()
+    2
+    >>> fr.set_num_threads(None)
+    """
+    global _asked, _limit
+    _limit = None
+    _asked = None if n is None else _checked(n, "n")
+
+
+def get_num_threads() -> int:
+    """The threads that a run with enough work takes.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.get_num_threads() >= 1
+    True
+    """
+    return _limit or _unlimited()
+
+
+def _unlimited() -> int:
+    return _asked or _from_environment() or _AVAILABLE
+
+
+def asked(threads: int | None) -> int | None:
+    """The count that somebody asked for: `threads` of a trainer, else for all runs; None where nobody did."""
+    return threads or _limit or _asked or _from_environment()
+
+
+def resolve(threads: int | None, flops: float) -> int:
+    """The threads for a run with `flops` floating-point operations between two barriers."""
+    return asked(threads) or max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
+
+
+def simd() -> dict[str, Any]:
+    """The SIMD target in use and those that this machine offers, best first.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> sorted(fr.simd())
+    ['available', 'current']
+    """
+    return {"current": _core.simd_current(), "available": _core.simd_available()}
+
+
+def use_simd(name: str) -> None:
+    """Take the kernels of the target `name`; what FASTREG_SIMD does at import."""
+    available = _core.simd_available()
+    if name not in available:
+        raise ValueError(f"FASTREG_SIMD: got {name!r}, this machine offers {', '.join(available)}")
+    _core.simd_use(name)
+
+
+if os.environ.get("FASTREG_SIMD"):
+    use_simd(os.environ["FASTREG_SIMD"])
+
+
+def register_threadpoolctl() -> None:
+    """Lets threadpoolctl list fastreg and limit its threads.
+
+    `import fastreg` does it where threadpoolctl has been imported before. A trainer's own `threads=` is obeyed under a
+    limit, too.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> from threadpoolctl import threadpool_limits  # doctest: +SKIP
+    >>> fr.threads.register_threadpoolctl()  # doctest: +SKIP
+    >>> with threadpool_limits(1):  # doctest: +SKIP
+    ...     fr.get_num_threads()
+    1
+    """
+    import threadpoolctl
+
+    if _controllers:
+        return
+    ours = os.path.realpath(_core.__file__)
+
+    class Controller(threadpoolctl.LibController):
+        """The state is the module's, not the library's."""
+
+        user_api = internal_api = "fastreg"
+        filename_prefixes = (os.path.basename(ours).lower(),)
+        check_symbols = ("PyInit__core",)
+
+        def set_additional_attributes(self) -> None:
+            if os.path.realpath(self.filepath) != ours:
+                self.dynlib = None  # another package's _core: without the symbol it is passed over
+
+        def get_num_threads(self) -> int:
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            # Putting back what was there before lifts the limit, so that small work takes fewer threads again.
+            global _limit
+            n = min(int(num_threads), MAX_THREADS)
+            _limit = None if n == _unlimited() else _checked(n, "limits")
+
+        def get_version(self) -> str:
+            from fastreg.machine.versions import __version__  # versions.py itself imports this file
+
+            return __version__
+
+    threadpoolctl.register(Controller)
+    _controllers.append(Controller)
+
+
+_controllers: list[type] = []
+if hasattr(sys.modules.get("threadpoolctl"), "register"):  # from its version 3.2 on
+    register_threadpoolctl()

@@ -1,0 +1,1 @@
+"""A model: layers in a row, and how they become a program."""

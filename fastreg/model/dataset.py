@@ -1,0 +1,73 @@
+"""Data sets that have passed the checks, and the checks: nothing is copied that engines can read where it lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastreg.common import checking
+from fastreg.engines.base import Feed
+from fastreg.losses.losses import Loss
+from fastreg.model.sequential import Sequential
+
+
+class Data(NamedTuple):
+    """Inputs, targets and sample weights as the engines read them; `rows` are the ones meant (None: all)."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+    rows: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """How many rows are meant."""
+        return len(self.inputs) if self.rows is None else len(self.rows)
+
+    def first(self, count: int) -> Data:
+        """The first rows of those that are meant, without weights."""
+        if self.rows is None:
+            return Data(self.inputs[:count], self.targets[:count], None)
+        return Data(self.inputs, self.targets, None, self.rows[:count])
+
+    def ordered(self, permutation: np.ndarray) -> np.ndarray:
+        """The rows that are meant, in the order of a permutation of `size`."""
+        return permutation if self.rows is None else self.rows[permutation]
+
+    def feed(self, batch_size: int, order: np.ndarray | None = None, **more) -> Feed:
+        """What an epoch reads, the rows as they come unless there is an `order`; `more` are fields of Feed."""
+        order = self.rows if order is None else order
+        return Feed(self.inputs, batch_size, self.targets, self.weights, order, **more)
+
+
+def check_data(
+    model: Sequential, loss: Loss, dtype: str, names: tuple[str, str, str], X, y, sample_weight=None, rows=None
+) -> Data:
+    """The arguments that are called `names`, and `rows`, if `model` and `loss` can take them."""
+    x_name, y_name, weight_name = names
+    X = model.check_inputs(x_name, X)
+    y = loss.targets(y_name, y, len(X), model.outputs, dtype)
+    weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
+    rows = checking.rows("rows", rows, len(X))
+    if rows is not None and weights is not None and not weights[rows].any():
+        raise ValueError(f"{weight_name}: got zeros only in the rows chosen, expected at least one weight above 0")
+    return Data(X, y, weights, rows)
+
+
+def check_validation(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:
+    """The argument `validation_data`, if its samples have the `shape` of the training set's."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise TypeError(f"validation_data: got {type(value).__name__}, expected (X, y) or (X, y, sample_weight)")
+    names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+    data = check_data(model, loss, dtype, names, *value)
+    check_samples(names[0], data, shape)
+    return data
+
+
+def check_samples(name: str, data: Data, shape: tuple[int, ...]) -> None:
+    """Whether the samples of the argument `name` have the `shape` of the training set's."""
+    if data.inputs.shape[1:] != shape:
+        raise ValueError(f"{name}: got samples of shape {data.inputs.shape[1:]}, expected {shape}, as in X")

@@ -1,0 +1,138 @@
+"""What a model's layers are and what they take: shapes, parameters, exact zeros, memory dense and sparse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fastreg.common.tables import table
+from fastreg.layers import Dropout, Layer
+
+
+class Summarized(Protocol):
+    """What a summary asks of a model."""
+
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...] | None
+    dtype: str
+
+    @property
+    def built(self) -> bool:
+        """Whether there are parameters."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The parameters by name."""
+        ...
+
+    def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The shape of a sample before every layer and after the last."""
+        ...
+
+
+INDEX = 4  # bytes of a column index or a row pointer of a sparse matrix
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """How sparse some parameters are.
+
+    parameters   how many numbers there are
+    weights      how many of them are in weights, the matrices; biases start at zero and are not counted
+    zeros        how many weights are exactly zero
+    bytes        of memory, as they are
+    csr_bytes    of memory with every weight in the form of compressed sparse rows: the values that are not zero, a
+                 column index for each of them, a pointer for each row and the end, all of 4 bytes; the rest as it is
+    """
+
+    parameters: int
+    weights: int
+    zeros: int
+    bytes: int
+    csr_bytes: int
+
+    @property
+    def share(self) -> float:
+        """Of exact zeros among the weights; 0 where there are none."""
+        return self.zeros / self.weights if self.weights else 0.0
+
+    def __add__(self, other: Zeros) -> Zeros:
+        return Zeros(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+NOTHING = Zeros(0, 0, 0, 0, 0)
+
+
+def zeros_of(arrays: list[np.ndarray]) -> Zeros:
+    """Of some parameters together."""
+    total = NOTHING
+    for array in arrays:
+        size = array.size * array.itemsize
+        if array.ndim == 2:
+            full = int(np.count_nonzero(array))
+            csr = full * (array.itemsize + INDEX) + (len(array) + 1) * INDEX
+            total += Zeros(array.size, array.size, array.size - full, size, csr)
+        else:
+            total += Zeros(array.size, 0, 0, size, size)
+    return total
+
+
+def sparsity(model: Summarized) -> dict[str, Zeros]:
+    """The `Zeros` of every layer that has parameters, by its name."""
+    layers = {str(layer.name): _own(model, layer) for layer in model.layers}
+    return {name: zeros_of(arrays) for name, arrays in layers.items() if arrays}
+
+
+def summary(model: Summarized) -> str:
+    """See `Sequential.summary`."""
+    shapes = [None] * len(model.layers) if model.input_shape is None else model.shapes(model.input_shape)[1:]
+    zeros = sparsity(model) if model.built else {}
+    rows = []
+    for layer, shape in zip(model.layers, shapes, strict=True):
+        row = [str(layer.name), _describe(layer), "?" if shape is None else str(shape)]
+        own = zeros.get(str(layer.name), NOTHING)
+        row += [f"{own.parameters:,}", *_sizes(own)] if model.built else ["?", "?", "?", "?"]
+        rows.append(row)
+    lines = table(["name", "layer", "output", "parameters", "zeros", "memory", "as CSR"], rows, left=3)
+    if not model.built:
+        return f"{lines}\nnot built: parameters are drawn at the first sight of data, or by build(input_shape)"
+    total = sum(zeros.values(), NOTHING)
+    share, size, csr = _sizes(total)
+    return (
+        f"{lines}\n{total.parameters:,} parameters, {size} in {model.dtype}, samples of shape {model.input_shape}\n"
+        f"{share} of the weights are exactly zero; with the weights as sparse rows (CSR) {csr}"
+    )
+
+
+def _sizes(zeros: Zeros) -> tuple[str, str, str]:
+    if not zeros.parameters:
+        return "", "", ""
+    share = f"{100 * zeros.share:.1f} %" if zeros.weights else ""
+    return share, memory(zeros.bytes), memory(zeros.csr_bytes) if zeros.weights else ""
+
+
+def _own(model: Summarized, layer: Layer) -> list[np.ndarray]:
+    """The parameters of a layer."""
+    return [p for name, p in model.parameters.items() if name.rpartition(".")[0] == layer.name]
+
+
+def _describe(layer: Layer) -> str:
+    if isinstance(layer, Dropout):
+        return f"Dropout(keep_prob={layer.keep_prob:.6g}, rate={layer.rate:.6g}{layer.named(None).options})"
+    return repr(layer.named(None))
+
+
+def memory(size: float) -> str:
+    """Bytes in their unit.
+
+    >>> memory(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"

@@ -1,0 +1,223 @@
+"""Optimizers: how a parameter follows its gradient g, in PyTorch's form. `rule` is all that the engines see of them.
+
+Weights can be made smaller in two ways, which are the same for plain SGD (l2 = weight_decay) and for nothing else:
+
+- The penalty `l2=` of the trainer or of a layer is in the objective and goes through the gradient: g <- g + l2 w, so
+  also through momentum and through the divisors of RMSprop and Adam.
+- `weight_decay=` of an optimizer is decoupled (Loshchilov and Hutter, 2019): w <- w - lr weight_decay w before the
+  step, for weights and not for biases; neither objective nor gradient know of it. (PyTorch's AdamW does the same;
+  `weight_decay` of PyTorch's SGD, RMSprop and Adam is what is called l2 here.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+
+from fastreg.common import checking, specs
+from fastreg.common.description import Description
+from fastreg.optimizers import schedules
+from fastreg.optimizers.schedules import Schedule
+from fastreg.program.rules import Rule
+
+
+@dataclass(frozen=True, repr=False)
+class Optimizer(Description):
+    """Base of the optimizers: a learning rate `lr`, or a schedule of rates, and a rule."""
+
+    lr: float | Schedule
+
+    def rule(self) -> Rule:
+        """The update of a weight; a bias follows the same one without weight decay and penalties."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, repr=False)
+class SGD(Optimizer):
+    """Stochastic gradient descent: w <- w - lr g.
+
+    With momentum v <- momentum v + g and w <- w - lr v; with Nesterov's, w <- w - lr (g + momentum v)
+    (Sutskever et al., 2013, as PyTorch writes it). Weight decay, for weights only and before the step:
+    w <- w - lr weight_decay w.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+    momentum
+        From 0 to below 1.
+    nesterov
+        Nesterov's form of momentum.
+    weight_decay
+        At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
+        of the trainer goes through it: g <- g + l2 w.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.SGD(0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9)
+    """
+
+    lr: float | Schedule = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        self._set(
+            lr=schedules.rate("lr", self.lr),
+            momentum=checking.number("momentum", self.momentum, 0, 1, below=True),
+            nesterov=checking.flag("nesterov", self.nesterov),
+            weight_decay=checking.number("weight_decay", self.weight_decay),
+        )
+        if self.nesterov and not self.momentum:
+            raise ValueError("momentum: got 0 with nesterov=True, expected a momentum above 0")
+
+    def rule(self) -> Rule:
+        kind = "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"
+        return Rule(kind, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012): w <- w - lr g / (sqrt(v) + eps).
+
+    v <- alpha v + (1 - alpha) g^2. With momentum m <- momentum m + g / (sqrt(v) + eps) and w <- w - lr m. Weight
+    decay, for weights only and before the step: w <- w - lr weight_decay w.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+    alpha
+        How much of the mean square is kept, from 0 to below 1.
+    eps
+        Added to the root, at least 0. (Where it is 0, an element without any gradient so far stays as it is.)
+    momentum
+        From 0 to below 1.
+    weight_decay
+        At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
+        of the trainer goes through it, and so through v: g <- g + l2 w.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.RMSprop(1e-3, momentum=0.9)
+    RMSprop(lr=0.001, momentum=0.9)
+    """
+
+    lr: float | Schedule = 0.01
+    _: KW_ONLY
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        self._set(
+            lr=schedules.rate("lr", self.lr),
+            alpha=checking.number("alpha", self.alpha, 0, 1, below=True),
+            eps=checking.number("eps", self.eps),
+            momentum=checking.number("momentum", self.momentum, 0, 1, below=True),
+            weight_decay=checking.number("weight_decay", self.weight_decay),
+        )
+
+    def rule(self) -> Rule:
+        kind = "rmsprop_momentum" if self.momentum else "rmsprop"
+        decay = self.weight_decay
+        return Rule(kind, momentum=self.momentum, beta2=self.alpha, eps=self.eps, weight_decay=decay)
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015): w <- w - lr m' / (sqrt(v') + eps).
+
+    m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2; m' = m / (1 - beta1^t), v' = v / (1 - beta2^t)
+    in step t = 1, 2, ... Weight decay, for weights only and before the step: w <- w - lr weight_decay w.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+    beta1, beta2
+        How much of the moments is kept, from 0 to below 1.
+    eps
+        Added to the root, at least 0. (Where it is 0, an element without any gradient so far stays as it is.)
+    weight_decay
+        At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
+        of the trainer goes through it, and so through m and v: g <- g + l2 w.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.Adam(3e-4)
+    Adam(lr=0.0003)
+    """
+
+    lr: float | Schedule = 1e-3
+    _: KW_ONLY
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        self._set(
+            lr=schedules.rate("lr", self.lr),
+            beta1=checking.number("beta1", self.beta1, 0, 1, below=True),
+            beta2=checking.number("beta2", self.beta2, 0, 1, below=True),
+            eps=checking.number("eps", self.eps),
+            weight_decay=checking.number("weight_decay", self.weight_decay),
+        )
+
+    def rule(self) -> Rule:
+        return Rule("adam", beta1=self.beta1, beta2=self.beta2, eps=self.eps, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """AdamW (Loshchilov and Hutter, 2019): Adam with weight decay, w <- w - lr weight_decay w before the step.
+
+    Parameters
+    ----------
+    lr, beta1, beta2, eps, weight_decay
+        As in `Adam`; only the usual weight decay is another.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.AdamW(3e-4) == fr.AdamW(3e-4, weight_decay=0.01)
+    True
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+
+BY_NAME: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+
+
+def get(value: str | Optimizer) -> Optimizer:
+    """The optimizer given by its name, with the usual settings, by a spec such as "sgd(lr=0.01)" or as it is."""
+    if isinstance(value, Optimizer):
+        return value
+    if isinstance(value, str):
+        return specs.make("optimizer", value, BY_NAME)
+    raise ValueError(
+        f"optimizer: got {checking.shown(value)}, expected {', '.join(map(repr, BY_NAME))} or an object like SGD(0.1)"
+    )

@@ -1,0 +1,338 @@
+"""Schedules: the learning rate as a function of the epoch or of the step, in the forms of torch.optim.lr_scheduler.
+
+A schedule stands where a rate does, `SGD(schedules.Cosine(0.1, 50))`, or takes its place in a fit: `LRScheduler`. Steps
+are those of the optimizer: batches, or groups of them under `accumulate=`. Both counts start at 0 with the trainer (or
+its `reset`) and go on from fit to fit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+
+from fastreg.common import checking, specs
+from fastreg.common.description import Description
+
+UNITS = ("epoch", "step")
+
+
+@dataclass(frozen=True, repr=False)
+class Schedule(Description):
+    """Base of the schedules. A subclass says what the rate is `at` a time and what time is counted in: `per`.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import fastreg as fr
+    >>> @dataclass(frozen=True)
+    ... class Harmonic(fr.schedules.Schedule):
+    ...     lr: float
+    ...     per: str = "step"
+    ...
+    ...     def at(self, time):
+    ...         return self.lr / (1 + time)
+    >>> Harmonic(0.5).rates(0, 4)
+    array([0.5       , 0.25      , 0.16666667, 0.125     ])
+    """
+
+    per = "epoch"
+
+    def at(self, time: int) -> float:
+        """The rate of the epoch or step `time`, counted from 0."""
+        raise NotImplementedError
+
+    def rates(self, start: int, stop: int) -> np.ndarray:
+        """The rates of the epochs or steps `start` to `stop` - 1, float64 (stop - start,)."""
+        # One by one in plain Python: NumPy's cos and power have other last bits on other processors.
+        return np.array([self.at(time) for time in range(start, stop)], np.float64)
+
+
+@dataclass(frozen=True, repr=False)
+class Constant(Schedule):
+    """Always `lr`.
+
+    Parameters
+    ----------
+    lr
+        Learning rate, at least 0.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.Constant(0.1).rates(0, 3)
+    array([0.1, 0.1, 0.1])
+    """
+
+    lr: float
+
+    def __post_init__(self):
+        self._set(lr=checking.number("lr", self.lr))
+
+    def at(self, time: int) -> float:
+        return self.lr
+
+
+@dataclass(frozen=True, repr=False)
+class Step(Schedule):
+    """lr gamma^floor(t / every): torch's StepLR.
+
+    Parameters
+    ----------
+    lr
+        The first rate, at least 0.
+    every
+        Epochs (steps) between two changes.
+    gamma
+        Factor of a change, at least 0.
+    per
+        What t counts: "epoch", as is usual with StepLR, or "step".
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.Step(1.0, every=2, gamma=0.5).rates(0, 6)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
+    """
+
+    lr: float
+    every: int
+    gamma: float = 0.1
+    _: KW_ONLY
+    per: str = "epoch"
+
+    def __post_init__(self):
+        self._set(
+            lr=checking.number("lr", self.lr),
+            every=checking.integer("every", self.every),
+            gamma=checking.number("gamma", self.gamma),
+            per=checking.choice("per", self.per, UNITS),
+        )
+
+    def at(self, time: int) -> float:
+        return _scaled(self.lr, self.gamma, time // self.every)
+
+
+@dataclass(frozen=True, repr=False)
+class Exponential(Schedule):
+    """lr gamma^t: torch's ExponentialLR.
+
+    Parameters
+    ----------
+    lr
+        The first rate, at least 0.
+    gamma
+        Factor from one epoch (step) to the next, at least 0.
+    per
+        What t counts: "epoch", as is usual with ExponentialLR, or "step".
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.Exponential(1.0, 0.5).rates(0, 4)
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
+
+    lr: float
+    gamma: float
+    _: KW_ONLY
+    per: str = "epoch"
+
+    def __post_init__(self):
+        self._set(
+            lr=checking.number("lr", self.lr),
+            gamma=checking.number("gamma", self.gamma),
+            per=checking.choice("per", self.per, UNITS),
+        )
+
+    def at(self, time: int) -> float:
+        return _scaled(self.lr, self.gamma, time)
+
+
+@dataclass(frozen=True, repr=False)
+class Cosine(Schedule):
+    """min_lr + (lr - min_lr) (1 + cos(pi t / period)) / 2: torch's CosineAnnealingLR.
+
+    The rate reaches min_lr at t = period and, as torch's does, climbs back after it. (Loshchilov and Hutter, SGDR,
+    2017, without its restarts.)
+
+    Parameters
+    ----------
+    lr
+        The first rate, at least 0.
+    period
+        Epochs (steps) to the lowest rate; usually those of the training.
+    min_lr
+        The lowest rate, at least 0.
+    per
+        What t counts: "epoch", as is usual with CosineAnnealingLR, or "step".
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.Cosine(1.0, 4).rates(0, 5).round(3)
+    array([1.   , 0.854, 0.5  , 0.146, 0.   ])
+    """
+
+    lr: float
+    period: int
+    min_lr: float = 0.0
+    _: KW_ONLY
+    per: str = "epoch"
+
+    def __post_init__(self):
+        self._set(
+            lr=checking.number("lr", self.lr),
+            period=checking.integer("period", self.period),
+            min_lr=checking.number("min_lr", self.min_lr),
+            per=checking.choice("per", self.per, UNITS),
+        )
+
+    def at(self, time: int) -> float:
+        return _cosine(self.lr, self.min_lr, time % (2 * self.period) / self.period)
+
+
+@dataclass(frozen=True, repr=False)
+class OneCycle(Schedule):
+    """Up from max_lr / div_factor to max_lr, then down to max_lr / div_factor / final_div_factor: torch's OneCycleLR.
+
+    The top is at t = pct_start total - 1, the end at t = total - 1; both ways follow half a cosine, a + (b - a)
+    (1 - cos(pi s)) / 2 for s from 0 to 1. Behind the end the rate stays. Momentum is not cycled. (Smith and Topin,
+    Super-convergence, 2018.)
+
+    Parameters
+    ----------
+    max_lr
+        The highest rate, at least 0.
+    total
+        Steps (epochs) of the whole cycle: epochs * ceil(n / batch_size) steps for a whole training.
+    pct_start
+        The part of the cycle that goes up, from 0 to below 1.
+    div_factor, final_div_factor
+        The first rate is max_lr / div_factor; the last one is the first one / final_div_factor. At least 1.
+    per
+        What t counts: "step", as is usual with OneCycleLR, or "epoch".
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.OneCycle(1.0, 6, pct_start=0.5, div_factor=4).rates(0, 6).round(3)
+    array([0.25 , 0.625, 1.   , 0.75 , 0.25 , 0.   ])
+    """
+
+    max_lr: float
+    total: int
+    _: KW_ONLY
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    per: str = "step"
+
+    def __post_init__(self):
+        self._set(
+            max_lr=checking.number("max_lr", self.max_lr),
+            total=checking.integer("total", self.total),
+            pct_start=checking.number("pct_start", self.pct_start, 0, 1, below=True),
+            div_factor=checking.number("div_factor", self.div_factor, 1),
+            final_div_factor=checking.number("final_div_factor", self.final_div_factor, 1),
+            per=checking.choice("per", self.per, UNITS),
+        )
+
+    def at(self, time: int) -> float:
+        first = self.max_lr / self.div_factor
+        top, end = self.pct_start * self.total - 1, self.total - 1
+        if time < top:
+            return _cosine(first, self.max_lr, time / top)
+        return _cosine(self.max_lr, first / self.final_div_factor, (min(time, end) - top) / (end - top))
+
+
+@dataclass(frozen=True, repr=False)
+class Warmup(Schedule):
+    """Linear from start_factor r to r, where r is the first rate of another schedule, which then begins.
+
+    The rate is r (start_factor + (1 - start_factor) t / steps) while t < steps, and that of `then` at t - steps from
+    there on: torch's SequentialLR of a LinearLR and another. Both count what `then` counts.
+
+    Parameters
+    ----------
+    steps
+        How many steps (epochs, where `then` counts epochs) the rate rises for.
+    then
+        What follows: a schedule, or a number for a constant rate. A number is reached in `steps` steps, not epochs.
+    start_factor
+        Where the rate starts, as a part of r, from 0 to 1; a third in torch, too.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.Warmup(4, 0.4, start_factor=0.25).rates(0, 6)
+    array([0.1  , 0.175, 0.25 , 0.325, 0.4  , 0.4  ])
+    >>> fr.SGD(fr.schedules.Warmup(100, fr.schedules.OneCycle(0.1, 1000)), momentum=0.9)
+    SGD(lr=Warmup(100, OneCycle(0.1, 1000)), momentum=0.9)
+    """
+
+    steps: int
+    then: Schedule | float
+    _: KW_ONLY
+    start_factor: float = 1 / 3
+
+    def __post_init__(self):
+        self._set(
+            steps=checking.integer("steps", self.steps),
+            then=rate("then", self.then),
+            start_factor=checking.number("start_factor", self.start_factor, 0, 1),
+            per=self.then.per if isinstance(self.then, Schedule) else "step",
+        )
+
+    def at(self, time: int) -> float:
+        if time >= self.steps:
+            return _at(self.then, time - self.steps)
+        return _at(self.then, 0) * (self.start_factor + (1 - self.start_factor) * time / self.steps)
+
+
+BY_NAME = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+    "warmup": Warmup,
+}
+
+
+def rate(name: str, value) -> Schedule | float:
+    """The argument `name`: a learning rate of at least 0, a schedule as it is or a spec of one."""
+    if isinstance(value, Schedule):
+        return value
+    if specs.is_call(value):
+        return specs.make(name, value, BY_NAME)
+    if isinstance(value, type) and issubclass(value, Schedule):
+        raise TypeError(f"{name}: got the class {value.__name__}, expected an object such as {value.__name__}(...)")
+    return checking.number(name, value)
+
+
+def fill(rates: np.ndarray, lr: Schedule | float, epoch: int, step: int, accumulate: int = 1) -> None:
+    """Writes the rates of the batches of an epoch; the first `accumulate` of them make up step `step`, and so on."""
+    if isinstance(lr, Schedule) and lr.per == "step":
+        steps = -(-len(rates) // accumulate)
+        rates[...] = lr.rates(step, step + steps).repeat(accumulate)[: len(rates)]
+    else:
+        rates.fill(_at(lr, epoch))
+
+
+def _at(lr: Schedule | float, time: int) -> float:
+    return lr.at(time) if isinstance(lr, Schedule) else lr
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    """Half a cosine from `start` (part = 0) to `end` (part = 1)."""
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+def _scaled(lr: float, gamma: float, exponent: int) -> float:
+    """lr gamma^exponent."""
+    try:
+        return lr * gamma**exponent
+    except OverflowError:
+        return math.inf if lr else 0.0  # which a fit refuses when it comes there; no rate stays none

@@ -1,0 +1,1 @@
+"""What engines run: ops on named buffers, what rides on them, rules of updates, their order."""

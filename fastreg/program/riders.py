@@ -1,0 +1,141 @@
+"""What rides on an op: masks, noise, augmentation, the way back through an activation; and the streams of their draws.
+
+Plain descriptions, as `fastreg.program.ops`. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+# Purposes of random numbers: the high half of the fourth word of the Philox counter; the low half
+# is the index of the layer that draws (DESIGN: counter = column / 8, row, global step, purpose and layer).
+PURPOSE_DROPOUT = 0
+PURPOSE_INIT = 1
+PURPOSE_SHUFFLE = 2
+PURPOSE_NOISE = 3
+PURPOSE_AUGMENT = 4  # its counters are its own: see Augment
+PURPOSE_WEIGHT_NOISE = 5
+PURPOSE_BOOTSTRAP = 8
+
+
+def stream(purpose: int, layer: int) -> int:
+    """The fourth word of the Philox counter."""
+    return purpose << 16 | layer
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What dropout multiplies by: `scale` where an element's 16-bit draw is below `threshold`, else 0.
+
+    The draw of (row, column) in a global step is a pure function of the seed and these coordinates, so a
+    mask is never stored: the backward pass draws it again.
+
+    kind       "inverted": the scale is 1 / keep_prob, as it is drawn. "standard": 1. "expected": keep_prob, and nothing
+               is drawn. "gaussian": 1 + std n, with the normal draws n and std^2 = (1 - keep_prob) / keep_prob: the
+               variance of the inverted mask
+    per_unit   the draws of row 0 hold for all rows
+    """
+
+    keep_prob: float
+    stream: int
+    kind: Literal["inverted", "standard", "expected", "gaussian"] = "inverted"
+    per_unit: bool = False
+
+    @property
+    def threshold(self) -> int:
+        return round(self.keep_prob * 65536) if self.kind in ("inverted", "standard") else 65536
+
+    @property
+    def scale(self) -> float:
+        if self.kind == "inverted":
+            return 65536 / self.threshold if self.threshold else 0.0
+        return round(self.keep_prob * 65536) / 65536 if self.kind == "expected" else 1.0
+
+    @property
+    def std(self) -> float:
+        return math.sqrt((1 - self.keep_prob) / self.keep_prob) if self.kind == "gaussian" else 0.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Additive normal noise: x + std * n, with the n of (row, column) in a global step from the normal draws."""
+
+    std: float
+    stream: int
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A random affine transform of an image: of an amount between `low` and `high`; a flip has the probability `low`.
+
+    kind   "rotate" and "shear" (degrees), "translate" (of the sides), "resize" and "crop" (factors), "flip_horizontal",
+           "flip_vertical"
+    """
+
+    kind: str
+    low: float
+    high: float
+
+
+MAX_TRANSFORMS = 16  # FR_MAX_TRANSFORMS of csrc/fastreg.h
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """A random displacement of every pixel: uniform draws in (-1, 1), smoothed by a Gaussian of `sigma` pixels, times
+    `alpha` (Simard et al., 2003)."""
+
+    alpha: float
+    sigma: float
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The Gaussian, cut off at four sigma, of sum 1."""
+        x = np.arange(-int(4 * self.sigma + 0.5), int(4 * self.sigma + 0.5) + 1)
+        gaussian = np.exp(-0.5 * (x / self.sigma) ** 2)
+        return gaussian / gaussian.sum()
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random transforms one after the other, then a displacement: one pass of bilinear resampling, 0 outside.
+
+    The draws of an image are a pure function of the seed, the epoch and the image's position in it: transform number i
+    has the four words of the counter (i, position, epoch, stream); the pixel at (y, x) is displaced down by the draw of
+    column y width + x in row `position` of (epoch, stream + 1), and to the right by that of (epoch, stream + 2).
+
+    layout   planes, height, width, interleaved channels: how the columns of a row make an image
+    """
+
+    transforms: tuple[Transform, ...]
+    elastic: Displacement | None
+    layout: tuple[int, int, int, int]
+    stream: int = PURPOSE_AUGMENT << 16
+
+
+@dataclass(frozen=True)
+class Through:
+    """The way back through what made `y`: dz = dy * m * activation'(y / m), with the m of the mask.
+
+    `y` is the stored output (after dropout); `z` is the stored pre-activation, for the activations
+    whose derivative cannot be had from the output (NEEDS_Z).
+    An activity penalty first adds its own gradient at y to dy: activity_l1 * w_i / sum(w) * sign(y) in row i.
+    """
+
+    y: str
+    activation: str = "linear"
+    mask: Mask | None = None
+    z: str | None = None
+    activity_l1: float = 0.0
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.y} | ({self.z} if self.z else set())
+
+
+PANEL = 64  # FR_PANEL of csrc/fastreg.h
+NEEDS_Z = frozenset({"gelu", "gelu_tanh"})

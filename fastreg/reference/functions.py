@@ -1,0 +1,282 @@
+"""The kernels as NumPy functions: the specification that `fastreg.kernels` and both engines are held against.
+
+Plain formulas, in the dtype of their arrays (float32 or float64); nothing here is written for speed, and nothing
+changes its inputs except the updates, which work in place. Every random bit is a pure function of a `Key`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from fastreg.common import checking
+from fastreg.reference import arguments
+from fastreg.reference.arguments import Key
+
+# --- Random numbers --------------------------------------------------------------------------------------------
+
+ROUNDS = 7
+WORD = 0xFFFFFFFF
+
+
+def philox(counter, key, rounds: int = ROUNDS) -> tuple[np.ndarray, ...]:
+    """The block function Philox4x32 of Random123: four words from a counter of four and a key of two.
+
+    Parameters
+    ----------
+    counter
+        Four arrays of 32-bit words that broadcast together.
+    key
+        Two 32-bit words.
+    rounds
+        7 here; Random123's known answers are for 10.
+
+    Returns
+    -------
+    tuple of four uint32 arrays
+    """
+    c0, c1, c2, c3 = (np.asarray(word, np.uint64) for word in counter)
+    k0, k1 = (int(word) for word in key)
+    low, half = np.uint64(WORD), np.uint64(32)
+    for _ in range(rounds):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (
+            (p1 >> half) ^ c1 ^ np.uint64(k0),
+            p1 & low,
+            (p0 >> half) ^ c3 ^ np.uint64(k1),
+            p0 & low,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) & WORD, (k1 + 0xBB67AE85) & WORD
+    return tuple(word.astype(np.uint32) for word in np.broadcast_arrays(c0, c1, c2, c3))
+
+
+def draws(key: Key | int, rows: int, columns: int) -> np.ndarray:
+    """16 random bits for every element of an array of `rows` x `columns`, uint16.
+
+    One block gives eight: column j takes half j mod 2 (the low one first) of word (j mod 8) // 2.
+    """
+    key = arguments.key(key)
+    block = np.arange(-(-columns // 8))
+    row = np.arange(key.row, key.row + rows)[:, np.newaxis]
+    counter = (block, row & WORD, key.step & WORD, key.stream & WORD)
+    words = np.stack(philox(counter, (key.seed & WORD, key.seed >> 32 & WORD)), axis=-1)
+    halves = np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=-1)
+    return halves.astype(np.uint16).reshape(rows, 8 * len(block))[:, :columns]
+
+
+def mask(keep_prob: float, key: Key | int | None, rows: int, columns: int) -> np.ndarray:
+    """True where dropout keeps an element. Keep 1 and keep 0 draw nothing and need no key."""
+    threshold = arguments.mask(keep_prob, key).threshold
+    if key is None or threshold in (0, 65536):
+        return np.full((rows, columns), threshold > 0)
+    return draws(key, rows, columns) < threshold
+
+
+# --- Activations -----------------------------------------------------------------------------------------------
+
+
+class Activation(NamedTuple):
+    """a = value(z), and da/dz = slope(a, z). Only gelu and gelu_tanh look at z on the way back."""
+
+    value: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+LEAK = 0.01
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)), without an overflow on either side."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1, e) / (1 + e)
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """exp(z) over its sum along a row, shifted by the row's maximum so that nothing overflows."""
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _normal_cdf(z: np.ndarray) -> np.ndarray:
+    """(1 + erf(z / sqrt 2)) / 2, by erfc, which keeps its digits far below zero."""
+    halves = [0.5 * math.erfc(-x / math.sqrt(2)) for x in z.ravel().tolist()]
+    return np.array(halves, z.dtype).reshape(z.shape)
+
+
+def _gelu_slope(z: np.ndarray) -> np.ndarray:
+    return _normal_cdf(z) + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+# gelu_tanh(z) = z/2 (1 + tanh(u)) = z sigmoid(2u) with 2u = z (A + B z^2)
+A = 2 * math.sqrt(2 / math.pi)
+B = A * 0.044715
+
+
+def _gelu_tanh(z: np.ndarray) -> np.ndarray:
+    return z * sigmoid(z * (A + B * z * z))
+
+
+def _gelu_tanh_slope(z: np.ndarray) -> np.ndarray:
+    u = z * (A + B * z * z)
+    s = sigmoid(u)
+    return s + z * s * sigmoid(-u) * (A + 3 * B * z * z)  # sigmoid(-u) is 1 - s, with all its digits
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": Activation(lambda z: z, lambda a, z: np.ones_like(a)),
+    "relu": Activation(lambda z: np.maximum(z, 0), lambda a, z: (a > 0).astype(a.dtype)),
+    "leaky_relu": Activation(
+        lambda z: np.where(z > 0, z, LEAK * z), lambda a, z: np.where(a > 0, 1, LEAK).astype(a.dtype)
+    ),
+    "sigmoid": Activation(sigmoid, lambda a, z: a * (1 - a)),
+    "tanh": Activation(np.tanh, lambda a, z: 1 - a * a),
+    "gelu": Activation(lambda z: z * _normal_cdf(z), lambda a, z: _gelu_slope(z)),
+    "gelu_tanh": Activation(_gelu_tanh, lambda a, z: _gelu_tanh_slope(z)),
+}
+
+
+def _activation(name: str) -> Activation:
+    return ACTIVATIONS[checking.choice("activation", name, ACTIVATIONS)]
+
+
+# --- Layers ----------------------------------------------------------------------------------------------------
+
+
+def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
+    """Inverted dropout: x / keep where a draw keeps it, else 0.
+
+    Arguments, results and errors: see `fastreg.kernels.dropout`.
+    """
+    x = arguments.samples("x", x)
+    arguments.out(out, x.shape, x.dtype)
+    columns = x.shape[-1]
+    keep = mask(keep_prob, key, x.size // max(columns, 1), columns).reshape(x.shape)
+    return _into(out, np.where(keep, x, 0) * arguments.mask(keep_prob, key).scale)
+
+
+def dropout_backward(dy, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
+    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale.
+
+    Arguments, results and errors: see `fastreg.kernels.dropout_backward`.
+    """
+    return dropout(arguments.samples("dy", dy), keep_prob, key, out)
+
+
+def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
+    """y = dropout(activation(x @ w + b)), for x (M, K), w (K, N), b (N,).
+
+    Arguments, results and errors: see `fastreg.kernels.dense`.
+    """
+    x, w, b = arguments.dense(x, w, b)
+    z = x @ w
+    if b is not None:
+        z = z + b
+    return dropout(_activation(activation).value(z), keep_prob, key, out)
+
+
+def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
+    """Gradients of `dense` from `dy`, the one at its output `y`.
+
+    Arguments, results and errors: see `fastreg.kernels.dense_backward`.
+    """
+    dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
+    dz = through(dy, y, activation, keep_prob, key, z)
+    return dz @ w.T, x.T @ dz, dz.sum(axis=0)
+
+
+def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.ndarray:
+    """The way back through y = dropout(activation(z)): dz = dy * mask * scale * activation'."""
+    slope = _activation(activation).slope
+    if z is None and activation in ("gelu", "gelu_tanh"):
+        raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
+    a = np.asarray(y) * (arguments.mask(keep_prob, key).threshold / 65536)  # dropout undone where it kept
+    return dropout_backward(dy, keep_prob, key) * slope(a, a if z is None else z)
+
+
+# --- Losses, from logits ---------------------------------------------------------------------------------------
+
+
+def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
+    """-log softmax(logits)[label], mean over the rows; labels are integers (M,).
+
+    Arguments, results and errors: see `fastreg.kernels.softmax_cross_entropy`.
+    """
+    rows = partial(softmax_cross_entropy_rows, smoothing=arguments.smoothing(label_smoothing))
+    return _mean_loss(rows, arguments.outputs("logits", logits), labels, sample_weight)
+
+
+def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
+
+    Arguments, results and errors: see `fastreg.kernels.sigmoid_cross_entropy`.
+    """
+    rows = partial(sigmoid_cross_entropy_rows, smoothing=arguments.smoothing(label_smoothing))
+    return _mean_loss(rows, arguments.outputs("logits", logits), targets, sample_weight)
+
+
+def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy.
+
+    Arguments, results and errors: see `fastreg.kernels.mse`.
+    """
+    return _mean_loss(mse_rows, arguments.outputs("y", y), targets, sample_weight)
+
+
+def softmax_cross_entropy_rows(logits, labels, smoothing=0.0):
+    """Of every row: the loss, its gradient, and whether the (first) largest logit is the label's."""
+    rows, classes = logits.shape
+    labels = arguments.labels(labels, rows, classes)
+    each = np.arange(rows)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    loss = np.log(np.exp(shifted).sum(axis=1)) - shifted[each, labels]
+    gradient = softmax(logits)
+    gradient[each, labels] -= 1 - smoothing
+    if smoothing:
+        loss = loss + smoothing * (shifted[each, labels] - shifted.mean(axis=1))
+        gradient -= smoothing / classes
+    return loss, gradient, logits.argmax(axis=1) == labels
+
+
+def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0):
+    """Of every row: the loss, its gradient, and the share of outputs on the right side of one half."""
+    labels = arguments.targets(targets, logits)
+    targets = labels * (1 - smoothing) + smoothing / 2
+    loss = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+    gradient = (sigmoid(logits) - targets) / logits.shape[1]
+    return loss.mean(axis=1), gradient, ((logits > 0) == (labels > 0.5)).mean(axis=1)
+
+
+def mse_rows(y, targets):
+    """Of every row: the loss and its gradient; there is no right or wrong."""
+    error = y - arguments.targets(targets, y)
+    return (error * error).mean(axis=1), error * (2 / y.shape[1]), np.zeros(len(y))
+
+
+def total(values) -> float:
+    """The sum in float64, blocks of 64 in order: the one way in which losses and weights are added."""
+    values = np.asarray(values, np.float64)
+    return float(sum(values[i : i + 64].sum() for i in range(0, len(values), 64)))
+
+
+def _mean_loss(rows, logits, targets, sample_weight):
+    loss, gradient, _ = rows(logits, targets)
+    dtype = logits.dtype
+    if sample_weight is None:
+        weight = np.ones(len(logits), dtype)
+    else:
+        weight = checking.weights("sample_weight", sample_weight, len(logits), dtype.name)
+    whole = total(weight)
+    if whole == 0:  # no row counts: nothing to learn from
+        return 0.0, np.zeros_like(gradient)
+    return total(weight * loss) / whole, gradient * (weight / whole).astype(logits.dtype)[:, np.newaxis]
+
+
+def _into(out, result):
+    if out is None:
+        return result
+    out[...] = result
+    return out

@@ -1,0 +1,1 @@
+"""Training: the trainer, its settings, the loop over epochs, ensembles."""

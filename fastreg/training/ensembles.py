@@ -1,0 +1,383 @@
+"""Ensembles: several models that answer together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastreg.callbacks.base import Callback, listed
+from fastreg.callbacks.history import History
+from fastreg.common import checking
+from fastreg.common.tables import table
+from fastreg.engines.native import flops_between_barriers
+from fastreg.machine import threads
+from fastreg.machine.threads import checked as checked_threads
+from fastreg.program import random
+from fastreg.program.ops import Call
+from fastreg.program.riders import PURPOSE_BOOTSTRAP, stream
+from fastreg.training.sidebyside import side_by_side
+from fastreg.training.trainer import Trainer
+
+MOST = (1 << 16) - 1  # members: the streams of the random draws have room for so many
+SEEDS = 1 << 53  # seeds of members are below it
+MIN_EPOCH_FLOPS = 5e6  # below it Python, which one thread runs at a time, takes most of an epoch
+
+
+@dataclass(frozen=True)
+class EnsembleVariance:
+    """What `Bagging.variance` measured; print it for a table.
+
+    v           mean squared error of a member
+    c           mean product of the errors of two members, on the same sample
+    predicted   v/j + c (j-1)/j for j = 1, ..., k members
+    measured    mean squared error of the mean of the first j members
+    """
+
+    v: float
+    c: float
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+
+    def __str__(self) -> str:
+        rows = [
+            [str(j + 1), f"{predicted:.6g}", f"{measured:.6g}"]
+            for j, (predicted, measured) in enumerate(zip(self.predicted, self.measured, strict=True))
+        ]
+        return f"v = {self.v:.6g}, c = {self.c:.6g}\n" + table(["members", "v/j + c(j-1)/j", "measured"], rows, left=0)
+
+
+class Bagging:
+    """Trains k models on k bootstrap sets and lets them answer by their mean or by vote.
+
+    A bootstrap set is n of the n samples, drawn with replacement: about 63 % of the samples, some of them several
+    times. It is an array of indices; the data are not copied.
+
+    Parameters
+    ----------
+    builder
+        seed -> a new `fastreg.Trainer` with a model of its own. The seed is an integer, another one for every member;
+        hand it to the trainer, so that members start from parameters and draw masks of their own.
+    k
+        Members; 5 to 10 are usual.
+    combine
+        "mean" of the predictions, or "vote": every member has one for its class (for yes or no of an output, under
+        "sigmoid_cross_entropy"), and predictions are shares of the votes. Means of values cannot be voted on.
+    seed
+        Of the bootstrap sets and of the members' seeds. The first members of a larger ensemble are those of a smaller.
+    threads
+        For the training of all members together; None for the default (`fastreg.set_num_threads`).
+    parallel
+        Whether members train beside each other, with one thread each, rather than one after the other with all of them;
+        None to choose what is faster. The bits are the same.
+
+    Attributes
+    ----------
+    members : list of Trainer
+        Of the last fit; `members[i].model.save(path)` saves one.
+    rows : list of ndarray
+        Their bootstrap sets: int64 (n,), indices into the data of the fit.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not what it says above; from fit: the trainers of the builder do not go together.
+
+    Notes
+    -----
+    L. Breiman, "Bagging predictors", Machine Learning 24 (1996). For errors with variance v and covariance c the mean
+    of k members has v/k + c (k-1)/k: see `variance`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> y = (X[:, 0] > X[:, 1]).astype(int)
+    >>> def builder(seed):
+    ...     return fr.Trainer(fr.Sequential([fr.Dense(8, "relu"), fr.Dense(2)]), optimizer=fr.Adam(0.01), seed=seed)
+    >>> bagging = fr.Bagging(builder, 5)
+    >>> histories = bagging.fit(X, y, epochs=20, batch_size=20)
+    >>> bagging.oob_score(X, y) > 0.9  # of every sample by the members that have not seen it
+    True
+    """
+
+    def __init__(
+        self,
+        builder: Callable[[int], Trainer],
+        k: int,
+        *,
+        combine: str = "mean",
+        seed: int = 0,
+        threads: int | None = None,
+        parallel: bool | None = None,
+    ):
+        if not _takes_one(builder):
+            raise TypeError(
+                f"builder: got {checking.shown(builder)}, expected a function of a seed that gives a Trainer"
+            )
+        self.builder = builder
+        self.k = checking.integer("k", k, 1, MOST)
+        self.combine = checking.choice("combine", combine, ("mean", "vote"))
+        self.seed = checking.seed(seed)
+        self.threads = checked_threads(threads)
+        self.parallel = None if parallel is None else checking.flag("parallel", parallel)
+        self.members: list[Trainer] = []
+        self.rows: list[np.ndarray] = []
+
+    # --- Training ------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        epochs: int = 1,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        sample_weight=None,
+        class_weight=None,
+        validation_data: tuple | None = None,
+        callbacks: Callable[[int], Iterable[Callback]] | None = None,
+    ) -> list[History]:
+        """Trains k new members; those of an earlier fit are let go once all is done.
+
+        Parameters
+        ----------
+        X, y, epochs, batch_size, shuffle, sample_weight, class_weight, validation_data
+            As in `fastreg.Trainer.fit`, the same for all members.
+        callbacks
+            number of the member, from 0 -> a list of new callbacks for it alone, since callbacks remember things.
+            All are made before the first member is trained.
+
+        Returns
+        -------
+        list of History
+            One for every member.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError, KeyboardInterrupt
+            As in `fastreg.Trainer.fit`; the ensemble is as it was before.
+        """
+        watchers = self._watchers(callbacks)
+        members = self._build()
+        X = checking.inputs("X", X, members[0].dtype)
+        rows = [random.integers(len(X), len(X), self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
+        settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}
+        settings |= {"sample_weight": sample_weight, "class_weight": class_weight, "validation_data": validation_data}
+
+        def train(i: int, limit: int | None, *more: Callback) -> History:
+            own, trainer = members[i].threads, members[i]
+            trainer.threads = limit or own
+            try:
+                return trainer.fit(X, y, rows=rows[i], callbacks=[*watchers[i], *more], **settings)
+            finally:
+                trainer.threads = own
+
+        n = self.threads or threads.get_num_threads()
+        together = self._together(members[0], X, checking.integer("batch_size", batch_size), n)
+        histories = side_by_side([partial(train, i, 1) for i in range(together)], n) if together else []
+        histories += [train(i, self.threads) for i in range(together, self.k)]
+        self.members, self.rows = members, rows
+        return histories
+
+    def _build(self) -> list[Trainer]:
+        """New members that go together."""
+        seeds = random.integers(self.k, SEEDS, self.seed, stream(PURPOSE_BOOTSTRAP, MOST)).tolist()
+        members = [self.builder(seed) for seed in seeds]
+        for member in members:
+            if not isinstance(member, Trainer):
+                raise TypeError(f"builder: got a {type(member).__name__} from it, expected a new Trainer")
+        if len({id(member.model) for member in members}) < self.k:
+            raise ValueError("builder: got the same model twice, expected a new Trainer with a new model at every call")
+        if len({(member.model.outputs, member.loss.transform, member.dtype) for member in members}) > 1:
+            raise ValueError("builder: got models whose outputs differ, expected one number, loss and dtype of them")
+        if self.combine == "vote" and members[0].loss.transform == "linear":
+            raise ValueError(
+                f"combine: got 'vote' under {members[0].loss.name!r}, expected 'mean': values have no vote"
+            )
+        return members
+
+    def _watchers(self, callbacks: Callable[[int], Iterable[Callback]] | None) -> list[list[Callback]]:
+        """The callbacks of every member: objects of its own, for they keep its weights and know its trainer."""
+        if callbacks is None:
+            return [[] for _ in range(self.k)]
+        if not _takes_one(callbacks):
+            raise TypeError(f"callbacks: got {checking.shown(callbacks)}, expected a function of a member's number")
+        watchers = [listed(callbacks(i)) for i in range(self.k)]
+        known: set[int] = set()
+        for own in watchers:
+            for callback in own:
+                if id(callback) in known:
+                    raise ValueError(f"callbacks: got {checking.shown(callback)} twice, expected new ones every time")
+                known.add(id(callback))
+        return watchers
+
+    def _together(self, trainer: Trainer, X: np.ndarray, batch_size: int, n: int) -> int:
+        """How many members train beside each other, before the others have all threads one after the other.
+
+        n members on one thread each keep n threads busy without waiting for each other. What is left over at the end,
+        r < n members, takes the time of one member side by side, and that of r / speed-up one after the other.
+        """
+        if self.parallel is not None:
+            return self.k if self.parallel else 0
+        if not trainer.model.built:
+            trainer.model.build(X.shape[1:], trainer.seed, trainer.dtype)
+        rows = min(batch_size, len(X))
+        program = trainer.program("train", len(X))
+        flops = flops_between_barriers(program, trainer.model.parameters, rows)
+        python = trainer.engine != "native" or any(isinstance(op, Call) for op in program.ops)
+        epoch = flops * (1 + sum(op.wait for op in program.ops)) * len(X) / rows
+        if n == 1 or python or epoch < MIN_EPOCH_FLOPS:
+            return 0
+        left = self.k % n
+        fastest = max(flops / (flops / t + threads.MIN_FLOPS * (t - 1)) for t in range(1, n + 1))
+        return self.k if left > fastest else self.k - left
+
+    # --- Answers -------------------------------------------------------------------------------------------------
+
+    def predict(self, X) -> np.ndarray:
+        """The mean of the members' predictions, or the shares of their votes: (n, outputs).
+
+        The class of a sample is that of the largest value, the first of them where votes are equal.
+        """
+        members = self._trained()
+        total = np.zeros(())
+        for member in members:
+            total = total + self._answer(member, X)
+        return (total / len(members)).astype(members[0].dtype)
+
+    def oob_predict(self, X) -> np.ndarray:
+        """Of every sample of the fit by the members that have not seen it; NaN where all have.
+
+        Parameters
+        ----------
+        X
+            As it was in fit.
+        """
+        members = self._trained()
+        X = checking.inputs("X", X, members[0].dtype)
+        n = len(self.rows[0])
+        if len(X) != n:
+            raise ValueError(f"X: got {len(X)} rows, expected the {n} of the fit")
+        total, votes = np.zeros((n, members[0].model.outputs)), np.zeros((n, 1))
+        for member, rows in zip(members, self.rows, strict=True):
+            new = np.flatnonzero(np.bincount(rows, minlength=n) == 0)
+            if len(new):
+                total[new] += self._answer(member, X, new)
+                votes[new] += 1
+        return np.divide(total, votes, out=np.full_like(total, np.nan), where=votes > 0).astype(members[0].dtype)
+
+    def oob_score(self, X, y) -> float:
+        """`score` of every sample of the fit by the members that have not seen it: an estimate for new samples.
+
+        Parameters
+        ----------
+        X, y
+            As they were in fit. Samples that all members have seen are left out.
+        """
+        predictions = self.oob_predict(X)
+        known = ~np.isnan(predictions[:, 0])
+        if not known.any():
+            raise ValueError(f"k: got {self.k}, expected more members: they have seen every sample")
+        return self._score(predictions[known], self._targets(y, len(predictions))[known])
+
+    def score(self, X, y) -> float:
+        """The accuracy of `predict`; where values are learned, R^2 = 1 - sum (y - p)^2 / sum (y - mean y)^2.
+
+        R^2 is the mean over outputs. Under "sigmoid_cross_entropy" the accuracy is the share of outputs on the right
+        side of one half.
+        """
+        predictions = self.predict(X)
+        return self._score(predictions, self._targets(y, len(predictions)))
+
+    def variance(self, X, y) -> EnsembleVariance:
+        """The mean squared error of 1, ..., k members, measured and by the formula v/j + c (j-1)/j.
+
+        An error is prediction - target (probability - one-hot label for classes), on all samples and outputs alike; v
+        is the mean of its square, c the mean product of those of two members. Where errors are the same, c = v, and
+        averaging does not help; where they are independent, c = 0, and the error falls as 1/k. At j = k formula and
+        measurement agree by algebra; before that, the better the more alike members are in their errors' moments.
+
+        Parameters
+        ----------
+        X, y
+            Samples that no member has seen, if it is the error of new ones that counts.
+
+        Returns
+        -------
+        EnsembleVariance
+        """
+        members = self._trained()
+        k = len(members)
+        if k < 2:
+            raise ValueError("k: got 1, expected at least 2 members: one has no covariance")
+        total, squares, measured = np.zeros(()), 0.0, []
+        for j, member in enumerate(members, 1):
+            predictions = member.predict(X).astype(np.float64)
+            errors = predictions - _one_hot(self._targets(y, len(predictions)), predictions.shape)
+            total = total + errors
+            squares += float(np.mean(errors**2))
+            measured.append(float(np.mean((total / j) ** 2)))
+        v = squares / k
+        c = (measured[-1] * k * k - squares) / (k * (k - 1))  # the square of a sum: k squares and k (k-1) products
+        return EnsembleVariance(v, c, tuple(v / j + c * (j - 1) / j for j in range(1, k + 1)), tuple(measured))
+
+    def _trained(self) -> list[Trainer]:
+        if not self.members:
+            raise ValueError("members: got none, expected a fit before")
+        return self.members
+
+    def _answer(self, member: Trainer, X, rows: np.ndarray | None = None) -> np.ndarray:
+        """What a member adds, float64."""
+        predictions = member.predict(X, rows=rows).astype(np.float64)
+        if self.combine == "mean":
+            return predictions
+        if member.loss.transform == "softmax":
+            return _one_hot(predictions.argmax(axis=1), predictions.shape)
+        return (predictions > 0.5).astype(np.float64)
+
+    def _targets(self, y, rows: int) -> np.ndarray:
+        member = self.members[0]
+        return member.loss.targets("y", y, rows, member.model.outputs, member.dtype)
+
+    def _score(self, predictions: np.ndarray, targets: np.ndarray) -> float:
+        transform = self.members[0].loss.transform
+        if transform == "softmax":
+            labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+            return float(np.mean(predictions.argmax(axis=1) == labels))
+        targets = targets.reshape(predictions.shape).astype(np.float64)
+        if transform == "sigmoid":
+            return float(np.mean((predictions > 0.5) == (targets > 0.5)))
+        rest = np.sum((targets - predictions) ** 2, axis=0)
+        whole = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
+        # a target that never changes: 1 for the exact answer, 0 for any other, as in scikit-learn
+        share = np.divide(rest, whole, out=(rest > 0).astype(np.float64), where=whole > 0)
+        return float(np.mean(1 - share))
+
+    def __repr__(self) -> str:
+        return f"Bagging({self.builder!r}, {self.k}, combine={self.combine!r}, seed={self.seed})"
+
+
+def _one_hot(targets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels as rows of 0 and 1, values as they are: float64 of that shape."""
+    if len(shape) == 2 and targets.ndim == 1 and targets.dtype.kind == "i" and shape[1] > 1:
+        return np.eye(shape[1])[targets]
+    return targets.reshape(shape).astype(np.float64)
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether a function can be called with one argument, as far as Python knows."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(0)
+    except ValueError:  # of a function in C that does not tell
+        return True
+    except TypeError:
+        return False
+    return True

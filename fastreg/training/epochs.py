@@ -1,0 +1,232 @@
+"""Epochs: the loop of a fit, in slices of about 0.1 s, and what remains when it is cut short."""
+
+from __future__ import annotations
+
+import zlib
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fastreg.callbacks.base import Callback, Plan
+from fastreg.callbacks.history import History
+from fastreg.common.checking import MAX_INT, all_finite
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.session import SLICE_SECONDS, Session, Uninterrupted, refuse_bad_row
+from fastreg.optimizers import schedules
+from fastreg.program import random
+from fastreg.training.recipe import trained_layers
+
+if TYPE_CHECKING:
+    from fastreg.model.dataset import Data
+    from fastreg.training.trainer import Trainer
+
+
+class DivergenceError(ArithmeticError):
+    """The loss or a parameter stopped being finite. The model is the one of the last finished epoch.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse", optimizer=fr.SGD(1e30))
+    >>> try:
+    ...     history = trainer.fit(np.eye(3), np.arange(3.0), epochs=9)
+    ... except fr.DivergenceError as error:
+    ...     print(str(error)[:17])
+    training diverged
+    """
+
+
+class Restorable(Protocol):
+    """What a checkpoint holds."""
+
+    def restore(self, trainer: Trainer, callbacks: tuple[Callback, ...]) -> None:
+        """Puts trainer and callbacks into the state of the checkpoint; where that fails, the trainer is untouched."""
+        ...
+
+
+def make_plan(
+    trainer: Trainer,
+    data: Data,
+    validation: Data | None,
+    count: int,
+    batch_size: int,
+    shuffle: bool,
+    callbacks: list[Callback],
+    more: dict[str, object] | None = None,
+) -> Plan:
+    """What a fit of `count` further epochs is going to do; `more` has to be repeated, too."""
+    rows = data.size
+    metrics = trainer.metric_names
+    names = ("loss", *metrics, "penalty", "seconds")
+    if validation:
+        names += tuple(f"val_{name}" for name in ("loss", *metrics))
+    weighted = data.weights is not None
+    repeat: dict[str, object] = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
+    repeat |= more or {}
+    if data.rows is not None:
+        repeat["chosen rows"] = f"{zlib.crc32(data.rows.tobytes()):08x}"
+    batches = -(-rows // batch_size)
+    first = trainer.epoch
+    return Plan(first, first + count, batches, names, History(), None, repeat, tuple(callbacks), data)
+
+
+def run_epochs(
+    trainer: Trainer,
+    session: Session,
+    data: Data,
+    validation: Data | None,
+    plan: Plan,
+    checkpoint: Restorable | None,
+) -> History:
+    """Trains until the last epoch of the plan, or until a callback sets `trainer.stop_training`."""
+    rows, shuffle = data.size, plan.data["shuffle"]
+    batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
+    history, callbacks = plan.history, plan.callbacks
+    rates, smallest = _rates(session, plan.batches), _smallest_rate(trainer)
+    trainer.stop_training = False
+    last_update = min((c.last_update for c in callbacks if c.last_update is not None), default=MAX_INT)
+    begun: list[Callback] = []
+    try:
+        for callback in callbacks:
+            callback.trainer, callback.plan = trainer, plan
+            callback.on_train_begin()
+            begun.append(callback)
+        if checkpoint:
+            checkpoint.restore(trainer, callbacks)
+        while trainer.epoch < plan.last_epoch and trainer.updates < last_update and not trainer.stop_training:
+            epoch = trainer.epoch
+            for callback in callbacks:
+                callback.on_epoch_begin(epoch)
+            schedules.fill(rates, trainer.optimizer.lr, epoch, trainer.updates, trainer.accumulate)
+            for callback in callbacks:
+                callback.on_rates(epoch, rates)
+            _check_rates(rates, epoch)
+            rates[rates < smallest] = 0
+            start, updates = perf_counter(), trainer.updates
+            order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
+            feed = data.feed(batch_size, order=order, seed=trainer.seed, epoch=epoch, step=trainer.step, rates=rates)
+            tally = _run_epoch(trainer, session, feed, callbacks, last_update)
+            logs = {
+                "loss": tally.loss / tally.weight,
+                **trainer.measured(tally),
+                "penalty": tally.penalty / tally.batches,
+                "seconds": perf_counter() - start,
+            }
+            if validation:
+                logs |= _validate(trainer, session, validation, feed.step, updates)
+            trainer.epoch += 1
+            history.append(epoch, logs)
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, logs)
+    finally:
+        _end(begun)
+    return history
+
+
+def _validate(trainer: Trainer, session: Session, data: Data, step: int, updates: int) -> dict[str, float]:
+    """The logs of the validation data. A row of a memory map may be refused: then the epoch does not count."""
+    try:
+        measured = trainer.evaluate_data(data, "validation_data")
+    except ValueError:
+        session.put_back()
+        trainer.step, trainer.updates = step, updates
+        raise
+    return {f"val_{name}": value for name, value in measured.items()}
+
+
+def _run_epoch(
+    trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[Callback, ...], last_update: int
+) -> Tally:
+    """One epoch, at most to the step `last_update` of the optimizer; where it must not count, everything goes back to
+    its start."""
+    before = trainer.step, trainer.updates
+    session.save()
+    tally = Tally(updates=trainer.updates)
+    reached = _run_slices(trainer, session, feed, tally, callbacks, last_update)
+    failure = None
+    if tally.diverged:
+        failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
+    elif tally.bad_row < 0 and not all_finite(session.parameters.flat):
+        failure = "parameters are not finite at its end"
+    if failure or tally.bad_row >= 0:
+        session.put_back()
+        trainer.step, trainer.updates = before
+        refuse_bad_row(tally, advice=f" in {trainer.dtype}; the parameters are those of the start of the epoch")
+        advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
+        if tally.diverged and trainer.updates == 0 and reached < trainer.accumulate:
+            # in the first step of all: no learning rate is to blame
+            advice = f"No step was taken before: data or parameters are too large for {trainer.dtype}; scale them."
+        raise DivergenceError(
+            f"training diverged in epoch {trainer.epoch + 1}: {failure}. The parameters are those of the start of "
+            f"the epoch. {advice}"
+        )
+    return tally
+
+
+def _run_slices(
+    trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...], last_update: int
+) -> int:
+    """Batch after batch; returns how many were run. The trainer's counters follow slice by slice."""
+    single = any(callback.wants_batches for callback in callbacks)
+    first, updates, accumulate = 0, tally.updates, trainer.accumulate
+    while not tally.ended:
+        # Batches to the last update, if every step to come is taken: those of zero weight are not, and more follow.
+        stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
+        if first >= stop:
+            break
+        batch, loss, weight = first, tally.loss, tally.weight
+        if single:
+            for callback in callbacks:
+                callback.on_batch_begin(batch)
+        with Uninterrupted() as signals:
+            try:
+                last = first + 1 if single else stop
+                first = session.engine.run(feed, tally, first, last, SLICE_SECONDS, signals.look)
+            except BaseException:  # of a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
+                session.put_back()
+                trainer.step, trainer.updates = feed.step, updates
+                raise
+            trainer.step, trainer.updates = feed.step + first, tally.updates
+        if not callbacks or tally.ended:
+            continue
+        if single:
+            logs = {"loss": (tally.loss - loss) / max(tally.weight - weight, np.finfo(float).tiny)}
+            for callback in callbacks:
+                callback.on_batch_end(batch, logs)
+        logs = {"loss": tally.loss / max(tally.weight, np.finfo(float).tiny)}
+        for callback in callbacks:
+            callback.on_slice_end(first, logs)
+    return first
+
+
+def _rates(session: Session, batches: int) -> np.ndarray:
+    """Room for the learning rate of every batch of an epoch."""
+    if session.rates is None or len(session.rates) != batches:
+        session.rates = np.empty(batches)
+    return session.rates
+
+
+def _end(callbacks: list[Callback]) -> None:
+    """Every callback gets its end, in order, even if one of them fails; its error does not hide what ended the fit."""
+    if callbacks:
+        try:
+            callbacks[0].on_train_end()
+        finally:
+            _end(callbacks[1:])
+
+
+def _check_rates(rates: np.ndarray, epoch: int) -> None:
+    """What a schedule or a callback of the user's has made of them."""
+    bad = ~((rates >= 0) & (rates < np.inf))
+    if bad.any():
+        batch = int(np.argmax(bad))
+        got = f"got {rates[batch]} for batch {batch + 1} of epoch {epoch + 1}"
+        raise ValueError(f"learning rate: {got}, expected a finite number of at least 0 from schedule and callbacks")
+
+
+def _smallest_rate(trainer: Trainer) -> float:
+    """The smallest rate that is one: 1 / rate, by which a velocity follows a step of L1, is finite in every layer whose
+    lr_scale is at least 1e-6 (others must not suffer from a smaller one). With less than that no parameter moves."""
+    scales = [layer.lr_scale for layer in trained_layers(trainer.model) if layer.lr_scale > 0]
+    return float(np.finfo(trainer.dtype).tiny) / max(min(scales, default=1.0), 1e-6)

@@ -1,0 +1,180 @@
+"""The second round: once a stopping rule has found when to stop, training on all data, the validation part among them.
+
+Both ways are those of Goodfellow, Bengio and Courville, Deep Learning, 2016, section 7.8 (algorithms 7.2 and 7.3).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from fastreg.callbacks.base import Callback, listed
+from fastreg.callbacks.history import History
+from fastreg.common import checking
+from fastreg.training.recipe import trained_layers
+
+if TYPE_CHECKING:
+    from fastreg.callbacks.stopping import Best
+    from fastreg.training.trainer import Trainer
+
+STRATEGIES = ("restart", "continue")
+
+
+def refit(
+    self: Trainer,
+    X,
+    y,
+    strategy: str = "restart",
+    *,
+    validation_data: tuple | None = None,
+    max_epochs: int | None = None,
+    target: float | None = None,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    sample_weight=None,
+    class_weight=None,
+    callbacks: Iterable[Callback] = (),
+    verbose: int = 0,
+) -> History:
+    """Trains on all data after a fit that a stopping rule has watched (`fastreg.EarlyStopping` or `fastreg.stopping`).
+
+    "restart" begins anew and takes as many steps as the best weights had behind them: steps of the optimizer, not
+    epochs, so that the last epoch is cut short where the steps are up. The layers that are trained get the parameters
+    that a first fit draws from the trainer's `seed`; frozen ones keep theirs; optimizer, counters and so masks and
+    orders start from 0. The result is that of a new trainer with this seed.
+
+    "continue" goes on from the best weights, with the optimizer as it is, until the loss of `validation_data`, which is
+    now trained on, falls under the training loss of the best epoch; it may never do so, so there are `max_epochs`.
+
+    Parameters
+    ----------
+    X, y, sample_weight, class_weight, callbacks, verbose
+        As in fit: all data.
+    strategy
+        "restart" or "continue".
+    validation_data
+        The part that was held back, as in fit: needed to continue; otherwise its loss is shown, no more.
+    max_epochs
+        To continue: the most epochs. With a warning where they do not suffice.
+    target
+        To continue: the loss to fall under; by default that in the history for the best epoch (`trainer.best.loss`),
+        which dropout raises. `trainer.evaluate(X_train, y_train)["loss"]` before is without it.
+    batch_size, shuffle
+        By default those of the fit that was watched.
+
+    Returns
+    -------
+    History
+        Of this fit; to continue, of no epoch where the loss is under the target already.
+
+    Raises
+    ------
+    ValueError, TypeError
+        No fit of this trainer has been watched; arguments that do not fit, before anything changes.
+    DivergenceError, RuntimeError, KeyboardInterrupt
+        As in fit.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> y = (X[:, 0] > X[:, 1]).astype(int)
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), optimizer=fr.SGD(1.0))
+    >>> held_back = X[150:], y[150:]
+    >>> rule = fr.EarlyStopping(patience=2)
+    >>> history = trainer.fit(X[:150], y[:150], epochs=9, batch_size=50, validation_data=held_back, callbacks=[rule])
+    >>> history = trainer.refit(X, y)
+    >>> trainer.updates == trainer.best.updates
+    True
+    """
+    checking.choice("strategy", strategy, STRATEGIES)
+    best = self.best
+    if best is None:
+        raise ValueError("refit: got a trainer without a best epoch, expected a fit with a stopping rule before")
+    settings = {
+        "batch_size": best.batch_size if batch_size is None else checking.integer("batch_size", batch_size),
+        "shuffle": best.shuffle if shuffle is None else checking.flag("shuffle", shuffle),
+        "validation_data": validation_data,
+        "sample_weight": sample_weight,
+        "class_weight": class_weight,
+        "verbose": verbose,
+    }
+    made = listed(callbacks)
+    if strategy == "restart":
+        for name, value in (("max_epochs", max_epochs), ("target", target)):
+            if value is not None:
+                raise ValueError(f"{name}: got {checking.shown(value)}, expected None: a restart takes the best steps")
+        return _restart(self, X, y, best, made, settings)
+    if validation_data is None:
+        raise ValueError("validation_data: got None, expected the part that was held back, to continue")
+    if max_epochs is None:
+        raise ValueError("max_epochs: got None, expected the most epochs: the loss may never fall under the target")
+    target = best.loss if target is None else checking.number("target", target, -float("inf"))
+    return _continue(self, X, y, checking.integer("max_epochs", max_epochs), target, made, settings)
+
+
+class _Steps(Callback):
+    """Ends training behind a step of the optimizer."""
+
+    def __init__(self, updates: int):
+        self.last_update = updates
+
+
+class _Under(Callback):
+    """Ends training where the validation loss is under a target, maybe before it begins."""
+
+    def __init__(self, target: float, held_back):
+        self.target, self.held_back = target, held_back
+
+    def on_train_begin(self) -> None:
+        if self.trainer.evaluate(*self.held_back)["loss"] < self.target:
+            self.trainer.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if logs["val_loss"] < self.target:
+            self.trainer.stop_training = True
+
+
+def _restart(trainer: Trainer, X, y, best: Best, callbacks: list[Callback], settings: dict) -> History:
+    data, _ = trainer.training_data(X, y, settings["sample_weight"], settings["class_weight"])
+    batches = -(-data.size // settings["batch_size"])
+    # of an epoch: batches of zero weight take no step, but there is a row with a weight in every epoch
+    steps = -(-batches // trainer.accumulate) if data.weights is None or data.weights.all() else 1
+    epochs = -(-best.updates // steps)  # at most: `_Steps` ends them
+    model = trainer.model
+    model.claim.check_free("refit")
+    fresh = model.copy()
+    fresh.build(fresh.input_shape or (), trainer.seed, trainer.dtype)
+    redrawn = tuple(f"{layer.name}." for layer in trained_layers(model))
+    drawn = {name: (fresh if name.startswith(redrawn) else model).parameters[name] for name in model.parameters}
+    before, counters = model.state_dict(), (trainer.epoch, trainer.step, trainer.updates)
+    state = {name: value.copy() for name, value in trainer.optimizer_state.items()}
+    model.arena.take(drawn)
+    trainer.reset()
+    try:
+        return trainer.fit(X, y, epochs=epochs, callbacks=[*callbacks, _Steps(best.updates)], **settings)
+    except BaseException:
+        if trainer.step == 0:  # an argument was refused, or the end came before a step: as if nothing had been
+            model.arena.take(before)
+            trainer.epoch, trainer.step, trainer.updates = counters
+            for name, value in trainer.optimizer_state.items():
+                value[...] = state.get(name, 0)
+        raise
+    finally:
+        trainer.best = best
+
+
+def _continue(
+    trainer: Trainer, X, y, max_epochs: int, target: float, callbacks: list[Callback], settings: dict
+) -> History:
+    under = _Under(target, settings["validation_data"])
+    best = trainer.best
+    try:
+        history = trainer.fit(X, y, epochs=max_epochs, callbacks=[*callbacks, under], **settings)
+    finally:
+        trainer.best = best
+    if len(history.epochs) == max_epochs and not (loss := history["val_loss"][-1]) < target:
+        text = f"refit: the validation loss is {loss:.4g} after {max_epochs} epochs, not under {target:.4g}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return history
