@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastreg.machine.startup import begin_command, is_command
 
 if TYPE_CHECKING:
-    from fastreg import callbacks, checks, data, files, kernels, layers, losses, optimizers, plots, reference
+    from fastreg import callbacks, checks, data, kernels, layers, losses, optimizers, plots, reference
     from fastreg.callbacks import (
         Callback,
         Checkpoint,
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     )
     from fastreg.checks import check_gradients, compare_engines
     from fastreg.checks.profile import profile
-    from fastreg.files import FileFormatError, load
     from fastreg.layers import Dense, Dropout, Flatten, Function, GaussianNoise, initializers
     from fastreg.losses.adversarial import FGSM
     from fastreg.losses.penalties import L1, L2, ElasticNet
     from fastreg.machine.release import __version__
     from fastreg.machine.threads import get_num_threads, set_num_threads, simd
     from fastreg.machine.versions import show_versions
+    from fastreg.model import files
+    from fastreg.model.files import FileFormatError, load
     from fastreg.model.sequential import Sequential
     from fastreg.optimizers import SGD, Adam, AdamW, RMSprop, schedules
     from fastreg.training.ensembles import Bagging
@@ -43,7 +44,7 @@ _HOMES = {
     **dict.fromkeys(("LayerStatistics", "LRScheduler", "Progress"), "callbacks"),
     **dict.fromkeys(("ReduceOnPlateau", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
-    **dict.fromkeys(("FileFormatError", "load"), "files"),
+    **dict.fromkeys(("FileFormatError", "load"), "model.files"),
     **dict.fromkeys(("Dense", "Dropout", "Flatten", "Function", "GaussianNoise"), "layers"),
     **dict.fromkeys(("FGSM",), "losses.adversarial"),
     **dict.fromkeys(("L1", "L2", "ElasticNet"), "losses.penalties"),
@@ -59,15 +60,17 @@ _HOMES = {
 
 # Public modules that live in a room: name -> where. They can be imported as `fastreg.NAME`, too.
 _ROOMED = {
+    "files": "model.files",
     "initializers": "layers.initializers",
     "schedules": "optimizers.schedules",
     "specs": "common.specs",
     "stopping": "callbacks.stopping",
     "summary": "model.summary",
+    "penalties": "losses.penalties",
+    "threads": "machine.threads",
 }
 _MODULES = {
-    name: name
-    for name in ("callbacks", "checks", "data", "files", "kernels", "layers", "losses", "optimizers", "plots")
+    name: name for name in ("callbacks", "checks", "data", "kernels", "layers", "losses", "optimizers", "plots")
 } | {"reference": "reference", **_ROOMED}
 
 __all__ = [

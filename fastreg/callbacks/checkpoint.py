@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg import files
 from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
 from fastreg.callbacks.history import History
 from fastreg.common import checking
@@ -32,7 +31,8 @@ from fastreg.common.fileio import FileFormatError, PathLike, atomic_link, check_
 from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
 from fastreg.engines.arena import Arena
 from fastreg.engines.session import make_state
-from fastreg.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
+from fastreg.model import files
+from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.training.settings import COUNTERS
 
 if TYPE_CHECKING:
