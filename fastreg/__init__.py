@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastreg.machine.startup import begin_command, is_command
 
 if TYPE_CHECKING:
-    from fastreg import callbacks, checks, data, kernels, layers, losses, optimizers, plots, reference
+    from fastreg import checks, data, kernels, losses, plots, reference
     from fastreg.callbacks import (
         Callback,
         Checkpoint,
@@ -103,7 +103,6 @@ __all__ = [
     "TerminateOnNaN",
     "Trainer",
     "__version__",
-    "callbacks",
     "check_gradients",
     "checks",
     "compare_engines",
@@ -112,10 +111,8 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "kernels",
-    "layers",
     "load",
     "losses",
-    "optimizers",
     "plots",
     "profile",
     "reference",

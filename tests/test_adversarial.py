@@ -7,7 +7,7 @@ import pytest
 from trainers import same, state
 
 import fastreg as fr
-from fastreg.engines.base import reference as reference_engine
+from fastreg.engines import reference as reference_engine
 from fastreg.program.ops import Append
 
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.engines.base import reference as reference_engine
+from fastreg.engines import reference as reference_engine
 from fastreg.program.ops import ClipNorm, MaxNorm, Penalize, Update
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.engines.base import reference as reference_engine
+from fastreg.engines import reference as reference_engine
 from fastreg.program import ops as O
 from fastreg.program.riders import Through
 from fastreg.reference import updates as reference_updates

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.engines.base import pace
+from fastreg.engines import pace
 from fastreg.engines.pace import Pace
 from fastreg.machine import threads
 
