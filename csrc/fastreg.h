@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { FR_LANES = 16 };            /* elements to which rows are padded, and lanes of a sum over a row */
 enum { FR_PANEL = 64 };            /* columns that one tile of work spans, whatever the vector width */
 enum { FR_ROW_GROUP = 48 };        /* rows of a weight over which column sums (penalties) run in order */
 enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of a tile of a pass over a parameter */
@@ -17,46 +18,123 @@ enum { FR_SUM_BLOCK = 64 };        /* rows over which losses and bias gradients 
 enum { FR_CHAIN = 4096 }; /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
 enum { FR_SLOTS = 2 };    /* arrays of state a parameter may have */
 enum { FR_MAX_THREADS = 256 };
+enum { FR_MAX_OPS = 1024 };           /* of a program */
+enum { FR_MAX_TRANSFORMS = 16 };      /* of an augmentation */
+enum { FR_SHUFFLE_STREAM = 2 << 16 }; /* of the draws that order the samples */
 
 typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
 
 typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED } fr_code;
 
-typedef enum {
-    FR_GATHER,
-    FR_DENSE,
-    FR_LOSS,
-    FR_TOTALS,
-    FR_DENSE_DX,
-    FR_DENSE_DW,
-    FR_UPDATE,
-    FR_ELEMENTWISE,
-    FR_EMIT,
-    FR_PENALIZE,
-    FR_CLIP_NORM,
-    FR_MAX_NORM,
-    FR_CALL,
-    FR_APPEND,
-    FR_PERTURB,
-    FR_OP_KINDS
-} fr_op_kind;
+/* Tables. A row is X(KIND, name, ...): FR_KIND in C, "name" in Python, and what is true of it. The enums follow from them,
+ * and so do the names (tables.c), the cases of the kernels and the dictionaries of the extension.
+ */
+#define FR_ENUM(KIND, ...) FR_##KIND,
 
-typedef enum { FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH } fr_activation;
+/* What the walk through a program has to know of an op. */
+enum {
+    FR_READS_DATA = 1, /* rows of the data: a step of zero weight goes no further than these ops */
+    FR_MAY_FAIL = 2,   /* and then the batch ends at the next barrier */
+    FR_ONCE_A_STEP = 4 /* waits for the last batch of a step */
+};
 
-typedef enum { FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE, FR_GIVEN } fr_loss;
+/* Op kinds that are kernels: X(KIND, name, kernel, flags). */
+#define FR_FOR_EACH_KERNEL(X)                                                                                          \
+    X(GATHER, Gather, gather, FR_READS_DATA | FR_MAY_FAIL)                                                             \
+    X(DENSE, Dense, dense, 0)                                                                                          \
+    X(LOSS, Loss, loss, 0)                                                                                             \
+    X(TOTALS, Totals, totals, 0)                                                                                       \
+    X(DENSE_DX, DenseDx, dense_dx, 0)                                                                                  \
+    X(DENSE_DW, DenseDw, dense_dw, 0)                                                                                  \
+    X(UPDATE, Update, update, FR_ONCE_A_STEP)                                                                          \
+    X(ELEMENTWISE, Elementwise, elementwise, 0)                                                                        \
+    X(EMIT, Emit, emit, 0)                                                                                             \
+    X(PENALIZE, Penalize, penalize, FR_ONCE_A_STEP)                                                                    \
+    X(CLIP_NORM, ClipNorm, clip_norm, FR_ONCE_A_STEP)                                                                  \
+    X(MAX_NORM, MaxNorm, max_norm, FR_ONCE_A_STEP)                                                                     \
+    X(APPEND, Append, append, 0)                                                                                       \
+    X(PERTURB, Perturb, perturb, 0)
 
-typedef enum {
-    FR_RULE_GRADIENT,
-    FR_RULE_RAW,
-    FR_RULE_SGD,
-    FR_RULE_MOMENTUM,
-    FR_RULE_NESTEROV,
-    FR_RULE_RMSPROP,
-    FR_RULE_RMSPROP_MOMENTUM,
-    FR_RULE_ADAM
-} fr_rule_kind;
+/* All op kinds. A call goes to a function of the caller's. */
+#define FR_FOR_EACH_OP(X) FR_FOR_EACH_KERNEL(X) X(CALL, Call, call, FR_MAY_FAIL)
 
-typedef enum { FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64 } fr_dtype;
+typedef enum { FR_FOR_EACH_OP(FR_ENUM) FR_OP_KINDS } fr_op_kind;
+
+/* Activations: X(KIND, name, needs_z, shows_mask). needs_z: the derivative takes z itself, else the output a.
+ * shows_mask: where a is 0, the derivative is 0, too, so a plain dropout mask need not be drawn again on the way back. */
+#define FR_FOR_EACH_ACTIVATION(X)                                                                                      \
+    X(LINEAR, linear, 0, 0)                                                                                            \
+    X(RELU, relu, 0, 1)                                                                                                \
+    X(LEAKY_RELU, leaky_relu, 0, 0)                                                                                    \
+    X(SIGMOID, sigmoid, 0, 1)                                                                                          \
+    X(TANH, tanh, 0, 0)                                                                                                \
+    X(GELU, gelu, 1, 0)                                                                                                \
+    X(GELU_TANH, gelu_tanh, 1, 0)
+
+typedef enum { FR_FOR_EACH_ACTIVATION(FR_ENUM) FR_ACTIVATIONS } fr_activation;
+
+#define FR_FOR_EACH_LOSS(X)                                                                                            \
+    X(SOFTMAX_CROSS_ENTROPY, softmax_cross_entropy)                                                                    \
+    X(SIGMOID_CROSS_ENTROPY, sigmoid_cross_entropy)                                                                    \
+    X(MSE, mse)                                                                                                        \
+    X(GIVEN, given)
+
+typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss;
+
+/* Rules by which a parameter moves: X(KIND, name, slots), with the arrays of state that it keeps. */
+#define FR_FOR_EACH_MOVE(X)                                                                                            \
+    X(RULE_SGD, sgd, 0)                                                                                                \
+    X(RULE_MOMENTUM, momentum, 1)                                                                                      \
+    X(RULE_NESTEROV, nesterov, 1)                                                                                      \
+    X(RULE_RMSPROP, rmsprop, 1)                                                                                        \
+    X(RULE_RMSPROP_MOMENTUM, rmsprop_momentum, 2)                                                                      \
+    X(RULE_ADAM, adam, 2)
+
+/* Rules by which it rests, and its gradient is stored. */
+#define FR_FOR_EACH_STORE(X)                                                                                           \
+    X(RULE_GRADIENT, gradient, 0)                                                                                      \
+    X(RULE_RAW, raw, 0)
+
+#define FR_FOR_EACH_RULE(X) FR_FOR_EACH_STORE(X) FR_FOR_EACH_MOVE(X)
+
+typedef enum { FR_FOR_EACH_RULE(FR_ENUM) FR_RULES } fr_rule_kind;
+
+static inline int fr_stores_gradient(int rule) { return rule == FR_RULE_GRADIENT || rule == FR_RULE_RAW; }
+
+/* Dtypes of data: X(KIND, name, type), named as NumPy does. */
+#define FR_FOR_EACH_DTYPE(X)                                                                                           \
+    X(U8, u1, uint8_t)                                                                                                 \
+    X(I8, i1, int8_t)                                                                                                  \
+    X(U16, u2, uint16_t)                                                                                               \
+    X(I16, i2, int16_t)                                                                                                \
+    X(I32, i4, int32_t)                                                                                                \
+    X(I64, i8, int64_t)                                                                                                \
+    X(FLOAT32, f4, float)                                                                                              \
+    X(FLOAT64, f8, double)
+
+typedef enum { FR_FOR_EACH_DTYPE(FR_ENUM) FR_DTYPES } fr_dtype;
+
+#define FR_FOR_EACH_TRANSFORM(X)                                                                                       \
+    X(ROTATE, rotate)                                                                                                  \
+    X(TRANSLATE, translate)                                                                                            \
+    X(RESIZE, resize)                                                                                                  \
+    X(CROP, crop)                                                                                                      \
+    X(SHEAR, shear)                                                                                                    \
+    X(FLIP_HORIZONTAL, flip_horizontal)                                                                                \
+    X(FLIP_VERTICAL, flip_vertical)
+
+typedef enum { FR_FOR_EACH_TRANSFORM(FR_ENUM) FR_TRANSFORMS } fr_transform_kind;
+
+/* tables.c: names, NULL behind the last of a table; and the other columns. */
+const char *fr_op_name(int kind);
+const char *fr_activation_name(int kind);
+const char *fr_loss_name(int kind);
+const char *fr_rule_name(int kind);
+const char *fr_dtype_name(int kind);
+const char *fr_transform_name(int kind);
+int fr_op_flags(int kind);
+int fr_activation_needs_z(int kind);
+int fr_rule_slots(int kind);
 
 /* A row-major matrix in the working dtype. ld is a multiple of 16; what lies behind the last column may be read, and
  * may be written in buffers. In parameters it is zero. */
@@ -79,18 +157,6 @@ typedef struct {
     double std;
     uint32_t stream;
 } fr_noise;
-
-typedef enum {
-    FR_ROTATE,
-    FR_TRANSLATE,
-    FR_RESIZE,
-    FR_CROP,
-    FR_SHEAR,
-    FR_FLIP_HORIZONTAL,
-    FR_FLIP_VERTICAL
-} fr_transform_kind;
-
-enum { FR_MAX_TRANSFORMS = 16 };
 
 /* A random affine transform of an image, of an amount from low to high; a flip has the probability low. */
 typedef struct {
@@ -159,8 +225,8 @@ typedef struct {
  *   APPEND       out gradient (data NULL: copied) attack, x and z (mean and scale; data NULL for none) N
  *   PERTURB      out (of the weight's shape) weight noise */
 typedef struct {
-    int32_t kind;
-    int32_t wait;    /* all workers meet before this op */
+    int32_t kind, flags; /* a row of the table of ops */
+    int32_t wait;        /* all workers meet before this op */
     int32_t rowwise; /* DENSE, DENSE_DX: every worker does its share of the rows (fr_share), as other kinds always do */
     int32_t doubled; /* 2 M rows: those that APPEND has made behind those of the batch */
     int32_t by_row;  /* LOSS: gradients of every row by itself */

@@ -123,11 +123,10 @@ void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream) {
 
 /* Fisher and Yates, from the end; the index comes from 64 bits by multiplication (bias below 2^-32 for n below 2^32). */
 void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch) {
-    enum { SHUFFLE_STREAM = 2 << 16 };
     for (int64_t i = 0; i < n; i++) out[i] = i;
     for (int64_t last = n - 1, chunk = 0; last > 0; chunk++) {
         uint64_t words[CHUNK];
-        words_of(words, chunk, seed, epoch, SHUFFLE_STREAM);
+        words_of(words, chunk, seed, epoch, FR_SHUFFLE_STREAM);
         for (int k = 0; k < CHUNK && last > 0; k++, last--) {
             const int64_t j = (int64_t)(((unsigned __int128)words[k] * (uint64_t)(last + 1)) >> 64);
             const int64_t swap = out[last];

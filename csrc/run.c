@@ -14,7 +14,7 @@
 #include "targets.h"
 #include "worker.h"
 
-enum { MAX_OPS = 1024, TILES_BETWEEN_LOOKS = 16 };
+enum { TILES_BETWEEN_LOOKS = 16 };
 
 static const double SECONDS_BETWEEN_LOOKS = 0.05;
 
@@ -33,7 +33,7 @@ typedef struct {
     atomic_llong
         halt; /* the batch at which to stop; written by worker 0 before the barrier at the start of that batch */
     atomic_llong bad_row;
-    atomic_int failed_call; /* the op; MAX_OPS while there is none */
+    atomic_int failed_call; /* the op; FR_MAX_OPS while there is none */
     atomic_int abandoned;   /* an interruption, in the middle of a batch */
     double beta_power[2];
     int64_t updates;
@@ -77,12 +77,12 @@ static double weight_of(const run_state *run, int64_t first, int64_t rows) {
 }
 
 static double sum_real(const void *x, int64_t n, int real) {
-    double lane[16] = {0}, total = 0;     /* 16 virtual lanes: the order does not depend on the hardware */
-    for (int64_t i = 0; i < n; i += 16) { /* rows are padded to 16 elements */
-        for (int j = 0; j < 16; j++)
+    double lane[FR_LANES] = {0}, total = 0; /* virtual lanes: the order does not depend on the hardware */
+    for (int64_t i = 0; i < n; i += FR_LANES) {
+        for (int j = 0; j < FR_LANES; j++)
             lane[j] += real == FR_F32 ? (double)((const float *)x)[i + j] : ((const double *)x)[i + j];
     }
-    for (int j = 0; j < 16; j++) total += lane[j];
+    for (int j = 0; j < FR_LANES; j++) total += lane[j];
     return total;
 }
 
@@ -103,15 +103,9 @@ static void add_penalties(run_state *run) {
 static int has_updates(const fr_program *program) {
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
-        const int stores = op->weight.rule.kind == FR_RULE_GRADIENT || op->weight.rule.kind == FR_RULE_RAW;
-        if (op->kind == FR_UPDATE || (op->kind == FR_DENSE_DW && !stores)) return 1;
+        if (op->kind == FR_UPDATE || (op->kind == FR_DENSE_DW && !fr_stores_gradient(op->weight.rule.kind))) return 1;
     }
     return 0;
-}
-
-/* Ops that wait for the last batch of a step. */
-static int once_a_step(const fr_op *op) {
-    return op->kind == FR_PENALIZE || op->kind == FR_CLIP_NORM || op->kind == FR_UPDATE || op->kind == FR_MAX_NORM;
 }
 
 /* Whether an op before the barrier of op `here` has failed. A call behind it may have failed already, when a worker
@@ -145,7 +139,6 @@ static const fr_op *last_dense_dw(const fr_program *program) {
 static void check_op(const run_state *run, const fr_op *op) {
     assert(op->kind >= 0 && op->kind < FR_OP_KINDS);
     assert(op->kind == FR_CALL ? run->options->call != NULL : run->table->op[op->kind] != NULL);
-    assert(op->out.ld % 16 == 0 && op->x.ld % 16 == 0 && op->z.ld % 16 == 0 && op->weight.value.ld % 16 == 0);
     (void)run, (void)op;
 }
 
@@ -170,7 +163,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
     int gathered = 0, may_fail = 0;
     for (int i = options->first_op; i < options->stop_op; i++) {
         const fr_op *op = &program->ops[i];
-        if (!w->batch.closes && once_a_step(op)) continue;
+        if (!w->batch.closes && op->flags & FR_ONCE_A_STEP) continue;
         if (op->wait) {
             barrier_wait(&run->barrier);
             if (may_fail && has_failed(run, i)) return 0;
@@ -178,8 +171,8 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
             gathered = may_fail = 0;
         }
         check_op(run, op);
-        gathered |= op->kind == FR_GATHER;
-        may_fail |= op->kind == FR_GATHER || op->kind == FR_CALL;
+        gathered |= op->flags & FR_READS_DATA;
+        may_fail |= op->flags & FR_MAY_FAIL;
         w->op = op;
         w->batch.rows = w->batch.count << op->doubled;
         w->taken = taken + i;
@@ -270,7 +263,7 @@ static void worker_main(void *arg, int id) {
     for (;; batch++) {
         if (id == 0) {
             const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
-            const int failed = atomic_load_explicit(&run->failed_call, memory_order_relaxed) < MAX_OPS ||
+            const int failed = atomic_load_explicit(&run->failed_call, memory_order_relaxed) < FR_MAX_OPS ||
                                atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX ||
                                atomic_load_explicit(&run->abandoned, memory_order_relaxed);
             if (batch == run->stop || late || failed || run->tally->code) {
@@ -306,7 +299,7 @@ static void worker_main(void *arg, int id) {
 
 int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,
                const fr_options *options) {
-    assert(program->n_ops <= MAX_OPS && program->accumulate >= 1 && options->threads >= 1);
+    assert(program->n_ops <= FR_MAX_OPS && program->accumulate >= 1 && options->threads >= 1);
     assert(0 <= options->first_op && options->first_op <= options->stop_op && options->stop_op <= program->n_ops);
     assert(((uintptr_t)options->scratch & 63) == 0);
     run_state run = {
@@ -325,7 +318,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
     };
     atomic_init(&run.bad_row, INT64_MAX);
     atomic_init(&run.halt, INT64_MAX);
-    atomic_init(&run.failed_call, MAX_OPS);
+    atomic_init(&run.failed_call, FR_MAX_OPS);
     atomic_init(&run.abandoned, 0);
     for (int i = 0; i < FR_MAX_THREADS; i++) atomic_init(&run.cpu[i], -1);
     tally->code = FR_OK;
@@ -347,7 +340,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         tally->code = FR_BAD_ROW;
         tally->bad_row = fr_index_at(feed, position);
     }
-    if (atomic_load(&run.failed_call) < MAX_OPS || atomic_load(&run.abandoned)) tally->code = FR_CALL_FAILED;
+    if (atomic_load(&run.failed_call) < FR_MAX_OPS || atomic_load(&run.abandoned)) tally->code = FR_CALL_FAILED;
     return run.next;
 }
 

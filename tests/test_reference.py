@@ -127,7 +127,7 @@ def test_activations_are_those_of_torch(name):
     z = np.linspace(-9, 9, 361)
     tensor = torch.tensor(z, requires_grad=True)
     theirs(tensor).sum().backward()
-    value, slope = R.ACTIVATIONS[name]
+    value, slope = R.ACTIVATIONS[name].value, R.ACTIVATIONS[name].slope
     a = value(z)
     np.testing.assert_allclose(a, theirs(torch.tensor(z)).numpy(), rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(slope(a, z), tensor.grad.numpy(), rtol=1e-12, atol=1e-14)
@@ -137,7 +137,7 @@ def test_activations_are_those_of_torch(name):
 @pytest.mark.parametrize("name", R.ACTIVATIONS)
 def test_activations_hold_at_the_ends_and_keep_the_dtype(name, dtype):
     z = np.array([-1000, -30, -0.0, 0, 30, 1000], dtype)
-    value, slope = R.ACTIVATIONS[name]
+    value, slope = R.ACTIVATIONS[name].value, R.ACTIVATIONS[name].slope
     a = value(z)
     assert a.dtype == dtype == slope(a, z).dtype
     assert np.isfinite(a).all() and np.isfinite(slope(a, z)).all()
@@ -148,7 +148,7 @@ def test_activations_hold_at_the_ends_and_keep_the_dtype(name, dtype):
 @pytest.mark.parametrize("name", R.ACTIVATIONS)
 def test_slopes_lose_no_digits_to_cancellation(name):
     z = np.linspace(-12, 12, 10001)
-    value, slope = R.ACTIVATIONS[name]
+    value, slope = R.ACTIVATIONS[name].value, R.ACTIVATIONS[name].slope
     single = z.astype(np.float32)
     exact = slope(value(single.astype(np.float64)), single.astype(np.float64))
     np.testing.assert_allclose(slope(value(single), single), exact, rtol=0, atol=8 * np.finfo(np.float32).eps)

@@ -53,8 +53,15 @@ INLINE vec derivative(vec a, vec z, const int activation) {
     }
 }
 
-/* Where the mask can be told from the stored output, it is not drawn again. */
-INLINE int mask_shows(const int activation) { return activation == FR_RELU || activation == FR_SIGMOID; }
+/* The columns of the table of activations, a bit for each of these. */
+#define NEEDS_Z(KIND, NAME, NEEDS_Z, SHOWS_MASK) | (NEEDS_Z) << FR_##KIND
+#define SHOWS_MASK(KIND, NAME, NEEDS_Z, SHOWS_MASK) | (SHOWS_MASK) << FR_##KIND
+enum { NEED_Z = 0 FR_FOR_EACH_ACTIVATION(NEEDS_Z), SHOW_MASK = 0 FR_FOR_EACH_ACTIVATION(SHOWS_MASK) };
+#undef NEEDS_Z
+#undef SHOWS_MASK
+
+INLINE int needs_z(const int activation) { return NEED_Z >> activation & 1; }
+INLINE int mask_shows(const int activation) { return SHOW_MASK >> activation & 1; }
 
 INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *draws, const fr_mask *mask,
                          const int activation, const int masked) {
@@ -74,8 +81,7 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
     const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->scale > 0 ? 1 / mask->scale : 0));
     const vec zero = {0};
     for (int j = 0; j < vectors * VL; j += VL) {
-        const int from_z = activation == FR_GELU || activation == FR_GELU_TANH;
-        const vec zj = from_z ? vload(z + j) : (vec){0};
+        const vec zj = needs_z(activation) ? vload(z + j) : (vec){0};
         vec a = vload(y + j), d = vload(dy + j);
         if (masked == DROPPED) a *= unscale, d *= scale;
         if (masked == GAUSSIAN) { /* where the factor is 0 nothing comes back, whatever the derivative */
@@ -87,9 +93,6 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
         vstore(dz + j, d);
     }
 }
-
-#define FOR_EACH_ACTIVATION(CASE)                                                                                      \
-    CASE(FR_LINEAR) CASE(FR_RELU) CASE(FR_LEAKY_RELU) CASE(FR_SIGMOID) CASE(FR_TANH) CASE(FR_GELU) CASE(FR_GELU_TANH)
 
 static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w, int64_t row, int64_t column) {
     const uint32_t line = mask->per_unit ? 0 : w->batch.line + (uint32_t)row;
@@ -119,9 +122,9 @@ static void forward_row(real *y, const real *z, int vectors, int activation, con
     if (masked) draw_mask(&draws, mask, w, row, column);
     switch (activation) {
 #define BODY(A, MASKED) forward_body(y, z, vectors, &draws, mask, A, MASKED)
-#define CASE(A)                                                                                                        \
-    case A: FOR_EACH_MASK(BODY, A) break;
-        FOR_EACH_ACTIVATION(CASE)
+#define CASE(KIND, ...)                                                                                                \
+    case FR_##KIND: FOR_EACH_MASK(BODY, FR_##KIND) break;
+        FR_FOR_EACH_ACTIVATION(CASE)
 #undef CASE
 #undef BODY
     }
@@ -174,9 +177,9 @@ static void backward_row(real *dz, const real *dy, int64_t columns, const fr_thr
     if (masked == GAUSSIAN || (masked && !mask_shows(through->activation))) draw_mask(&draws, mask, w, row, column);
     switch (through->activation) {
 #define BODY(A, MASKED) backward_body(dz, dy, y, z, vectors, &draws, mask, A, MASKED)
-#define CASE(A)                                                                                                        \
-    case A: FOR_EACH_MASK(BODY, A) break;
-        FOR_EACH_ACTIVATION(CASE)
+#define CASE(KIND, ...)                                                                                                \
+    case FR_##KIND: FOR_EACH_MASK(BODY, FR_##KIND) break;
+        FR_FOR_EACH_ACTIVATION(CASE)
 #undef CASE
 #undef BODY
     }

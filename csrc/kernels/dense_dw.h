@@ -17,7 +17,7 @@
 /* What the update of the rows from `row` on will touch. The weight is left out where it stays as it is and only the gradient
  * is stored: others may be reading it, so it must not be claimed. */
 INLINE destination destination_of(const fr_param *param, int64_t row, int64_t column) {
-    const int weight_moves = param->rule.kind != FR_RULE_GRADIENT && param->rule.kind != FR_RULE_RAW;
+    const int weight_moves = !fr_stores_gradient(param->rule.kind);
     return (destination){
         .data = {weight_moves ? address(&param->value, row, column) : NULL, address(&param->slot[0], row, column),
                  address(&param->slot[1], row, column)},

@@ -4,7 +4,7 @@
 
 #include "vec.h"
 
-enum { LANES = 16, LANE_VECS = LANES / VL };
+enum { LANES = FR_LANES, LANE_VECS = LANES / VL };
 
 /* 16 virtual lanes */
 typedef struct {

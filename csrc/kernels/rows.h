@@ -8,23 +8,13 @@
 #include "../worker.h"
 #include "vec.h"
 
-#define FOR_EACH_DTYPE(CASE)                                                                                           \
-    CASE(FR_U8, uint8_t)                                                                                               \
-    CASE(FR_I8, int8_t)                                                                                                \
-    CASE(FR_U16, uint16_t)                                                                                             \
-    CASE(FR_I16, int16_t)                                                                                              \
-    CASE(FR_I32, int32_t)                                                                                              \
-    CASE(FR_I64, int64_t)                                                                                              \
-    CASE(FR_FLOAT32, float)                                                                                            \
-    CASE(FR_FLOAT64, double)
-
 /* One row of the source in the working dtype. Elements need not be aligned. */
 static void read_row(real *out, const fr_source *source, int64_t index) {
     const char *in = source->data + index * source->row_stride;
     const int64_t *offsets = source->offsets;
     switch (source->dtype) {
-#define CASE(DTYPE, TYPE)                                                                                              \
-    case DTYPE: {                                                                                                      \
+#define CASE(KIND, NAME, TYPE)                                                                                           \
+    case FR_##KIND: {                                                                                                      \
         typedef TYPE element __attribute__((aligned(1), may_alias));                                                   \
         if (offsets) {                                                                                                 \
             for (int64_t j = 0; j < source->columns; j++) out[j] = (real) * (const element *)(in + offsets[j]);        \
@@ -33,14 +23,14 @@ static void read_row(real *out, const fr_source *source, int64_t index) {
         }                                                                                                              \
         break;                                                                                                         \
     }
-        FOR_EACH_DTYPE(CASE)
+        FR_FOR_EACH_DTYPE(CASE)
 #undef CASE
     }
 }
 
 INLINE int64_t row_bytes(const fr_source *source) {
-#define CASE(DTYPE, TYPE) [DTYPE] = sizeof(TYPE),
-    static const int64_t sizes[] = {FOR_EACH_DTYPE(CASE)};
+#define CASE(KIND, NAME, TYPE) [FR_##KIND] = sizeof(TYPE),
+    static const int64_t sizes[] = {FR_FOR_EACH_DTYPE(CASE)};
 #undef CASE
     return source->columns * sizes[source->dtype];
 }

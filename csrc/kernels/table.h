@@ -41,23 +41,9 @@ static size_t scratch_bytes(const fr_op *op) {
 #define NAME(target, bits) NAME_(target, bits)
 
 const fr_table NAME(TARGET, REAL_BITS) = {
-    .op =
-        {
-            [FR_GATHER] = op_gather,
-            [FR_DENSE] = op_dense,
-            [FR_LOSS] = op_loss,
-            [FR_TOTALS] = op_totals,
-            [FR_DENSE_DX] = op_dense_dx,
-            [FR_DENSE_DW] = op_dense_dw,
-            [FR_UPDATE] = op_update,
-            [FR_ELEMENTWISE] = op_elementwise,
-            [FR_EMIT] = op_emit,
-            [FR_PENALIZE] = op_penalize,
-            [FR_CLIP_NORM] = op_clip_norm,
-            [FR_MAX_NORM] = op_max_norm,
-            [FR_APPEND] = op_append,
-            [FR_PERTURB] = op_perturb,
-        },
+#define ROW(KIND, NAME, KERNEL, FLAGS) [FR_##KIND] = op_##KERNEL,
+    .op = {FR_FOR_EACH_KERNEL(ROW)},
+#undef ROW
     .scratch_bytes = scratch_bytes,
     .draws = draws,
     .normals = normals,

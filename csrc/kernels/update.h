@@ -20,17 +20,6 @@
 #include "tiles.h"
 #include "vec.h"
 
-#ifndef FR_FOR_EACH_MOVE
-#define FR_FOR_EACH_MOVE(X)                                                                                            \
-    X(RULE_SGD, sgd, 0)                                                                                                \
-    X(RULE_MOMENTUM, momentum, 1)                                                                                      \
-    X(RULE_NESTEROV, nesterov, 1)                                                                                      \
-    X(RULE_RMSPROP, rmsprop, 1)                                                                                        \
-    X(RULE_RMSPROP_MOMENTUM, rmsprop_momentum, 2)                                                                      \
-    X(RULE_ADAM, adam, 2)
-#define FR_FOR_EACH_RULE(X) X(RULE_GRADIENT, gradient, 0) X(RULE_RAW, raw, 0) FR_FOR_EACH_MOVE(X)
-#endif
-
 /* The numbers of a rule for one step. */
 typedef struct {
     int kind, proximal, non_negative, penalized, opens, scaled;
@@ -236,8 +225,8 @@ INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64
 }
 
 INLINE int is_plain(const block *b, const fr_numbers *n) {
-    return n->kind != FR_RULE_GRADIENT && n->kind != FR_RULE_RAW && !b->norms && !n->scaled && !n->proximal &&
-           !n->non_negative && n->l1 == 0 && n->clip == 0 && n->decay == 1;
+    return !fr_stores_gradient(n->kind) && !b->norms && !n->scaled && !n->proximal && !n->non_negative && n->l1 == 0 &&
+           n->clip == 0 && n->decay == 1;
 }
 
 static void update_block(const block *b, const fr_numbers *n) {

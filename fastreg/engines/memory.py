@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LANES = 16  # every SIMD width of either dtype divides it
+LANES = 16  # FR_LANES of csrc/fastreg.h: every SIMD width of either dtype divides it
 CACHE_LINE = 64
 
 

@@ -1,38 +1,19 @@
 """The native engine: hands a program to C once, then runs slices of an epoch without the GIL.
 
-It translates op descriptions into the C structs, owns the buffers and the scratch memory, and knows nothing of layers.
+It owns the buffers and the scratch memory, and knows nothing of layers.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from fastreg.engines.base import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE, padded
 from fastreg.engines.pace import Pace
 from fastreg.machine import _core, threads
-from fastreg.program.ops import (
-    Append,
-    Call,
-    ClipNorm,
-    Dense,
-    DenseDw,
-    DenseDx,
-    Elementwise,
-    Emit,
-    Gather,
-    Loss,
-    MaxNorm,
-    Op,
-    Penalize,
-    Perturb,
-    Update,
-)
+from fastreg.program.ops import Call, Dense, DenseDw, DenseDx, Gather, Perturb
 from fastreg.program.program import Program
-from fastreg.program.riders import Through
-from fastreg.program.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
 UNINTERRUPTED = 10_000_000  # multiplications between two looks of Python for Ctrl-C
@@ -61,13 +42,13 @@ class NativeEngine:
             name: padded((rows,) if name in ("row_loss", "row_hit") else (rows, width), dtype)
             for name, width in program.buffers.items()
         }
-        self.gradients: dict[str, np.ndarray] = {}
-        self._norms: dict[str, np.ndarray] = {}  # sums of squares of the columns, by row group
+        binding = Binding(self.dtype, self.buffers, self.params, state)
+        self.gradients = binding.gradients
         self.flops = flops_between_barriers(program, params, batch_size)
         self._core = _core.Program(
             self.dtype,
             batch_size,
-            [self._fields(op) for op in program.ops],
+            [binding.fields(op) for op in program.ops],
             self.buffers.get("row_loss"),
             self.buffers.get("row_hit"),
             program.accumulate,
@@ -172,96 +153,6 @@ class NativeEngine:
             feed.out,
             feed.by_position,
         )
-
-    # From op descriptions to the fields of the C struct (csrc/fastreg.h says which op reads which).
-
-    def _fields(self, op: Op) -> dict[str, object]:
-        fields: dict[str, object] = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise}
-        fields["doubled"] = op.doubled
-        buffers = self.buffers
-        match op:
-            case Gather():
-                width = buffers[op.out].shape[1]
-                fields |= {"out": buffers[op.out], "mask": op.mask, "source": int(op.source == "targets"), "K": width}
-                mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (None, None)
-                fields |= {"x": mean, "z": scale, "noise": op.noise, "augment": op.augment}
-            case Dense():
-                K, N = self.params[op.weight].shape
-                fields |= {"out": buffers[op.out], "x": buffers[op.x], "K": K, "N": N, "mask": op.mask}
-                fields |= {"z": buffers[op.z] if op.z else None, "activation": op.activation}
-                fields |= {"weight": self._param(op.weight), "bias": self._param(op.bias), "noise": op.noise}
-                fields |= {"activity": buffers[op.activity] if op.activity else None, "activity_l1": op.activity_l1}
-            case Perturb():
-                fields |= {"out": self.params[op.out], "weight": self._param(op.weight), "noise": op.noise}
-            case Loss():
-                fields |= {"loss": op.kind, "smoothing": op.smoothing, "out": buffers[op.dz] if op.dz else None}
-                fields |= {"x": buffers[op.targets] if op.targets else None, "through": self._through(op.through)}
-                fields |= {"N": buffers[op.through.y].shape[1], "by_row": int(op.by_row)}
-            case Append():
-                mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (None, None)
-                fields |= {"out": buffers[op.out], "x": mean, "z": scale, "N": buffers[op.out].shape[1]}
-                fields |= {"gradient": buffers[op.gradient] if op.gradient else None}
-                limits = (op.low, op.high) if op.clipped else (0.0, 0.0)
-                fields |= {"attack": (op.epsilon, *limits, int(op.clipped))}
-            case DenseDx():
-                K, N = self.params[op.weight].shape
-                fields |= {"out": buffers[op.out], "x": buffers[op.dz], "K": K, "N": N}
-                fields |= {"weight": self._param(op.weight), "through": self._through(op.through)}
-            case DenseDw():
-                K, N = self.params[op.weight].shape
-                fields |= {"x": buffers[op.x], "z": buffers[op.dz], "K": K, "N": N}
-                fields |= {"weight": self._param(op.weight, op.weight_rule)}
-                fields |= {"bias": self._param(op.bias, op.bias_rule)}
-            case Update():
-                fields |= {"x": self.gradients[op.param], "weight": self._param(op.param, op.rule)}
-                fields |= {"scaled": int(op.scaled)}
-            case Penalize():
-                fields |= {"weight": self._param(op.param, replace(op.rule, kind="gradient"))}
-            case ClipNorm():
-                fields |= {"limit": op.limit}
-            case MaxNorm():
-                fields |= {"weight": self._param(op.weight), "limit": op.limit, "whole": op.whole}
-            case Elementwise():
-                fields |= {"out": buffers[op.out], "x": buffers[op.x], "N": buffers[op.x].shape[1], "mask": op.mask}
-                fields |= {"noise": op.noise, "through": self._through(op.through)}
-            case Emit():
-                softmax = op.transform == "softmax"
-                fields |= {"x": buffers[op.x], "N": buffers[op.x].shape[1], "softmax": int(softmax)}
-                fields |= {"activation": "linear" if softmax else op.transform}
-        return fields
-
-    def _param(self, name: str | None, rule: Rule | None = None):
-        """The fields of a parameter; with a rule those of its update."""
-        if name is None:
-            return None
-        value, penalty = self.params[name], None
-        slots: tuple[np.ndarray, ...] = ()
-        rows = value.shape[0] if value.ndim == 2 else 1
-        sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for every row group and column
-        if rule is not None:
-            slots = self.state.get(name, ())
-            if rule.kind in STORES_GRADIENT:
-                if name not in self.gradients:
-                    self.gradients[name] = padded(value.shape, self.dtype)
-                slots = (self.gradients[name],)
-            if rule.counted and rule.kind != "raw" and (rule.l1 or rule.l2):
-                penalty = padded(sums, self.dtype)
-            if rule.limits_norms and rule.kind not in STORES_GRADIENT:
-                self._norms[name] = padded(sums, self.dtype)
-            # Behind the last column all is zero and has to stay so: nothing may be divided by 0 there.
-            rule = replace(rule, eps=max(rule.eps, float(np.finfo(self.dtype).tiny)))
-        return value, slots, rule, penalty, self._norms.get(name)
-
-    def _through(self, through: Through | None):
-        if through is None:
-            return None
-        return {
-            "y": self.buffers[through.y],
-            "z": self.buffers[through.z] if through.z else None,
-            "activation": through.activation,
-            "activity_l1": through.activity_l1,
-            "mask": through.mask,
-        }
 
 
 def _power(beta: float, updates: int) -> float:

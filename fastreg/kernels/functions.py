@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastreg.common import checking
+from fastreg.engines.binding import Binding
 from fastreg.engines.memory import padded
 from fastreg.kernels import one_op
+from fastreg.program.ops import Dense, DenseDw, DenseDx, Elementwise
+from fastreg.program.riders import Through
 from fastreg.program.rules import Rule
 from fastreg.reference import arguments
+from fastreg.reference.activations import ACTIVATIONS
 from fastreg.reference.arguments import Key
 
 __all__ = [
@@ -30,7 +35,7 @@ __all__ = [
     "softmax_cross_entropy",
 ]
 
-NEEDS_Z = ("gelu", "gelu_tanh")
+GRADIENT = Rule("gradient", counted=False)
 
 
 def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) -> np.ndarray:
@@ -66,21 +71,12 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
     x, w, b = arguments.dense(x, w, b)
     (M, K), N = x.shape, w.shape[1]
     out, y = one_op.result(out, (M, N), x.dtype, inputs=(x, w, b))
-    fields = {
-        "kind": "Dense",
-        "out": y,
-        "x": one_op.as_padded(x),
-        "K": K,
-        "N": N,
-        "activation": one_op.activation(activation),
-    }
-    fields |= {
-        "weight": one_op.weight(w),
-        "bias": None if b is None else one_op.weight(b),
-        "mask": one_op.mask(keep_prob, key),
-    }
+    activation = checking.choice("activation", activation, ACTIVATIONS)
+    op = Dense("y", "x", "w", None if b is None else "b", activation, one_op.mask(keep_prob, key))
+    params = {"w": one_op.as_padded(w)} if b is None else {"w": one_op.as_padded(w), "b": one_op.as_padded(b)}
     if out.size:
-        one_op.run(x.dtype, M, 2 * M * K * N, fields, key=key)
+        binding = Binding(x.dtype, {"x": one_op.as_padded(x), "y": y}, params)
+        one_op.run([op], binding, M, 2 * M * K * N, key=key)
     return one_op.given(out, y)
 
 
@@ -112,34 +108,23 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     dy, x, w, y, z = arguments.dense_backward(dy, x, w, y, z)
     (M, K), N = x.shape, w.shape[1]
     mask = one_op.mask(keep_prob, key)
-    if one_op.activation(activation) in NEEDS_Z and z is None:
+    if ACTIVATIONS[checking.choice("activation", activation, ACTIVATIONS)].needs_z and z is None:
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
     dz, dx = padded((M, N), x.dtype), padded((M, K), x.dtype)
     dw, db = padded((K, N), x.dtype), padded((N,), x.dtype)
     if M == 0 or N == 0 or K == 0:
         return dx, dw, dz.sum(axis=0)
-    through = {"y": one_op.as_padded(y), "z": None if z is None else one_op.as_padded(z), "activation": activation}
-    through["mask"] = mask
-    gradient = Rule("gradient")
-    w = one_op.as_padded(w)
-    one_op.run(
-        x.dtype,
-        M,
-        4 * M * K * N,
-        {"kind": "Elementwise", "out": dz, "x": one_op.as_padded(dy), "N": N, "through": through},
-        {"kind": "DenseDx", "out": dx, "x": dz, "K": K, "N": N, "weight": one_op.weight(w), "wait": True}
-        | {"through": {"y": dx, "z": None, "activation": "linear", "mask": None}},
-        {
-            "kind": "DenseDw",
-            "x": one_op.as_padded(x),
-            "z": dz,
-            "K": K,
-            "N": N,
-            "weight": (w, (dw,), gradient, None, None),
-        }
-        | {"bias": (padded((N,), x.dtype), (db,), gradient, None, None)},
-        key=key,
-    )
+    buffers = {"x": one_op.as_padded(x), "y": one_op.as_padded(y), "dy": one_op.as_padded(dy), "dz": dz, "dx": dx}
+    if z is not None:
+        buffers["z"] = one_op.as_padded(z)
+    params, gradients = {"w": one_op.as_padded(w), "b": padded((N,), x.dtype)}, {"w": dw, "b": db}
+    through = Through("y", activation, mask, None if z is None else "z")
+    ops = [
+        Elementwise("dz", "dy", through=through),
+        DenseDx("dx", "dz", "w", Through("dx")),
+        DenseDw("w", "b", "x", "dz", GRADIENT, GRADIENT),
+    ]
+    one_op.run(ops, Binding(x.dtype, buffers, params, gradients=gradients), M, 4 * M * K * N, key=key)
     return dx, dw, db
 
 
@@ -173,14 +158,9 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
     rows = x.size // max(columns, 1)
     out, y = one_op.result(out, x.shape, x.dtype, (rows, columns), inputs=() if out is x else (x,))
     if out.size:
-        fields = {
-            "kind": "Elementwise",
-            "out": y,
-            "x": one_op.as_padded(x.reshape(rows, columns)),
-            "N": columns,
-            "mask": mask,
-        }
-        one_op.run(x.dtype, rows, 20 * x.size, fields, key=key)
+        buffers = {"x": one_op.as_padded(x.reshape(rows, columns)), "y": y}
+        op = Elementwise("y", "x", mask)
+        one_op.run([op], Binding(x.dtype, buffers, {}), rows, 20 * x.size, key=key)
     return one_op.given(out, y)
 
 
@@ -359,6 +339,3 @@ def adam_update(
     g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, step=step, **moments, **penalties)
     powers = [beta1 ** (step - 1), beta2 ** (step - 1)]
     one_op.update(Rule("adam", **moments, **penalties), w, g, {"m": m, "v": v}, lr, powers)
-
-
-# --- From arrays to a program of a few ops -----------------------------------------------------------------------

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE, LANES, padded
 from fastreg.machine import _core, threads
-from fastreg.program.riders import Mask
+from fastreg.program.ops import Loss, Totals, Update
+from fastreg.program.program import with_waits
+from fastreg.program.riders import Mask, Through
 from fastreg.program.rules import Rule
 from fastreg.reference import arguments
 from fastreg.reference.arguments import Key
@@ -15,11 +20,12 @@ from fastreg.reference.arguments import Key
 NO_STEP = [1.0, 1.0]
 
 
-def run(
-    dtype, rows, flops, *ops, key=None, labels=None, weights=None, row_loss=None, row_hit=None, lr=None, powers=NO_STEP
-):
+def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=None, lr=None, powers=NO_STEP):
+    """Runs the ops on the arrays of the binding, as one batch of so many rows."""
     key = Key(0) if key is None else arguments.key(key)
-    program = _core.Program(dtype, rows, [{"wait": False} | op for op in ops], row_loss, row_hit)
+    fields = [binding.fields(op) for op in with_waits(ops, binding.buffers)]
+    per_row = (binding.buffers.get(name) for name in ("row_loss", "row_hit"))
+    program = _core.Program(binding.dtype, rows, fields, *per_row)
     rates = None if lr is None else np.array([lr], np.float64)
     feed = _core.Feed(rows, rows, key.seed, 0, None, None, labels, weights, None, rates, None)
     n = threads.resolve(None, flops)
@@ -69,14 +75,6 @@ def given(out, written):
     return out
 
 
-def weight(w):
-    return as_padded(w), (), None, None, None
-
-
-def activation(name: str) -> str:
-    return checking.choice("activation", name, _core.ACTIVATIONS)
-
-
 def mask(keep_prob, key) -> Mask:
     mask = arguments.mask(keep_prob, key)
     if key is not None and arguments.key(key).row:
@@ -93,12 +91,14 @@ def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing
     if rows == 0 or (weights is not None and not weights.any()):
         return 0.0, gradient
     out, dz = result(gradient, (rows, N), logits.dtype)
-    through = {"y": as_padded(logits), "z": None, "activation": "linear", "mask": None}
-    loss = {"kind": "Loss", "loss": kind, "out": dz, "x": targets, "through": through, "N": N}
-    loss["smoothing"] = arguments.smoothing(label_smoothing)
-    totals = {"kind": "Totals", "wait": True}
-    per_row = {name: padded((rows,), logits.dtype) for name in ("row_loss", "row_hit")}
-    tally = run(logits.dtype, rows, 50 * rows * N, loss, totals, labels=labels, weights=weights, **per_row)
+    buffers = {"y": as_padded(logits), "dz": dz}
+    buffers |= {name: padded((rows,), logits.dtype) for name in ("row_loss", "row_hit")}
+    if targets is not None:
+        buffers["targets"] = targets
+    smoothing = arguments.smoothing(label_smoothing)
+    op = Loss(kind, "dz", Through("y"), None if targets is None else "targets", smoothing)
+    binding = Binding(logits.dtype, buffers, {})
+    tally = run([op, Totals()], binding, rows, 50 * rows * N, labels=labels, weights=weights)
     return tally.loss / tally.weight, given(out, dz)
 
 
@@ -108,8 +108,8 @@ def update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
     inputs = [flat(array) for array in (w, g, *state.values())]
     written = [as_padded(array) for array in inputs]
     value, gradient, *slots = written
-    weight = (value, tuple(slots), rule, None, None)
-    run(w.dtype, 1, 20 * w.size, {"kind": "Update", "x": gradient, "weight": weight}, lr=lr, powers=powers)
+    binding = Binding(w.dtype, {}, {"w": value}, {"w": tuple(slots)}, {"w": gradient})
+    run([Update("w", replace(rule, counted=False))], binding, 1, 20 * w.size, lr=lr, powers=powers)
     for array, result in zip((w, *state.values()), (value, *slots), strict=True):
         if not np.shares_memory(array, result):
             array[...] = result.reshape(array.shape)

@@ -1,7 +1,7 @@
 """Layers: descriptions of what a model computes, one kind a file. A model draws and keeps the parameters."""
 
 from fastreg.layers.base import Layer, Parameter, Start
-from fastreg.layers.dense import ACTIVATIONS, RELU_FAMILY, Dense
+from fastreg.layers.dense import ACTIVATIONS, Dense
 from fastreg.layers.dropout import Dropout
 from fastreg.layers.flatten import Flatten
 from fastreg.layers.function import Function
@@ -18,7 +18,6 @@ BY_NAME: dict[str, type[Layer]] = {
 
 __all__ = [
     "ACTIVATIONS",
-    "RELU_FAMILY",
     "Dense",
     "Dropout",
     "Flatten",

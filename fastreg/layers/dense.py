@@ -10,9 +10,7 @@ from fastreg.layers import initializers
 from fastreg.layers.base import Layer, Parameter, one_dimension
 from fastreg.layers.initializers import Initializer
 from fastreg.losses import penalties
-
-ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh")
-RELU_FAMILY = ("relu", "leaky_relu", "gelu", "gelu_tanh")
+from fastreg.reference.activations import ACTIVATIONS
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +110,7 @@ class Dense(Layer):
                 "and predict gives probabilities"
             )
         activation = checking.choice("activation", activation, ACTIVATIONS)
-        default = "he_normal" if activation in RELU_FAMILY else "glorot_normal"
+        default = ACTIVATIONS[activation].initializer
         self._set(
             units=checking.integer("units", self.units, high=checking.MAX_WIDTH),
             activation=activation,
@@ -150,7 +148,7 @@ class Dense(Layer):
             parts.append(f"activation={self.activation!r}")
         if not self.use_bias:
             parts.append("use_bias=False")
-        default = "he_normal" if self.activation in RELU_FAMILY else "glorot_normal"
+        default = ACTIVATIONS[self.activation or "linear"].initializer
         for field, usual in (("weight_init", default), ("bias_init", "zeros")):
             if getattr(self, field).name != usual:
                 parts.append(f"{field}={getattr(self, field)}")

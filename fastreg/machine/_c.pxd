@@ -3,16 +3,21 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
-    enum: FR_MAX_THREADS, FR_SLOTS, FR_ROW_GROUP
+    enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
+    enum: FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
     enum: FR_F32, FR_F64
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
-    enum: FR_GATHER, FR_DENSE, FR_LOSS, FR_TOTALS, FR_DENSE_DX, FR_DENSE_DW, FR_UPDATE, FR_ELEMENTWISE, FR_EMIT
-    enum: FR_PENALIZE, FR_CLIP_NORM, FR_MAX_NORM, FR_CALL, FR_APPEND, FR_PERTURB
-    enum: FR_LINEAR, FR_RELU, FR_LEAKY_RELU, FR_SIGMOID, FR_TANH, FR_GELU, FR_GELU_TANH
-    enum: FR_SOFTMAX_CROSS_ENTROPY, FR_SIGMOID_CROSS_ENTROPY, FR_MSE, FR_GIVEN
-    enum: FR_RULE_GRADIENT, FR_RULE_RAW, FR_RULE_SGD, FR_RULE_MOMENTUM, FR_RULE_NESTEROV, FR_RULE_ADAM
-    enum: FR_RULE_RMSPROP, FR_RULE_RMSPROP_MOMENTUM
-    enum: FR_U8, FR_I8, FR_U16, FR_I16, FR_I32, FR_I64, FR_FLOAT32, FR_FLOAT64
+    enum: FR_PENALIZE, FR_LINEAR, FR_RULE_SGD
+    const char *fr_op_name(int)
+    const char *fr_activation_name(int)
+    const char *fr_loss_name(int)
+    const char *fr_rule_name(int)
+    const char *fr_dtype_name(int)
+    const char *fr_transform_name(int)
+    int fr_op_flags(int)
+    int fr_activation_needs_z(int)
+    int fr_rule_slots(int)
+    int fr_stores_gradient(int)
 
     ctypedef struct fr_matrix:
         void *data
@@ -24,13 +29,11 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_noise:
         double std
         uint32_t stream
-    enum: FR_ROTATE, FR_TRANSLATE, FR_RESIZE, FR_CROP, FR_SHEAR, FR_FLIP_HORIZONTAL, FR_FLIP_VERTICAL
-    enum: FR_MAX_TRANSFORMS
     ctypedef struct fr_transform:
         int32_t kind
         double low, high
     ctypedef struct fr_augment:
-        fr_transform transform[16]
+        fr_transform transform[FR_MAX_TRANSFORMS]
         int32_t count
         uint32_t stream
         int64_t planes, height, width, channels, radius
@@ -49,13 +52,13 @@ cdef extern from "fastreg.h" nogil:
         double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, clip_value
     ctypedef struct fr_param:
         fr_matrix value
-        fr_matrix slot[2]
+        fr_matrix slot[FR_SLOTS]
         int64_t rows, columns
         fr_rule rule
         void *penalty
         void *norms
     ctypedef struct fr_op:
-        int32_t kind, wait, rowwise, doubled, by_row, activation, loss, source, softmax
+        int32_t kind, flags, wait, rowwise, doubled, by_row, activation, loss, source, softmax
         int64_t K, N
         fr_matrix out, x, z, gradient
         fr_attack attack

@@ -14,37 +14,45 @@ import numpy as np
 
 cnp.import_array()
 
-MAX_THREADS = FR_MAX_THREADS
-ROW_GROUP = FR_ROW_GROUP
-MAX_OPS = 1024
+# The layout of memory and of work, as C has it.
+LANES, PANEL, ROW_GROUP, SUM_BLOCK = FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK
+MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS, FR_SLOTS
+SHUFFLE_STREAM, ONCE_A_STEP = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
 
-OP_KINDS = {
-    "Gather": FR_GATHER, "Dense": FR_DENSE, "Loss": FR_LOSS, "Totals": FR_TOTALS, "DenseDx": FR_DENSE_DX,
-    "DenseDw": FR_DENSE_DW, "Update": FR_UPDATE, "Elementwise": FR_ELEMENTWISE, "Emit": FR_EMIT,
-    "Penalize": FR_PENALIZE, "ClipNorm": FR_CLIP_NORM, "MaxNorm": FR_MAX_NORM, "Call": FR_CALL,
-    "Append": FR_APPEND,
-    "Perturb": FR_PERTURB,
-}
-ACTIVATIONS = {
-    "linear": FR_LINEAR, "relu": FR_RELU, "leaky_relu": FR_LEAKY_RELU, "sigmoid": FR_SIGMOID, "tanh": FR_TANH,
-    "gelu": FR_GELU, "gelu_tanh": FR_GELU_TANH,
-}
-LOSSES = {
-    "softmax_cross_entropy": FR_SOFTMAX_CROSS_ENTROPY, "sigmoid_cross_entropy": FR_SIGMOID_CROSS_ENTROPY,
-    "mse": FR_MSE, "given": FR_GIVEN,
-}
-RULES = {
-    "gradient": FR_RULE_GRADIENT, "raw": FR_RULE_RAW, "sgd": FR_RULE_SGD, "momentum": FR_RULE_MOMENTUM, "nesterov": FR_RULE_NESTEROV,
-    "rmsprop": FR_RULE_RMSPROP, "rmsprop_momentum": FR_RULE_RMSPROP_MOMENTUM, "adam": FR_RULE_ADAM,
-}
-TRANSFORMS = {
-    "rotate": FR_ROTATE, "translate": FR_TRANSLATE, "resize": FR_RESIZE, "crop": FR_CROP, "shear": FR_SHEAR,
-    "flip_horizontal": FR_FLIP_HORIZONTAL, "flip_vertical": FR_FLIP_VERTICAL,
-}
-DTYPES = {
-    "b1": FR_U8, "u1": FR_U8, "i1": FR_I8, "u2": FR_U16, "i2": FR_I16, "i4": FR_I32, "i8": FR_I64,
-    "f4": FR_FLOAT32, "f8": FR_FLOAT64,
-}
+
+cdef dict _numbered(const char *(*name_of)(int) noexcept nogil):
+    """The names of a table and their numbers."""
+    found = {}
+    while name_of(<int>len(found)) != NULL:
+        found[name_of(<int>len(found)).decode()] = len(found)
+    return found
+
+
+OP_KINDS = _numbered(fr_op_name)
+ACTIVATIONS = _numbered(fr_activation_name)
+LOSSES = _numbered(fr_loss_name)
+RULES = _numbered(fr_rule_name)
+TRANSFORMS = _numbered(fr_transform_name)
+DTYPES = _numbered(fr_dtype_name)
+DTYPES["b1"] = DTYPES["u1"]
+
+OP_FLAGS = {name: fr_op_flags(kind) for name, kind in OP_KINDS.items()}
+NEEDS_Z = {name for name, kind in ACTIVATIONS.items() if fr_activation_needs_z(kind)}
+RULE_SLOTS = {name: fr_rule_slots(kind) for name, kind in RULES.items()}
+STORES_GRADIENT = {name for name, kind in RULES.items() if fr_stores_gradient(kind)}
+
+
+def _number(dict table, str what, name):
+    """What C calls it."""
+    if name not in table:
+        raise ValueError(f"{what}: got {name!r}, expected one of {', '.join(table)}")
+    return table[name]
+
+
+cdef fr_noise _noise(noise) except *:
+    cdef fr_noise n
+    n.std, n.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
+    return n
 
 
 cdef class Program:
@@ -59,8 +67,8 @@ cdef class Program:
     def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None, int64_t accumulate=1,
                   double clean=1.0):
         cdef int i
-        if len(ops) > MAX_OPS:
-            raise ValueError(f"a program may have {MAX_OPS} ops, this one has {len(ops)}")
+        if len(ops) > FR_MAX_OPS:
+            raise ValueError(f"a program may have {FR_MAX_OPS} ops, this one has {len(ops)}")
         self.dtype = np.dtype(dtype)
         self.arrays = []
         self.ops = <fr_op *>PyMem_Calloc(max(len(ops), 1), sizeof(fr_op))
@@ -92,7 +100,7 @@ cdef class Program:
             raise TypeError(f"a buffer of {self.dtype} was expected, got {a.dtype}")
         if a.ndim == 2:
             m.ld = a.strides[0] // a.itemsize
-            if m.ld % 16 or (a.shape[1] > 1 and a.strides[1] != a.itemsize) or m.ld < a.shape[1]:
+            if m.ld % FR_LANES or (a.shape[1] > 1 and a.strides[1] != a.itemsize) or m.ld < a.shape[1]:
                 raise ValueError("a buffer of padded rows was expected (fastreg.memory.padded)")
         elif a.ndim != 1 or (a.shape[0] > 1 and a.strides[0] != a.itemsize):
             raise ValueError("a buffer of one or two dimensions was expected")
@@ -136,7 +144,7 @@ cdef class Program:
         if norms is not None:
             p.norms = self._matrix(norms).data
         if rule is not None:
-            p.rule.kind = RULES[rule.kind]
+            p.rule.kind = _number(RULES, "rule.kind", rule.kind)
             p.rule.proximal, p.rule.l1_per_row, p.rule.l2_per_row = rule.proximal, rule.l1_per_row, rule.l2_per_row
             p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
             p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
@@ -156,7 +164,7 @@ cdef class Program:
         a = <fr_augment *>cnp.PyArray_DATA(<cnp.ndarray>memory)
         a.count, a.stream = <int32_t>len(augment.transforms), augment.stream
         for i, transform in enumerate(augment.transforms):
-            a.transform[i].kind = TRANSFORMS[transform.kind]
+            a.transform[i].kind = _number(TRANSFORMS, "transform", transform.kind)
             a.transform[i].low, a.transform[i].high = transform.low, transform.high
         a.planes, a.height, a.width, a.channels = augment.layout
         if augment.elastic is not None:
@@ -166,42 +174,113 @@ cdef class Program:
             a.radius, a.alpha = len(smooth) // 2, augment.elastic.alpha
         return a
 
+    # From the fields of an op to its struct. Every op takes all that it has, and has no others.
+
     cdef _fill(self, fr_op *op, dict fields):
-        op.kind = OP_KINDS[fields["kind"]]
-        op.wait, op.rowwise = fields["wait"], fields.get("rowwise", 0)
-        op.doubled, op.by_row = fields.get("doubled", 0), fields.get("by_row", 0)
-        op.activation = ACTIVATIONS[fields.get("activation", "linear")]
-        op.loss = LOSSES[fields.get("loss", "mse")]
-        op.source = fields.get("source", 0)
-        op.softmax = fields.get("softmax", 0)
-        op.K, op.N = fields.get("K", 0), fields.get("N", 0)
-        op.out = self._matrix(fields.get("out"))
-        op.x = self._matrix(fields.get("x"))
-        op.z = self._matrix(fields.get("z"))
-        op.gradient = self._matrix(fields.get("gradient"))
-        attack = fields.get("attack", (0.0, 0.0, 0.0, 0))
-        op.attack.epsilon, op.attack.low, op.attack.high, op.attack.clipped = attack
-        op.weight = self._param(fields.get("weight"))
-        op.bias = self._param(fields.get("bias"))
-        op.mask = self._mask(fields.get("mask"))
-        op.limit, op.whole = fields.get("limit", 0.0), fields.get("whole", 0.0)
-        op.scaled = fields.get("scaled", 0)
-        op.smoothing = fields.get("smoothing", 0.0)
-        noise = fields.get("noise")
-        op.noise.std, op.noise.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
-        op.augment = self._augment(fields.get("augment"), op.K)
-        op.activity, op.activity_l1 = self._matrix(fields.get("activity")), fields.get("activity_l1", 0.0)
-        op.squares = NULL
-        if op.kind == FR_PENALIZE:
-            squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
-            self.arrays.append(squares)
-            op.squares = <double *>cnp.PyArray_DATA(<cnp.ndarray>squares)
-        through = fields.get("through")
-        op.through.y = self._matrix(through["y"] if through else None)
-        op.through.z = self._matrix(through["z"] if through else None)
-        op.through.activation = ACTIVATIONS[through["activation"]] if through else FR_LINEAR
-        op.through.activity_l1 = through.get("activity_l1", 0.0) if through else 0.0
-        op.through.mask = self._mask(through["mask"] if through else None)
+        fields = dict(fields)
+        name = fields.get("kind", "op")
+        try:
+            op.kind = _number(OP_KINDS, "kind", fields.pop("kind"))
+            op.flags = fr_op_flags(op.kind)
+            self._take(op, name, fields.pop)
+        except KeyError as missing:
+            raise TypeError(f"{name}: got no field {missing}") from None
+        if fields:
+            raise TypeError(f"{name}: got the field {next(iter(fields))!r}, which it does not have")
+
+    cdef _take(self, fr_op *op, str name, take):
+        op.wait, op.rowwise, op.doubled = take("wait"), take("rowwise"), take("doubled")
+        op.mask = op.through.mask = self._mask(None)
+        op.weight = op.bias = self._param(None)
+        if name == "Gather":
+            self._gather(op, take)
+        elif name == "Dense":
+            self._dense(op, take)
+        elif name == "Loss":
+            self._loss(op, take)
+        elif name == "DenseDx":
+            self._dense_dx(op, take)
+        elif name == "DenseDw":
+            self._dense_dw(op, take)
+        elif name == "Update":
+            op.x, op.weight, op.scaled = self._matrix(take("gradient")), self._param(take("param")), take("scaled")
+        elif name == "Elementwise":
+            self._elementwise(op, take)
+        elif name == "Emit":
+            self._emit(op, take)
+        elif name == "Penalize":
+            self._penalize(op, take)
+        elif name == "ClipNorm":
+            op.limit = take("limit")
+        elif name == "MaxNorm":
+            op.weight, op.limit, op.whole = self._param(take("param")), take("limit"), take("whole")
+        elif name == "Append":
+            self._append(op, take)
+        elif name == "Perturb":
+            op.out, op.weight = self._matrix(take("out")), self._param(take("param"))
+            op.noise = _noise(take("noise"))
+        elif name not in ("Totals", "Call"):
+            raise TypeError(f"{name}: no fields are known of it")
+
+    cdef _gather(self, fr_op *op, take):
+        op.out, op.K, op.source = self._matrix(take("out")), take("columns"), take("source")
+        op.x, op.z = self._matrix(take("mean")), self._matrix(take("scale"))
+        op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
+        op.augment = self._augment(take("augment"), op.K)
+
+    cdef _dense(self, fr_op *op, take):
+        op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
+        op.weight.value, op.bias.value = self._matrix(take("weight")), self._matrix(take("bias"))
+        op.K, op.N = take("K"), take("N")
+        op.activation = _number(ACTIVATIONS, "activation", take("activation"))
+        op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
+        op.activity, op.activity_l1 = self._matrix(take("activity")), take("activity_l1")
+
+    cdef _loss(self, fr_op *op, take):
+        op.loss, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
+        op.out, op.x = self._matrix(take("dz")), self._matrix(take("targets"))
+        op.through, op.N, op.by_row = self._through(take("through")), take("N"), take("by_row")
+
+    cdef _append(self, fr_op *op, take):
+        op.out, op.gradient, op.N = self._matrix(take("out")), self._matrix(take("gradient")), take("N")
+        op.x, op.z = self._matrix(take("mean")), self._matrix(take("scale"))
+        op.attack.epsilon, op.attack.low, op.attack.high = take("epsilon"), take("low"), take("high")
+        op.attack.clipped = take("clipped")
+
+    cdef _dense_dx(self, fr_op *op, take):
+        op.out, op.x, op.weight.value = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
+        op.K, op.N, op.through = take("K"), take("N"), self._through(take("through"))
+
+    cdef _dense_dw(self, fr_op *op, take):
+        op.x, op.z, op.K, op.N = self._matrix(take("x")), self._matrix(take("dz")), take("K"), take("N")
+        op.weight, op.bias = self._param(take("weight")), self._param(take("bias"))
+
+    cdef _elementwise(self, fr_op *op, take):
+        op.out, op.x, op.N = self._matrix(take("out")), self._matrix(take("x")), take("N")
+        op.mask, op.noise, op.through = self._mask(take("mask")), _noise(take("noise")), self._through(take("through"))
+
+    cdef _emit(self, fr_op *op, take):
+        op.x, op.N = self._matrix(take("x")), take("N")
+        transform = take("transform")
+        op.softmax = transform == "softmax"
+        op.activation = FR_LINEAR if op.softmax else _number(ACTIVATIONS, "transform", transform)
+
+    cdef _penalize(self, fr_op *op, take):
+        op.weight = self._param(take("param"))
+        squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
+        self.arrays.append(squares)
+        op.squares = <double *>cnp.PyArray_DATA(<cnp.ndarray>squares)
+
+    cdef fr_through _through(self, through) except *:
+        """(y, z, activation, activity_l1, mask), or None forward."""
+        cdef fr_through t
+        t.y = t.z = self._matrix(None)
+        t.activation, t.activity_l1, t.mask = FR_LINEAR, 0.0, self._mask(None)
+        if through is not None:
+            y, z, activation, t.activity_l1, mask = through
+            t.y, t.z, t.mask = self._matrix(y), self._matrix(z), self._mask(mask)
+            t.activation = _number(ACTIVATIONS, "activation", activation)
+        return t
 
     def scratch_bytes(self, int threads):
         return fr_scratch_bytes(&self.program, threads)
@@ -367,12 +446,12 @@ def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
 
 def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t first=0):
     """Normal draws of an array (rows, columns), float32 or float64: those of the kernels, for rows from `first` on."""
-    cdef cnp.ndarray panel = np.empty(64, out.dtype)
+    cdef cnp.ndarray panel = np.empty(FR_PANEL, out.dtype)
     cdef int real = FR_F32 if out.dtype == np.float32 else FR_F64
     for row in range(out.shape[0]):
-        for column in range(0, out.shape[1], 64):
+        for column in range(0, out.shape[1], FR_PANEL):
             fr_normals(real, cnp.PyArray_DATA(panel), seed, column, first + row, step, stream)
-            width = min(64, out.shape[1] - column)
+            width = min(FR_PANEL, out.shape[1] - column)
             out[row, column:column + width] = panel[:width]
 
 

@@ -35,7 +35,6 @@ from fastreg.program.ops import (
 )
 from fastreg.program.program import Program, with_waits
 from fastreg.program.riders import (
-    NEEDS_Z,
     PANEL,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
@@ -47,6 +46,7 @@ from fastreg.program.riders import (
     stream,
 )
 from fastreg.program.rules import Rule
+from fastreg.reference.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
     from fastreg.losses.adversarial import FGSM
@@ -214,7 +214,8 @@ class _Forward:
 
     def _dense(self, index: int, layer: L.Dense) -> None:
         out = self._new_buffer(f"{layer.name}.y", layer.units)
-        z = self._new_buffer(f"{layer.name}.z", layer.units) if layer.activation in NEEDS_Z else None
+        activation = layer.activation or "linear"
+        z = self._new_buffer(f"{layer.name}.z", layer.units) if ACTIVATIONS[activation].needs_z else None
         bias = f"{layer.name}.bias" if layer.use_bias else None
         rowwise = self.buffers[self.y] * layer.units <= SMALL
         weight = factor = f"{layer.name}.weight"
@@ -223,7 +224,7 @@ class _Forward:
             self.perturbs.append(
                 Perturb(factor, weight, Noise(layer.weight_noise, stream(PURPOSE_WEIGHT_NOISE, index)))
             )
-        op = Dense(out, self.y, factor, bias, layer.activation or "linear", z=z, rowwise=rowwise)
+        op = Dense(out, self.y, factor, bias, activation, z=z, rowwise=rowwise)
         if self.dropout and layer.preactivation_noise > 0.0:
             op = replace(op, noise=Noise(layer.preactivation_noise, stream(PURPOSE_NOISE, index)))
         if layer.activity_l1 and self.penalized:

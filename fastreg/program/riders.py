@@ -122,7 +122,7 @@ class Through:
     """The way back through what made `y`: dz = dy * m * activation'(y / m), with the m of the mask.
 
     `y` is the stored output (after dropout); `z` is the stored pre-activation, for the activations
-    whose derivative cannot be had from the output (NEEDS_Z).
+    whose derivative cannot be had from the output.
     An activity penalty first adds its own gradient at y to dy: activity_l1 * w_i / sum(w) * sign(y) in row i.
     """
 
@@ -138,4 +138,3 @@ class Through:
 
 
 PANEL = 64  # FR_PANEL of csrc/fastreg.h
-NEEDS_Z = frozenset({"gelu", "gelu_tanh"})

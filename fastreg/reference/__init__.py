@@ -1,14 +1,10 @@
 """The same functions in NumPy: the specification."""
 
+from fastreg.reference.activations import ACTIVATIONS, Activation, sigmoid
 from fastreg.reference.arguments import Key
 from fastreg.reference.functions import (
-    ACTIVATIONS,
-    LEAK,
     ROUNDS,
     WORD,
-    A,
-    Activation,
-    B,
     dense,
     dense_backward,
     draws,
@@ -18,7 +14,6 @@ from fastreg.reference.functions import (
     mse,
     mse_rows,
     philox,
-    sigmoid,
     sigmoid_cross_entropy,
     sigmoid_cross_entropy_rows,
     softmax,
@@ -31,12 +26,9 @@ from fastreg.reference.updates import adam_update, momentum_update, rmsprop_upda
 
 __all__ = [
     "ACTIVATIONS",
-    "LEAK",
     "ROUNDS",
     "WORD",
-    "A",
     "Activation",
-    "B",
     "Key",
     "adam_update",
     "dense",

@@ -6,15 +6,13 @@ changes its inputs except the updates, which work in place. Every random bit is 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from fastreg.common import checking
 from fastreg.reference import arguments
+from fastreg.reference.activations import ACTIVATIONS, Activation, sigmoid
 from fastreg.reference.arguments import Key
 
 # --- Random numbers --------------------------------------------------------------------------------------------
@@ -79,64 +77,10 @@ def mask(keep_prob: float, key: Key | int | None, rows: int, columns: int) -> np
 # --- Activations -----------------------------------------------------------------------------------------------
 
 
-class Activation(NamedTuple):
-    """a = value(z), and da/dz = slope(a, z). Only gelu and gelu_tanh look at z on the way back."""
-
-    value: Callable[[np.ndarray], np.ndarray]
-    slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-LEAK = 0.01
-
-
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)), without an overflow on either side."""
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1, e) / (1 + e)
-
-
 def softmax(z: np.ndarray) -> np.ndarray:
     """exp(z) over its sum along a row, shifted by the row's maximum so that nothing overflows."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
-
-
-def _normal_cdf(z: np.ndarray) -> np.ndarray:
-    """(1 + erf(z / sqrt 2)) / 2, by erfc, which keeps its digits far below zero."""
-    halves = [0.5 * math.erfc(-x / math.sqrt(2)) for x in z.ravel().tolist()]
-    return np.array(halves, z.dtype).reshape(z.shape)
-
-
-def _gelu_slope(z: np.ndarray) -> np.ndarray:
-    return _normal_cdf(z) + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-
-
-# gelu_tanh(z) = z/2 (1 + tanh(u)) = z sigmoid(2u) with 2u = z (A + B z^2)
-A = 2 * math.sqrt(2 / math.pi)
-B = A * 0.044715
-
-
-def _gelu_tanh(z: np.ndarray) -> np.ndarray:
-    return z * sigmoid(z * (A + B * z * z))
-
-
-def _gelu_tanh_slope(z: np.ndarray) -> np.ndarray:
-    u = z * (A + B * z * z)
-    s = sigmoid(u)
-    return s + z * s * sigmoid(-u) * (A + 3 * B * z * z)  # sigmoid(-u) is 1 - s, with all its digits
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    "linear": Activation(lambda z: z, lambda a, z: np.ones_like(a)),
-    "relu": Activation(lambda z: np.maximum(z, 0), lambda a, z: (a > 0).astype(a.dtype)),
-    "leaky_relu": Activation(
-        lambda z: np.where(z > 0, z, LEAK * z), lambda a, z: np.where(a > 0, 1, LEAK).astype(a.dtype)
-    ),
-    "sigmoid": Activation(sigmoid, lambda a, z: a * (1 - a)),
-    "tanh": Activation(np.tanh, lambda a, z: 1 - a * a),
-    "gelu": Activation(lambda z: z * _normal_cdf(z), lambda a, z: _gelu_slope(z)),
-    "gelu_tanh": Activation(_gelu_tanh, lambda a, z: _gelu_tanh_slope(z)),
-}
 
 
 def _activation(name: str) -> Activation:
@@ -190,14 +134,16 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
 
 def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.ndarray:
     """The way back through y = dropout(activation(z)): dz = dy * mask * scale * activation'."""
-    slope = _activation(activation).slope
-    if z is None and activation in ("gelu", "gelu_tanh"):
+    slope, needs_z = _activation(activation).slope, _activation(activation).needs_z
+    if z is None and needs_z:
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
     a = np.asarray(y) * (arguments.mask(keep_prob, key).threshold / 65536)  # dropout undone where it kept
     return dropout_backward(dy, keep_prob, key) * slope(a, a if z is None else z)
 
 
 # --- Losses, from logits ---------------------------------------------------------------------------------------
+
+SUM_BLOCK = 64  # FR_SUM_BLOCK of csrc/fastreg.h
 
 
 def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
@@ -257,9 +203,9 @@ def mse_rows(y, targets):
 
 
 def total(values) -> float:
-    """The sum in float64, blocks of 64 in order: the one way in which losses and weights are added."""
+    """The sum in float64, blocks of SUM_BLOCK in order: the one way in which losses and weights are added."""
     values = np.asarray(values, np.float64)
-    return float(sum(values[i : i + 64].sum() for i in range(0, len(values), 64)))
+    return float(sum(values[i : i + SUM_BLOCK].sum() for i in range(0, len(values), SUM_BLOCK)))
 
 
 def _mean_loss(rows, logits, targets, sample_weight):

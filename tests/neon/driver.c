@@ -93,8 +93,8 @@ static void singles(void) {
     void *out = cleared(ROWS * COLUMNS * 8);
     const double rate = 0.1;
     const fr_feed feed = {.rows = ROWS, .batch_size = ROWS, .seed = 77, .step = 9, .rates = &rate, .out = out};
-    for (int a = FR_LINEAR; a <= FR_GELU_TANH + 1; a++) { /* the last one: softmax */
-        const int softmax = a > FR_GELU_TANH;
+    for (int a = 0; a <= FR_ACTIVATIONS; a++) { /* the last one: softmax */
+        const int softmax = a == FR_ACTIVATIONS;
         fr_op op = op_of(FR_EMIT, 0);
         digest_start();
         op.x = random_matrix(ROWS, COLUMNS, 60, 12), op.N = COLUMNS;
@@ -117,7 +117,7 @@ static void singles(void) {
         digest_buffers();
         digest_print(name);
     }
-    for (int kind = FR_RULE_GRADIENT; kind <= FR_RULE_ADAM; kind++) {
+    for (int kind = 0; kind < FR_RULES; kind++) {
         const fr_rule rule = {.kind = kind,
                               .proximal = 1,
                               .momentum = 0.9,

@@ -126,7 +126,7 @@ static void train(const network *n, const char *name) {
 
 static void networks(void) {
     char name[100];
-    for (int a = FR_LINEAR; a <= FR_GELU_TANH; a++) {
+    for (int a = 0; a < FR_ACTIVATIONS; a++) {
         for (int masked = 0; masked < 2; masked++) {
             network n = USUAL;
             n.activation = (fr_activation)a;
@@ -143,7 +143,7 @@ static void networks(void) {
             train(&n, name);
         }
     }
-    for (int kind = FR_RULE_GRADIENT; kind <= FR_RULE_ADAM; kind++) {
+    for (int kind = 0; kind < FR_RULES; kind++) {
         for (int penalized = 0; penalized < 3;
              penalized++) { /* not, with the subgradient of L1, with its proximal step */
             network n = USUAL;

@@ -1,0 +1,179 @@
+"""What C is told of an op: its numbers and the arrays that it works on, found by the names of the program.
+
+This is the one way from the descriptions of `fastreg.program.ops` to the structs of csrc/fastreg.h. The native engine and the
+functions of `fastreg.kernels` both go it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fastreg.engines.memory import padded
+from fastreg.machine import _core
+from fastreg.program import ops as O
+from fastreg.program.riders import Through
+from fastreg.program.rules import STORES_GRADIENT, Rule
+
+
+@dataclass
+class Binding:
+    """The arrays of a program: buffers, parameters, the state of those that are trained, and stored gradients.
+
+    Gradients that are stored and not given are made here.
+    """
+
+    dtype: np.dtype
+    buffers: Mapping[str, np.ndarray]
+    params: Mapping[str, np.ndarray]
+    state: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    _norms: dict[str, np.ndarray] = field(default_factory=dict)  # sums of squares of the columns, by row group
+
+    def fields(self, op: O.Op) -> dict[str, object]:
+        """All fields of the op, for `_core.Program`."""
+        head = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise, "doubled": op.doubled}
+        return head | self._own(op)
+
+    def _own(self, op: O.Op) -> dict[str, object]:
+        match op:
+            case O.Gather():
+                return self._gather(op)
+            case O.Dense():
+                return self._dense(op)
+            case O.Perturb():
+                return {"out": self.params[op.out], "param": self._param(op.weight), "noise": op.noise}
+            case O.Loss():
+                return self._loss(op)
+            case O.Append():
+                return self._append(op)
+            case O.DenseDx():
+                K, N = self.params[op.weight].shape
+                arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "weight": self.params[op.weight]}
+                return arrays | {"K": K, "N": N, "through": self._through(op.through)}
+            case O.DenseDw():
+                return self._dense_dw(op)
+            case O.Update():
+                gradient, param = self.gradients[op.param], self._param(op.param, op.rule)
+                return {"gradient": gradient, "param": param, "scaled": op.scaled}
+            case O.Penalize():
+                return {"param": self._param(op.param, replace(op.rule, kind="gradient"))}
+            case O.ClipNorm():
+                return {"limit": op.limit}
+            case O.MaxNorm():
+                return {"param": self._param(op.weight), "limit": op.limit, "whole": op.whole}
+            case O.Elementwise():
+                return self._elementwise(op)
+            case O.Emit():
+                x = self.buffers[op.x]
+                return {"x": x, "N": x.shape[1], "transform": op.transform}
+            case O.Totals() | O.Call():
+                return {}
+            case _:
+                raise TypeError(f"op: got {type(op).__name__}, which the native engine does not know")
+
+    def _gather(self, op: O.Gather) -> dict[str, object]:
+        out, (mean, scale) = self.buffers[op.out], self._standardize(op)
+        return {
+            "out": out,
+            "columns": out.shape[1],
+            "source": int(op.source == "targets"),
+            "mean": mean,
+            "scale": scale,
+            "mask": op.mask,
+            "noise": op.noise,
+            "augment": op.augment,
+        }
+
+    def _dense(self, op: O.Dense) -> dict[str, object]:
+        K, N = self.params[op.weight].shape
+        return {
+            "out": self.buffers[op.out],
+            "x": self.buffers[op.x],
+            "z": self.buffers[op.z] if op.z else None,
+            "weight": self.params[op.weight],
+            "bias": self.params[op.bias] if op.bias else None,
+            "K": K,
+            "N": N,
+            "activation": op.activation,
+            "mask": op.mask,
+            "noise": op.noise,
+            "activity": self.buffers[op.activity] if op.activity else None,
+            "activity_l1": op.activity_l1,
+        }
+
+    def _loss(self, op: O.Loss) -> dict[str, object]:
+        return {
+            "loss": op.kind,
+            "smoothing": op.smoothing,
+            "dz": self.buffers[op.dz] if op.dz else None,
+            "targets": self.buffers[op.targets] if op.targets else None,
+            "through": self._through(op.through),
+            "N": self.buffers[op.through.y].shape[1],
+            "by_row": op.by_row,
+        }
+
+    def _append(self, op: O.Append) -> dict[str, object]:
+        out, (mean, scale) = self.buffers[op.out], self._standardize(op)
+        low, high = (op.low, op.high) if op.clipped else (0.0, 0.0)
+        return {
+            "out": out,
+            "gradient": self.buffers[op.gradient] if op.gradient else None,
+            "N": out.shape[1],
+            "mean": mean,
+            "scale": scale,
+            "epsilon": op.epsilon,
+            "low": low,
+            "high": high,
+            "clipped": op.clipped,
+        }
+
+    def _dense_dw(self, op: O.DenseDw) -> dict[str, object]:
+        K, N = self.params[op.weight].shape
+        return {
+            "x": self.buffers[op.x],
+            "dz": self.buffers[op.dz],
+            "K": K,
+            "N": N,
+            "weight": self._param(op.weight, op.weight_rule),
+            "bias": self._param(op.bias, op.bias_rule) if op.bias else None,
+        }
+
+    def _elementwise(self, op: O.Elementwise) -> dict[str, object]:
+        x = self.buffers[op.x]
+        fields = {"out": self.buffers[op.out], "x": x, "N": x.shape[1], "mask": op.mask, "noise": op.noise}
+        return fields | {"through": self._through(op.through) if op.through else None}
+
+    def _standardize(self, op: O.Gather | O.Append) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Mean and scale."""
+        if op.standardize is None:
+            return None, None
+        mean, scale = op.standardize
+        return self.params[mean], self.params[scale]
+
+    def _through(self, through: Through) -> tuple:
+        z = self.buffers[through.z] if through.z else None
+        return self.buffers[through.y], z, through.activation, through.activity_l1, through.mask
+
+    def _param(self, name: str, rule: Rule | None = None) -> tuple:
+        """A parameter with what its updates need: value, slots, rule, sums of the penalty and of the squares. Without
+        a rule it stays as it is."""
+        value, penalty = self.params[name], None
+        slots: tuple[np.ndarray, ...] = ()
+        rows = value.shape[0] if value.ndim == 2 else 1
+        sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for every row group and column
+        if rule is not None:
+            slots = self.state.get(name, ())
+            if rule.kind in STORES_GRADIENT:
+                if name not in self.gradients:
+                    self.gradients[name] = padded(value.shape, self.dtype)
+                slots = (self.gradients[name],)
+            if rule.counted and rule.kind != "raw" and (rule.l1 or rule.l2):
+                penalty = padded(sums, self.dtype)
+            if rule.limits_norms and rule.kind not in STORES_GRADIENT:
+                self._norms[name] = padded(sums, self.dtype)
+            # Behind the last column all is zero and has to stay so: nothing may be divided by 0 there.
+            rule = replace(rule, eps=max(rule.eps, float(np.finfo(self.dtype).tiny)))
+        return value, slots, rule, penalty, self._norms.get(name)

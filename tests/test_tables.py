@@ -1,0 +1,95 @@
+"""The tables and numbers that C and Python both have say the same, and ops reach C whole."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.engines import memory
+from fastreg.engines.binding import Binding
+from fastreg.engines.memory import padded
+from fastreg.engines.reference import ROW_LOSSES
+from fastreg.machine import _core
+from fastreg.program import ops, riders, rules
+from fastreg.reference import functions
+from fastreg.reference.activations import ACTIVATIONS
+
+
+def test_op_kinds():
+    described = {name for name, kind in vars(ops).items() if inspect.isclass(kind) and issubclass(kind, ops.Op)}
+    assert set(_core.OP_KINDS) == described - {"Op"}
+
+
+def test_ops_that_run_once_a_step():
+    once = {name for name, flags in _core.OP_FLAGS.items() if flags & _core.ONCE_A_STEP}
+    assert once == {kind.__name__ for kind in ops.ONCE_A_STEP}
+
+
+def test_activations():
+    assert list(_core.ACTIVATIONS) == list(ACTIVATIONS)
+    assert {name for name, row in ACTIVATIONS.items() if row.needs_z} == _core.NEEDS_Z
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_initializer_of_an_activation(name):
+    assert fr.Dense(3, name).weight_init == fr.initializers.get("weight_init", ACTIVATIONS[name].initializer)
+
+
+def test_losses():
+    assert set(_core.LOSSES) == {*ROW_LOSSES, "given"}
+
+
+def test_rules():
+    assert {kind: len(slots) for kind, slots in rules.UPDATE_SLOTS.items()} == _core.RULE_SLOTS
+    assert rules.STORES_GRADIENT == _core.STORES_GRADIENT
+    assert max(_core.RULE_SLOTS.values()) == _core.SLOTS
+
+
+def test_layout():
+    assert (riders.PANEL, memory.LANES) == (_core.PANEL, _core.LANES)
+    assert functions.SUM_BLOCK == _core.SUM_BLOCK
+    assert riders.MAX_TRANSFORMS == _core.MAX_TRANSFORMS
+    assert riders.stream(riders.PURPOSE_SHUFFLE, 0) == _core.SHUFFLE_STREAM
+
+
+def fields(op=None, **other):
+    """Of an Elementwise on two small buffers, or of another op on them; and other fields."""
+    buffers = {name: padded((4, 3), "float32") for name in ("x", "y")}
+    return Binding(np.dtype("float32"), buffers, {}).fields(op or ops.Elementwise("y", "x")) | other
+
+
+def test_a_whole_op_is_taken():
+    _core.Program("float32", 4, [fields()])
+
+
+@pytest.mark.parametrize("name", fields())
+def test_a_missing_field_is_refused(name):
+    given = fields()
+    del given[name]
+    with pytest.raises(TypeError, match=f"got no field '{name}'"):
+        _core.Program("float32", 4, [given])
+
+
+@pytest.mark.parametrize("name", ["activation", "Mask", "weight"])
+def test_an_unknown_field_is_refused(name):
+    with pytest.raises(TypeError, match=rf"Elementwise: got the field '{name}', which it does not have"):
+        _core.Program("float32", 4, [fields(**{name: None})])
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match=r"kind: got 'Convolve', expected one of Gather, Dense, "):
+        _core.Program("float32", 4, [fields(kind="Convolve")])
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match=r"activation: got 'swish', expected one of linear, relu, "):
+        _core.Program("float32", 4, [fields(ops.Elementwise("y", "x", through=riders.Through("x", "swish")))])
+
+
+def test_an_op_that_the_engine_does_not_know_is_refused():
+    class Convolve(ops.Op):
+        pass
+
+    with pytest.raises(TypeError, match="op: got Convolve, which the native engine does not know"):
+        fields(Convolve())
