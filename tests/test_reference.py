@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fastreg.reference import functions as R
-from fastreg.reference.functions import Key
+from fastreg import reference as R
+from fastreg.reference import Key
 
 SMOOTH = ["linear", "sigmoid", "tanh", "gelu", "gelu_tanh"]
 WORD = 0xFFFFFFFF

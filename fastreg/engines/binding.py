@@ -1,7 +1,7 @@
 """What C is told of an op: its numbers and the arrays that it works on, found by the names of the program.
 
-This is the one way from the descriptions of `fastreg.program.ops` to the structs of csrc/fastreg.h. The native engine and the
-functions of `fastreg.kernels` both go it.
+The one way from the ops of `fastreg.program.ops` to the structs of csrc/fastreg.h. The native engine takes it, and so do
+the functions of `fastreg.kernels`.
 """
 
 from __future__ import annotations
