@@ -7,10 +7,10 @@ import pytest
 import resumable
 
 import fastreg as fr
+import fastreg.reference as R
 from fastreg.data.augment import Compose, Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
 from fastreg.machine import threads
 from fastreg.program.riders import PURPOSE_AUGMENT, Transform, stream
-from fastreg.reference import functions as R
 from fastreg.reference.augment import affine_map, displacements
 
 RNG = np.random.default_rng(0)

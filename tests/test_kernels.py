@@ -8,7 +8,7 @@ import pytest
 
 from fastreg import kernels, reference
 from fastreg.machine import threads
-from fastreg.reference.functions import Key
+from fastreg.reference import Key
 
 TARGETS = threads.simd()["available"]
 # one, primes, one below and above the register tile (6), a vector (16), a panel (64), a row group (48)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import fastreg.reference as R
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
@@ -14,7 +15,6 @@ from fastreg.program.ops import Dense as DenseOp
 from fastreg.program.ops import Elementwise
 from fastreg.program.riders import PURPOSE_DROPOUT, stream
 from fastreg.program.rules import Rule
-from fastreg.reference import functions as R
 
 N_IN, N_OUT = 6, 3
 HEADS = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid", "mse": "linear"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from networks import CALLS, CLASSIFY, HALVES, SQUARES, Case, Network
 
+import fastreg.reference as R
 from fastreg.engines.base import Tally
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, GaussianNoise, Standardize
@@ -15,7 +16,6 @@ from fastreg.machine import _core, threads
 from fastreg.program.ops import Update
 from fastreg.program.riders import PURPOSE_NOISE, stream
 from fastreg.program.rules import Rule
-from fastreg.reference import functions as R
 
 SMALL = Network(6, [Dense(5, "tanh"), Dense(3)], "mse", Rule("sgd", l2=0.1, l1=0.05, proximal=False))
 
