@@ -55,10 +55,14 @@ static inline int64_t fr_index_at(const fr_feed *feed, int64_t position) {
     return feed->order ? feed->order[position] : position;
 }
 
-/* This worker's share [*begin, *end) of n equal items. */
-static inline void fr_share(const fr_worker *worker, int64_t n, int64_t *begin, int64_t *end) {
-    *begin = n * worker->id / worker->n;
-    *end = n * (worker->id + 1) / worker->n;
+/* Items begin .. end - 1, such as rows. */
+typedef struct {
+    int64_t begin, end;
+} fr_range;
+
+/* This worker's share of n equal items. */
+static inline fr_range fr_share(const fr_worker *worker, int64_t n) {
+    return (fr_range){n * worker->id / worker->n, n * (worker->id + 1) / worker->n};
 }
 
 #endif

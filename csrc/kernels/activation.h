@@ -20,8 +20,20 @@ INLINE int masked_as(const fr_mask *mask) {
     return mask->std > 0 ? GAUSSIAN : mask->threshold < 65536 || mask->scale != 1 ? DROPPED : UNMASKED;
 }
 
-/* The draws of a mask for a panel of a row, or a part of one. */
+/* A part of a row of the batch, at most a panel. */
 typedef struct {
+    const fr_worker *w;
+    int64_t row, column, columns; /* column is a multiple of 16 */
+    uint32_t line;                /* the row's coordinate in the random draws */
+} row_part;
+
+INLINE row_part part_of_row(const fr_worker *w, int64_t row, int64_t column, int64_t columns) {
+    return (row_part){w, row, column, columns, w->batch.line + (uint32_t)row};
+}
+
+/* The draws of a mask for such a part. */
+typedef struct {
+    const fr_mask *mask;
     uint16_t bits[FR_PANEL];
     real factor[FR_PANEL]; /* 1 + std * n */
 } mask_draws;
@@ -63,10 +75,10 @@ enum { NEED_Z = 0 FR_FOR_EACH_ACTIVATION(NEEDS_Z), SHOW_MASK = 0 FR_FOR_EACH_ACT
 INLINE int needs_z(const int activation) { return NEED_Z >> activation & 1; }
 INLINE int mask_shows(const int activation) { return SHOW_MASK >> activation & 1; }
 
-INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *draws, const fr_mask *mask,
-                         const int activation, const int masked) {
-    const uint32_t threshold = mask->threshold;
-    const vec scale = vset1((real)mask->scale);
+INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *draws, const int activation,
+                         const int masked) {
+    const uint32_t threshold = draws->mask->threshold;
+    const vec scale = vset1((real)draws->mask->scale);
     for (int j = 0; j < vectors * VL; j += VL) {
         vec a = activate(vload(z + j), activation);
         if (masked == DROPPED) a = vkeep_below(draws->bits + j, threshold, a * scale);
@@ -76,7 +88,8 @@ INLINE void forward_body(real *y, const real *z, int vectors, const mask_draws *
 }
 
 INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z, int vectors, const mask_draws *draws,
-                          const fr_mask *mask, const int activation, const int masked) {
+                          const int activation, const int masked) {
+    const fr_mask *mask = draws->mask;
     const uint32_t threshold = mask->threshold;
     const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->scale > 0 ? 1 / mask->scale : 0));
     const vec zero = {0};
@@ -94,14 +107,21 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
     }
 }
 
-static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w, int64_t row, int64_t column) {
-    const uint32_t line = mask->per_unit ? 0 : w->batch.line + (uint32_t)row;
+static void draw_mask(mask_draws *draws, const row_part *part) {
+    const fr_mask *mask = draws->mask;
+    const draw_place place = {
+        .keys = &part->w->keys,
+        .column = (uint32_t)part->column,
+        .row = mask->per_unit ? 0 : part->line,
+        .step = part->w->batch.step,
+        .stream = mask->stream,
+    };
     if (mask->std > 0) {
         const vec std = vset1((real)mask->std), one = vset1(1);
-        normal_draws(draws->factor, &w->keys, (uint32_t)column, line, w->batch.step, mask->stream);
+        normal_draws(draws->factor, &place);
         for (int j = 0; j < FR_PANEL; j += VL) vstore(draws->factor + j, vfma(std, vload(draws->factor + j), one));
     } else if (mask->threshold < 65536) {
-        philox_draws(draws->bits, &w->keys, (uint32_t)column, line, w->batch.step, mask->stream);
+        philox_draws(draws->bits, &place);
     } else {
         memset(draws->bits, 0, sizeof draws->bits); /* all below the threshold */
     }
@@ -114,14 +134,14 @@ static void draw_mask(mask_draws *draws, const fr_mask *mask, const fr_worker *w
     default: CASE(ACTIVATION, UNMASKED);                                                                               \
     }
 
-/* y and z may be the same memory. column is a multiple of 16, row counts within the batch. */
-static void forward_row(real *y, const real *z, int vectors, int activation, const fr_mask *mask, const fr_worker *w,
-                        int64_t row, int64_t column) {
+/* y and z may be the same memory. */
+static void forward_row(real *y, const real *z, int activation, const fr_mask *mask, const row_part *part) {
+    const int vectors = vectors_of(part->columns), masked = masked_as(mask);
     mask_draws draws;
-    const int masked = masked_as(mask);
-    if (masked) draw_mask(&draws, mask, w, row, column);
+    draws.mask = mask;
+    if (masked) draw_mask(&draws, part);
     switch (activation) {
-#define BODY(A, MASKED) forward_body(y, z, vectors, &draws, mask, A, MASKED)
+#define BODY(A, MASKED) forward_body(y, z, vectors, &draws, A, MASKED)
 #define CASE(KIND, ...)                                                                                                \
     case FR_##KIND: FOR_EACH_MASK(BODY, FR_##KIND) break;
         FR_FOR_EACH_ACTIVATION(CASE)
@@ -130,13 +150,21 @@ static void forward_row(real *y, const real *z, int vectors, int activation, con
     }
 }
 
-/* y = x + std * draws; here row is only the coordinate of the draws */
-static void noise_row(real *y, const real *x, int vectors, const fr_noise *noise, const fr_worker *w, int64_t row,
-                      int64_t column) {
+/* y = x + std * draws */
+static void noise_row(real *y, const real *x, const fr_noise *noise, const row_part *part) {
     real draws[FR_PANEL];
-    normal_draws(draws, &w->keys, (uint32_t)column, (uint32_t)row, w->batch.step, noise->stream);
+    const draw_place place = {
+        .keys = &part->w->keys,
+        .column = (uint32_t)part->column,
+        .row = part->line,
+        .step = part->w->batch.step,
+        .stream = noise->stream,
+    };
+    normal_draws(draws, &place);
     const vec std = vset1((real)noise->std);
-    for (int j = 0; j < vectors * VL; j += VL) vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
+    for (int j = 0; j < vectors_of(part->columns) * VL; j += VL) {
+        vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
+    }
 }
 
 /* The row of the data that a row of the batch is, or is a perturbed copy of. */
@@ -152,31 +180,30 @@ INLINE real weight_of_row(const fr_worker *w, int64_t row) {
     return (real)((row < w->batch.count ? w->program->clean : 1 - w->program->clean) * weight);
 }
 
-/* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on the panel of row i, of which
- * `columns` are there. Behind them y may be anything, but a gradient is 0. */
-static void pull_row(real *out, const real *dy, const real *y, int64_t columns, int vectors, double activity_l1,
-                     const fr_worker *w, int64_t row) {
-    const vec pull = vset1((real)(activity_l1 * (double)weight_of_row(w, row) / w->batch.step_weight));
-    for (int j = 0; j < vectors * VL; j += VL) vstore(out + j, vfma(pull, sign_of(vload(y + j)), vload(dy + j)));
-    for (int64_t j = columns; j < vectors * VL; j++) out[j] = 0;
+/* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on a part of row i. After its columns
+ * y may be anything, but a gradient is 0. */
+static void pull_row(real *out, const real *dy, const real *y, double activity_l1, const row_part *part) {
+    const fr_worker *w = part->w;
+    const int end = vectors_of(part->columns) * VL;
+    const vec pull = vset1((real)(activity_l1 * (double)weight_of_row(w, part->row) / w->batch.step_weight));
+    for (int j = 0; j < end; j += VL) vstore(out + j, vfma(pull, sign_of(vload(y + j)), vload(dy + j)));
+    for (int64_t j = part->columns; j < end; j++) out[j] = 0;
 }
 
-/* `columns` of a row from `column` on. */
-static void backward_row(real *dz, const real *dy, int64_t columns, const fr_through *through, const fr_worker *w,
-                         int64_t row, int64_t column) {
-    const int vectors = vectors_of(columns);
-    mask_draws draws;
+static void backward_row(real *dz, const real *dy, const fr_through *through, const row_part *part) {
     const fr_mask *mask = &through->mask;
-    const int masked = masked_as(mask);
-    const real *y = (const real *)through->y.data + row * through->y.ld + column;
+    const int vectors = vectors_of(part->columns), masked = masked_as(mask);
+    mask_draws draws;
+    draws.mask = mask;
+    const real *y = (const real *)through->y.data + part->row * through->y.ld + part->column;
     if (through->activity_l1 != 0) {
-        pull_row(dz, dy, y, columns, vectors, through->activity_l1, w, row);
+        pull_row(dz, dy, y, through->activity_l1, part);
         dy = dz;
     }
-    const real *z = through->z.data ? (const real *)through->z.data + row * through->z.ld + column : y;
-    if (masked == GAUSSIAN || (masked && !mask_shows(through->activation))) draw_mask(&draws, mask, w, row, column);
+    const real *z = through->z.data ? (const real *)through->z.data + part->row * through->z.ld + part->column : y;
+    if (masked == GAUSSIAN || (masked && !mask_shows(through->activation))) draw_mask(&draws, part);
     switch (through->activation) {
-#define BODY(A, MASKED) backward_body(dz, dy, y, z, vectors, &draws, mask, A, MASKED)
+#define BODY(A, MASKED) backward_body(dz, dy, y, z, vectors, &draws, A, MASKED)
 #define CASE(KIND, ...)                                                                                                \
     case FR_##KIND: FOR_EACH_MASK(BODY, FR_##KIND) break;
         FR_FOR_EACH_ACTIVATION(CASE)

@@ -27,9 +27,8 @@ static void append_row(real *y, const real *x, const real *g, const fr_op *op) {
 
 static void op_append(fr_worker *w) {
     const fr_op *op = w->op;
-    int64_t begin, end;
-    fr_share(w, w->batch.count, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
+    const fr_range mine = fr_share(w, w->batch.count);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
         const real *x = (const real *)op->out.data + row * op->out.ld;
         real *y = (real *)op->out.data + (w->batch.count + row) * op->out.ld;
         if (!op->gradient.data) {

@@ -67,12 +67,12 @@ static void smooth_row(real *out, const real *line, const double *smooth, int64_
 }
 
 /* One displacement field of an image. */
-static void displace(real *field, const augment_room *room, const fr_round_keys *keys, uint32_t epoch,
-                     uint32_t position, uint32_t stream) {
+static void displace(real *field, const augment_room *room, draw_place place) {
     const fr_augment *a = room->a;
     const int64_t H = a->height, W = a->width, ld = room->ld, radius = a->radius, terms = 2 * radius + 1;
     for (int64_t j = 0; j < H * W; j += FR_PANEL) {
-        philox_draws(room->draws + j, keys, (uint32_t)j, position, epoch, stream);
+        place.column = (uint32_t)j;
+        philox_draws(room->draws + j, &place);
     }
     for (int64_t y = 0; y < H; y++) {
         for (int64_t x = 0; x < W; x++) { /* the middle of a draw's interval, exactly */
@@ -156,8 +156,10 @@ static void augment_image(real *x, const augment_room *room, const fr_worker *w,
     double m[6];
     fr_augment_map(m, a, w->feed->seed, epoch, position);
     if (a->smooth) {
-        for (int i = 0; i < 2; i++)
-            displace(room->field[i], room, &w->keys, epoch, position, a->stream + 1 + (uint32_t)i);
+        for (int i = 0; i < 2; i++) {
+            const uint32_t stream = a->stream + 1 + (uint32_t)i;
+            displace(room->field[i], room, (draw_place){&w->keys, .row = position, .step = epoch, .stream = stream});
+        }
     }
     for (int64_t p = 0; p < a->planes; p++) {
         for (int64_t y = 0; y < H; y++) {

@@ -29,10 +29,9 @@ typedef struct {
  * any block. */
 INLINE work work_of(const fr_worker *w, int64_t columns, int64_t K) {
     const int own = w->op->rowwise;
-    int64_t first = 0, end = w->batch.rows;
-    if (own) fr_share(w, w->batch.rows, &first, &end);
-    const int64_t rows = end - first, blocks = row_blocks(rows, MR);
-    work todo = {.first = first, .rows = rows, .blocks = blocks, .group_blocks = 1, .far = is_far(K * columns)};
+    const fr_range mine = own ? fr_share(w, w->batch.rows) : (fr_range){0, w->batch.rows};
+    const int64_t rows = mine.end - mine.begin, blocks = row_blocks(rows, MR);
+    work todo = {.first = mine.begin, .rows = rows, .blocks = blocks, .group_blocks = 1, .far = is_far(K * columns)};
     const int dynamic = is_long(2 * rows * columns * K, w->n);
     /* sums of sizes (activity) are kept for whole panels */
     if (!own && !w->op->activity.data && shares_columns(w, columns, dynamic, todo.far)) {
@@ -45,16 +44,13 @@ INLINE work work_of(const fr_worker *w, int64_t columns, int64_t K) {
     return todo;
 }
 
-/* Rows [*begin, *end) of a piece. */
-INLINE void rows_of(const work *todo, const piece *p, int64_t *begin, int64_t *end) {
+/* The rows of a piece. */
+INLINE fr_range rows_of(const work *todo, const piece *p) {
     const int64_t last = p->last * todo->group_blocks;
-    *begin = todo->first + todo->rows * (p->first * todo->group_blocks) / todo->blocks;
-    *end = todo->first + todo->rows * (last < todo->blocks ? last : todo->blocks) / todo->blocks;
-}
-
-/* Rows done before their epilogue: one register tile where a sum takes one go, so that it stays in the nearest cache. */
-INLINE int64_t strips_of(int64_t rows, const product *p) {
-    return p->K <= p->terms ? row_blocks(rows, MR) : (rows + STRIP_ROWS - 1) / STRIP_ROWS;
+    return (fr_range){
+        todo->first + todo->rows * (p->first * todo->group_blocks) / todo->blocks,
+        todo->first + todo->rows * (last < todo->blocks ? last : todo->blocks) / todo->blocks,
+    };
 }
 
 /* Columns of a weight, or of the weight transposed. */
@@ -71,7 +67,12 @@ INLINE b_panel panel_of(const fr_matrix *weight, const piece *at, int transposed
  * are others and come from far. */
 INLINE product product_of(const fr_worker *w, const work *todo, const piece *at, int64_t K, int transposed) {
     const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
-    product p = {.a = x->data, .layout = A_ROWS, .s = x->ld, .K = K, .terms = todo->far ? FAR_KC : KC};
+    product p = {.a = x->data,
+                 .layout = A_ROWS,
+                 .s = x->ld,
+                 .K = K,
+                 .terms_at_once = todo->far ? FAR_KC : KC,
+                 .vectors = vectors_of(at->columns)};
     if (w->n > 1) p.claimed = (fr_matrix){(real *)w->op->out.data + at->column, w->op->out.ld};
     p.b = panel_of(weight, at, transposed);
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
@@ -85,7 +86,6 @@ static void op_dense(fr_worker *w) {
     const fr_op *op = w->op;
     const real *bias = op->bias.value.data;
     product_scratch *scratch = scratch_of(w);
-    real *c = scratch->c;
     work todo = work_of(w, op->N, op->K);
     fetch(w, &op->weight.value, op->K, op->N);
     piece at;
@@ -93,22 +93,20 @@ static void op_dense(fr_worker *w) {
         const int64_t column = at.column;
         const int vectors = vectors_of(at.columns);
         const product p = product_of(w, &todo, &at, op->K, 0);
-        int64_t begin, end;
-        rows_of(&todo, &at, &begin, &end);
-        const int64_t strips = strips_of(end - begin, &p);
-        const row_heights heights = heights_of(end - begin, strips);
-        for (int64_t s = 0, first = begin, last; s < strips; s++, first = last) {
-            last = first + height_of(&heights, s);
-            multiply(c, scratch->spare, &p, first, last - first, vectors, s, strips);
-            for (int64_t row = first; row < last; row++) {
-                real *z = c + (row - first) * FR_PANEL;
+        const fr_range rows = rows_of(&todo, &at);
+        strip s = strips_of(&p, rows.begin, rows.end - rows.begin);
+        while (next_strip(&s)) {
+            multiply(scratch, &p, &s);
+            for (int64_t row = s.row; row < s.row + s.rows; row++) {
+                real *z = scratch->c + (row - s.row) * FR_PANEL;
                 if (bias) {
                     for (int j = 0; j < vectors * VL; j += VL) vstore(z + j, vload(z + j) + vload(bias + column + j));
                 }
-                if (op->noise.std != 0) noise_row(z, z, vectors, &op->noise, w, w->batch.line + row, column);
+                const row_part part = part_of_row(w, row, column, at.columns);
+                if (op->noise.std != 0) noise_row(z, z, &op->noise, &part);
                 if (op->z.data) memcpy((real *)op->z.data + row * op->z.ld + column, z, sizeof(vec) * (size_t)vectors);
                 real *y = (real *)op->out.data + row * op->out.ld + column;
-                forward_row(y, z, vectors, op->activation, &op->mask, w, row, column);
+                forward_row(y, z, op->activation, &op->mask, &part);
                 if (op->activity.data) {
                     real *sums = (real *)op->activity.data + row * op->activity.ld;
                     sums[column / FR_PANEL] = sum_of_sizes(y, at.columns);
@@ -121,25 +119,21 @@ static void op_dense(fr_worker *w) {
 static void op_dense_dx(fr_worker *w) {
     const fr_op *op = w->op;
     product_scratch *scratch = scratch_of(w);
-    real *c = scratch->c;
     work todo = work_of(w, op->K, op->N);
     piece at;
-    int64_t held_column = -1, held = -1;
+    int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
-        const int vectors = vectors_of(at.columns);
-        if (at.column != held_column) held_column = at.column, held = -1;
+        if (at.column != packed_column) packed_column = at.column, packed_from = -1;
         product p = product_of(w, &todo, &at, op->N, 1);
-        p.packed = scratch->packed, p.held = &held;
-        int64_t begin, end;
-        rows_of(&todo, &at, &begin, &end);
-        const int64_t strips = strips_of(end - begin, &p);
-        const row_heights heights = heights_of(end - begin, strips);
-        for (int64_t s = 0, first = begin, last; s < strips; s++, first = last) {
-            last = first + height_of(&heights, s);
-            multiply(c, scratch->spare, &p, first, last - first, vectors, s, strips);
-            for (int64_t row = first; row < last; row++) {
+        p.packed_from = &packed_from;
+        const fr_range rows = rows_of(&todo, &at);
+        strip s = strips_of(&p, rows.begin, rows.end - rows.begin);
+        while (next_strip(&s)) {
+            multiply(scratch, &p, &s);
+            for (int64_t row = s.row; row < s.row + s.rows; row++) {
                 real *dz = (real *)op->out.data + row * op->out.ld + at.column;
-                backward_row(dz, c + (row - first) * FR_PANEL, at.columns, &op->through, w, row, at.column);
+                const row_part part = part_of_row(w, row, at.column, at.columns);
+                backward_row(dz, scratch->c + (row - s.row) * FR_PANEL, &op->through, &part);
             }
         }
     }

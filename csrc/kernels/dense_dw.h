@@ -14,13 +14,14 @@
 #include "rows.h"
 #include "update.h"
 
-/* What the update of the rows from `row` on will touch. The weight is left out where it stays as it is and only the gradient
- * is stored: others may be reading it, so it must not be claimed. */
-INLINE destination destination_of(const fr_param *param, int64_t row, int64_t column) {
+/* What the update of a part of a weight will touch, from `column` on. The weight is left out where it stays as it is and
+ * only the gradient is stored: others may be reading it, so it must not be claimed. */
+INLINE destination destination_of(const fr_param *param, fr_range rows, int64_t column) {
     const int weight_moves = !fr_stores_gradient(param->rule.kind);
     return (destination){
-        .data = {weight_moves ? address(&param->value, row, column) : NULL, address(&param->slot[0], row, column),
-                 address(&param->slot[1], row, column)},
+        .rows = rows.end - rows.begin,
+        .data = {weight_moves ? address(&param->value, rows.begin, column) : NULL,
+                 address(&param->slot[0], rows.begin, column), address(&param->slot[1], rows.begin, column)},
         .ld = {param->value.ld, param->slot[0].ld, param->slot[1].ld},
     };
 }
@@ -61,22 +62,18 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     return todo;
 }
 
-/* Rows [*begin, *end) of a piece. */
-INLINE void dw_rows(const dw_work *todo, const piece *at, int64_t *begin, int64_t *end) {
+/* The rows of a piece. */
+INLINE fr_range dw_rows(const dw_work *todo, const piece *at) {
     const int64_t K = todo->K, groups = todo->parts.groups, last = at->last * FR_ROW_GROUP;
-    *begin = todo->even ? K * at->first / groups : at->first * FR_ROW_GROUP;
-    *end = todo->even ? K * at->last / groups : last < K ? last : K;
+    if (todo->even) return (fr_range){K * at->first / groups, K * at->last / groups};
+    return (fr_range){at->first * FR_ROW_GROUP, last < K ? last : K};
 }
 
-/* What the tile behind a piece will touch, if it is this worker's and comes from far. */
-INLINE destination destination_after(const fr_worker *w, const dw_work *todo, const piece *at, int64_t *rows) {
-    int64_t begin, end;
-    *rows = 0;
-    if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (destination){{0}, {0}};
+/* What the tile after a piece will touch, if it is this worker's and comes from far. */
+INLINE destination destination_after(const fr_worker *w, const dw_work *todo, const piece *at) {
+    if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (destination){.rows = 0};
     const piece after = piece_of(&todo->parts, at->tile + 1);
-    dw_rows(todo, &after, &begin, &end);
-    *rows = end - begin;
-    return destination_of(&w->op->weight, begin, after.column);
+    return destination_of(&w->op->weight, dw_rows(todo, &after), after.column);
 }
 
 static void op_dense_dw(fr_worker *w) {
@@ -95,32 +92,33 @@ static void op_dense_dw(fr_worker *w) {
     while (next_piece(w, &todo.parts, &at)) {
         const int vectors = vectors_of(at.columns);
         const real *dz = (const real *)op->z.data + at.column;
-        int64_t begin, end, rows_later;
-        dw_rows(&todo, &at, &begin, &end);
-        const destination next = destination_of(&op->weight, begin, at.column);
-        const destination later = destination_after(w, &todo, &at, &rows_later);
+        const fr_range rows = dw_rows(&todo, &at);
+        const destination next = destination_of(&op->weight, rows, at.column);
+        const destination later = destination_after(w, &todo, &at);
         product p = {
-            .a = (const real *)op->x.data + begin,
+            .a = (const real *)op->x.data + rows.begin,
             .layout = A_COLUMNS,
             .s = op->x.ld,
             .K = M,
-            .terms = DW_KC,
+            .terms_at_once = DW_KC,
+            .vectors = vectors,
             .b = {.data = dz, .ld = op->z.ld},
             .next = &next,
         };
-        if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.keep = 1;
-        if (begin == 0 && op->bias.value.data) {
+        if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.claim_keeps = 1;
+        if (rows.begin == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->z.ld, M, vectors);
-            update_piece(&op->bias, 0, 1, at.column, vectors * VL, c, 0, &bias_numbers);
+            const region all = {.rows = 1, .column = at.column, .columns = vectors * VL};
+            update_region(&op->bias, &all, c, 0, &bias_numbers);
         }
-        for (int64_t first = begin, last; first < end; first = last) {
-            last = first + todo.height < end ? first + todo.height : end;
-            ask_on(&ahead, at.columns * (last - first));
-            if (rows_later > 0)
-                ask_for_destination(&later, first - begin, last - begin < rows_later ? last - begin : rows_later,
-                                    FR_PANEL * sizeof(real));
-            multiply(c, scratch->spare, &p, first - begin, last - first, vectors, 0, 1);
-            update_piece(&op->weight, first, last - first, at.column, vectors * VL, c, FR_PANEL, &weight_numbers);
+        for (int64_t row = rows.begin; row < rows.end; row += todo.height) {
+            const int64_t height = row + todo.height < rows.end ? todo.height : rows.end - row;
+            const strip s = {.row = row - rows.begin, .rows = height, .count = 1};
+            const region done = {.row = row, .rows = height, .column = at.column, .columns = vectors * VL};
+            ask_on(&ahead, at.columns * height);
+            ask_for_destination(&later, s.row, s.row + height, FR_PANEL * sizeof(real));
+            multiply(scratch, &p, &s);
+            update_region(&op->weight, &done, c, FR_PANEL, &weight_numbers);
         }
     }
 }

@@ -38,9 +38,8 @@ INLINE int shares_columns(const fr_worker *w, int64_t columns, int dynamic, int 
 }
 
 INLINE division divide_columns(const fr_worker *w, int64_t columns, int64_t groups) {
-    division d = {.columns = columns, .groups = groups, .in_columns = 1};
-    fr_share(w, (columns + UNIT - 1) / UNIT * groups, &d.at, &d.end);
-    return d;
+    const fr_range mine = fr_share(w, (columns + UNIT - 1) / UNIT * groups);
+    return (division){.columns = columns, .groups = groups, .in_columns = 1, .at = mine.begin, .end = mine.end};
 }
 
 INLINE division divide_tiles(int64_t columns, int64_t groups, int dynamic, int own, int by_rows) {

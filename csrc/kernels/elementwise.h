@@ -12,20 +12,19 @@ static void op_elementwise(fr_worker *w) {
     const fr_op *op = w->op;
     const int64_t N = op->N;
     const int back = op->through.y.data != NULL;
-    int64_t begin, end;
-    fr_share(w, w->batch.rows, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
+    const fr_range mine = fr_share(w, w->batch.rows);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
         const real *x = (const real *)op->x.data + row * op->x.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
-            const int vectors = panel_vectors(N, column);
+            const row_part part = part_of_row(w, row, column, panel_columns(N, column));
             const real *in = x + column;
             if (op->noise.std != 0) {
-                noise_row(out + column, in, vectors, &op->noise, w, w->batch.line + row, column);
+                noise_row(out + column, in, &op->noise, &part);
                 in = out + column;
             }
-            forward_row(out + column, in, vectors, FR_LINEAR, &op->mask, w, row, column);
-            if (back) backward_row(out + column, out + column, panel_columns(N, column), &op->through, w, row, column);
+            forward_row(out + column, in, FR_LINEAR, &op->mask, &part);
+            if (back) backward_row(out + column, out + column, &op->through, &part);
         }
     }
 }
@@ -40,7 +39,8 @@ static void op_perturb(fr_worker *w) {
         const real *weight = (const real *)p->value.data + row * p->value.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < p->columns; column += FR_PANEL) {
-            noise_row(out + column, weight + column, panel_vectors(p->columns, column), &op->noise, w, row, column);
+            const row_part part = {w, row, column, panel_columns(p->columns, column), .line = (uint32_t)row};
+            noise_row(out + column, weight + column, &op->noise, &part);
         }
     }
 }

@@ -35,14 +35,13 @@ static void op_gather(fr_worker *w) {
     const int is_float = source->dtype == FR_FLOAT32 || source->dtype == FR_FLOAT64;
     augment_room room;
     if (op->augment) room = augment_room_of(op->augment, w->scratch);
-    int64_t begin, end;
-    fr_share(w, w->batch.rows, &begin, &end);
-    int64_t asked = begin + 1;
-    for (int64_t row = begin; row < end; row++) {
+    const fr_range mine = fr_share(w, w->batch.rows);
+    int64_t asked = mine.begin + 1;
+    for (int64_t row = mine.begin; row < mine.end; row++) {
         const int64_t position = w->batch.first + row;
         real *out = (real *)op->out.data + row * op->out.ld;
         if (w->feed->order) {
-            for (; asked < end && asked <= row + ROWS_AHEAD; asked++) {
+            for (; asked < mine.end && asked <= row + ROWS_AHEAD; asked++) {
                 const int64_t index = w->feed->order[w->batch.first + asked];
                 fetch_row(source, index);
                 fetch_label(w->feed, index);
@@ -58,10 +57,10 @@ static void op_gather(fr_worker *w) {
         if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
         for (int64_t column = 0; column < op->K; column += FR_PANEL) {
-            const int vectors = panel_vectors(op->K, column);
+            const row_part part = part_of_row(w, row, column, panel_columns(op->K, column));
             real *x = out + column;
-            if (op->noise.std != 0) noise_row(x, x, vectors, &op->noise, w, w->batch.line + row, column);
-            if (masked_as(&op->mask)) forward_row(x, x, vectors, FR_LINEAR, &op->mask, w, row, column);
+            if (op->noise.std != 0) noise_row(x, x, &op->noise, &part);
+            if (masked_as(&op->mask)) forward_row(x, x, FR_LINEAR, &op->mask, &part);
         }
     }
 }

@@ -7,8 +7,10 @@
  * starting from 0, for every FR_CHAIN terms; the sums of chains are added in order. Cutting a chain into pieces
  * does not change it, because C is stored and loaded without rounding.
  *
- * A is read element by element and broadcast, so it may lie either way: a[i * rs + k * cs], rs or cs being 1.
- * B is read by vectors: b[k * ldb + j].
+ * A is read element by element and broadcast, so it may lie by rows or by columns. B is read by vectors, so a transposed B
+ * is packed first.
+ *
+ * Letters: K terms of a sum, k the first of some of them, s the stride of A, ld that of B.
  *
  * A target sets, before it includes this file,
  *   KC           terms of a sum done in one go
@@ -33,8 +35,6 @@ typedef struct {
 
 INLINE product_scratch *scratch_of(const fr_worker *w) { return (product_scratch *)w->scratch; }
 
-typedef enum { A_ROWS, A_COLUMNS } a_layout; /* a[i * s + k] or a[i + k * s] */
-
 /* A panel of B, K by `columns`, in memory: b[k * ld + j], or b[k + j * ld] where it is `transposed`. */
 typedef struct {
     const real *data;
@@ -42,59 +42,27 @@ typedef struct {
     int transposed;
 } b_panel;
 
-/* The operands of C = A * B: A (rows x K) with stride s, and B. */
+/* C = A * B, and what the caches should know about it. A is rows x K, C is rows x `vectors` vectors. */
 typedef struct {
     const real *a;
     a_layout layout;
     int64_t s, K;
-    int64_t terms; /* done in one go, at most KC */
+    int64_t terms_at_once; /* at most KC */
+    int vectors;
     b_panel b;
     b_panel after;           /* the panel that this worker reads next */
-    real *packed;            /* room for KC terms of a transposed panel, the right way round */
-    int64_t *held;           /* the first of the terms of B that lie there, -1 for none */
-    const destination *next; /* NULL where A is read by rows */
-    fr_matrix claimed;       /* what C will be written to, row for row; data NULL for none */
-    int keep;                /* it is read before */
+    int64_t *packed_from;    /* the first of the terms of B that the scratch holds packed, -1 for none */
+    const destination *next; /* what the result will touch; NULL where A is read by rows */
+    fr_matrix claimed;       /* what the result will be written to, row for row; data NULL for none */
+    int claim_keeps;         /* its contents are still needed */
 } product;
-
-/* Makes this processor the owner of lines that it writes soon. Where another one still has a copy, a store waits some 7 ns
- * for it to be given up, and the later ones wait in line: done before a tile's sums, that is over when they are. Prefetches
- * for writing would be the means, but they do nothing for a line that is already here (Zen 4). */
-INLINE void claim(const product *p, int64_t row, int64_t rows, int64_t bytes) {
-    for (int64_t i = row; p->claimed.data && i < row + rows; i++) {
-        char *line = (char *)((real *)p->claimed.data + i * p->claimed.ld);
-        for (int64_t byte = 0; byte < bytes; byte += 64) {
-            volatile real *at = (volatile real *)(line + byte);
-            *at = p->keep ? *at : 0;
-        }
-    }
-}
-
-/* Asks for a part of some terms, from k on, of a panel: what is read next comes while the sums are running. Rows of a
- * weight lie far apart, so no hardware sees them come. */
-INLINE void ask_for(const b_panel *b, int64_t k, int64_t terms, int64_t part, int64_t parts) {
-    if (b->columns == 0) return;
-    const int64_t lines = b->transposed ? b->columns : terms;
-    const int64_t bytes = (b->transposed ? terms : b->columns) * (int64_t)sizeof(real);
-    const real *first = b->data + k * (b->transposed ? 1 : b->ld);
-    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) prefetch_near(first + i * b->ld, bytes);
-}
-
-/* Asks for rows [first, last) of what a later product will touch, `bytes` of each. */
-INLINE void ask_for_destination(const destination *later, int64_t first, int64_t last, int64_t bytes) {
-    for (int i = 0; i < 1 + FR_SLOTS; i++) {
-        for (int64_t row = first; later->data[i] && row < last; row++) {
-            prefetch_near(later->data[i] + row * later->ld[i], bytes);
-        }
-    }
-}
 
 /* Rows are cut into blocks of nearly equal height, at most `tall`: no ragged last block. */
 INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1) / tall; }
 
-/* Their heights, by one division for all of them: a register tile is as short as some fifty divisions. */
+/* Their heights, by one division for all of them: a register tile takes no longer than some fifty divisions. */
 typedef struct {
-    int64_t least, taller; /* so many blocks have a row more */
+    int64_t least, taller; /* `taller` blocks, the first ones, have a row more */
 } row_heights;
 
 INLINE row_heights heights_of(int64_t rows, int64_t blocks) {
@@ -106,63 +74,147 @@ INLINE int64_t height_of(const row_heights *heights, int64_t block) {
     return heights->least + (block < heights->taller);
 }
 
-/* One block of rows of C, `row` .. of A, by one tile's columns. */
-INLINE void multiply_tile(real *c, const product *p, const real *b, int64_t ldb, int64_t row, int64_t mr, int j, int nv,
-                          int64_t k, int64_t K, int fresh) {
-    const int by_rows = p->layout == A_ROWS;
-    const real *a = by_rows ? p->a + row * p->s + k : p->a + row + k * p->s;
-    const tile_fn tile = by_rows ? rows_tiles[(nv - 1) * MR + mr - 1] : columns_tiles[(nv - 1) * DW_MR + mr - 1];
-    tile(c + j * VL, a, p->s, b + j * VL, ldb, K, fresh, p->next, row, j * VL);
+/* Rows of C that are done together: all of their sums, then what the op does with them. */
+typedef struct {
+    int64_t row, rows;
+    int64_t number, count; /* this strip's, from 0; of the strips of all rows */
+    row_heights heights;
+} strip;
+
+/* A register tile is one strip where a sum takes one go, so that it stays in the nearest cache. This is the place before
+ * the first one. */
+INLINE strip strips_of(const product *p, int64_t row, int64_t rows) {
+    const int64_t tall = p->K <= p->terms_at_once ? MR : STRIP_ROWS, count = row_blocks(rows, tall);
+    return (strip){.row = row, .number = -1, .count = count, .heights = heights_of(rows, count)};
 }
 
-/* One go over K terms from k on, for `rows` rows of C from `row` on and `vectors` vectors of columns. Meanwhile part
- * `part` of `parts` of the terms `then` .. of panel `soon` is asked for.
- *
- * The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the other
- * way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
-INLINE void multiply_rows(real *c, const product *p, int64_t row, int64_t rows, int vectors, int64_t k, int64_t K,
-                          int fresh, int last, const b_panel *soon, int64_t then, int64_t part, int64_t parts) {
-    const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : DW_MR, wide = by_rows ? NV : DW_NV;
-    const int64_t blocks = row_blocks(rows, tall);
-    if (p->b.transposed && *p->held != k) {
-        pack_transposed(p->packed, p->b.data + k, p->b.ld, p->b.columns, K);
-        *p->held = k;
-    }
-    const real *b = p->b.transposed ? p->packed : p->b.data + k * p->b.ld;
-    const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
-    const row_heights heights = heights_of(rows, blocks);
-    const int across = by_rows || DW_KEEPS_A ? vectors : wide; /* vectors done block by block, before the next ones */
-    for (int first = 0; first < vectors; first += across) {
-        const int end = first + across < vectors ? first + across : vectors;
-        for (int64_t block = 0, i = 0; block < blocks; block++) {
-            const int64_t below = i + height_of(&heights, block);
-            if (last && first == 0) claim(p, row + i, below - i, vectors * VBYTES);
-            ask_for(soon, then, p->K - then < p->terms ? p->K - then : p->terms, part * blocks + block, parts * blocks);
-            for (int j = first; j < end; j += wide) {
-                multiply_tile(c + i * FR_PANEL, p, b, ldb, row + i, below - i, j, end - j < wide ? end - j : wide, k, K,
-                              fresh);
-            }
-            i = below;
+INLINE int next_strip(strip *s) {
+    s->row += s->rows;
+    s->rows = height_of(&s->heights, ++s->number);
+    return s->number < s->count;
+}
+
+/* Makes this processor the owner of lines that it writes soon. Where another one still has a copy, a store waits some 7 ns
+ * for it to be given up, and later stores wait in line. Done before a tile's sums, the wait is over when they are. A prefetch
+ * for writing does nothing for a line that is already here (Zen 4), so this is a store. */
+INLINE void claim(const product *p, int64_t row, int64_t rows, int64_t bytes) {
+    for (int64_t i = row; p->claimed.data && i < row + rows; i++) {
+        char *line = (char *)((real *)p->claimed.data + i * p->claimed.ld);
+        for (int64_t byte = 0; byte < bytes; byte += 64) {
+            volatile real *at = (volatile real *)(line + byte);
+            *at = p->claim_keeps ? *at : 0;
         }
     }
 }
 
-/* c (rows x FR_PANEL) = rows row .. row + rows - 1 of A * B, which are strip number `strip` of `strips`. spare is as
- * large as c. */
-INLINE void multiply(real *c, real *spare, const product *p, int64_t row, int64_t rows, int vectors, int64_t strip,
-                     int64_t strips) {
-    const int64_t terms = p->terms;
-    const int once = p->K <= terms; /* all strips read the same terms, which are asked for but once */
+/* Terms k .. k + terms - 1 of a panel, asked for in `parts` parts. */
+typedef struct {
+    const b_panel *panel;
+    int64_t k, terms;
+    int64_t part, parts;
+} request;
+
+/* Asks for one part: what is read next comes while the sums are running. Rows of a weight lie far apart, so no hardware
+ * foresees them. */
+INLINE void ask_for(const request *r) {
+    const b_panel *b = r->panel;
+    if (b->columns == 0) return;
+    const int64_t lines = b->transposed ? b->columns : r->terms;
+    const int64_t bytes = (b->transposed ? r->terms : b->columns) * (int64_t)sizeof(real);
+    const real *first = b->data + r->k * (b->transposed ? 1 : b->ld);
+    for (int64_t i = lines * r->part / r->parts; i < lines * (r->part + 1) / r->parts; i++) {
+        prefetch_near(first + i * b->ld, bytes);
+    }
+}
+
+/* Asks for rows first .. last - 1, if they exist, of what a later product will touch, `bytes` of each. */
+INLINE void ask_for_destination(const destination *later, int64_t first, int64_t last, int64_t bytes) {
+    if (last > later->rows) last = later->rows;
+    for (int i = 0; i < 1 + FR_SLOTS; i++) {
+        for (int64_t row = first; later->data[i] && row < last; row++) {
+            prefetch_near(later->data[i] + row * later->ld[i], bytes);
+        }
+    }
+}
+
+/* One go of a product: terms k .. k + terms - 1 of the sums of a strip. */
+typedef struct {
+    int64_t k, terms;
+    int adds;      /* to the sums that C already holds */
+    int completes; /* the last go: the op writes the result after it */
+    request ahead; /* what is asked for meanwhile, spread over the blocks */
+} go;
+
+/* The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the other
+ * way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
+INLINE void multiply_terms(real *c, real *packed, const product *p, const strip *s, const go *g) {
+    const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : DW_MR, wide = by_rows ? NV : DW_NV;
+    const int64_t blocks = row_blocks(s->rows, tall);
+    if (p->b.transposed && *p->packed_from != g->k) {
+        pack_transposed(packed, p->b.data + g->k, p->b.ld, p->b.columns, g->terms);
+        *p->packed_from = g->k;
+    }
+    const real *b = p->b.transposed ? packed : p->b.data + g->k * p->b.ld;
+    const real *a = p->a + g->k * (by_rows ? 1 : p->s);
+    const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
+    const row_heights heights = heights_of(s->rows, blocks);
+    const int across =
+        by_rows || DW_KEEPS_A ? p->vectors : wide; /* vectors done block by block, before the next ones */
+    for (int first = 0; first < p->vectors; first += across) {
+        const int end = first + across < p->vectors ? first + across : p->vectors;
+        for (int64_t block = 0, i = 0; block < blocks; block++) {
+            const int64_t row = s->row + i, height = height_of(&heights, block);
+            if (g->completes && first == 0) claim(p, row, height, p->vectors * VBYTES);
+            request ahead = g->ahead;
+            ahead.part = ahead.part * blocks + block, ahead.parts *= blocks;
+            ask_for(&ahead);
+            for (int j = first; j < end; j += wide) {
+                const tile_operands t = {
+                    .a = a + row * (by_rows ? p->s : 1),
+                    .b = b + j * VL,
+                    .s = p->s,
+                    .ldb = ldb,
+                    .terms = g->terms,
+                    .adds = g->adds,
+                    .row = row,
+                    .column = j * VL,
+                    .next = p->next,
+                };
+                sum_tile(c + i * FR_PANEL + j * VL, &t, p->layout, height, end - j < wide ? end - j : wide);
+            }
+            i += height;
+        }
+    }
+}
+
+/* scratch->c (rows x FR_PANEL) = A * B for the rows of the strip. */
+INLINE void multiply(product_scratch *scratch, const product *p, const strip *s) {
+    const int64_t at_once = p->terms_at_once;
+    const int single = p->K <= at_once; /* one go: all strips read the same terms, which are asked for but once */
     for (int64_t chain = 0; chain < p->K || chain == 0; chain += FR_CHAIN) {
         const int64_t end = chain + FR_CHAIN < p->K ? chain + FR_CHAIN : p->K;
-        real *sum = chain == 0 ? c : spare;
-        for (int64_t k = chain; k < end; k += terms) {
-            const int more = k + terms < p->K; /* terms of this panel */
-            const b_panel *soon = more || (!once && strip + 1 < strips) ? &p->b : &p->after;
-            multiply_rows(sum, p, row, rows, vectors, k, end - k < terms ? end - k : terms, k == chain, !more, soon,
-                          more ? k + terms : 0, once ? strip : 0, once ? strips : 1);
+        real *c = scratch->c, *sum = chain == 0 ? c : scratch->spare;
+        for (int64_t k = chain; k < end; k += at_once) {
+            const int more = k + at_once < p->K; /* terms of this panel */
+            const int64_t later = more ? k + at_once : 0, left = p->K - later;
+            const go g = {
+                .k = k,
+                .terms = end - k < at_once ? end - k : at_once,
+                .adds = k != chain,
+                .completes = !more,
+                .ahead =
+                    {
+                        .panel = more || (!single && s->number + 1 < s->count) ? &p->b : &p->after,
+                        .k = later,
+                        .terms = left < at_once ? left : at_once,
+                        .part = single ? s->number : 0,
+                        .parts = single ? s->count : 1,
+                    },
+            };
+            multiply_terms(sum, scratch->packed, p, s, &g);
         }
-        for (int64_t i = 0; chain > 0 && i < rows * FR_PANEL; i += VL) vstore(c + i, vload(c + i) + vload(spare + i));
+        if (chain == 0) continue;
+        for (int64_t i = 0; i < s->rows * FR_PANEL; i += VL) vstore(c + i, vload(c + i) + vload(sum + i));
     }
 }
 

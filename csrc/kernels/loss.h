@@ -118,9 +118,8 @@ static void op_loss(fr_worker *w) {
     const int plain = through->activation == FR_LINEAR && through->activity_l1 == 0 && !masked_as(&through->mask);
     const int64_t N = op->N;
     const real smoothing = (real)op->smoothing;
-    int64_t begin, end;
-    fr_share(w, w->batch.rows, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
+    const fr_range mine = fr_share(w, w->batch.rows);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
         const int64_t index = index_of_row(w, row);
         const real weight = weight_of_row(w, row);
         const vec share = vset1(op->by_row ? 1 : (real)(weight / w->batch.step_weight));
@@ -139,9 +138,10 @@ static void op_loss(fr_worker *w) {
         if (!op->out.data) continue;
         real *dz = (real *)op->out.data + row * op->out.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
-            const int vectors = panel_vectors(N, column);
+            const row_part part = part_of_row(w, row, column, panel_columns(N, column));
+            const int vectors = vectors_of(part.columns);
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
-            if (!plain) backward_row(dz + column, dz + column, panel_columns(N, column), through, w, row, column);
+            if (!plain) backward_row(dz + column, dz + column, through, &part);
         }
     }
 }
@@ -191,9 +191,8 @@ static void op_totals(fr_worker *w) {
 static void op_emit(fr_worker *w) {
     const fr_op *op = w->op;
     const int64_t N = op->N;
-    int64_t begin, end;
-    fr_share(w, w->batch.rows, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
+    const fr_range mine = fr_share(w, w->batch.rows);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
         const real *z = (const real *)op->x.data + row * op->x.ld;
         real *p = row_scratch(w), max;
         if (op->softmax) {

@@ -53,11 +53,13 @@ INLINE vec tail_normal(i32vec word) {
 }
 
 /* The normal draws of columns column .. column + 63 (a multiple of FR_PANEL) of one row. */
-INLINE void normal_draws(real *out, const fr_round_keys *keys, uint32_t column, uint32_t row, uint32_t step,
-                         uint32_t stream) {
+INLINE void normal_draws(real *out, const draw_place *place) {
+    draw_place half = *place;
     uint16_t draws[2 * FR_PANEL]; /* 8 columns of draws are one counter, and so are 4 of normals */
-    philox_draws(draws, keys, 2 * column, row, step, stream);
-    philox_draws(draws + FR_PANEL, keys, 2 * column + FR_PANEL, row, step, stream);
+    half.column *= 2;
+    philox_draws(draws, &half);
+    half.column += FR_PANEL;
+    philox_draws(draws + FR_PANEL, &half);
     ireal away[FR_PANEL];
     for (int j = 0; j < FR_PANEL; j += VL) {
         const vec centre = centre_of(*(const i32vec_mem *)(draws + 2 * j));

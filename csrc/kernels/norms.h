@@ -27,14 +27,15 @@ static void op_penalize(fr_worker *w) {
     const fr_param *param = &w->op->weight;
     const fr_numbers numbers = numbers_of(&param->rule, &w->batch);
     fr_tiles tiles_left = update_tiles(param);
-    int64_t t, column, begin, end;
+    int64_t t;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int64_t count = update_tile(param, &tiles_left, t, &column, &begin, &end);
+        const region tile = update_tile(param, &tiles_left, t);
         double sum = 0;
-        for (int64_t row = begin; row < end; row++) {
-            const real *gradient = address(&param->slot[0], row, column);
-            update_piece(param, row, 1, column, count, gradient, 0, &numbers);
-            sum += (double)squares_of(gradient, count);
+        for (int64_t row = tile.row; row < tile.row + tile.rows; row++) {
+            const region line = {row, 1, tile.column, tile.columns};
+            const real *gradient = address(&param->slot[0], row, tile.column);
+            update_region(param, &line, gradient, 0, &numbers);
+            sum += (double)squares_of(gradient, tile.columns);
         }
         w->op->squares[t] = sum;
     }
@@ -56,7 +57,7 @@ static void op_clip_norm(fr_worker *w) {
 
 /* The squared norms of the columns of a panel, which the updates before have left in param->norms, and the factors that
  * bring them down to the limit (0: none). Returns whether any is over it. */
-INLINE int column_factors(const fr_param *param, int64_t panel, double limit, double *squares, double *factor) {
+INLINE int column_factors(double *squares, double *factor, const fr_param *param, int64_t panel, double limit) {
     const int64_t groups = (param->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP;
     const int width = panel_vectors(param->columns, panel * FR_PANEL) * VL;
     int any = 0;
@@ -79,7 +80,7 @@ static double whole_factor(const fr_op *op) {
     const int64_t panels = panels_of(op->weight.columns);
     double sum = 0, squares[FR_PANEL], factor[FR_PANEL];
     for (int64_t t = 0; op->whole > 0 && t < panels; t++) {
-        column_factors(&op->weight, t, op->limit, squares, factor);
+        column_factors(squares, factor, &op->weight, t, op->limit);
         const int width = panel_vectors(op->weight.columns, t * FR_PANEL) * VL;
         for (int j = 0; j < width; j++) sum += squares[j] * factor[j] * factor[j];
     }
@@ -96,7 +97,7 @@ static void op_max_norm(fr_worker *w) {
         const int width = panel_vectors(param->columns, t * FR_PANEL) * VL;
         double squares[FR_PANEL], exact[FR_PANEL];
         real factor[FR_PANEL];
-        const int any = column_factors(param, t, w->op->limit, squares, exact) || whole != 1;
+        const int any = column_factors(squares, exact, param, t, w->op->limit) || whole != 1;
         for (int j = 0; j < width; j++) factor[j] = (real)(exact[j] * whole);
         for (int64_t row = 0; any && row < param->rows; row++) {
             real *value = (real *)param->value.data + row * param->value.ld + t * FR_PANEL;

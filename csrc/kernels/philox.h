@@ -35,15 +35,21 @@ typedef uint64_t u64vec_mem __attribute__((vector_size(VBYTES), aligned(2), may_
 #define INTERLEAVE(u, v, ...) __builtin_shuffle(u, v, (u64vec){__VA_ARGS__})
 #endif
 
+/* Where draws come from: what they are a function of. */
+typedef struct {
+    const fr_round_keys *keys;
+    uint32_t column, row, step, stream;
+} draw_place;
+
 /* The FR_PANEL draws of columns column .. column + 63 (a multiple of 8) of one row. */
-INLINE void philox_draws(uint16_t *out, const fr_round_keys *keys, uint32_t column, uint32_t row, uint32_t step,
-                         uint32_t stream) {
+INLINE void philox_draws(uint16_t *out, const draw_place *place) {
+    const fr_round_keys *keys = place->keys;
     const u64vec lanes = {LANE_NUMBERS}, low = 0xffffffffu - (u64vec){0};
     const u64vec m0 = FR_PHILOX_MULTIPLIER_0 - (u64vec){0}, m1 = FR_PHILOX_MULTIPLIER_1 - (u64vec){0};
     for (int i = 0; i < FR_PANEL / 8; i += WORDS) {
         /* only the low half of every lane counts; products leave the high half dirty */
-        u64vec x0 = lanes + (column / 8 + (uint32_t)i), x1 = row - (u64vec){0};
-        u64vec x2 = step - (u64vec){0}, x3 = stream - (u64vec){0};
+        u64vec x0 = lanes + (place->column / 8 + (uint32_t)i), x1 = place->row - (u64vec){0};
+        u64vec x2 = place->step - (u64vec){0}, x3 = place->stream - (u64vec){0};
         for (int round = 0; round < FR_PHILOX_ROUNDS; round++) {
             const u64vec k0 = keys->word[2 * round] - (u64vec){0}, k1 = keys->word[2 * round + 1] - (u64vec){0};
             const u64vec p0 = umul32(m0, x0), p1 = umul32(m1, x2);

@@ -61,13 +61,12 @@ INLINE asking asking_of(const fr_worker *w, int64_t units) {
     const fr_feed *feed = w->feed;
     const int64_t first = w->batch.first + w->batch.count, left = feed->rows - first;
     if (left <= 0 || feed->source[0].offsets) return (asking){0};
-    int64_t begin, end;
-    fr_share(w, left < feed->batch_size ? left : feed->batch_size, &begin, &end);
+    const fr_range mine = fr_share(w, left < feed->batch_size ? left : feed->batch_size);
     const int64_t lines = row_bytes(&feed->source[0]) / 64 + 1; /* of a row, which may begin anywhere in its first */
-    const int64_t rounds = (end - begin + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * lines;
+    const int64_t rounds = (mine.end - mine.begin + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * lines;
     return (asking){.feed = feed,
-                    .row = first + begin,
-                    .end = first + end,
+                    .row = first + mine.begin,
+                    .end = first + mine.end,
                     .bytes = lines * 64,
                     .rate = (double)rounds / (double)(units > 0 ? units : 1)};
 }

@@ -16,12 +16,12 @@
 
 static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
     const fr_round_keys keys = fr_round_keys_of(seed);
-    philox_draws(out, &keys, column, row, step, stream);
+    philox_draws(out, &(draw_place){&keys, column, row, step, stream});
 }
 
 static void normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
     const fr_round_keys keys = fr_round_keys_of(seed);
-    normal_draws(out, &keys, column, row, step, stream);
+    normal_draws(out, &(draw_place){&keys, column, row, step, stream});
 }
 
 /* Bytes of scratch that every worker needs for an op. */

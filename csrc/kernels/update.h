@@ -252,11 +252,16 @@ static void update_block(const block *b, const fr_numbers *n) {
     }
 }
 
-/* The column sums of a row group, from 0 where the group begins. */
-INLINE real *column_sums(void *sums, const fr_param *param, int64_t row, int64_t column, int64_t count) {
+/* A part of a parameter: some rows of one row group; its columns in whole vectors. */
+typedef struct {
+    int64_t row, rows, column, columns;
+} region;
+
+/* The column sums of its row group, from 0 where the group begins. */
+INLINE real *column_sums(void *sums, const fr_param *param, const region *r) {
     if (!sums) return NULL;
-    real *sum = (real *)sums + row / FR_ROW_GROUP * param->value.ld + column;
-    if (row % FR_ROW_GROUP == 0) memset(sum, 0, sizeof(real) * (size_t)count);
+    real *sum = (real *)sums + r->row / FR_ROW_GROUP * param->value.ld + r->column;
+    if (r->row % FR_ROW_GROUP == 0) memset(sum, 0, sizeof(real) * (size_t)r->columns);
     return sum;
 }
 
@@ -264,23 +269,22 @@ INLINE real *address(const fr_matrix *m, int64_t row, int64_t column) {
     return m->data ? (real *)m->data + row * m->ld + column : NULL;
 }
 
-/* Rows row .. row + rows - 1 (of one row group) and `count` columns of a parameter: the penalty of the old value, then
- * the update. */
-static void update_piece(const fr_param *param, int64_t row, int64_t rows, int64_t column, int64_t count,
-                         const real *gradient, int64_t ldg, const fr_numbers *n) {
+/* The penalty of a region's old value, then its update. */
+static void update_region(const fr_param *param, const region *r, const real *gradient, int64_t ldg,
+                          const fr_numbers *n) {
     const block b = {
-        .weight = address(&param->value, row, column),
-        .slot0 = address(&param->slot[0], row, column),
-        .slot1 = address(&param->slot[1], row, column),
+        .weight = address(&param->value, r->row, r->column),
+        .slot0 = address(&param->slot[0], r->row, r->column),
+        .slot1 = address(&param->slot[1], r->row, r->column),
         .ld = param->value.ld,
         .ld0 = param->slot[0].ld,
         .ld1 = param->slot[1].ld,
         .gradient = gradient,
         .ldg = ldg,
-        .penalty = n->penalized ? column_sums(param->penalty, param, row, column, count) : NULL,
-        .norms = column_sums(param->norms, param, row, column, count),
-        .rows = rows,
-        .count = count,
+        .penalty = n->penalized ? column_sums(param->penalty, param, r) : NULL,
+        .norms = column_sums(param->norms, param, r),
+        .rows = r->rows,
+        .count = r->columns,
     };
     update_block(&b, n);
 }
@@ -296,14 +300,16 @@ INLINE fr_tiles update_tiles(const fr_param *param) {
     };
 }
 
-/* What a tile covers: rows [*begin, *end), `count` columns (whole vectors) from *column on. */
-INLINE int64_t update_tile(const fr_param *param, const fr_tiles *tiles_left, int64_t t, int64_t *column,
-                           int64_t *begin, int64_t *end) {
+/* What a tile covers. */
+INLINE region update_tile(const fr_param *param, const fr_tiles *tiles, int64_t tile) {
     const int64_t whole = (param->columns + VL - 1) / VL * VL;
-    *column = t / tiles_left->groups * FR_UPDATE_COLUMNS;
-    *begin = t % tiles_left->groups * FR_ROW_GROUP;
-    *end = *begin + FR_ROW_GROUP < param->rows ? *begin + FR_ROW_GROUP : param->rows;
-    return whole - *column < FR_UPDATE_COLUMNS ? whole - *column : FR_UPDATE_COLUMNS;
+    const int64_t row = tile % tiles->groups * FR_ROW_GROUP, column = tile / tiles->groups * FR_UPDATE_COLUMNS;
+    return (region){
+        .row = row,
+        .rows = param->rows - row < FR_ROW_GROUP ? param->rows - row : FR_ROW_GROUP,
+        .column = column,
+        .columns = whole - column < FR_UPDATE_COLUMNS ? whole - column : FR_UPDATE_COLUMNS,
+    };
 }
 
 /* The second pass, on a stored gradient. */
@@ -313,11 +319,12 @@ static void op_update(fr_worker *w) {
     numbers.scaled = w->op->scaled;
     numbers.scale = (real)*w->clip;
     fr_tiles tiles_left = update_tiles(param);
-    int64_t t, column, begin, end;
+    int64_t t;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
-        const int64_t count = update_tile(param, &tiles_left, t, &column, &begin, &end);
-        for (int64_t row = begin; row < end; row++) {
-            update_piece(param, row, 1, column, count, address(&w->op->x, row, column), 0, &numbers);
+        const region tile = update_tile(param, &tiles_left, t);
+        for (int64_t row = tile.row; row < tile.row + tile.rows; row++) {
+            const region line = {row, 1, tile.column, tile.columns};
+            update_region(param, &line, address(&w->op->x, row, tile.column), 0, &numbers);
         }
     }
 }
