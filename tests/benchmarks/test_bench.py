@@ -16,7 +16,7 @@ from fastreg.benchmarks.kernels import cases
 from fastreg.benchmarks.rows import Row
 from fastreg.machine import threads
 
-BENCH = Path(__file__).parents[1] / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 needs_bench = pytest.mark.skipif(not BENCH.is_dir(), reason="no bench/ beside the tests")
 
 

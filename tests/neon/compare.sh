@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The NEON kernels give the bits of the AVX2 kernels: cross-compiles the C core for aarch64, runs neon/driver.c under
+# The NEON kernels give the bits of the AVX2 kernels: cross-compiles the C core for aarch64, runs driver.c under
 # qemu-aarch64, and holds its digests against those of the same driver built for this x86-64 machine, for one, two and
 # three threads. AVX-512 likewise where there is one, and generic (which rounds its own way) against itself. Installs
 # nothing. CC and CROSS_CC name other compilers.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 CC=${CC:-gcc} CROSS_CC=${CROSS_CC:-aarch64-linux-gnu-gcc}
 
-missing() { echo "tests/neon.sh: $1 is missing; on Debian or Ubuntu: apt-get install $2" >&2; exit 2; }
+missing() { echo "tests/neon/compare.sh: $1 is missing; on Debian or Ubuntu: apt-get install $2" >&2; exit 2; }
 
-[[ $(uname -m) == x86_64 ]] || { echo "tests/neon.sh: compares with AVX2, so it runs on x86-64" >&2; exit 2; }
+[[ $(uname -m) == x86_64 ]] || { echo "tests/neon/compare.sh: compares with AVX2, so it runs on x86-64" >&2; exit 2; }
 command -v "$CC" >/dev/null || missing "$CC" gcc
 command -v "$CROSS_CC" >/dev/null || missing "$CROSS_CC" "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 command -v qemu-aarch64 >/dev/null || missing qemu-aarch64 qemu-user
@@ -71,7 +71,7 @@ compare() { # file of the right digests, name, command
 }
 
 digests "$work/avx2" "$work/x86" avx2 1 ||
-    { echo "tests/neon.sh: avx2 failed here, exit code $? (3: not on this machine)" >&2; exit 2; }
+    { echo "tests/neon/compare.sh: avx2 failed here, exit code $? (3: not on this machine)" >&2; exit 2; }
 digests "$work/generic" "$work/x86" generic 1
 
 compare "$work/avx2" "avx2, 2 threads" "$work/x86" avx2 2

@@ -1,4 +1,4 @@
-"""A fuzzer of model files and checkpoints: python tests/fuzz_files.py --count 1000000 --corpus tests/corpus
+"""A fuzzer of model files and checkpoints: python tests/fuzz/fuzz_files.py --count 1000000 --corpus tests/fuzz/corpus
 
 It damages real files in every way that a file can be damaged and holds the readers to their promise:
 

@@ -10,19 +10,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import golden
 import pytest
 
+import fastreg as fr
 from fastreg.machine import _core
 
-HERE = Path(__file__).parent
-EXPECTED = json.loads((HERE / "golden_bits.json").read_text())
+EXPECTED = json.loads((Path(__file__).parent / "golden_bits.json").read_text())
 AVAILABLE = _core.simd_available()
 
 
 @pytest.mark.parametrize("target", AVAILABLE)
 def test_trainings_end_with_the_bits_on_record(target):
-    environment = os.environ | {"FASTREG_SIMD": target}
-    command = [sys.executable, str(HERE / "golden.py")]
+    environment = os.environ | {"FASTREG_SIMD": target, "PYTHONPATH": str(Path(fr.__file__).parents[1])}
+    command = [sys.executable, golden.__file__]
     found = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
     expected = EXPECTED["generic" if target == "generic" else "fused"]
     assert len(expected) >= 80 and found.keys() == expected.keys()

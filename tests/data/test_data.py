@@ -16,7 +16,7 @@ from fastreg.files import FileFormatError
 
 from fastreg import data
 
-MNIST = Path(os.environ.get("FASTREG_DATA", Path(__file__).parents[1] / "../shared/data")) / "mnist"
+MNIST = Path(os.environ.get("FASTREG_DATA", Path(__file__).parents[2] / "../shared/data")) / "mnist"
 IDX_CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 
 

@@ -246,7 +246,7 @@ def test_bad_input(tmp_path, arguments, message):
 def test_readme(tmp_path):
     """The example of the README runs as it stands there."""
     pytest.importorskip("sklearn")
-    readme = Path(__file__).parents[1] / "README.md"
+    readme = Path(__file__).parents[2] / "README.md"
     if not readme.exists():
         pytest.skip("no README.md beside the tests")
     example = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
