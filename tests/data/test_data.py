@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastreg.files import FileFormatError
 
 from fastreg import data
+from fastreg.model.files import FileFormatError
 
 MNIST = Path(os.environ.get("FASTREG_DATA", Path(__file__).parents[2] / "../shared/data")) / "mnist"
 IDX_CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}

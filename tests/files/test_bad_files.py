@@ -5,10 +5,10 @@ import os
 
 import numpy as np
 import pytest
-from fastreg.files import FORMAT_KEY, MODEL_KEY, FileFormatError, read_tensors, write_tensors
 from tensor_files import TWO, entry, file_of, small_model
 
 import fastreg as fr
+from fastreg.model.files import FORMAT_KEY, MODEL_KEY, FileFormatError, read_tensors, write_tensors
 
 
 def text_of(dtype='"U8"', shape="[2]", offsets="[0,2]"):

@@ -6,12 +6,12 @@ import stat
 
 import numpy as np
 import pytest
-from fastreg.files import read_tensors, write_tensors
 from tensor_files import TENSORS, small_model
 
 import fastreg as fr
 from fastreg.common import fileio, safetensors
 from fastreg.common.fileio import atomic_write
+from fastreg.model.files import read_tensors, write_tensors
 
 
 def assert_same(one, other):

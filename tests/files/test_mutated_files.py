@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from fastreg.files import FORMAT_KEY, MODEL_KEY, FileFormatError, read_tensors, write_tensors
 from tensor_files import TENSORS, TWO, file_of, small_model
 
 import fastreg as fr
 from fastreg.common import safetensors
+from fastreg.model.files import FORMAT_KEY, MODEL_KEY, FileFormatError, read_tensors, write_tensors
 
 # What turns a header into another plausible one: digits, JSON's marks, and pieces of our own header.
 PIECES = [

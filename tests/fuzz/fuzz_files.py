@@ -30,7 +30,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from fastreg.files import (
+from mutations import mutate
+
+import fastreg as fr
+from fastreg.callbacks.base import gather
+from fastreg.callbacks.checkpoint import resume
+from fastreg.common.safetensors import DTYPES
+from fastreg.model.dataset import check_data
+from fastreg.model.files import (
     CHECKPOINT_KEY,
     CHECKPOINT_PREFIX,
     MODEL_KEY,
@@ -39,13 +46,6 @@ from fastreg.files import (
     read_tensors,
     write_tensors,
 )
-from mutations import mutate
-
-import fastreg as fr
-from fastreg.callbacks.base import gather
-from fastreg.callbacks.checkpoint import resume
-from fastreg.common.safetensors import DTYPES
-from fastreg.model.dataset import check_data
 from fastreg.training.epochs import make_plan
 
 try:
