@@ -13,8 +13,8 @@ static void read_row(real *out, const fr_source *source, int64_t index) {
     const char *in = source->data + index * source->row_stride;
     const int64_t *offsets = source->offsets;
     switch (source->dtype) {
-#define CASE(KIND, NAME, TYPE)                                                                                           \
-    case FR_##KIND: {                                                                                                      \
+#define CASE(KIND, NAME, TYPE)                                                                                         \
+    case FR_##KIND: {                                                                                                  \
         typedef TYPE element __attribute__((aligned(1), may_alias));                                                   \
         if (offsets) {                                                                                                 \
             for (int64_t j = 0; j < source->columns; j++) out[j] = (real) * (const element *)(in + offsets[j]);        \
