@@ -33,9 +33,11 @@ typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED } fr_code;
 
 /* What the walk through a program has to know of an op. */
 enum {
-    FR_READS_DATA = 1, /* rows of the data: a step of zero weight goes no further than these ops */
-    FR_MAY_FAIL = 2,   /* and then the batch ends at the next barrier */
-    FR_ONCE_A_STEP = 4 /* waits for the last batch of a step */
+    FR_READS_DATA = 1,  /* rows of the data: a step of zero weight goes no further than these ops */
+    FR_MAY_FAIL = 2,    /* and then the batch ends at the next barrier */
+    FR_ONCE_A_STEP = 4, /* waits for the last batch of a step */
+    FR_HAS_PARAM = 8,   /* begins with a parameter whose rule is carried out */
+    FR_ASKS_AHEAD = 16  /* the last of these in a batch asks for the rows of the next */
 };
 
 /* Op kinds that are kernels: X(KIND, name, kernel, flags). */
@@ -45,11 +47,11 @@ enum {
     X(LOSS, Loss, loss, 0)                                                                                             \
     X(TOTALS, Totals, totals, 0)                                                                                       \
     X(DENSE_DX, DenseDx, dense_dx, 0)                                                                                  \
-    X(DENSE_DW, DenseDw, dense_dw, 0)                                                                                  \
-    X(UPDATE, Update, update, FR_ONCE_A_STEP)                                                                          \
+    X(DENSE_DW, DenseDw, dense_dw, FR_HAS_PARAM | FR_ASKS_AHEAD)                                                       \
+    X(UPDATE, Update, update, FR_ONCE_A_STEP | FR_HAS_PARAM)                                                           \
     X(ELEMENTWISE, Elementwise, elementwise, 0)                                                                        \
     X(EMIT, Emit, emit, 0)                                                                                             \
-    X(PENALIZE, Penalize, penalize, FR_ONCE_A_STEP)                                                                    \
+    X(PENALIZE, Penalize, penalize, FR_ONCE_A_STEP | FR_HAS_PARAM)                                                     \
     X(CLIP_NORM, ClipNorm, clip_norm, FR_ONCE_A_STEP)                                                                  \
     X(MAX_NORM, MaxNorm, max_norm, FR_ONCE_A_STEP)                                                                     \
     X(APPEND, Append, append, 0)                                                                                       \
@@ -79,7 +81,7 @@ typedef enum { FR_FOR_EACH_ACTIVATION(FR_ENUM) FR_ACTIVATIONS } fr_activation;
     X(MSE, mse)                                                                                                        \
     X(GIVEN, given)
 
-typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss;
+typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
 
 /* Rules by which a parameter moves: X(KIND, name, slots), with the arrays of state that it keeps. */
 #define FR_FOR_EACH_MOVE(X)                                                                                            \
@@ -176,12 +178,6 @@ typedef struct {
     double alpha;
 } fr_augment;
 
-/* A step of epsilon by the sign of a gradient, then cut to low .. high where `clipped`. */
-typedef struct {
-    double epsilon, low, high;
-    int32_t clipped;
-} fr_attack;
-
 /* The way back through what made y: dz = (dy + activity_l1 * share of the row * sign(y)) * mask * scale * activation'. */
 typedef struct {
     fr_matrix y, z;
@@ -208,43 +204,136 @@ typedef struct {
     void *penalty, *norms;
 } fr_param;
 
-/* One fused kernel. Which fields an op reads:
- *   GATHER       out K mask noise augment, source (0 inputs, 1 targets), x and z (mean and scale; data NULL for none)
- *   DENSE        out z x weight bias noise activation mask K N, activity (sums of |out| by row and panel; or NULL) activity_l1
- *   LOSS         out (dz; data NULL in evaluation) x (targets) through loss smoothing N
- *   TOTALS       - (activity and activity_l1 of every DENSE)
- *   DENSE_DX     out x (dz) weight through K N
- *   DENSE_DW     x z (dz) weight bias K N
- *   UPDATE       x (gradient) weight, scaled
- *   ELEMENTWISE  out x mask noise through (y.data NULL forward) N
- *   EMIT         x activation (LINEAR, SIGMOID) or softmax, N
- *   PENALIZE     weight (rule GRADIENT), squares
- *   CLIP_NORM    limit
- *   MAX_NORM     weight limit whole (0: none)
- *   CALL         -
- *   APPEND       out gradient (data NULL: copied) attack, x and z (mean and scale; data NULL for none) N
- *   PERTURB      out (of the weight's shape) weight noise */
+/* Ops: what each kind reads and writes. A matrix or pointer that may be left out is NULL then.
+ *
+ * gather: out = the rows of the batch, augmented, standardized ((x - mean) * scale, where mean is given), noisy, masked. */
+typedef struct {
+    fr_matrix out, mean, scale;
+    int64_t columns;
+    int32_t source; /* 0 inputs, 1 targets */
+    fr_mask mask;
+    fr_noise noise;
+    const fr_augment *augment; /* may be NULL */
+} fr_gather_op;
+
+/* dense: out = dropout(activation(z)), z = x * weight + bias + noise. */
+typedef struct {
+    fr_matrix out, x, weight;
+    fr_matrix bias, z;  /* may be NULL */
+    fr_matrix activity; /* the sums of |out| by row and panel; may be NULL */
+    int64_t K, N;
+    int32_t activation;
+    fr_mask mask;
+    fr_noise noise;
+    double activity_l1;
+} fr_dense_op;
+
+/* loss: row_loss and row_hit, and dz, the gradient at what `through` leads back to. */
+typedef struct {
+    fr_matrix dz;      /* NULL in evaluation */
+    fr_matrix targets; /* NULL where labels are read */
+    fr_through through;
+    int64_t N;
+    int32_t kind;
+    int32_t by_row;   /* the gradient of every row by itself, weights left out */
+    double smoothing; /* of labels: the share of the target that goes to all classes alike */
+} fr_loss_op;
+
+/* dense_dx: out = through'(dz * weight^T). */
+typedef struct {
+    fr_matrix out, dz, weight;
+    int64_t K, N;
+    fr_through through;
+} fr_dense_dx_op;
+
+/* dense_dw: weight and bias follow the gradients x^T * dz and the column sums of dz. */
+typedef struct {
+    fr_param weight; /* first: see FR_HAS_PARAM */
+    fr_param bias;   /* its value may be NULL */
+    fr_matrix x, dz;
+    int64_t K, N;
+} fr_dense_dw_op;
+
+/* update: a parameter follows its stored gradient. */
+typedef struct {
+    fr_param param;
+    fr_matrix gradient;
+    int32_t scaled; /* a clip_norm came before */
+} fr_update_op;
+
+/* elementwise: out = through'(dropout(x + noise)); forward through.y is NULL, and there is no way back. */
+typedef struct {
+    fr_matrix out, x;
+    int64_t N;
+    fr_mask mask;
+    fr_noise noise;
+    fr_through through;
+} fr_elementwise_op;
+
+/* emit: rows of x to the caller's array, by softmax or an activation. */
+typedef struct {
+    fr_matrix x;
+    int64_t N;
+    int32_t softmax, activation;
+} fr_emit_op;
+
+/* penalize: the stored gradient of a parameter, whose rule is FR_RULE_GRADIENT, becomes the one to be clipped. */
+typedef struct {
+    fr_param param;
+    double *squares; /* of every tile, fr_update_tiles() of them */
+} fr_penalize_op;
+
+/* clip_norm: the factor for the gradients that the penalize ops have left. */
+typedef struct {
+    double limit;
+} fr_clip_norm_op;
+
+/* max_norm: the columns of a weight are scaled down to the limit, then all of it to `whole`; 0 for no limit. */
+typedef struct {
+    fr_param param;
+    double limit, whole;
+} fr_max_norm_op;
+
+/* append: rows M .. 2 M - 1 of out become its rows 0 .. M - 1, moved by a step of epsilon by the sign of the gradient, then
+ * cut to low .. high where `clipped`; mean and scale as in gather. */
+typedef struct {
+    fr_matrix out;
+    fr_matrix gradient;    /* NULL: a plain copy */
+    fr_matrix mean, scale; /* may be NULL */
+    int64_t N;
+    double epsilon, low, high;
+    int32_t clipped;
+} fr_append_op;
+
+/* perturb: out = weight + noise. */
+typedef struct {
+    fr_matrix out, weight;
+    int64_t rows, columns;
+    fr_noise noise;
+} fr_perturb_op;
+
+/* One op. totals and call have nothing but the head. */
 typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
     int32_t wait;        /* all workers meet before this op */
-    int32_t rowwise; /* DENSE, DENSE_DX: every worker does its share of the rows (fr_share), as other kinds always do */
-    int32_t doubled; /* 2 M rows: those that APPEND has made behind those of the batch */
-    int32_t by_row;  /* LOSS: gradients of every row by itself */
-    int32_t activation, loss, source, softmax;
-    int64_t K, N;
-    fr_matrix out, x, z, gradient;
-    fr_attack attack;
-    fr_param weight, bias; /* bias.value.data is NULL where there is none */
-    fr_mask mask;
-    fr_noise noise;
-    const fr_augment *augment; /* NULL for none */
-    fr_through through;
-    double limit, whole;
-    fr_matrix activity;
-    double activity_l1;
-    double smoothing; /* of labels: the share of the target that goes to all classes alike */
-    double *squares;  /* of every tile of a PENALIZE (fr_update_tiles of them) */
-    int32_t scaled;   /* a CLIP_NORM came before */
+    int32_t rowwise; /* dense, dense_dx: every worker does its share of the rows (fr_share), as other kinds always do */
+    int32_t doubled; /* 2 M rows: those that append has made behind those of the batch */
+    union {
+        fr_gather_op gather;
+        fr_dense_op dense;
+        fr_loss_op loss;
+        fr_dense_dx_op dense_dx;
+        fr_dense_dw_op dense_dw;
+        fr_update_op update;
+        fr_elementwise_op elementwise;
+        fr_emit_op emit;
+        fr_penalize_op penalize;
+        fr_clip_norm_op clip_norm;
+        fr_max_norm_op max_norm;
+        fr_append_op append;
+        fr_perturb_op perturb;
+        fr_param param; /* of ops with FR_HAS_PARAM */
+    };
 } fr_op;
 
 /* A batch-sized program. row_loss and row_hit hold one value a row. */

@@ -92,20 +92,20 @@ static void add_penalties(run_state *run) {
     double sum = 0;
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
-        if (op->kind != FR_DENSE_DW && op->kind != FR_UPDATE && op->kind != FR_PENALIZE) continue;
-        const fr_param *p = &op->weight;
-        if (!p->penalty || (p->rule.l1 == 0 && p->rule.l2 == 0)) continue;
+        const fr_param *p = &op->param;
+        if (!(op->flags & FR_HAS_PARAM) || !p->penalty || (p->rule.l1 == 0 && p->rule.l2 == 0)) continue;
         sum += sum_real(p->penalty, (p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * p->value.ld, program->real);
     }
     run->tally->penalty += sum;
 }
 
-static int has_updates(const fr_program *program) {
-    for (int i = 0; i < program->n_ops; i++) {
+/* The last rule by which a parameter moves, NULL for none: all of a program are of one optimizer. */
+static const fr_rule *moving_rule(const fr_program *program) {
+    for (int i = program->n_ops - 1; i >= 0; i--) {
         const fr_op *op = &program->ops[i];
-        if (op->kind == FR_UPDATE || (op->kind == FR_DENSE_DW && !fr_stores_gradient(op->weight.rule.kind))) return 1;
+        if (op->flags & FR_HAS_PARAM && !fr_stores_gradient(op->param.rule.kind)) return &op->param.rule;
     }
-    return 0;
+    return NULL;
 }
 
 /* Whether an op before the barrier of op `here` has failed. A call behind it may have failed already, when a worker
@@ -127,10 +127,10 @@ void fr_look(fr_worker *w) {
     }
 }
 
-/* The last dense_dw of a batch, NULL for none. */
-static const fr_op *last_dense_dw(const fr_program *program) {
+/* The op that asks for the rows of the next batch, NULL for none. */
+static const fr_op *asking_op(const fr_program *program) {
     for (int i = program->n_ops - 1; i >= 0; i--) {
-        if (program->ops[i].kind == FR_DENSE_DW) return &program->ops[i];
+        if (program->ops[i].flags & FR_ASKS_AHEAD) return &program->ops[i];
     }
     return NULL;
 }
@@ -237,7 +237,7 @@ static void worker_main(void *arg, int id) {
         .program = program,
         .feed = run->feed,
         .tally = run->tally,
-        .last_dw = last_dense_dw(program),
+        .asks = asking_op(program),
         .bad_row = &run->bad_row,
         .clip = program->clip,
         .scramble = run->options->scramble,
@@ -248,14 +248,9 @@ static void worker_main(void *arg, int id) {
         .abandoned = &run->abandoned,
         .look_at = now() + SECONDS_BETWEEN_LOOKS,
     };
-    const int updates = has_updates(program);
+    const fr_rule *rule = moving_rule(program);
     double beta[2] = {0, 0}, power[2] = {run->beta_power[0], run->beta_power[1]};
-    for (int i = 0; i < program->n_ops; i++) { /* one optimizer for all: the last rule is that of the updates */
-        if (program->ops[i].weight.rule.kind == FR_RULE_ADAM) {
-            beta[0] = program->ops[i].weight.rule.beta1;
-            beta[1] = program->ops[i].weight.rule.beta2;
-        }
-    }
+    if (rule && rule->kind == FR_RULE_ADAM) beta[0] = rule->beta1, beta[1] = rule->beta2;
 
     int64_t batch = run->first;
     reset_taken(run, id, batch);
@@ -286,7 +281,7 @@ static void worker_main(void *arg, int id) {
         pending = 1;
         if (id == 0) {
             run->tally->batches++;
-            run->updates += updates;
+            run->updates += rule != NULL;
         }
     }
     if (id == 0) {

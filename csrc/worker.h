@@ -32,7 +32,7 @@ typedef struct fr_worker {
     const fr_feed *feed;
     fr_tally *tally;       /* for worker 0 alone */
     const fr_op *op;       /* the current op */
-    const fr_op *last_dw;  /* the last dense_dw of a batch, NULL for none */
+    const fr_op *asks;     /* the op that asks for the rows of the next batch, NULL for none */
     atomic_ullong *taken;  /* counts the tiles of the current op taken from worker 0's share (kernels/tiles.h) */
     int64_t taken_stride;  /* bytes from one worker's count to the next one's */
     atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */

@@ -8,15 +8,15 @@
 
 #include "vec.h"
 
-static void append_row(real *y, const real *x, const real *g, const fr_op *op) {
-    const real *mean = op->x.data, *scale = op->z.data;
-    const vec zero = {0}, epsilon = vset1((real)op->attack.epsilon);
-    const vec low = vset1((real)op->attack.low), high = vset1((real)op->attack.high);
+static void append_row(real *y, const real *x, const real *g, const fr_append_op *op) {
+    const real *mean = op->mean.data, *scale = op->scale.data;
+    const vec zero = {0}, epsilon = vset1((real)op->epsilon);
+    const vec low = vset1((real)op->low), high = vset1((real)op->high);
     for (int64_t j = 0; j < op->N; j += VL) {
         const vec gj = vload(g + j), scaled = scale ? vload(scale + j) : vset1(1);
         const vec step = epsilon * vabs(scaled);
         vec moved = vload(x + j) + (vkeep(gj > zero, step) - vkeep(gj < zero, step));
-        if (op->attack.clipped) {
+        if (op->clipped) {
             const vec shift = mean ? vload(mean + j) : zero;
             const vec a = (low - shift) * scaled, b = (high - shift) * scaled; /* b < a where the scale is negative */
             moved = vmin(vmax(moved, vmin(a, b)), vmax(a, b));
@@ -26,7 +26,7 @@ static void append_row(real *y, const real *x, const real *g, const fr_op *op) {
 }
 
 static void op_append(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_append_op *op = &w->op->append;
     const fr_range mine = fr_share(w, w->batch.count);
     for (int64_t row = mine.begin; row < mine.end; row++) {
         const real *x = (const real *)op->out.data + row * op->out.ld;

@@ -17,6 +17,14 @@
 #include "gemm.h"
 #include "lanes.h"
 
+/* out = x * weight, or x * weight^T: so many columns, whose sums have K terms. */
+typedef struct {
+    fr_matrix out, x, weight;
+    int64_t columns, K;
+    int transposed;
+    int whole_panels; /* work is not divided within a panel */
+} factors;
+
 /* What this worker does of an op on the batch: `blocks` row blocks in groups of some. */
 typedef struct {
     division parts;
@@ -24,17 +32,16 @@ typedef struct {
     int far; /* the weight */
 } work;
 
-/* Of a result of so many columns whose sums have K terms. Groups of row blocks are as tall as leaves every worker some
- * eight tiles, so that shares come out even; a worker with rows of its own need not care, and a share in columns may end at
- * any block. */
-INLINE work work_of(const fr_worker *w, int64_t columns, int64_t K) {
+/* Groups of row blocks are as tall as leaves every worker some eight tiles, so that shares come out even; a worker with
+ * rows of its own need not care, and a share in columns may end at any block. */
+INLINE work work_of(const fr_worker *w, const factors *f) {
+    const int64_t columns = f->columns, K = f->K;
     const int own = w->op->rowwise;
     const fr_range mine = own ? fr_share(w, w->batch.rows) : (fr_range){0, w->batch.rows};
     const int64_t rows = mine.end - mine.begin, blocks = row_blocks(rows, MR);
     work todo = {.first = mine.begin, .rows = rows, .blocks = blocks, .group_blocks = 1, .far = is_far(K * columns)};
     const int dynamic = is_long(2 * rows * columns * K, w->n);
-    /* sums of sizes (activity) are kept for whole panels */
-    if (!own && !w->op->activity.data && shares_columns(w, columns, dynamic, todo.far)) {
+    if (!own && !f->whole_panels && shares_columns(w, columns, dynamic, todo.far)) {
         todo.parts = divide_columns(w, columns, blocks);
         return todo;
     }
@@ -63,36 +70,42 @@ INLINE b_panel panel_of(const fr_matrix *weight, const piece *at, int transposed
     };
 }
 
-/* x * weight, or x * weight^T, with sums of K terms: the columns at hand, and those that this worker will need next, if they
- * are others and come from far. */
-INLINE product product_of(const fr_worker *w, const work *todo, const piece *at, int64_t K, int transposed) {
-    const fr_matrix *x = &w->op->x, *weight = &w->op->weight.value;
-    product p = {.a = x->data,
+/* The product of the columns at hand, and those that this worker will need next, if they are others and come from far. */
+INLINE product product_of(const fr_worker *w, const work *todo, const piece *at, const factors *f) {
+    product p = {.a = f->x.data,
                  .layout = A_ROWS,
-                 .s = x->ld,
-                 .K = K,
+                 .s = f->x.ld,
+                 .K = f->K,
                  .terms_at_once = todo->far ? FAR_KC : KC,
                  .vectors = vectors_of(at->columns)};
-    if (w->n > 1) p.claimed = (fr_matrix){(real *)w->op->out.data + at->column, w->op->out.ld};
-    p.b = panel_of(weight, at, transposed);
+    if (w->n > 1) p.claimed = (fr_matrix){(real *)f->out.data + at->column, f->out.ld};
+    p.b = panel_of(&f->weight, at, f->transposed);
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
         const piece after = piece_of(&todo->parts, at->tile + 1);
-        if (after.column != at->column) p.after = panel_of(weight, &after, transposed);
+        if (after.column != at->column) p.after = panel_of(&f->weight, &after, f->transposed);
     }
     return p;
 }
 
 static void op_dense(fr_worker *w) {
-    const fr_op *op = w->op;
-    const real *bias = op->bias.value.data;
+    const fr_dense_op *op = &w->op->dense;
+    const factors f = {
+        .out = op->out,
+        .x = op->x,
+        .weight = op->weight,
+        .columns = op->N,
+        .K = op->K,
+        .whole_panels = op->activity.data != NULL, /* it has a sum of sizes for each */
+    };
+    const real *bias = op->bias.data;
     product_scratch *scratch = scratch_of(w);
-    work todo = work_of(w, op->N, op->K);
-    fetch(w, &op->weight.value, op->K, op->N);
+    work todo = work_of(w, &f);
+    fetch(w, &op->weight, op->K, op->N);
     piece at;
     while (next_piece(w, &todo.parts, &at)) {
         const int64_t column = at.column;
         const int vectors = vectors_of(at.columns);
-        const product p = product_of(w, &todo, &at, op->K, 0);
+        const product p = product_of(w, &todo, &at, &f);
         const fr_range rows = rows_of(&todo, &at);
         strip s = strips_of(&p, rows.begin, rows.end - rows.begin);
         while (next_strip(&s)) {
@@ -117,14 +130,16 @@ static void op_dense(fr_worker *w) {
 }
 
 static void op_dense_dx(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_dense_dx_op *op = &w->op->dense_dx;
+    const factors f = {
+        .out = op->out, .x = op->dz, .weight = op->weight, .columns = op->K, .K = op->N, .transposed = 1};
     product_scratch *scratch = scratch_of(w);
-    work todo = work_of(w, op->K, op->N);
+    work todo = work_of(w, &f);
     piece at;
     int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
         if (at.column != packed_column) packed_column = at.column, packed_from = -1;
-        product p = product_of(w, &todo, &at, op->N, 1);
+        product p = product_of(w, &todo, &at, &f);
         p.packed_from = &packed_from;
         const fr_range rows = rows_of(&todo, &at);
         strip s = strips_of(&p, rows.begin, rows.end - rows.begin);

@@ -51,7 +51,7 @@ typedef struct {
 
 /* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
 INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
-    const fr_op *op = w->op;
+    const fr_dense_dw_op *op = &w->op->dense_dw;
     const int64_t K = op->K, N = op->N;
     const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
     dw_work todo = {.K = K, .height = far ? FAR_DW_ROWS : FR_ROW_GROUP};
@@ -73,11 +73,11 @@ INLINE fr_range dw_rows(const dw_work *todo, const piece *at) {
 INLINE destination destination_after(const fr_worker *w, const dw_work *todo, const piece *at) {
     if (!todo->parts.by_rows || !fr_is_mine(&todo->parts.tiles, at->tile + 1)) return (destination){.rows = 0};
     const piece after = piece_of(&todo->parts, at->tile + 1);
-    return destination_of(&w->op->weight, dw_rows(todo, &after), after.column);
+    return destination_of(&w->op->dense_dw.weight, dw_rows(todo, &after), after.column);
 }
 
 static void op_dense_dw(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_dense_dw_op *op = &w->op->dense_dw;
     const int64_t M = w->batch.rows;
     const fr_numbers weight_numbers = numbers_of(&op->weight.rule, &w->batch);
     const fr_numbers bias_numbers = numbers_of(&op->bias.rule, &w->batch);
@@ -85,13 +85,13 @@ static void op_dense_dw(fr_worker *w) {
     real *c = scratch->c;
     dw_work todo = dw_work_of(w, M);
     asking ahead = {0};
-    if (op == w->last_dw) ahead = asking_of(w, op->K * op->N / w->n);
-    fetch(w, &op->z, M, op->N);
+    if (w->op == w->asks) ahead = asking_of(w, op->K * op->N / w->n);
+    fetch(w, &op->dz, M, op->N);
     fetch(w, &op->x, M, op->K);
     piece at;
     while (next_piece(w, &todo.parts, &at)) {
         const int vectors = vectors_of(at.columns);
-        const real *dz = (const real *)op->z.data + at.column;
+        const real *dz = (const real *)op->dz.data + at.column;
         const fr_range rows = dw_rows(&todo, &at);
         const destination next = destination_of(&op->weight, rows, at.column);
         const destination later = destination_after(w, &todo, &at);
@@ -102,12 +102,12 @@ static void op_dense_dw(fr_worker *w) {
             .K = M,
             .terms_at_once = DW_KC,
             .vectors = vectors,
-            .b = {.data = dz, .ld = op->z.ld},
+            .b = {.data = dz, .ld = op->dz.ld},
             .next = &next,
         };
         if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.claim_keeps = 1;
         if (rows.begin == 0 && op->bias.value.data) {
-            bias_gradient(c, dz, op->z.ld, M, vectors);
+            bias_gradient(c, dz, op->dz.ld, M, vectors);
             const region all = {.rows = 1, .column = at.column, .columns = vectors * VL};
             update_region(&op->bias, &all, c, 0, &bias_numbers);
         }

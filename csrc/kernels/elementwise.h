@@ -9,7 +9,7 @@
 #include "tiles.h"
 
 static void op_elementwise(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_elementwise_op *op = &w->op->elementwise;
     const int64_t N = op->N;
     const int back = op->through.y.data != NULL;
     const fr_range mine = fr_share(w, w->batch.rows);
@@ -30,16 +30,15 @@ static void op_elementwise(fr_worker *w) {
 }
 
 static void op_perturb(fr_worker *w) {
-    const fr_op *op = w->op;
-    const fr_param *p = &op->weight;
-    fr_tiles tiles_left = {.panels = 1, .groups = p->rows, .weight = 1, .last = 1};
-    tiles_left.dynamic = p->rows * p->columns > 1000 * 1000;
+    const fr_perturb_op *op = &w->op->perturb;
+    fr_tiles tiles_left = {.panels = 1, .groups = op->rows, .weight = 1, .last = 1};
+    tiles_left.dynamic = op->rows * op->columns > 1000 * 1000;
     int64_t row;
     while ((row = fr_next_tile(w, &tiles_left)) >= 0) {
-        const real *weight = (const real *)p->value.data + row * p->value.ld;
+        const real *weight = (const real *)op->weight.data + row * op->weight.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
-        for (int64_t column = 0; column < p->columns; column += FR_PANEL) {
-            const row_part part = {w, row, column, panel_columns(p->columns, column), .line = (uint32_t)row};
+        for (int64_t column = 0; column < op->columns; column += FR_PANEL) {
+            const row_part part = {w, row, column, panel_columns(op->columns, column), .line = (uint32_t)row};
             noise_row(out + column, weight + column, &op->noise, &part);
         }
     }

@@ -30,7 +30,7 @@ static void standardize(real *x, const real *mean, const real *scale, int64_t n)
 enum { ROWS_AHEAD = 6 };
 
 static void op_gather(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_gather_op *op = &w->op->gather;
     const fr_source *source = &w->feed->source[op->source];
     const int is_float = source->dtype == FR_FLOAT32 || source->dtype == FR_FLOAT64;
     augment_room room;
@@ -54,10 +54,10 @@ static void op_gather(fr_worker *w) {
             }
         }
         if (op->augment) augment_image(out, &room, w, (uint32_t)position);
-        if (op->x.data) standardize(out, op->x.data, op->z.data, op->K);
+        if (op->mean.data) standardize(out, op->mean.data, op->scale.data, op->columns);
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
-        for (int64_t column = 0; column < op->K; column += FR_PANEL) {
-            const row_part part = part_of_row(w, row, column, panel_columns(op->K, column));
+        for (int64_t column = 0; column < op->columns; column += FR_PANEL) {
+            const row_part part = part_of_row(w, row, column, panel_columns(op->columns, column));
             real *x = out + column;
             if (op->noise.std != 0) noise_row(x, x, &op->noise, &part);
             if (masked_as(&op->mask)) forward_row(x, x, FR_LINEAR, &op->mask, &part);

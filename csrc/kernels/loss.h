@@ -112,7 +112,7 @@ INLINE real *row_scratch(const fr_worker *w) { return (real *)w->scratch; }
 INLINE size_t row_scratch_bytes(int64_t N) { return (size_t)(N + FR_PANEL) * sizeof(real); }
 
 static void op_loss(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_loss_op *op = &w->op->loss;
     const fr_feed *feed = w->feed;
     const fr_through *through = &op->through;
     const int plain = through->activation == FR_LINEAR && through->activity_l1 == 0 && !masked_as(&through->mask);
@@ -124,10 +124,10 @@ static void op_loss(fr_worker *w) {
         const real weight = weight_of_row(w, row);
         const vec share = vset1(op->by_row ? 1 : (real)(weight / w->batch.step_weight));
         const real *y = (const real *)through->y.data + row * through->y.ld;
-        const real *t = (const real *)op->x.data + row * op->x.ld; /* not touched by the softmax */
+        const real *t = (const real *)op->targets.data + row * op->targets.ld; /* not touched by the softmax */
         real *g = row_scratch(w);
         real loss, hit = 0;
-        switch (op->loss) {
+        switch (op->kind) {
         case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, smoothing, &hit); break;
         case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, smoothing, &hit); break;
         case FR_GIVEN: loss = ((real *)w->program->row_loss)[row], g = (real *)t; break;
@@ -135,8 +135,8 @@ static void op_loss(fr_worker *w) {
         }
         ((real *)w->program->row_loss)[row] = weight * loss;
         ((real *)w->program->row_hit)[row] = weight * hit;
-        if (!op->out.data) continue;
-        real *dz = (real *)op->out.data + row * op->out.ld;
+        if (!op->dz.data) continue;
+        real *dz = (real *)op->dz.data + row * op->dz.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
             const row_part part = part_of_row(w, row, column, panel_columns(N, column));
             const int vectors = vectors_of(part.columns);
@@ -162,8 +162,9 @@ static double sum_blocks(const real *x, int64_t n) {
 static double activity_penalty(const fr_worker *w) {
     double total = 0;
     for (int i = 0; i < w->program->n_ops; i++) {
-        const fr_op *op = &w->program->ops[i];
-        if (op->kind != FR_DENSE || !op->activity.data) continue;
+        if (w->program->ops[i].kind != FR_DENSE) continue;
+        const fr_dense_op *op = &w->program->ops[i].dense;
+        if (!op->activity.data) continue;
         const int64_t panels = panels_of(op->N);
         double layer = 0;
         for (int64_t row = 0; row < w->batch.rows; row++) {
@@ -189,7 +190,7 @@ static void op_totals(fr_worker *w) {
 }
 
 static void op_emit(fr_worker *w) {
-    const fr_op *op = w->op;
+    const fr_emit_op *op = &w->op->emit;
     const int64_t N = op->N;
     const fr_range mine = fr_share(w, w->batch.rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {

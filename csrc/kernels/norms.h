@@ -24,7 +24,7 @@ static real squares_of(const real *x, int64_t count) {
 
 /* Adds the penalties' part to a stored gradient, cuts it, and notes the sum of squares of every tile. */
 static void op_penalize(fr_worker *w) {
-    const fr_param *param = &w->op->weight;
+    const fr_param *param = &w->op->penalize.param;
     const fr_numbers numbers = numbers_of(&param->rule, &w->batch);
     fr_tiles tiles_left = update_tiles(param);
     int64_t t;
@@ -37,7 +37,7 @@ static void op_penalize(fr_worker *w) {
             update_region(param, &line, gradient, 0, &numbers);
             sum += (double)squares_of(gradient, tile.columns);
         }
-        w->op->squares[t] = sum;
+        w->op->penalize.squares[t] = sum;
     }
 }
 
@@ -46,12 +46,12 @@ static void op_clip_norm(fr_worker *w) {
     if (w->id != 0) return;
     double sum = 0;
     for (int i = 0; i < w->program->n_ops; i++) {
-        const fr_op *op = &w->program->ops[i];
-        if (op->kind != FR_PENALIZE) continue;
-        const int64_t n = fr_update_tiles(op->weight.rows, op->weight.columns);
+        if (w->program->ops[i].kind != FR_PENALIZE) continue;
+        const fr_penalize_op *op = &w->program->ops[i].penalize;
+        const int64_t n = fr_update_tiles(op->param.rows, op->param.columns);
         for (int64_t t = 0; t < n; t++) sum += op->squares[t];
     }
-    const double factor = w->op->limit / (__builtin_sqrt(sum) + 1e-6);
+    const double factor = w->op->clip_norm.limit / (__builtin_sqrt(sum) + 1e-6);
     *w->clip = factor > 1 ? 1 : factor;
 }
 
@@ -76,12 +76,12 @@ INLINE int column_factors(double *squares, double *factor, const fr_param *param
 
 /* The factor for all of a weight, once its columns are within their limit. Every worker adds up all of the squares, in
  * order: that takes less time than a barrier. */
-static double whole_factor(const fr_op *op) {
-    const int64_t panels = panels_of(op->weight.columns);
+static double whole_factor(const fr_max_norm_op *op) {
+    const int64_t panels = panels_of(op->param.columns);
     double sum = 0, squares[FR_PANEL], factor[FR_PANEL];
     for (int64_t t = 0; op->whole > 0 && t < panels; t++) {
-        column_factors(squares, factor, &op->weight, t, op->limit);
-        const int width = panel_vectors(op->weight.columns, t * FR_PANEL) * VL;
+        column_factors(squares, factor, &op->param, t, op->limit);
+        const int width = panel_vectors(op->param.columns, t * FR_PANEL) * VL;
         for (int j = 0; j < width; j++) sum += squares[j] * factor[j] * factor[j];
     }
     return op->whole > 0 && sum > op->whole * op->whole ? op->whole / __builtin_sqrt(sum) : 1;
@@ -89,15 +89,15 @@ static double whole_factor(const fr_op *op) {
 
 /* Scales the columns of a norm over the limit down to it, then all of the weight likewise. */
 static void op_max_norm(fr_worker *w) {
-    const fr_param *param = &w->op->weight;
-    const double whole = whole_factor(w->op);
+    const fr_param *param = &w->op->max_norm.param;
+    const double whole = whole_factor(&w->op->max_norm);
     fr_tiles tiles_left = {.panels = panels_of(param->columns), .groups = 1, .weight = 1, .last = 1};
     int64_t t;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
         const int width = panel_vectors(param->columns, t * FR_PANEL) * VL;
         double squares[FR_PANEL], exact[FR_PANEL];
         real factor[FR_PANEL];
-        const int any = column_factors(squares, exact, param, t, w->op->limit) || whole != 1;
+        const int any = column_factors(squares, exact, param, t, w->op->max_norm.limit) || whole != 1;
         for (int j = 0; j < width; j++) factor[j] = (real)(exact[j] * whole);
         for (int64_t row = 0; any && row < param->rows; row++) {
             real *value = (real *)param->value.data + row * param->value.ld + t * FR_PANEL;

@@ -27,12 +27,12 @@ static void normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uin
 /* Bytes of scratch that every worker needs for an op. */
 static size_t scratch_bytes(const fr_op *op) {
     switch (op->kind) {
-    case FR_GATHER: return op->augment ? (size_t)fr_augment_layout(op->augment).size * sizeof(real) : 0;
+    case FR_GATHER: return op->gather.augment ? (size_t)fr_augment_layout(op->gather.augment).size * sizeof(real) : 0;
     case FR_DENSE:
     case FR_DENSE_DX:
     case FR_DENSE_DW: return sizeof(product_scratch);
-    case FR_LOSS:
-    case FR_EMIT: return row_scratch_bytes(op->N);
+    case FR_LOSS: return row_scratch_bytes(op->loss.N);
+    case FR_EMIT: return row_scratch_bytes(op->emit.N);
     default: return 0;
     }
 }

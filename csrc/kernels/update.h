@@ -314,9 +314,9 @@ INLINE region update_tile(const fr_param *param, const fr_tiles *tiles, int64_t 
 
 /* The second pass, on a stored gradient. */
 static void op_update(fr_worker *w) {
-    const fr_param *param = &w->op->weight;
+    const fr_param *param = &w->op->update.param;
     fr_numbers numbers = numbers_of(&param->rule, &w->batch);
-    numbers.scaled = w->op->scaled;
+    numbers.scaled = w->op->update.scaled;
     numbers.scale = (real)*w->clip;
     fr_tiles tiles_left = update_tiles(param);
     int64_t t;
@@ -324,7 +324,7 @@ static void op_update(fr_worker *w) {
         const region tile = update_tile(param, &tiles_left, t);
         for (int64_t row = tile.row; row < tile.row + tile.rows; row++) {
             const region line = {row, 1, tile.column, tile.columns};
-            update_region(param, &line, address(&w->op->x, row, tile.column), 0, &numbers);
+            update_region(param, &line, address(&w->op->update.gradient, row, tile.column), 0, &numbers);
         }
     }
 }

@@ -1,6 +1,6 @@
 """What C is told of an op: its numbers and the arrays that it works on, found by the names of the program.
 
-The one way from the ops of `fastreg.program.ops` to the structs of csrc/fastreg.h. The native engine takes it, and so do
+The one way from the ops of `fastreg.program` to the structs of csrc/fastreg.h. The native engine takes it, and so do
 the functions of `fastreg.kernels`.
 """
 
@@ -44,7 +44,7 @@ class Binding:
             case O.Dense():
                 return self._dense(op)
             case O.Perturb():
-                return {"out": self.params[op.out], "param": self._param(op.weight), "noise": op.noise}
+                return {"out": self.params[op.out], "weight": self.params[op.weight], "noise": op.noise}
             case O.Loss():
                 return self._loss(op)
             case O.Append():

@@ -7,7 +7,7 @@ cdef extern from "fastreg.h" nogil:
     enum: FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
     enum: FR_F32, FR_F64
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
-    enum: FR_PENALIZE, FR_LINEAR, FR_RULE_SGD
+    enum: FR_LINEAR, FR_RULE_SGD
     const char *fr_op_name(int)
     const char *fr_activation_name(int)
     const char *fr_loss_name(int)
@@ -39,9 +39,6 @@ cdef extern from "fastreg.h" nogil:
         int64_t planes, height, width, channels, radius
         const double *smooth
         double alpha
-    ctypedef struct fr_attack:
-        double epsilon, low, high
-        int32_t clipped
     ctypedef struct fr_through:
         fr_matrix y, z
         int32_t activation
@@ -57,20 +54,80 @@ cdef extern from "fastreg.h" nogil:
         fr_rule rule
         void *penalty
         void *norms
-    ctypedef struct fr_op:
-        int32_t kind, flags, wait, rowwise, doubled, by_row, activation, loss, source, softmax
-        int64_t K, N
-        fr_matrix out, x, z, gradient
-        fr_attack attack
-        fr_param weight, bias
+    ctypedef struct fr_gather_op:
+        fr_matrix out, mean, scale
+        int64_t columns
+        int32_t source
         fr_mask mask
         fr_noise noise
         const fr_augment *augment
+    ctypedef struct fr_dense_op:
+        fr_matrix out, x, weight, bias, z, activity
+        int64_t K, N
+        int32_t activation
+        fr_mask mask
+        fr_noise noise
+        double activity_l1
+    ctypedef struct fr_loss_op:
+        fr_matrix dz, targets
         fr_through through
-        fr_matrix activity
-        double limit, whole, activity_l1, smoothing
-        double *squares
+        int64_t N
+        int32_t kind, by_row
+        double smoothing
+    ctypedef struct fr_dense_dx_op:
+        fr_matrix out, dz, weight
+        int64_t K, N
+        fr_through through
+    ctypedef struct fr_dense_dw_op:
+        fr_param weight, bias
+        fr_matrix x, dz
+        int64_t K, N
+    ctypedef struct fr_update_op:
+        fr_param param
+        fr_matrix gradient
         int32_t scaled
+    ctypedef struct fr_elementwise_op:
+        fr_matrix out, x
+        int64_t N
+        fr_mask mask
+        fr_noise noise
+        fr_through through
+    ctypedef struct fr_emit_op:
+        fr_matrix x
+        int64_t N
+        int32_t softmax, activation
+    ctypedef struct fr_penalize_op:
+        fr_param param
+        double *squares
+    ctypedef struct fr_clip_norm_op:
+        double limit
+    ctypedef struct fr_max_norm_op:
+        fr_param param
+        double limit, whole
+    ctypedef struct fr_append_op:
+        fr_matrix out, gradient, mean, scale
+        int64_t N
+        double epsilon, low, high
+        int32_t clipped
+    ctypedef struct fr_perturb_op:
+        fr_matrix out, weight
+        int64_t rows, columns
+        fr_noise noise
+    ctypedef struct fr_op:
+        int32_t kind, flags, wait, rowwise, doubled
+        fr_gather_op gather
+        fr_dense_op dense
+        fr_loss_op loss
+        fr_dense_dx_op dense_dx
+        fr_dense_dw_op dense_dw
+        fr_update_op update
+        fr_elementwise_op elementwise
+        fr_emit_op emit
+        fr_penalize_op penalize
+        fr_clip_norm_op clip_norm
+        fr_max_norm_op max_norm
+        fr_append_op append
+        fr_perturb_op perturb
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops

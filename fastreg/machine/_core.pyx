@@ -190,86 +190,94 @@ cdef class Program:
 
     cdef _take(self, fr_op *op, str name, take):
         op.wait, op.rowwise, op.doubled = take("wait"), take("rowwise"), take("doubled")
-        op.mask = op.through.mask = self._mask(None)
-        op.weight = op.bias = self._param(None)
         if name == "Gather":
-            self._gather(op, take)
+            self._gather(&op.gather, take)
         elif name == "Dense":
-            self._dense(op, take)
+            self._dense(&op.dense, take)
         elif name == "Loss":
-            self._loss(op, take)
+            self._loss(&op.loss, take)
         elif name == "DenseDx":
-            self._dense_dx(op, take)
+            self._dense_dx(&op.dense_dx, take)
         elif name == "DenseDw":
-            self._dense_dw(op, take)
+            self._dense_dw(&op.dense_dw, take)
         elif name == "Update":
-            op.x, op.weight, op.scaled = self._matrix(take("gradient")), self._param(take("param")), take("scaled")
+            self._update(&op.update, take)
         elif name == "Elementwise":
-            self._elementwise(op, take)
+            self._elementwise(&op.elementwise, take)
         elif name == "Emit":
-            self._emit(op, take)
+            self._emit(&op.emit, take)
         elif name == "Penalize":
-            self._penalize(op, take)
+            self._penalize(&op.penalize, take)
         elif name == "ClipNorm":
-            op.limit = take("limit")
+            op.clip_norm.limit = take("limit")
         elif name == "MaxNorm":
-            op.weight, op.limit, op.whole = self._param(take("param")), take("limit"), take("whole")
+            self._max_norm(&op.max_norm, take)
         elif name == "Append":
-            self._append(op, take)
+            self._append(&op.append, take)
         elif name == "Perturb":
-            op.out, op.weight = self._matrix(take("out")), self._param(take("param"))
-            op.noise = _noise(take("noise"))
+            self._perturb(&op.perturb, take)
         elif name not in ("Totals", "Call"):
-            raise TypeError(f"{name}: no fields are known of it")
+            raise TypeError(f"{name}: its fields are not known")
 
-    cdef _gather(self, fr_op *op, take):
-        op.out, op.K, op.source = self._matrix(take("out")), take("columns"), take("source")
-        op.x, op.z = self._matrix(take("mean")), self._matrix(take("scale"))
+    cdef _gather(self, fr_gather_op *op, take):
+        op.out, op.columns, op.source = self._matrix(take("out")), take("columns"), take("source")
+        op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
         op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
-        op.augment = self._augment(take("augment"), op.K)
+        op.augment = self._augment(take("augment"), op.columns)
 
-    cdef _dense(self, fr_op *op, take):
+    cdef _dense(self, fr_dense_op *op, take):
         op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
-        op.weight.value, op.bias.value = self._matrix(take("weight")), self._matrix(take("bias"))
+        op.weight, op.bias = self._matrix(take("weight")), self._matrix(take("bias"))
         op.K, op.N = take("K"), take("N")
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
         op.activity, op.activity_l1 = self._matrix(take("activity")), take("activity_l1")
 
-    cdef _loss(self, fr_op *op, take):
-        op.loss, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
-        op.out, op.x = self._matrix(take("dz")), self._matrix(take("targets"))
+    cdef _loss(self, fr_loss_op *op, take):
+        op.kind, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
+        op.dz, op.targets = self._matrix(take("dz")), self._matrix(take("targets"))
         op.through, op.N, op.by_row = self._through(take("through")), take("N"), take("by_row")
 
-    cdef _append(self, fr_op *op, take):
-        op.out, op.gradient, op.N = self._matrix(take("out")), self._matrix(take("gradient")), take("N")
-        op.x, op.z = self._matrix(take("mean")), self._matrix(take("scale"))
-        op.attack.epsilon, op.attack.low, op.attack.high = take("epsilon"), take("low"), take("high")
-        op.attack.clipped = take("clipped")
-
-    cdef _dense_dx(self, fr_op *op, take):
-        op.out, op.x, op.weight.value = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
+    cdef _dense_dx(self, fr_dense_dx_op *op, take):
+        op.out, op.dz, op.weight = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
         op.K, op.N, op.through = take("K"), take("N"), self._through(take("through"))
 
-    cdef _dense_dw(self, fr_op *op, take):
-        op.x, op.z, op.K, op.N = self._matrix(take("x")), self._matrix(take("dz")), take("K"), take("N")
+    cdef _dense_dw(self, fr_dense_dw_op *op, take):
+        op.x, op.dz, op.K, op.N = self._matrix(take("x")), self._matrix(take("dz")), take("K"), take("N")
         op.weight, op.bias = self._param(take("weight")), self._param(take("bias"))
 
-    cdef _elementwise(self, fr_op *op, take):
+    cdef _update(self, fr_update_op *op, take):
+        op.gradient, op.param = self._matrix(take("gradient")), self._param(take("param"))
+        op.scaled = take("scaled")
+
+    cdef _elementwise(self, fr_elementwise_op *op, take):
         op.out, op.x, op.N = self._matrix(take("out")), self._matrix(take("x")), take("N")
         op.mask, op.noise, op.through = self._mask(take("mask")), _noise(take("noise")), self._through(take("through"))
 
-    cdef _emit(self, fr_op *op, take):
+    cdef _emit(self, fr_emit_op *op, take):
         op.x, op.N = self._matrix(take("x")), take("N")
         transform = take("transform")
         op.softmax = transform == "softmax"
         op.activation = FR_LINEAR if op.softmax else _number(ACTIVATIONS, "transform", transform)
 
-    cdef _penalize(self, fr_op *op, take):
-        op.weight = self._param(take("param"))
-        squares = np.zeros(fr_update_tiles(op.weight.rows, op.weight.columns))
+    cdef _penalize(self, fr_penalize_op *op, take):
+        op.param = self._param(take("param"))
+        squares = np.zeros(fr_update_tiles(op.param.rows, op.param.columns))
         self.arrays.append(squares)
         op.squares = <double *>cnp.PyArray_DATA(<cnp.ndarray>squares)
+
+    cdef _max_norm(self, fr_max_norm_op *op, take):
+        op.param, op.limit, op.whole = self._param(take("param")), take("limit"), take("whole")
+
+    cdef _append(self, fr_append_op *op, take):
+        op.out, op.gradient, op.N = self._matrix(take("out")), self._matrix(take("gradient")), take("N")
+        op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
+        op.epsilon, op.low, op.high, op.clipped = take("epsilon"), take("low"), take("high"), take("clipped")
+
+    cdef _perturb(self, fr_perturb_op *op, take):
+        weight = take("weight")
+        op.out, op.weight, op.noise = self._matrix(take("out")), self._matrix(weight), _noise(take("noise"))
+        op.rows, op.columns = weight.shape
 
     cdef fr_through _through(self, through) except *:
         """(y, z, activation, activity_l1, mask), or None forward."""

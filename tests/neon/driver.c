@@ -51,11 +51,11 @@ static void gathers(void) {
             }
             fr_op op = op_of(FR_GATHER, 0);
             digest_start();
-            op.out = matrix_of(ROWS, COLUMNS), op.K = COLUMNS, op.mask = mask_of(50000, 3);
+            op.gather = (fr_gather_op){.out = matrix_of(ROWS, COLUMNS), .columns = COLUMNS, .mask = mask_of(50000, 3)};
             if (scattered) {
-                op.noise = (fr_noise){.std = 0.25, .stream = 9};
-                op.augment = &views;
-                op.x = random_matrix(1, COLUMNS, 51, 1), op.z = random_matrix(1, COLUMNS, 52, 3);
+                op.gather.noise = (fr_noise){.std = 0.25, .stream = 9};
+                op.gather.augment = &views;
+                op.gather.mean = random_matrix(1, COLUMNS, 51, 1), op.gather.scale = random_matrix(1, COLUMNS, 52, 3);
             }
             const fr_feed feed = {
                 .source = {{.data = data,
@@ -77,7 +77,7 @@ static void gathers(void) {
                 memcpy(data + (COLUMNS * 20 + 5) * spread, &inf, sizeof inf);
                 fr_op ops[2] = {op_of(FR_GATHER, 0), op_of(FR_TOTALS, 1)};
                 digest_start();
-                ops[0].out = matrix_of(ROWS, COLUMNS), ops[0].K = COLUMNS;
+                ops[0].gather = (fr_gather_op){.out = matrix_of(ROWS, COLUMNS), .columns = COLUMNS, .mask = NO_MASK};
                 run(ops, 2, 1, &feed, FR_BAD_ROW, "bad row");
                 digest_buffers();
                 digest_print("bad row");
@@ -97,8 +97,8 @@ static void singles(void) {
         const int softmax = a == FR_ACTIVATIONS;
         fr_op op = op_of(FR_EMIT, 0);
         digest_start();
-        op.x = random_matrix(ROWS, COLUMNS, 60, 12), op.N = COLUMNS;
-        op.activation = softmax ? FR_LINEAR : a, op.softmax = softmax;
+        op.emit = (fr_emit_op){.x = random_matrix(ROWS, COLUMNS, 60, 12), .N = COLUMNS, .softmax = softmax};
+        op.emit.activation = softmax ? FR_LINEAR : a;
         snprintf(name, sizeof name, "emit %d", a);
         run(&op, 1, 1, &feed, FR_OK, name);
         digest_reals(out, ROWS * COLUMNS);
@@ -108,10 +108,11 @@ static void singles(void) {
 
         fr_op back = op_of(FR_ELEMENTWISE, 0);
         digest_start();
-        back.x = random_matrix(ROWS, COLUMNS, 61, 2), back.out = matrix_of(ROWS, COLUMNS), back.N = COLUMNS;
-        back.mask = mask_of(30000, 11), back.noise = (fr_noise){.std = a % 2 ? 0.5 : 0, .stream = 13};
-        back.through.y = random_matrix(ROWS, COLUMNS, 62, 1), back.through.z = random_matrix(ROWS, COLUMNS, 63, 4);
-        back.through.activation = a, back.through.mask = mask_of(50000, 12);
+        fr_elementwise_op *e = &back.elementwise;
+        e->x = random_matrix(ROWS, COLUMNS, 61, 2), e->out = matrix_of(ROWS, COLUMNS), e->N = COLUMNS;
+        e->mask = mask_of(30000, 11), e->noise = (fr_noise){.std = a % 2 ? 0.5 : 0, .stream = 13};
+        e->through.y = random_matrix(ROWS, COLUMNS, 62, 1), e->through.z = random_matrix(ROWS, COLUMNS, 63, 4);
+        e->through.activation = a, e->through.mask = mask_of(50000, 12);
         snprintf(name, sizeof name, "elementwise %d", a);
         run(&back, 1, 1, &feed, FR_OK, name);
         digest_buffers();
@@ -130,7 +131,7 @@ static void singles(void) {
                               .lr_scale = 1};
         fr_op op = op_of(FR_UPDATE, 0);
         digest_start();
-        op.weight = param_of(101, COLUMNS, &rule, 70, 1), op.x = random_matrix(101, COLUMNS, 80, 1);
+        op.update.param = param_of(101, COLUMNS, &rule, 70, 1), op.update.gradient = random_matrix(101, COLUMNS, 80, 1);
         snprintf(name, sizeof name, "update %d", kind);
         run(&op, 1, 1, &feed, FR_OK, name);
         digest_buffers();

@@ -8,7 +8,7 @@ typedef struct {
     int64_t batch, K, H, N;
     fr_activation activation;
     uint32_t threshold; /* of the dropout on inputs and hidden units */
-    fr_loss loss;
+    fr_loss_kind loss;
     int bytes, weighted; /* inputs are uint8; samples have weights */
     int accumulate;      /* batches in a step; more than one: stored gradients, clip_norm, max_norm */
     fr_rule rule;
@@ -29,28 +29,29 @@ static const network USUAL = {
 /* Makes the ops 7 and 8 (dense_dw) store their gradients, and appends what clips them, applies them, and limits the
  * norms of columns. */
 static int second_pass(fr_op *ops, int n_ops, double **squares) {
-    fr_param *params[4] = {&ops[7].weight, &ops[7].bias, &ops[8].weight, &ops[8].bias};
+    fr_param *params[4] = {&ops[7].dense_dw.weight, &ops[7].dense_dw.bias, &ops[8].dense_dw.weight,
+                           &ops[8].dense_dw.bias};
     fr_op updates[4], limits[2];
     for (int i = 0; i < 4; i++) {
         fr_param *p = params[i];
         const fr_matrix gradient = matrix_of(p->rows, p->columns);
         squares[i] = cleared((size_t)fr_update_tiles(p->rows, p->columns) * sizeof(double));
         ops[n_ops] = op_of(FR_PENALIZE, i == 0);
-        ops[n_ops].weight = *p, ops[n_ops].squares = squares[i];
-        ops[n_ops].weight.rule.kind = FR_RULE_GRADIENT, ops[n_ops++].weight.slot[0] = gradient;
+        ops[n_ops].penalize = (fr_penalize_op){.param = *p, .squares = squares[i]};
+        ops[n_ops].param.rule.kind = FR_RULE_GRADIENT, ops[n_ops++].param.slot[0] = gradient;
         updates[i] = op_of(FR_UPDATE, i == 0);
-        updates[i].x = gradient, updates[i].scaled = 1, updates[i].weight = *p;
-        updates[i].weight.rule.l2 = 0, updates[i].weight.penalty = NULL;
+        updates[i].update = (fr_update_op){.param = *p, .gradient = gradient, .scaled = 1};
+        updates[i].param.rule.l2 = 0, updates[i].param.penalty = NULL;
         if (i % 2 == 0) {
-            updates[i].weight.norms = matrix_of((p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP, p->columns).data;
+            updates[i].param.norms = matrix_of((p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP, p->columns).data;
             limits[i / 2] = op_of(FR_MAX_NORM, i == 0);
-            limits[i / 2].weight = updates[i].weight, limits[i / 2].limit = 1;
+            limits[i / 2].max_norm = (fr_max_norm_op){.param = updates[i].param, .limit = 1};
         }
         p->rule = (fr_rule){.kind = FR_RULE_RAW, .lr_scale = 1};
         p->slot[0] = gradient, p->penalty = NULL;
     }
     ops[n_ops] = op_of(FR_CLIP_NORM, 1);
-    ops[n_ops++].limit = 0.3;
+    ops[n_ops++].clip_norm.limit = 0.3;
     memcpy(ops + n_ops, updates, sizeof updates);
     memcpy(ops + n_ops + 4, limits, sizeof limits);
     return n_ops + 6;
@@ -88,16 +89,18 @@ static void train(const network *n, const char *name) {
         op_of(FR_TOTALS, 1), op_of(FR_DENSE_DX, 0), op_of(FR_DENSE_DW, 1), op_of(FR_DENSE_DW, 0),
     };
     int n_ops = 9;
-    ops[0].out = x, ops[0].K = K, ops[0].mask = in;
-    ops[1].out = t, ops[1].K = N, ops[1].source = 1;
-    ops[2].out = h, ops[2].z = z, ops[2].x = x, ops[2].weight = w1, ops[2].bias = b1, ops[2].K = K, ops[2].N = H;
-    ops[2].activation = n->activation, ops[2].mask = hidden;
-    ops[3].out = logits, ops[3].x = h, ops[3].weight = w2, ops[3].bias = b2, ops[3].K = H, ops[3].N = N;
-    ops[4].out = dz2, ops[4].x = t, ops[4].through.y = logits, ops[4].loss = n->loss, ops[4].N = N;
-    ops[6].out = dz1, ops[6].x = dz2, ops[6].weight = w2, ops[6].K = H, ops[6].N = N;
-    ops[6].through = (fr_through){.y = h, .z = z, .activation = n->activation, .mask = hidden};
-    ops[7].x = h, ops[7].z = dz2, ops[7].weight = w2, ops[7].bias = b2, ops[7].K = H, ops[7].N = N;
-    ops[8].x = x, ops[8].z = dz1, ops[8].weight = w1, ops[8].bias = b1, ops[8].K = K, ops[8].N = H;
+    ops[0].gather = (fr_gather_op){.out = x, .columns = K, .mask = in};
+    ops[1].gather = (fr_gather_op){.out = t, .columns = N, .source = 1, .mask = NO_MASK};
+    ops[2].dense = (fr_dense_op){.out = h, .z = z, .x = x, .weight = w1.value, .bias = b1.value, .K = K, .N = H};
+    ops[2].dense.activation = n->activation, ops[2].dense.mask = hidden;
+    ops[3].dense = (fr_dense_op){.out = logits, .x = h, .weight = w2.value, .bias = b2.value, .K = H, .N = N};
+    ops[3].dense.mask = NO_MASK;
+    ops[4].loss = (fr_loss_op){.dz = dz2, .targets = t, .kind = n->loss, .N = N};
+    ops[4].loss.through = (fr_through){.y = logits, .mask = NO_MASK};
+    ops[6].dense_dx = (fr_dense_dx_op){.out = dz1, .dz = dz2, .weight = w2.value, .K = H, .N = N};
+    ops[6].dense_dx.through = (fr_through){.y = h, .z = z, .activation = n->activation, .mask = hidden};
+    ops[7].dense_dw = (fr_dense_dw_op){.x = h, .dz = dz2, .weight = w2, .bias = b2, .K = H, .N = N};
+    ops[8].dense_dw = (fr_dense_dw_op){.x = x, .dz = dz1, .weight = w1, .bias = b1, .K = K, .N = H};
     double *squares[4] = {NULL};
     if (n->accumulate > 1) n_ops = second_pass(ops, n_ops, squares);
 
@@ -138,7 +141,7 @@ static void networks(void) {
     for (int loss = FR_SOFTMAX_CROSS_ENTROPY; loss <= FR_MSE; loss++) {
         for (int weighted = 0; weighted < 2; weighted++) {
             network n = USUAL;
-            n.loss = (fr_loss)loss, n.weighted = weighted, n.N = 37;
+            n.loss = (fr_loss_kind)loss, n.weighted = weighted, n.N = 37;
             snprintf(name, sizeof name, "loss %d%s", loss, weighted ? " weighted" : "");
             train(&n, name);
         }

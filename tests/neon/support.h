@@ -129,8 +129,7 @@ static fr_mask mask_of(uint32_t threshold, uint32_t stream) {
 }
 
 static fr_op op_of(fr_op_kind kind, int wait) {
-    return (fr_op){
-        .kind = kind, .flags = fr_op_flags(kind), .wait = wait, .mask = NO_MASK, .through = {.mask = NO_MASK}};
+    return (fr_op){.kind = kind, .flags = fr_op_flags(kind), .wait = wait};
 }
 
 /* with both slots, not negative because either may hold mean squares, and room for penalties */
