@@ -11,8 +11,6 @@
 #include "philox.h"
 #include "vmath.h"
 
-static const real LEAKY_SLOPE = (real)0.01;
-
 /* How a mask is carried out. */
 enum { UNMASKED, DROPPED, GAUSSIAN };
 
@@ -38,30 +36,25 @@ typedef struct {
     real factor[FR_PANEL]; /* 1 + std * n */
 } mask_draws;
 
+/* a = activation(z) */
 INLINE vec activate(vec z, const int activation) {
-    const vec zero = {0};
     switch (activation) {
-    case FR_RELU: return vmax(zero, z); /* this way round a NaN stays, and is noticed */
-    case FR_LEAKY_RELU: return vselect(z > zero, z, z * LEAKY_SLOPE);
-    case FR_SIGMOID: return vsigmoid(z);
-    case FR_TANH: return vtanh(z);
-    case FR_GELU: return vgelu(z);
-    case FR_GELU_TANH: return vgelu_tanh(z);
+#define CASE(KIND, NAME, ...)                                                                                          \
+    case FR_##KIND: return v##NAME(z);
+        FR_FOR_EACH_ACTIVATION(CASE)
+#undef CASE
     default: return z;
     }
 }
 
-/* activation'(z) from a = activation(z), or from z itself for the GELUs */
-INLINE vec derivative(vec a, vec z, const int activation) {
-    const vec zero = {0}, one = vset1(1);
+/* activation'(z) of z where the activation needs that, else of a */
+INLINE vec derivative(vec x, const int activation) {
     switch (activation) {
-    case FR_RELU: return vkeep(a > zero, one);
-    case FR_LEAKY_RELU: return vselect(a > zero, one, vset1(LEAKY_SLOPE));
-    case FR_SIGMOID: return a * (one - a);
-    case FR_TANH: return vfma(-a, a, one);
-    case FR_GELU: return vgelu_grad(z);
-    case FR_GELU_TANH: return vgelu_tanh_grad(z);
-    default: return one;
+#define CASE(KIND, NAME, ...)                                                                                          \
+    case FR_##KIND: return v##NAME##_grad(x);
+        FR_FOR_EACH_ACTIVATION(CASE)
+#undef CASE
+    default: return vset1(1);
     }
 }
 
@@ -94,14 +87,13 @@ INLINE void backward_body(real *dz, const real *dy, const real *y, const real *z
     const vec scale = vset1((real)mask->scale), unscale = vset1((real)(mask->scale > 0 ? 1 / mask->scale : 0));
     const vec zero = {0};
     for (int j = 0; j < vectors * VL; j += VL) {
-        const vec zj = needs_z(activation) ? vload(z + j) : (vec){0};
         vec a = vload(y + j), d = vload(dy + j);
         if (masked == DROPPED) a *= unscale, d *= scale;
         if (masked == GAUSSIAN) { /* where the factor is 0 nothing comes back, whatever the derivative */
             const vec factor = vload(draws->factor + j);
             a = vkeep(factor != zero, a / factor), d *= factor;
         }
-        if (activation != FR_LINEAR) d *= derivative(a, zj, activation);
+        if (activation != FR_LINEAR) d *= derivative(needs_z(activation) ? vload(z + j) : a, activation);
         if (masked == DROPPED && !mask_shows(activation)) d = vkeep_below(draws->bits + j, threshold, d);
         vstore(dz + j, d);
     }

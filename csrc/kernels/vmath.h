@@ -1,4 +1,4 @@
-/* Elementary functions on a vec: exp, log, log1p, sigmoid, tanh, erf and the two GELUs with their derivatives.
+/* Elementary functions on a vec: exp, log, log1p, erf, and the activations with their derivatives.
  *
  * Belongs here: functions of one real variable, lane by lane, branch-free, with polynomials inline.
  * Does not: loops over memory, losses, layers, random numbers; vector types and bit tricks of general use (vec.h).
@@ -171,6 +171,25 @@ INLINE vec vlog1p(vec x) {
     return vm_log_cases(u, vm_log(k, f));
 }
 
+/* ---- activations ----
+ *
+ * vNAME(z) and vNAME_grad, for every row of the table in fastreg.h. The gradient takes z where the table says that it needs
+ * it, else a = vNAME(z). */
+
+INLINE vec vlinear(vec z) { return z; }
+INLINE vec vlinear_grad(vec a) {
+    (void)a;
+    return vset1(1);
+}
+
+INLINE vec vrelu(vec z) { return vmax((vec){0}, z); } /* this way round a NaN stays, and is noticed */
+INLINE vec vrelu_grad(vec a) { return vkeep(a > (vec){0}, vset1(1)); }
+
+static const real vm_leak = (real)0.01;
+
+INLINE vec vleaky_relu(vec z) { return vselect(z > (vec){0}, z, z * vm_leak); }
+INLINE vec vleaky_relu_grad(vec a) { return vselect(a > (vec){0}, vset1(1), vset1(vm_leak)); }
+
 /* ---- sigmoid and tanh ---- */
 
 /* 1 / (1 + e^-x) = e^x / (1 + e^x): the form whose exponential is at most 1. f32 2.41 ulp, f64 2.33. */
@@ -179,6 +198,8 @@ INLINE vec vsigmoid(vec x) {
     const vec e = vm_exp_neg(vmin(vset1(vm_exp_min), vabs(x)), (vec){0});
     return vselect(x < vset1(0), e, one) / (one + e);
 }
+
+INLINE vec vsigmoid_grad(vec a) { return a * (vset1(1) - a); }
 
 /* tanh x = E / (E + 2), E = e^2a - 1 = 2^n (e^r - 1) + (2^n - 1), which keeps the small arguments exact.
  * f32 2.57 ulp, f64 2.53. */
@@ -191,6 +212,8 @@ INLINE vec vtanh(vec x) {
     const vec E = vfma(p, s, s - vset1(1));
     return vcopysign(E / (E + vset1(2)), x);
 }
+
+INLINE vec vtanh_grad(vec a) { return vfma(-a, a, vset1(1)); }
 
 /* ---- erf and GELU ---- */
 

@@ -47,7 +47,7 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
     w : ndarray (K, N)
     b : ndarray (N,), optional
     activation : str
-        linear, relu, leaky_relu, sigmoid, tanh, gelu or gelu_tanh.
+        A row of `fastreg.reference.ACTIVATIONS`.
     keep_prob : float
         Share of elements kept, honoured to 2**-16.
     key : Key or int
@@ -91,7 +91,7 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     activation, keep_prob, key
         As they were given to `dense`.
     z : ndarray (M, N), optional
-        x @ w + b, for gelu and gelu_tanh, whose slope cannot be had from `y`.
+        x @ w + b, for activations whose slope cannot be had from `y`.
 
     Returns
     -------

@@ -22,13 +22,13 @@ class Dense(Layer):
     units
         Outputs of the layer.
     activation
-        "linear" (or None), "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "gelu" (exact, by erf) or
-        "gelu_tanh" (its approximation).
+        "linear" (or None), "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "gelu" (exact, by erf), "gelu_tanh"
+        (its approximation) or another row of `fastreg.layers.ACTIVATIONS`.
     use_bias
         Whether b is there.
     weight_init, bias_init
         Where W, of shape (inputs, units), and b, of shape (units,), start: a name or an object of
-        `fastreg.initializers`. W by default: "he_normal" for the ReLU family, else "glorot_normal".
+        `fastreg.initializers`. W by default: what suits the activation, "he_normal" for those like ReLU.
     l1, l2
         Penalties on W: a number, `fastreg.L1`, `fastreg.L2`; None for those of the trainer, 0 for none.
     penalty
