@@ -24,6 +24,9 @@ import numpy as np
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 FUNCTIONS = ["exp", "log", "log1p", "sigmoid", "tanh", "erf", "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad"]
+FUNCTIONS += ["silu", "silu_grad", "elu", "elu_grad", "selu", "selu_grad", "softplus", "softplus_grad"]
+FUNCTIONS += ["mish", "mish_grad", "hard_swish", "hard_swish_grad"]
+LOOPS = " ".join(f"LOOP({function})" for function in FUNCTIONS)
 FLAGS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
@@ -41,8 +44,6 @@ SUBJECT = r"""
     void run_##f(const real *x, real *y, long n) { \
         for (long i = 0; i + VL <= n; i += VL) { vstore(y + i, v##f(vload(x + i))); } \
     }
-LOOP(exp) LOOP(log) LOOP(log1p) LOOP(sigmoid) LOOP(tanh) LOOP(erf)
-LOOP(gelu) LOOP(gelu_grad) LOOP(gelu_tanh) LOOP(gelu_tanh_grad)
 """
 
 # The reference, in `wide` arithmetic, and the comparison.
@@ -52,6 +53,7 @@ REFERENCE = r"""
 typedef float real;
 typedef double wide;
 #define W(f) f
+#define C(x) x
 #define PI M_PI
 enum { DIGITS = 24, EMIN = -126, EMAX = 128 };
 #else
@@ -59,6 +61,7 @@ enum { DIGITS = 24, EMIN = -126, EMAX = 128 };
 typedef double real;
 typedef __float128 wide;
 #define W(f) f##q
+#define C(x) x##Q
 #define PI M_PIq
 enum { DIGITS = 53, EMIN = -1022, EMAX = 1024 };
 #endif
@@ -89,9 +92,30 @@ static wide w_gelu_tanh_grad(wide x) {
     return w_sigmoid(v) + x * w_sigmoid(v) * w_sigmoid(-v) * slope;
 }
 
+static wide w_silu(wide x) { return x < -1000 ? 0 : x * w_sigmoid(x); }
+static wide w_silu_grad(wide x) {
+    return W(fabs)(x) > 1000 ? x > 0 : w_sigmoid(x) * (1 + x * w_sigmoid(-x));
+}
+static wide w_elu(wide x) { return x > 0 ? x : W(expm1)(x); }
+static wide w_elu_grad(wide a) { return a > 0 ? 1 : a + 1; } /* of the output, as those of selu and softplus */
+static const wide scale = C(1.0507009873554804934193349852946), alpha = C(1.6732632423543772848170429916717);
+static wide w_selu(wide x) { return scale * (x > 0 ? x : alpha * W(expm1)(x)); }
+static wide w_selu_grad(wide a) { return a > 0 ? scale : a + scale * alpha; }
+static wide w_softplus(wide x) { return W(fmax)(x, 0) + W(log1p)(W(exp)(-W(fabs)(x))); }
+static wide w_softplus_grad(wide a) { return -W(expm1)(-W(fabs)(a)); } /* no output is below 0 */
+static wide w_mish(wide x) { return x < -1000 ? 0 : x * W(tanh)(w_softplus(x)); }
+static wide w_mish_grad(wide x) {
+    if (W(fabs)(x) > 1000) {
+        return x > 0;
+    }
+    const wide c = W(cosh)(w_softplus(x));
+    return W(tanh)(w_softplus(x)) + x * w_sigmoid(x) / (c * c);
+}
+static wide w_hard_swish(wide x) { return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6; }
+static wide w_hard_swish_grad(wide x) { return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + (wide)0.5; }
+
 #define LOOP(f) void ref_##f(const real *x, wide *y, long n) { for (long i = 0; i < n; i++) { y[i] = w_##f(x[i]); } }
-LOOP(exp) LOOP(log) LOOP(log1p) LOOP(sigmoid) LOOP(tanh) LOOP(erf)
-LOOP(gelu) LOOP(gelu_grad) LOOP(gelu_tanh) LOOP(gelu_tanh_grad)
+LOOPS
 
 /* An infinity counts as 2^EMAX, the value that overflow rounds from. */
 static wide bounded(wide y) {
@@ -221,11 +245,13 @@ def main():
         heads = f"{'function':15} {'dtype':8} {'target':8} {'ulp':>10} {'at':>15} {'abs':>10} {'at':>15} {'bits':>11}"
         print(heads, flush=True)
         for bits in args.bits:
-            reference = compile_c(folder, f"reference{bits}", REFERENCE, ["-O2", f"-DREAL_BITS={bits}"])
+            reference = compile_c(
+                folder, f"reference{bits}", REFERENCE.replace("LOOPS", LOOPS), ["-O2", f"-DREAL_BITS={bits}"]
+            )
             subjects = {}
             for target in args.target:
                 flags = [f"-DREAL_BITS={bits}", "-include", f"targets/{target}.h", *FLAGS[target]]
-                subjects[target] = compile_c(folder, f"{target}_{bits}", SUBJECT, flags)
+                subjects[target] = compile_c(folder, f"{target}_{bits}", SUBJECT + LOOPS, flags)
             for function in args.function:
                 total = {target: [np.zeros(4), 0] for target in subjects}
                 if bits == 32:

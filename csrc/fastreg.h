@@ -71,7 +71,13 @@ typedef enum { FR_FOR_EACH_OP(FR_ENUM) FR_OP_KINDS } fr_op_kind;
     X(SIGMOID, sigmoid, 0, 1)                                                                                          \
     X(TANH, tanh, 0, 0)                                                                                                \
     X(GELU, gelu, 1, 0)                                                                                                \
-    X(GELU_TANH, gelu_tanh, 1, 0)
+    X(GELU_TANH, gelu_tanh, 1, 0)                                                                                      \
+    X(SILU, silu, 1, 0)                                                                                                \
+    X(ELU, elu, 0, 0)                                                                                                  \
+    X(SELU, selu, 0, 0)                                                                                                \
+    X(SOFTPLUS, softplus, 0, 1)                                                                                        \
+    X(MISH, mish, 1, 0)                                                                                                \
+    X(HARD_SWISH, hard_swish, 1, 0)
 
 typedef enum { FR_FOR_EACH_ACTIVATION(FR_ENUM) FR_ACTIVATIONS } fr_activation;
 

@@ -35,6 +35,7 @@ static const real vm_exp_max = 89;       /* exp(this) overflows */
 static const real vm_exp_min = 104;      /* exp(-this) rounds to 0 */
 static const real vm_gelu_max = 14.43f;  /* exp(-this^2 / 2) rounds to 0 */
 static const real vm_gelu_tanh_max = 11; /* sigmoid(-2 u(this)) rounds to 0 */
+static const real vm_silu_max = 110;     /* 2 this exp(-this) rounds to 0 */
 static const real vm_tanh_max = 10;      /* tanh(this) rounds to 1 */
 static const real vm_erf_max = 4;        /* erf(this) rounds to 1 */
 static const real vm_min_normal = 0x1p-126f;
@@ -47,6 +48,7 @@ static const real vm_exp_max = 710;
 static const real vm_exp_min = 746;
 static const real vm_gelu_max = 38.62;
 static const real vm_gelu_tanh_max = 22;
+static const real vm_silu_max = 753;
 static const real vm_tanh_max = 20;
 static const real vm_erf_max = 6;
 static const real vm_min_normal = 0x1p-1022;
@@ -90,13 +92,27 @@ INLINE vec vm_exp_reduce(vec x, int shift, ivec *i) {
     return vfma(n, vset1(-vm_ln2_lo), vfma(n, vset1(-vm_ln2_hi), x));
 }
 
-/* exp(-a - lo) for 0 <= a <= vm_exp_min and a tiny lo. 2^n = 2^(n + VM_SHIFT) 2^-VM_SHIFT: the first, made by moving
- * its biased exponent into place, is always normal, and the product with the second rounds once to a subnormal. */
-INLINE vec vm_exp_neg(vec a, vec lo) {
+/* exp(-a - lo) for 0 <= a <= vm_silu_max and a tiny lo. 2^n = 2^(n + VM_SHIFT) 2^-VM_SHIFT: the first, made by moving
+ * its biased exponent into place, is always normal, and the product with the second, vm_down(), rounds once to a
+ * subnormal. vm_exp_neg_up is what is multiplied by the second. */
+INLINE vec vm_exp_neg_up(vec a, vec lo) {
     ivec i;
     const vec r = vm_exp_reduce(-a, VM_SHIFT + VM_BIAS, &i) - lo;
-    const vec down = vfrombits(viset1((ireal)(VM_BIAS - VM_SHIFT) << VM_MANT));
-    return vm_exp_poly(r) * vfrombits(i << VM_MANT) * down;
+    return vm_exp_poly(r) * vfrombits(i << VM_MANT);
+}
+
+INLINE vec vm_down(void) { return vfrombits(viset1((ireal)(VM_BIAS - VM_SHIFT) << VM_MANT)); }
+
+INLINE vec vm_exp_neg(vec a, vec lo) { return vm_exp_neg_up(a, lo) * vm_down(); }
+
+/* exp(-|x|) - 1: 2^n (e^r - 1) + (2^n - 1), which keeps the small arguments exact */
+INLINE vec vm_expm1_neg(vec x) {
+    ivec i;
+    const vec r =
+        vm_exp_reduce(-vmin(vset1(2 * vm_tanh_max), vabs(x)), VM_BIAS, &i); /* there the result rounds to -1 */
+    const vec p = vfma(r * r, vm_exp_tail(r), r);
+    const vec s = vfrombits(i << VM_MANT);
+    return vfma(p, s, s - vset1(1));
 }
 
 /* e^x. f32 0.91 ulp, f64 0.88. */
@@ -325,6 +341,84 @@ INLINE vec vgelu_tanh_grad(vec x) {
     const vec q = one / (one + e);
     const vec slope = vfma(vset1(3 * vm_gelu_c3), z, c1);
     return vm_gelu_slope(x, e * q, vfma(-(a * q), slope, one));
+}
+
+/* ---- SiLU, ELU, SELU, softplus, Mish, hard swish; fastreg/reference/activations.py says whose they are ---- */
+
+/* x sigmoid(x); for x < 0 the small factor comes last, so that subnormal results are rounded once. */
+INLINE vec vsilu(vec x) {
+    const ivec negative = x < vset1(0);
+    const vec one = vset1(1), a = vmin(vset1(vm_silu_max), vabs(x)), up = vm_exp_neg_up(a, (vec){0});
+    return vselect(negative, -a * up, x) / (one + up * vm_down()) * vselect(negative, vm_down(), one);
+}
+
+/* s + x s (1 - s), s = sigmoid(x): as the GELUs', with h = e q = sigmoid(-a), g = h - a h (1 - h) = e q (1 - a q) */
+INLINE vec vsilu_grad(vec x) {
+    const vec one = vset1(1), a = vmin(vset1(vm_silu_max), vabs(x)), e = vm_exp_neg(a, (vec){0});
+    const vec q = one / (one + e);
+    return vm_gelu_slope(x, e * q, vfma(-a, q, one));
+}
+
+/* x for x > 0, e^x - 1 else */
+INLINE vec velu(vec x) { return vselect(x > vset1(0), x, vm_expm1_neg(x)); }
+
+/* Of the output: its derivative e^x is a + 1 below zero. */
+INLINE vec velu_grad(vec a) { return vselect(a > vset1(0), vset1(1), a + vset1(1)); }
+
+static const real vm_selu_scale = (real)1.0507009873554804934;
+static const real vm_selu_below = (real)1.7580993408473768600; /* the scale times alpha = 1.6732632423543772848 */
+
+/* scale x for x > 0, scale alpha (e^x - 1) else */
+INLINE vec vselu(vec x) {
+    return vselect(x > vset1(0), vset1(vm_selu_scale) * x, vset1(vm_selu_below) * vm_expm1_neg(x));
+}
+
+INLINE vec vselu_grad(vec a) { return vselect(a > vset1(0), vset1(vm_selu_scale), a + vset1(vm_selu_below)); }
+
+/* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
+INLINE vec vsoftplus(vec x) {
+    const vec e = vm_exp_neg(vmin(vset1(vm_exp_min), vabs(x)), (vec){0});
+    return vmax(vset1(0), x) + vlog1p(e);
+}
+
+/* Of the output: sigmoid(x) = 1 - e^-a */
+INLINE vec vsoftplus_grad(vec a) { return -vm_expm1_neg(a); }
+
+/* tanh(softplus(x)) = n / d with n = (1 + e^x)^2 - 1 and d = n + 2. With e = e^-|x|, both times e^2 for x >= 0:
+ * n = e (e + 2), d = n + 2 below zero, n = 1 + 2 e, d = n + 2 e^2 above. */
+INLINE vec vm_mish_bottom(ivec negative, vec e) {
+    const vec one = vset1(1), two = vset1(2);
+    return vselect(negative, vfma(e, e + two, two), vfma(e + e, e, vfma(two, e, one)));
+}
+
+/* x tanh(softplus(x)); the small factor last, as in vsilu. */
+INLINE vec vmish(vec x) {
+    const ivec negative = x < vset1(0);
+    const vec one = vset1(1), two = vset1(2), a = vmin(vset1(vm_silu_max), vabs(x)), up = vm_exp_neg_up(a, (vec){0});
+    const vec e = up * vm_down();
+    const vec top = vselect(negative, -a * up * (e + two), x * vfma(two, e, one));
+    return top / vm_mish_bottom(negative, e) * vselect(negative, vm_down(), one);
+}
+
+/* n / d + x (1 - (n / d)^2) sigmoid(x) = (n + 4 x (1 + e) f / d) / d, f = e below zero, e^2 above */
+INLINE vec vmish_grad(vec x) {
+    const ivec negative = x < vset1(0);
+    const vec one = vset1(1), two = vset1(2), a = vmin(vset1(vm_silu_max), vabs(x)), e = vm_exp_neg(a, (vec){0});
+    const vec n = vselect(negative, e * (e + two), vfma(two, e, one)), d = vm_mish_bottom(negative, e);
+    const vec f = vselect(negative, -e, e * e) * (one + e);
+    return vfma(vset1(4) * a, f / d, n) / d;
+}
+
+/* x min(max(x + 3, 0), 6) / 6 */
+INLINE vec vhard_swish(vec x) {
+    const vec c = vmax(vset1(-3), x);
+    return c * (vmin(vset1(6), c + vset1(3)) / vset1(6));
+}
+
+/* 0 up to -3, 1 from 3 on, x / 3 + 1/2 between */
+INLINE vec vhard_swish_grad(vec x) {
+    const vec between = vfma(vset1((real)1 / 3), x, vset1((real)0.5));
+    return vkeep(~(x <= vset1(-3)), vselect(x >= vset1(3), vset1(1), between));
 }
 
 #endif

@@ -15,6 +15,12 @@ ACTIVATIONS = {
     "tanh": torch.tanh,
     "gelu": torch.nn.functional.gelu,
     "gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
+    "silu": torch.nn.functional.silu,
+    "elu": torch.nn.functional.elu,
+    "selu": torch.nn.functional.selu,
+    "softplus": lambda z: torch.nn.functional.softplus(z, threshold=50),
+    "mish": torch.nn.functional.mish,
+    "hard_swish": torch.nn.functional.hardswish,
 }
 LOSSES = {
     "softmax_cross_entropy": torch.nn.functional.cross_entropy,

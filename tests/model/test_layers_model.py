@@ -115,9 +115,10 @@ def test_initializers_have_their_variance(init, variance):
         assert np.abs(w).max() <= math.sqrt(3 * variance)
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "gelu_tanh", "linear", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", fr.layers.ACTIVATIONS)
 def test_default_initializer_follows_the_activation(activation):
-    expected = "he_normal" if "elu" in activation else "glorot_normal"
+    glorot = dict.fromkeys(("linear", "tanh", "sigmoid"), "glorot_normal")
+    expected = (glorot | {"selu": "lecun_normal"}).get(activation, "he_normal")
     default, explicit = fr.Dense(6, activation), fr.Dense(6, activation, weight_init=expected)
     assert default == explicit
 

@@ -21,7 +21,17 @@
     CASE(vgelu, vgelu(a))                                                                                              \
     CASE(vgelu_grad, vgelu_grad(a))                                                                                    \
     CASE(vgelu_tanh, vgelu_tanh(a))                                                                                    \
-    CASE(vgelu_tanh_grad, vgelu_tanh_grad(a))
+    CASE(vgelu_tanh_grad, vgelu_tanh_grad(a))                                                                          \
+    CASE(vsilu, vsilu(a))                                                                                              \
+    CASE(vsilu_grad, vsilu_grad(a))                                                                                    \
+    CASE(velu, velu(a))                                                                                                \
+    CASE(vselu, vselu(a))                                                                                              \
+    CASE(vsoftplus, vsoftplus(a))                                                                                      \
+    CASE(vsoftplus_grad, vsoftplus_grad(a))                                                                            \
+    CASE(vmish, vmish(a))                                                                                              \
+    CASE(vmish_grad, vmish_grad(a))                                                                                    \
+    CASE(vhard_swish, vhard_swish(a))                                                                                  \
+    CASE(vhard_swish_grad, vhard_swish_grad(a))
 
 #define JOIN_(target, bits) vmath_##target##_f##bits
 #define JOIN(target, bits) JOIN_(target, bits)

@@ -8,7 +8,6 @@ import pytest
 from fastreg import reference as R
 from fastreg.reference import Key
 
-SMOOTH = ["linear", "sigmoid", "tanh", "gelu", "gelu_tanh"]
 WORD = 0xFFFFFFFF
 
 
@@ -123,6 +122,12 @@ def test_activations_are_those_of_torch(name):
         "tanh": torch.tanh,
         "gelu": F.gelu,
         "gelu_tanh": lambda z: F.gelu(z, approximate="tanh"),
+        "silu": F.silu,
+        "elu": F.elu,
+        "selu": F.selu,
+        "softplus": lambda z: F.softplus(z, threshold=50),  # beyond it torch takes z itself
+        "mish": F.mish,
+        "hard_swish": F.hardswish,
     }[name]
     z = np.linspace(-9, 9, 361)
     tensor = torch.tensor(z, requires_grad=True)
@@ -141,8 +146,9 @@ def test_activations_hold_at_the_ends_and_keep_the_dtype(name, dtype):
     a = value(z)
     assert a.dtype == dtype == slope(a, z).dtype
     assert np.isfinite(a).all() and np.isfinite(slope(a, z)).all()
-    at_plus_1000, slope_there = {"sigmoid": (1, 0), "tanh": (1, 0)}.get(name, (1000, 1))
-    assert a[-1] == at_plus_1000 and slope(a, z)[-1] == slope_there
+    scale = 1.0507009873554804934 if name == "selu" else 1
+    expected = {"sigmoid": (1, 0), "tanh": (1, 0)}.get(name, (1000 * scale, scale))
+    np.testing.assert_allclose((a[-1], slope(a, z)[-1]), expected, rtol=np.finfo(dtype).eps, atol=0)
 
 
 @pytest.mark.parametrize("name", R.ACTIVATIONS)
