@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 import numpy as np
 
 from fastreg.callbacks.history import History
-from fastreg.common import checking, specs
+from fastreg.callbacks.training import Training
+from fastreg.common import checking
 
 if TYPE_CHECKING:
     from fastreg.model.dataset import Data
-    from fastreg.training.trainer import Trainer
 
 MODES = ("auto", "min", "max")
 
@@ -75,7 +75,7 @@ class Callback:
     True
     """
 
-    trainer: Trainer
+    trainer: Training
     plan: Plan
     last_update: int | None = None  # training ends behind this step of the optimizer, in the middle of an epoch or not
     goes_last: ClassVar[bool] = False  # whether its hooks come behind those of all other callbacks
@@ -85,7 +85,7 @@ class Callback:
         """The model in training."""
         return self.trainer.model
 
-    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+    def check_fit(self, trainer: Training, plan: Plan) -> None:
         """Before anything changes, and before `trainer` and `plan` are set: an error from here refuses the fit."""
 
     def on_train_begin(self) -> None:
@@ -124,7 +124,7 @@ class Callback:
         """What a checkpoint keeps of this callback: numbers and arrays by name."""
         return {}
 
-    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Training, plan: Plan) -> None:
         """Before anything changes, beside check_fit: an error from here says what is wrong with the state.
 
         `trainer` is a copy as it will be, with the counters of the checkpoint, and so is plan.history.
@@ -167,7 +167,7 @@ class TerminateOnNaN(Callback):
             raise TypeError(f"monitor: got {checking.shown(monitor)}, expected a name in the history or None")
         self.monitor = monitor
 
-    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+    def check_fit(self, trainer: Training, plan: Plan) -> None:
         if self.monitor is not None:
             check_monitor(self, self.monitor, plan)
 
@@ -271,21 +271,6 @@ class Progress(Callback):
         return "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "penalty" or value)
 
 
-# What a spec may name, and where it is.
-BY_NAME = {
-    "early_stopping": "callbacks.stopping.EarlyStopping",
-    "gl": "callbacks.stopping.GL",
-    "pq": "callbacks.stopping.PQ",
-    "up": "callbacks.stopping.UP",
-    "reduce_on_plateau": "callbacks.rates.ReduceOnPlateau",
-    "lr_scheduler": "callbacks.rates.LRScheduler",
-    "terminate_on_nan": "callbacks.base.TerminateOnNaN",
-    "checkpoint": "callbacks.checkpoint.Checkpoint",
-    "csv_logger": "callbacks.csvlogger.CSVLogger",
-    "layer_statistics": "callbacks.statistics.LayerStatistics",
-}
-
-
 def _told(value: Any) -> str:
     """A value as a spec may have it; in one line in any case."""
     text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
@@ -303,25 +288,3 @@ def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:
 def direction(monitor: str, mode: str) -> float:
     """The sign that makes small values the good ones."""
     return -1.0 if mode == "max" or (mode == "auto" and monitor.endswith("accuracy")) else 1.0
-
-
-def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
-    """The argument `callbacks` as a list of objects, made where they are specs."""
-    if isinstance(callbacks, (str, Callback)):
-        shown = checking.shown(callbacks)
-        raise TypeError(f"callbacks: got {shown}, expected a list of callbacks: [{shown}]")
-    given = checking.iterate("callbacks", callbacks, "a list of callbacks")
-    made = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
-    for callback in made:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
-    return made
-
-
-def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
-    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
-    callbacks = listed(callbacks)
-    if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
-        raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")
-    callbacks.sort(key=lambda callback: callback.goes_last)
-    return [Progress(), *callbacks] if verbose else callbacks

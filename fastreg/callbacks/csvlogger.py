@@ -6,14 +6,11 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastreg.callbacks.base import Callback, Plan
+from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike, atomic_write, check_target, remove_leftovers, writing
-
-if TYPE_CHECKING:
-    from fastreg.training.trainer import Trainer
 
 
 class CSVLogger(Callback):
@@ -41,7 +38,7 @@ class CSVLogger(Callback):
     def __init__(self, path: PathLike):
         self.path = Path(checking.path("path", path))
 
-    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+    def check_fit(self, trainer: Training, plan: Plan) -> None:
         check_target("CSVLogger path", self.path)
 
     def on_train_begin(self) -> None:

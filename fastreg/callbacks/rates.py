@@ -6,18 +6,16 @@ import math
 from collections.abc import Mapping
 from itertools import accumulate, repeat
 from operator import mul
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
 from fastreg.callbacks.states import State
+from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.optimizers import schedules
 from fastreg.optimizers.schedules import Schedule
-
-if TYPE_CHECKING:
-    from fastreg.training.trainer import Trainer
 
 
 class LRScheduler(Callback):
@@ -118,7 +116,7 @@ class ReduceOnPlateau(Callback):
         self.min_lr = checking.number("min_lr", min_lr)
         self.mode = checking.choice("mode", mode, MODES)
 
-    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+    def check_fit(self, trainer: Training, plan: Plan) -> None:
         check_monitor(self, self.monitor, plan)
 
     def on_train_begin(self) -> None:
@@ -164,7 +162,7 @@ class ReduceOnPlateau(Callback):
             "cooling": self._cooling,
         }
 
-    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Training, plan: Plan) -> None:
         told, epochs = State(state, ("scale", "mean", "best", "waited", "cooling")), len(plan.history.epochs)
         told.count("waited", 0, min(self.patience, epochs))
         told.count("cooling", 0, self.cooldown)

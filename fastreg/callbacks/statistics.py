@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastreg.callbacks.base import Callback, Plan
+from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.tables import table
 from fastreg.layers import Dense
 from fastreg.model.dataset import Data, check_data, check_samples
-
-if TYPE_CHECKING:
-    from fastreg.training.trainer import Trainer
 
 ADVICE = "initial weights of a scale that suits the activation (he_normal, glorot_normal) or fewer layers may help"
 
@@ -104,7 +102,7 @@ class LayerStatistics(Callback):
             raise ValueError(f"smallest: got {smallest!r} with largest={largest!r}, expected less")
         self.records: list[dict[str, Any]] = []
 
-    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+    def check_fit(self, trainer: Training, plan: Plan) -> None:
         self._rows_of(trainer, plan)
 
     def on_train_begin(self) -> None:
@@ -112,7 +110,7 @@ class LayerStatistics(Callback):
         self._warned: set[str] = set()
         self._data = self._rows_of(self.trainer, self.plan)
 
-    def _rows_of(self, trainer: Trainer, plan: Plan) -> Data:
+    def _rows_of(self, trainer: Training, plan: Plan) -> Data:
         """The rows that are looked at."""
         assert plan.training is not None
         if self.probe is None:

@@ -16,36 +16,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
 from fastreg.callbacks.states import State
+from fastreg.callbacks.training import Best, Training
 from fastreg.common import checking
 
-if TYPE_CHECKING:
-    from fastreg.training.trainer import Trainer
-
 __all__ = ["GL", "PQ", "UP"]
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best epoch of a fit that was watched by a stopping rule: `trainer.best`.
-
-    epoch       its number
-    updates     steps the optimizer had taken at its end, since the start of the trainer
-    loss        its training loss, as in the history
-    batch_size, shuffle   of the fit
-    """
-
-    epoch: int
-    updates: int
-    loss: float
-    batch_size: int
-    shuffle: bool
 
 
 class BestWeights(Callback):
@@ -69,7 +49,7 @@ class BestWeights(Callback):
         self.best_epoch: int | None = None
         self._weights: dict[str, np.ndarray] | None = None
 
-    def check_fit(self, trainer: Trainer, plan: Plan) -> None:
+    def check_fit(self, trainer: Training, plan: Plan) -> None:
         check_monitor(self, self.monitor, plan)
 
     def on_train_begin(self) -> None:
@@ -101,7 +81,7 @@ class BestWeights(Callback):
         state |= {name.lstrip("_"): getattr(self, name) for name in self.watched}
         return state | {f"weights/{name}": value for name, value in (self._weights or {}).items()}
 
-    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Trainer, plan: Plan) -> None:
+    def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Training, plan: Plan) -> None:
         parameters, epochs = trainer.model.parameters, plan.history.epochs
         names = {"best", "best_epoch", "best_updates", "best_loss", *(name.lstrip("_") for name in self.watched)}
         known = any(name.startswith("weights/") for name in state)  # whether there is a best epoch

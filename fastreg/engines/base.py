@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -80,6 +80,10 @@ class Tally:
     updates: int = 0
     diverged: bool = field(default=False)  # a batch loss was not finite; the run stopped there
     bad_row: int = -1  # a row of the data with a non-finite value; the run stopped before using it
+
+    def means(self, metrics: Iterable[str]) -> dict[str, float]:
+        """The loss, and the `metrics`, of a sample."""
+        return {"loss": self.loss / self.weight, **dict.fromkeys(metrics, self.hits / self.weight)}
 
     @property
     def ended(self) -> bool:

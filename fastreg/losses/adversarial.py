@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
+from fastreg.program.riders import Attack
 
-if TYPE_CHECKING:
-    from fastreg.training.trainer import Trainer
+
+class Attacked(Protocol):
+    """What an attack asks of a trainer."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    def input_gradient(self, X, y, *, rows=None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +75,12 @@ class FGSM(Description):
             clip=_limits(self.clip),
         )
 
-    def attack(self, trainer: Trainer, X, y, *, rows=None) -> np.ndarray:
+    @property
+    def rider(self) -> Attack:
+        """What the lowering puts into a program."""
+        return Attack(self.epsilon, *(self.clip or (-np.inf, np.inf)), clean=self.weight)
+
+    def attack(self, trainer: Attacked, X, y, *, rows=None) -> np.ndarray:
         """The rows of X perturbed against a trained model: clip(x + epsilon sign(dl/dx)), dropout off.
 
         Parameters
@@ -83,9 +95,7 @@ class FGSM(Description):
         ndarray of the shape of X
             In the dtype of the trainer.
         """
-        from fastreg.training.trainer import Trainer  # trainer.py itself imports this file
-
-        if not isinstance(trainer, Trainer):
+        if not hasattr(trainer, "input_gradient") or not hasattr(trainer, "dtype"):
             raise TypeError(f"trainer: got {checking.shown(trainer)}, expected a fastreg.Trainer")
         self.check_dtype("attack", trainer.dtype)
         gradient = trainer.input_gradient(X, y, rows=rows)

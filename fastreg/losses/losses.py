@@ -15,7 +15,7 @@ from fastreg.common import calls, checking, specs
 from fastreg.common.description import Description
 
 if TYPE_CHECKING:
-    from fastreg.model.lowering import RowLoss
+    from fastreg.program.ops import RowLoss
 
 TRANSFORMS = ("linear", "sigmoid", "softmax")
 

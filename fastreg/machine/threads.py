@@ -16,6 +16,7 @@ from typing import Any
 
 from fastreg.common import checking
 from fastreg.machine import _core
+from fastreg.machine.release import __version__
 
 MAX_THREADS = _core.MAX_THREADS
 
@@ -189,8 +190,6 @@ def register_threadpoolctl() -> None:
             _limit = None if n == _unlimited() else _checked(n, "limits")
 
         def get_version(self) -> str:
-            from fastreg.machine.versions import __version__  # versions.py itself imports this file
-
             return __version__
 
     threadpoolctl.register(Controller)

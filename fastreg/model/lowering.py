@@ -7,11 +7,9 @@ into dense_dw. What finds no neighbour becomes an elementwise op.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
 
 from fastreg import layers as L
 from fastreg.program.ops import (
@@ -29,6 +27,7 @@ from fastreg.program.ops import (
     Op,
     Penalize,
     Perturb,
+    RowLoss,
     Totals,
     Update,
     noisy,
@@ -39,6 +38,7 @@ from fastreg.program.riders import (
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
     PURPOSE_WEIGHT_NOISE,
+    Attack,
     Augment,
     Mask,
     Noise,
@@ -47,9 +47,6 @@ from fastreg.program.riders import (
 )
 from fastreg.program.rules import Rule
 from fastreg.reference.activations import ACTIVATIONS
-
-if TYPE_CHECKING:
-    from fastreg.losses.adversarial import FGSM
 
 GRADIENT = Rule(kind="gradient", proximal=False)
 RAW = Rule(kind="raw")
@@ -71,7 +68,7 @@ def lower(
     accumulate: int = 1,
     smoothing: float = 0.0,
     augment: Augment | None = None,
-    adversarial: FGSM | None = None,
+    attack: Attack | None = None,
     input_gradient: bool = False,
 ) -> Program:
     """The program of one batch.
@@ -97,12 +94,12 @@ def lower(
         Of the labels, by a loss that the engines know.
     augment
         Transforms of the images that are gathered.
-    adversarial
+    attack
         With it every batch has its perturbed rows beside its own.
     input_gradient
         Whether the gradient of the loss of every row at the inputs is all that is wanted: it is left in "d:inputs".
     """
-    rides = adversarial is None and not input_gradient
+    rides = attack is None and not input_gradient
     forward = _Forward(
         n_inputs, dropout, augment, penalized=loss is not None and not input_gradient, rides_on_gather=rides
     )
@@ -118,8 +115,8 @@ def lower(
         _backward(forward, ops, {}, lowest=0)
         ops.append(_totals(ops))
     elif loss is not None:
-        if adversarial is not None:
-            first, ops = _perturbed(forward, ops, loss, smoothing, adversarial)
+        if attack is not None:
+            first, ops = _perturbed(forward, ops, loss, smoothing, attack)
         _loss(forward, ops, loss, smoothing, wanted=bool(rules))
         if rules:
             two_passes = clip_norm is not None or accumulate > 1
@@ -129,21 +126,10 @@ def lower(
             limited = [(name, rule) for name, rule in rules.items() if rule.limits_norms]
             ops += [MaxNorm(name, rule.max_norm, rule.max_frobenius) for name, rule in limited]
         ops.append(_totals(ops))
-    if adversarial is None or loss is None:
+    if attack is None or loss is None:
         return Program(with_waits(forward.perturbs + ops, forward.buffers), forward.buffers, accumulate)
     ops = forward.perturbs + first + [replace(op, doubled=True) for op in ops if not isinstance(op, Gather)]
-    return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate, adversarial.weight)
-
-
-class RowLoss(Protocol):
-    """A loss in Python: fills row_loss (M,) and gradient (M, N) of every row by itself, unweighted."""
-
-    @property
-    def target_columns(self) -> int | None:
-        """Columns of the targets; None for as many as outputs."""
-        ...
-
-    def __call__(self, outputs, targets, row_loss, gradient) -> None: ...
+    return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate, attack.clean)
 
 
 class _Step:
@@ -281,7 +267,7 @@ def _loss(
 
 
 def _perturbed(
-    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, attack: FGSM
+    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, attack: Attack
 ) -> tuple[list[Op], list[Op]]:
     """What puts the perturbed rows behind those of the batch, and the forward ops that then see all of them.
 
@@ -293,8 +279,7 @@ def _perturbed(
     _backward(forward, first, {}, lowest=0)
     gather = forward.steps[0].op
     standardize = gather.standardize if isinstance(gather, Gather) else None
-    low, high = attack.clip or (-math.inf, math.inf)
-    first.append(Append("inputs", "d:inputs", attack.epsilon, low, high, standardize))
+    first.append(Append("inputs", "d:inputs", attack.epsilon, attack.low, attack.high, standardize))
     if "targets" in forward.buffers:
         first.append(Append("targets"))
     return first, ops

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from fastreg.program.riders import Augment, Mask, Noise, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
@@ -149,6 +149,17 @@ class Loss(Op):
     @property
     def writes(self) -> set[str]:
         return {"row_loss", "row_hit"} | ({self.dz} if self.dz else set())
+
+
+class RowLoss(Protocol):
+    """A loss in Python: fills row_loss (M,) and gradient (M, N) of every row by itself, unweighted."""
+
+    @property
+    def target_columns(self) -> int | None:
+        """Columns of the targets; None for as many as outputs."""
+        ...
+
+    def __call__(self, outputs, targets, row_loss, gradient) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,19 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class Attack:
+    """Beside every row x of a batch a perturbed one, clip(x + epsilon sign(dl/dx), low, high).
+
+    clean   the share of the rows as they are in the loss; the perturbed ones have the rest
+    """
+
+    epsilon: float
+    low: float = -math.inf
+    high: float = math.inf
+    clean: float = 0.5
+
+
+@dataclass(frozen=True)
 class Through:
     """The way back through what made `y`: dz = dy * m * activation'(y / m), with the m of the mask.
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.callbacks.base import Callback, listed
+from fastreg.callbacks.argument import listed
+from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.common import checking
 from fastreg.common.tables import table

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastreg.callbacks.base import Callback, Plan
 from fastreg.callbacks.history import History
+from fastreg.callbacks.training import Training
 from fastreg.common.checking import MAX_INT, all_finite
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.session import SLICE_SECONDS, Session, Uninterrupted, refuse_bad_row
@@ -19,7 +20,6 @@ from fastreg.training.recipe import trained_layers
 
 if TYPE_CHECKING:
     from fastreg.model.dataset import Data
-    from fastreg.training.trainer import Trainer
 
 
 class DivergenceError(ArithmeticError):
@@ -40,13 +40,13 @@ class DivergenceError(ArithmeticError):
 class Restorable(Protocol):
     """What a checkpoint holds."""
 
-    def restore(self, trainer: Trainer, callbacks: tuple[Callback, ...]) -> None:
-        """Puts trainer and callbacks into the state of the checkpoint; where that fails, the trainer is untouched."""
+    def restore(self, training: Training, callbacks: tuple[Callback, ...]) -> None:
+        """Puts training and callbacks into the state of the checkpoint; where that fails, both are untouched."""
         ...
 
 
 def make_plan(
-    trainer: Trainer,
+    training: Training,
     data: Data,
     validation: Data | None,
     count: int,
@@ -57,7 +57,7 @@ def make_plan(
 ) -> Plan:
     """What a fit of `count` further epochs is going to do; `more` has to be repeated, too."""
     rows = data.size
-    metrics = trainer.metric_names
+    metrics = training.metric_names
     names = ("loss", *metrics, "penalty", "seconds")
     if validation:
         names += tuple(f"val_{name}" for name in ("loss", *metrics))
@@ -67,55 +67,54 @@ def make_plan(
     if data.rows is not None:
         repeat["chosen rows"] = f"{zlib.crc32(data.rows.tobytes()):08x}"
     batches = -(-rows // batch_size)
-    first = trainer.epoch
+    first = training.epoch
     return Plan(first, first + count, batches, names, History(), None, repeat, tuple(callbacks), data)
 
 
 def run_epochs(
-    trainer: Trainer,
+    training: Training,
     session: Session,
     data: Data,
     validation: Data | None,
     plan: Plan,
     checkpoint: Restorable | None,
 ) -> History:
-    """Trains until the last epoch of the plan, or until a callback sets `trainer.stop_training`."""
+    """Trains until the last epoch of the plan, or until a callback sets `training.stop_training`."""
     rows, shuffle = data.size, plan.data["shuffle"]
     batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
     history, callbacks = plan.history, plan.callbacks
-    rates, smallest = _rates(session, plan.batches), _smallest_rate(trainer)
-    trainer.stop_training = False
+    rates, smallest = _rates(session, plan.batches), _smallest_rate(training)
+    training.stop_training = False
     last_update = min((c.last_update for c in callbacks if c.last_update is not None), default=MAX_INT)
     begun: list[Callback] = []
     try:
         for callback in callbacks:
-            callback.trainer, callback.plan = trainer, plan
+            callback.trainer, callback.plan = training, plan
             callback.on_train_begin()
             begun.append(callback)
         if checkpoint:
-            checkpoint.restore(trainer, callbacks)
-        while trainer.epoch < plan.last_epoch and trainer.updates < last_update and not trainer.stop_training:
-            epoch = trainer.epoch
+            checkpoint.restore(training, callbacks)
+        while training.epoch < plan.last_epoch and training.updates < last_update and not training.stop_training:
+            epoch = training.epoch
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
-            schedules.fill(rates, trainer.optimizer.lr, epoch, trainer.updates, trainer.accumulate)
+            schedules.fill(rates, training.optimizer.lr, epoch, training.updates, training.accumulate)
             for callback in callbacks:
                 callback.on_rates(epoch, rates)
             _check_rates(rates, epoch)
             rates[rates < smallest] = 0
-            start, updates = perf_counter(), trainer.updates
-            order = data.ordered(random.permutation(rows, trainer.seed, epoch)) if shuffle else None
-            feed = data.feed(batch_size, order=order, seed=trainer.seed, epoch=epoch, step=trainer.step, rates=rates)
-            tally = _run_epoch(trainer, session, feed, callbacks, last_update)
+            start, updates = perf_counter(), training.updates
+            order = data.ordered(random.permutation(rows, training.seed, epoch)) if shuffle else None
+            feed = data.feed(batch_size, order=order, seed=training.seed, epoch=epoch, step=training.step, rates=rates)
+            tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
-                "loss": tally.loss / tally.weight,
-                **trainer.measured(tally),
+                **tally.means(training.metric_names),
                 "penalty": tally.penalty / tally.batches,
                 "seconds": perf_counter() - start,
             }
             if validation:
-                logs |= _validate(trainer, session, validation, feed.step, updates)
-            trainer.epoch += 1
+                logs |= _validate(training, session, validation, feed.step, updates)
+            training.epoch += 1
             history.append(epoch, logs)
             for callback in callbacks:
                 callback.on_epoch_end(epoch, logs)
@@ -124,26 +123,26 @@ def run_epochs(
     return history
 
 
-def _validate(trainer: Trainer, session: Session, data: Data, step: int, updates: int) -> dict[str, float]:
+def _validate(training: Training, session: Session, data: Data, step: int, updates: int) -> dict[str, float]:
     """The logs of the validation data. A row of a memory map may be refused: then the epoch does not count."""
     try:
-        measured = trainer.evaluate_data(data, "validation_data")
+        measured = training.evaluate_data(data, "validation_data")
     except ValueError:
         session.put_back()
-        trainer.step, trainer.updates = step, updates
+        training.step, training.updates = step, updates
         raise
     return {f"val_{name}": value for name, value in measured.items()}
 
 
 def _run_epoch(
-    trainer: Trainer, session: Session, feed: Feed, callbacks: tuple[Callback, ...], last_update: int
+    training: Training, session: Session, feed: Feed, callbacks: tuple[Callback, ...], last_update: int
 ) -> Tally:
     """One epoch, at most to the step `last_update` of the optimizer; where it must not count, everything goes back to
     its start."""
-    before = trainer.step, trainer.updates
+    before = training.step, training.updates
     session.save()
-    tally = Tally(updates=trainer.updates)
-    reached = _run_slices(trainer, session, feed, tally, callbacks, last_update)
+    tally = Tally(updates=training.updates)
+    reached = _run_slices(training, session, feed, tally, callbacks, last_update)
     failure = None
     if tally.diverged:
         failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
@@ -151,25 +150,25 @@ def _run_epoch(
         failure = "parameters are not finite at its end"
     if failure or tally.bad_row >= 0:
         session.put_back()
-        trainer.step, trainer.updates = before
-        refuse_bad_row(tally, advice=f" in {trainer.dtype}; the parameters are those of the start of the epoch")
+        training.step, training.updates = before
+        refuse_bad_row(tally, advice=f" in {training.dtype}; the parameters are those of the start of the epoch")
         advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
-        if tally.diverged and trainer.updates == 0 and reached < trainer.accumulate:
+        if tally.diverged and training.updates == 0 and reached < training.accumulate:
             # in the first step of all: no learning rate is to blame
-            advice = f"No step was taken before: data or parameters are too large for {trainer.dtype}; scale them."
+            advice = f"No step was taken before: data or parameters are too large for {training.dtype}; scale them."
         raise DivergenceError(
-            f"training diverged in epoch {trainer.epoch + 1}: {failure}. The parameters are those of the start of "
+            f"training diverged in epoch {training.epoch + 1}: {failure}. The parameters are those of the start of "
             f"the epoch. {advice}"
         )
     return tally
 
 
 def _run_slices(
-    trainer: Trainer, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...], last_update: int
+    training: Training, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...], last_update: int
 ) -> int:
-    """Batch after batch; returns how many were run. The trainer's counters follow slice by slice."""
+    """Batch after batch; returns how many were run. The training's counters follow slice by slice."""
     single = any(callback.wants_batches for callback in callbacks)
-    first, updates, accumulate = 0, tally.updates, trainer.accumulate
+    first, updates, accumulate = 0, tally.updates, training.accumulate
     while not tally.ended:
         # Batches to the last update, if every step to come is taken: those of zero weight are not, and more follow.
         stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
@@ -185,9 +184,9 @@ def _run_slices(
                 first = session.engine.run(feed, tally, first, last, SLICE_SECONDS, signals.look)
             except BaseException:  # of a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
                 session.put_back()
-                trainer.step, trainer.updates = feed.step, updates
+                training.step, training.updates = feed.step, updates
                 raise
-            trainer.step, trainer.updates = feed.step + first, tally.updates
+            training.step, training.updates = feed.step + first, tally.updates
         if not callbacks or tally.ended:
             continue
         if single:
@@ -225,8 +224,8 @@ def _check_rates(rates: np.ndarray, epoch: int) -> None:
         raise ValueError(f"learning rate: {got}, expected a finite number of at least 0 from schedule and callbacks")
 
 
-def _smallest_rate(trainer: Trainer) -> float:
+def _smallest_rate(training: Training) -> float:
     """The smallest rate that is one: 1 / rate, by which a velocity follows a step of L1, is finite in every layer whose
     lr_scale is at least 1e-6 (others must not suffer from a smaller one). With less than that no parameter moves."""
-    scales = [layer.lr_scale for layer in trained_layers(trainer.model) if layer.lr_scale > 0]
-    return float(np.finfo(trainer.dtype).tiny) / max(min(scales, default=1.0), 1e-6)
+    scales = [layer.lr_scale for layer in trained_layers(training.model) if layer.lr_scale > 0]
+    return float(np.finfo(training.dtype).tiny) / max(min(scales, default=1.0), 1e-6)

@@ -172,11 +172,7 @@ class Questions(Settings):
             run_through(session.engine, data.feed(ROWS), tally, names)
         if tally.diverged:
             return dict.fromkeys(("loss", *self.metric_names), math.nan)
-        return {"loss": tally.loss / tally.weight, **self.measured(tally)}
-
-    def measured(self, tally: Tally) -> dict[str, float]:
-        """The metrics of a tally."""
-        return dict.fromkeys(self.metric_names, tally.hits / tally.weight)
+        return tally.means(self.metric_names)
 
     @contextmanager
     def run_batch(self, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:

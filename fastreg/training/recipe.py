@@ -50,12 +50,11 @@ class Recipe:
             return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout)
         if mode == "input_gradient":
             return lower(layers, n_inputs, loss=loss, smoothing=smoothing, dropout=dropout, input_gradient=True)
+        attack = None if self.adversarial is None else self.adversarial.rider
         if mode in ("gradients", "probe"):
             rules = self.rules(model, GRADIENT, rows)
-            attack = self.adversarial if mode == "gradients" else None
-            return lower(
-                layers, n_inputs, loss=loss, smoothing=smoothing, rules=rules, dropout=dropout, adversarial=attack
-            )
+            attack = attack if mode == "gradients" else None
+            return lower(layers, n_inputs, loss=loss, smoothing=smoothing, rules=rules, dropout=dropout, attack=attack)
         return lower(
             layers,
             n_inputs,
@@ -66,7 +65,7 @@ class Recipe:
             clip_norm=self.clip_norm,
             accumulate=self.accumulate,
             augment=self.augment.on(model.input_shape) if self.augment and model.input_shape and dropout else None,
-            adversarial=self.adversarial,
+            attack=attack,
         )
 
     def rules(self, model: Sequential, rule: Rule, rows: int) -> dict[str, Rule]:

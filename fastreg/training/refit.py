@@ -6,23 +6,36 @@ Both ways are those of Goodfellow, Bengio and Courville, Deep Learning, 2016, se
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
-from fastreg.callbacks.base import Callback, listed
+from fastreg.callbacks.argument import listed
+from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
+from fastreg.callbacks.training import Best, Training
 from fastreg.common import checking
+from fastreg.model.dataset import Data
 from fastreg.training.recipe import trained_layers
-
-if TYPE_CHECKING:
-    from fastreg.callbacks.stopping import Best
-    from fastreg.training.trainer import Trainer
 
 STRATEGIES = ("restart", "continue")
 
 
+class Refitted(Training, Protocol):
+    """What a second round asks of a trainer: to fit again, on all data."""
+
+    @property
+    def fit(self) -> Callable[..., History]: ...
+
+    @property
+    def evaluate(self) -> Callable[..., dict[str, float]]: ...
+
+    def reset(self) -> None: ...
+
+    def training_data(self, X, y, sample_weight=None, class_weight=None) -> tuple[Data, dict[str, object]]: ...
+
+
 def refit(
-    self: Trainer,
+    self: Refitted,
     X,
     y,
     strategy: str = "restart",
@@ -124,11 +137,11 @@ class _Steps(Callback):
 class _Under(Callback):
     """Ends training where the validation loss is under a target, maybe before it begins."""
 
-    def __init__(self, target: float, held_back):
-        self.target, self.held_back = target, held_back
+    def __init__(self, target: float, loss: Callable[[], float]):
+        self.target, self.loss = target, loss
 
     def on_train_begin(self) -> None:
-        if self.trainer.evaluate(*self.held_back)["loss"] < self.target:
+        if self.loss() < self.target:
             self.trainer.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
@@ -136,7 +149,7 @@ class _Under(Callback):
             self.trainer.stop_training = True
 
 
-def _restart(trainer: Trainer, X, y, best: Best, callbacks: list[Callback], settings: dict) -> History:
+def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], settings: dict) -> History:
     data, _ = trainer.training_data(X, y, settings["sample_weight"], settings["class_weight"])
     batches = -(-data.size // settings["batch_size"])
     # of an epoch: batches of zero weight take no step, but there is a row with a weight in every epoch
@@ -166,9 +179,9 @@ def _restart(trainer: Trainer, X, y, best: Best, callbacks: list[Callback], sett
 
 
 def _continue(
-    trainer: Trainer, X, y, max_epochs: int, target: float, callbacks: list[Callback], settings: dict
+    trainer: Refitted, X, y, max_epochs: int, target: float, callbacks: list[Callback], settings: dict
 ) -> History:
-    under = _Under(target, settings["validation_data"])
+    under = _Under(target, lambda: trainer.evaluate(*settings["validation_data"])["loss"])
     best = trainer.best
     try:
         history = trainer.fit(X, y, epochs=max_epochs, callbacks=[*callbacks, under], **settings)

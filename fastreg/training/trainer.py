@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg.callbacks.base import Callback, gather
+from fastreg.callbacks.argument import gather
+from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
-from fastreg.callbacks.stopping import Best
+from fastreg.callbacks.training import Best
 from fastreg.common import checking
 from fastreg.engines.arena import Arena
 from fastreg.engines.session import Claim, Session, Sessions, bind, make_state
@@ -236,9 +237,9 @@ class Trainer(Questions):
         validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
         if resume is not None:
-            from fastreg.callbacks import checkpoint  # and with it all that reads files: only where it is needed
+            from fastreg.training import resume as resuming  # and with it all that reads files: only where it is needed
 
-            plan, saved = checkpoint.resume(resume, self, plan, count, data.inputs.shape[1:])
+            plan, saved = resuming.resume(resume, self, plan, count, data.inputs.shape[1:])
         for callback in callbacks:
             callback.check_fit(self, plan)
         self._build(data.inputs)

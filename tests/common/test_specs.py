@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.callbacks.base import gather
+from fastreg.callbacks.argument import gather
 from fastreg.data import augment as A
 from fastreg.layers import initializers as I
 from fastreg.optimizers import schedules as S

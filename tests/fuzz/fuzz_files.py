@@ -33,8 +33,7 @@ import numpy as np
 from mutations import mutate
 
 import fastreg as fr
-from fastreg.callbacks.base import gather
-from fastreg.callbacks.checkpoint import resume
+from fastreg.callbacks.argument import gather
 from fastreg.common.safetensors import DTYPES
 from fastreg.model.dataset import check_data
 from fastreg.model.files import (
@@ -47,6 +46,7 @@ from fastreg.model.files import (
     write_tensors,
 )
 from fastreg.training.epochs import make_plan
+from fastreg.training.resume import resume
 
 try:
     import safetensors

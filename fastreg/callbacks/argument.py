@@ -1,0 +1,46 @@
+"""The argument `callbacks` of a fit: objects, or specs of them, in the order of their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fastreg.callbacks.base import Callback, Progress
+from fastreg.common import checking, specs
+
+# What a spec may name, and where it is.
+BY_NAME = {
+    "early_stopping": "callbacks.stopping.EarlyStopping",
+    "gl": "callbacks.stopping.GL",
+    "pq": "callbacks.stopping.PQ",
+    "up": "callbacks.stopping.UP",
+    "reduce_on_plateau": "callbacks.rates.ReduceOnPlateau",
+    "lr_scheduler": "callbacks.rates.LRScheduler",
+    "terminate_on_nan": "callbacks.base.TerminateOnNaN",
+    "checkpoint": "callbacks.checkpoint.Checkpoint",
+    "csv_logger": "callbacks.csvlogger.CSVLogger",
+    "layer_statistics": "callbacks.statistics.LayerStatistics",
+}
+
+
+def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
+    """The argument `callbacks` as a list of objects, made where they are specs."""
+    if isinstance(callbacks, (str, Callback)):
+        shown = checking.shown(callbacks)
+        raise TypeError(f"callbacks: got {shown}, expected a list of callbacks: [{shown}]")
+    given = checking.iterate("callbacks", callbacks, "a list of callbacks")
+    made = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
+    for callback in made:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
+    return made
+
+
+def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
+    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
+    callbacks = listed(callbacks)
+    if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
+        raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")
+    callbacks.sort(key=lambda callback: callback.goes_last)
+    return [Progress(), *callbacks] if verbose else callbacks

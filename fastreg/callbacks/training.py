@@ -1,0 +1,86 @@
+"""Training: what callbacks and the epoch loop know of a trainer, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastreg.engines.base import Tally
+    from fastreg.engines.session import Session
+    from fastreg.losses.losses import Loss
+    from fastreg.model.dataset import Data
+    from fastreg.model.sequential import Sequential
+    from fastreg.optimizers.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a fit that was watched by a stopping rule: `trainer.best`.
+
+    epoch       its number
+    updates     steps the optimizer had taken at its end, since the start of the trainer
+    loss        its training loss, as in the history
+    batch_size, shuffle   of the fit
+    """
+
+    epoch: int
+    updates: int
+    loss: float
+    batch_size: int
+    shuffle: bool
+
+
+class Training(Protocol):
+    """A trainer as its callbacks and the epoch loop see it: `fastreg.Trainer` is one, and a test may have its own.
+
+    epoch, step, updates   epochs and batches seen and steps of the optimizer taken, since the start
+    stop_training          set to end the training after the epoch
+    best                   the best epoch of the fit, where a stopping rule watches it
+    """
+
+    epoch: int
+    step: int
+    updates: int
+    stop_training: bool
+    best: Best | None
+    model: Sequential
+
+    @property
+    def loss(self) -> Loss: ...
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+    @property
+    def accumulate(self) -> int: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics in the logs."""
+        ...
+
+    @property
+    def optimizer_state(self) -> Mapping[str, np.ndarray]: ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What a resumed fit has to repeat."""
+        ...
+
+    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
+        """Loss and metrics of data that have passed the checks; `names` of them in an error."""
+        ...
+
+    def run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
+        """All rows of the data as one batch, of which nothing is learned."""
+        ...
