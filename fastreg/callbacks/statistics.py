@@ -14,7 +14,7 @@ from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.tables import table
 from fastreg.layers import Dense
-from fastreg.model.dataset import Data, check_data, check_samples
+from fastreg.model.dataset import Data, checked
 
 ADVICE = "initial weights of a scale that suits the activation (he_normal, glorot_normal) or fewer layers may help"
 
@@ -116,9 +116,8 @@ class LayerStatistics(Callback):
         if self.probe is None:
             return plan.training.first(self.rows)
         names = "LayerStatistics probe[0]", "LayerStatistics probe[1]", ""
-        data = check_data(trainer.model, trainer.loss, trainer.dtype, names, *self.probe)
-        check_samples(names[0], data, plan.training.inputs.shape[1:])
-        return data
+        shape = plan.training.inputs.shape[1:]
+        return checked(trainer.model, trainer.loss, trainer.dtype, *self.probe, names=names, shape=shape)
 
     def on_epoch_begin(self, epoch: int) -> None:
         if not self.records:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastreg.common import checking
-from fastreg.model.dataset import Data, check_data
-from fastreg.training.recipe import ALL_FROZEN, trained_layers
+from fastreg.model.dataset import Data
+from fastreg.model.sequential import check_trainable
 from fastreg.training.trainer import Trainer
 
 
@@ -12,11 +12,9 @@ def make_twin(trainer, X, y, sample_weight, dtype: str | None = None) -> tuple[T
     """A copy of `trainer` with parameters, drawn where it has none, and the batch as its engine reads it."""
     if not isinstance(trainer, Trainer):
         raise TypeError(f"trainer: got {checking.shown(trainer)}, expected a fastreg.Trainer")
-    if not any(trained_layers(trainer.model)):
-        raise ValueError(ALL_FROZEN)
-    trainer.check_model()
+    check_trainable(trainer.model)
+    trainer.arguments.check()
     twin = trainer.copy(dtype)
-    data = check_data(twin.model, twin.loss, twin.dtype, ("X", "y", "sample_weight"), X, y, sample_weight)
-    if not twin.model.built:
-        twin.model.build(data.inputs.shape[1:], twin.seed, twin.dtype)
+    data = twin.arguments.checked(X, y, sample_weight)
+    twin.arguments.build(data.inputs.shape[1:])
     return twin, data

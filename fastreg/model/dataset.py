@@ -41,10 +41,23 @@ class Data(NamedTuple):
         return Feed(self.inputs, batch_size, self.targets, self.weights, order, **more)
 
 
-def check_data(
-    model: Sequential, loss: Loss, dtype: str, names: tuple[str, str, str], X, y, sample_weight=None, rows=None
+def checked(
+    model: Sequential,
+    loss: Loss,
+    dtype: str,
+    X,
+    y,
+    sample_weight=None,
+    rows=None,
+    *,
+    names: tuple[str, str, str] = ("X", "y", "sample_weight"),
+    shape: tuple[int, ...] | None = None,
 ) -> Data:
-    """The arguments that are called `names`, and `rows`, if `model` and `loss` can take them."""
+    """The data, if `model` and `loss` can take them in the working dtype.
+
+    names   of the arguments, for errors
+    shape   of a sample of the training set, where these have to be alike
+    """
     x_name, y_name, weight_name = names
     X = model.check_inputs(x_name, X)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
@@ -52,22 +65,16 @@ def check_data(
     rows = checking.rows("rows", rows, len(X))
     if rows is not None and weights is not None and not weights[rows].any():
         raise ValueError(f"{weight_name}: got zeros only in the rows chosen, expected at least one weight above 0")
+    if shape is not None and X.shape[1:] != shape:
+        raise ValueError(f"{x_name}: got samples of shape {X.shape[1:]}, expected {shape}, as in X")
     return Data(X, y, weights, rows)
 
 
-def check_validation(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:
-    """The argument `validation_data`, if its samples have the `shape` of the training set's."""
+def held_back(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:
+    """The argument `validation_data`, whose samples have the `shape` of the training set's."""
     if value is None:
         return None
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise TypeError(f"validation_data: got {type(value).__name__}, expected (X, y) or (X, y, sample_weight)")
     names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
-    data = check_data(model, loss, dtype, names, *value)
-    check_samples(names[0], data, shape)
-    return data
-
-
-def check_samples(name: str, data: Data, shape: tuple[int, ...]) -> None:
-    """Whether the samples of the argument `name` have the `shape` of the training set's."""
-    if data.inputs.shape[1:] != shape:
-        raise ValueError(f"{name}: got samples of shape {data.inputs.shape[1:]}, expected {shape}, as in X")
+    return checked(model, loss, dtype, *value, names=names, shape=shape)

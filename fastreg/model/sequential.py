@@ -353,6 +353,17 @@ class Sequential:
         return f"Sequential([{', '.join(_unnamed(i, layer) for i, layer in enumerate(self.layers))}])"
 
 
+def trained_layers(model: Sequential) -> list[Dense]:
+    """The layers with parameters that a fit changes."""
+    return [layer for layer in model.layers if isinstance(layer, Dense) and layer.trainable]
+
+
+def check_trainable(model: Sequential) -> None:
+    """Refuses a model in which a fit would change nothing."""
+    if not trained_layers(model):
+        raise ValueError("model: got one whose Dense layers are all frozen, expected at least one with trainable=True")
+
+
 def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Copies of the layers, each with a name of its own."""
     given = list(islice(checking.iterate("layers", layers, "a list of layers"), MAX_LAYERS + 1))

@@ -14,9 +14,9 @@ from fastreg.callbacks.training import Training
 from fastreg.common.checking import MAX_INT, all_finite
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.session import SLICE_SECONDS, Session, Uninterrupted, refuse_bad_row
+from fastreg.model.sequential import trained_layers
 from fastreg.optimizers import schedules
 from fastreg.program import random
-from fastreg.training.recipe import trained_layers
 
 if TYPE_CHECKING:
     from fastreg.model.dataset import Data

@@ -1,9 +1,10 @@
-"""The settings of a trainer, and what each has to be: in its constructor, and whenever one is set later."""
+"""The settings of a trainer: its arguments, and what each has to be, from the start and whenever it is set later."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import InitVar, dataclass, field, fields
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +15,16 @@ from fastreg.layers import Dense, Function
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
-from fastreg.losses.penalties import L1, L2, Penalty
+from fastreg.losses.penalties import L1, L2, ElasticNet, Penalty
 from fastreg.machine.threads import checked as checked_threads
-from fastreg.model.sequential import Sequential
+from fastreg.model.dataset import Data, checked
+from fastreg.model.sequential import Sequential, trained_layers
 from fastreg.optimizers.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
 METRICS = ("accuracy",)
-COUNTERS = ("epoch", "step", "updates")
 
 
 def _model(value) -> Sequential:
@@ -49,70 +50,49 @@ def _augment(value) -> Augmentation | None:
     return augment.get("augment", value)
 
 
-# A check takes the value and gives it back in the form that is kept.
-CHECKS: dict[str, Callable[[Any], Any]] = {
-    "model": _model,
-    "loss": losses.get,
-    "optimizer": optimizers.get,
-    "l1": partial(penalties.l1, "l1"),
-    "l2": partial(penalties.l2, "l2"),
-    "metrics": _metrics,
-    "clip_norm": partial(_clip, "clip_norm"),
-    "clip_value": partial(_clip, "clip_value"),
-    "accumulate": partial(checking.integer, "accumulate"),
-    "augment": _augment,
-    "adversarial": adversarial.get,
-    "engine": checking.engine,
-    "dtype": checking.dtype,
-    "seed": checking.seed,
-    "threads": checked_threads,
-    **{name: partial(checking.integer, name, low=0) for name in COUNTERS},
-}
+def _kept(check: Callable[[Any], Any], in_programs: bool = False) -> dict[str, Any]:
+    """What is said of an argument. Its check takes the value and gives it back in the form that is kept.
+
+    in_programs   whether a program depends on it, apart from the layers of the model and the rule of the optimizer
+    """
+    return {"check": check, "in_programs": in_programs}
 
 
+@dataclass(frozen=True)
 class Settings:
-    """Base of the trainer: its arguments, as attributes under the same names."""
+    """All arguments of a trainer, each checked by itself; those that belong together are held against each other by
+    `check`, since they may be set one after the other.
 
-    model: Sequential
-    loss: Loss
-    optimizer: Optimizer
-    l1: L1
-    l2: L2
-    metrics: tuple[str, ...]
-    clip_norm: float | None
-    clip_value: float | None
-    accumulate: int
-    augment: Augmentation | None
-    adversarial: FGSM | None
-    engine: str
-    dtype: str
-    seed: int
-    threads: int | None
+    Whatever is derived from them is derived from this object, so that other settings derive it anew.
+    """
 
-    def __setattr__(self, name: str, value) -> None:
-        """Settings may be changed between fits; they pass the same checks then. In a fit they may not: its program is
-        made, and the epoch loop, validation and checkpoints would each see another half of the change."""
-        if (name in CHECKS and name not in COUNTERS) or name == "penalty":
-            fitting = self.__dict__.get("_fitting")
-            if fitting is not None:
-                fitting.check_free(name)
-        if name == "penalty":
-            self.l1, self.l2 = penalties.pair(name, value)
-            return
-        if name in CHECKS:
-            value = CHECKS[name](value)
-            if name not in COUNTERS:
-                for kept in ("recipe", "_follows_rows"):  # what the trainer has derived from its settings
-                    self.__dict__.pop(kept, None)
-        super().__setattr__(name, value)
+    model: Sequential = field(metadata=_kept(_model))
+    loss: Loss = field(metadata=_kept(losses.get, in_programs=True))
+    optimizer: Optimizer = field(metadata=_kept(optimizers.get))
+    l1: L1 = field(metadata=_kept(partial(penalties.l1, "l1"), in_programs=True))
+    l2: L2 = field(metadata=_kept(partial(penalties.l2, "l2"), in_programs=True))
+    metrics: tuple[str, ...] = field(metadata=_kept(_metrics))
+    clip_norm: float | None = field(metadata=_kept(partial(_clip, "clip_norm"), in_programs=True))
+    clip_value: float | None = field(metadata=_kept(partial(_clip, "clip_value"), in_programs=True))
+    accumulate: int = field(metadata=_kept(partial(checking.integer, "accumulate"), in_programs=True))
+    augment: Augmentation | None = field(metadata=_kept(_augment, in_programs=True))
+    adversarial: FGSM | None = field(metadata=_kept(adversarial.get, in_programs=True))
+    engine: str = field(metadata=_kept(checking.engine))
+    dtype: str = field(metadata=_kept(checking.dtype))
+    seed: int = field(metadata=_kept(checking.seed))
+    threads: int | None = field(metadata=_kept(checked_threads))
+    penalty: InitVar[L1 | L2 | ElasticNet | None] = None
 
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """The metrics that the loss has."""
-        return self.metrics if self.loss.counts_hits else ()
+    def __post_init__(self, penalty):
+        values = self.__dict__  # of a frozen object that is being made
+        for row in fields(self):
+            values[row.name] = row.metadata["check"](values[row.name])
+        if penalty is not None:
+            penalties.alone("penalty", penalty, self.l1.lam, self.l2.lam)
+            values["l1"], values["l2"] = penalties.pair("penalty", penalty)
 
-    def check_model(self) -> None:
-        """Whether model, loss and dtype, any of which may have been changed, fit together."""
+    def check(self) -> None:
+        """Whether model, loss, penalties and dtype, any of which may have been changed, fit together."""
         last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
         if isinstance(last, Dense) and last.activation in self.loss.forbids:
             raise ValueError(
@@ -138,6 +118,11 @@ class Settings:
                 text = f"got {layer.activity_l1!r}, expected a coefficient finite in {self.dtype}"
                 raise ValueError(f"{owner}activity_l1: {text}")
 
+    def checked(self, X, y, sample_weight=None, rows=None, **how) -> Data:
+        """The data, if model and loss can take them; `how` as in `fastreg.model.dataset.checked`."""
+        self.check()
+        return checked(self.model, self.loss, self.dtype, X, y, sample_weight, rows, **how)
+
     def check_augment(self, shape: tuple[int, ...]) -> None:
         """Whether samples of this shape are images, where they are to be augmented."""
         if self.augment is not None:
@@ -146,7 +131,35 @@ class Settings:
             except ValueError as error:
                 raise ValueError(f"X: {error}") from None
 
-    def settings(self) -> dict[str, Any]:
-        """The arguments that decide what training comes to: all but the model and the number of threads."""
-        names = ("loss", "optimizer", "l1", "l2", "metrics", "clip_norm", "clip_value", "accumulate", "augment")
-        return {name: getattr(self, name) for name in (*names, "adversarial", "engine", "dtype", "seed")}
+    def build(self, shape: tuple[int, ...]) -> None:
+        """Draws the parameters of a model that has none, for samples of this shape; its predictions become those of
+        the present loss."""
+        if not self.model.built:
+            self.model.build(shape, self.seed, self.dtype)
+        self.model.output_transform = self.loss.transform
+
+    def deciding(self) -> dict[str, Any]:
+        """Those that decide what training comes to: all but the model and the number of threads."""
+        names = (row.name for row in fields(self) if row.name not in ("model", "threads"))
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that the loss has."""
+        return self.metrics if self.loss.counts_hits else ()
+
+    @cached_property
+    def in_programs(self) -> tuple:
+        """What programs depend on, apart from the layers: where it is equal, a program will do. (The learning rate is
+        no part of it.)"""
+        names = (row.name for row in fields(self) if row.metadata["in_programs"])
+        return self.optimizer.rule(), *(getattr(self, name) for name in names)
+
+    def penalties(self, layer: Dense) -> tuple[L1, L2]:
+        """The layer's own, or those for all."""
+        return layer.l1 if isinstance(layer.l1, L1) else self.l1, layer.l2 if isinstance(layer.l2, L2) else self.l2
+
+    @cached_property
+    def follows_rows(self) -> bool:
+        """Whether a program depends on the rows of the training set."""
+        return any("train" in (l1.m, l2.m) for l1, l2 in map(self.penalties, trained_layers(self.model)))

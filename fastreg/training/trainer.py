@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from functools import cached_property
+from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,28 +16,31 @@ from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Best
 from fastreg.common import checking
 from fastreg.engines.arena import Arena
-from fastreg.engines.session import Claim, Session, Sessions, bind, make_state
+from fastreg.engines.base import Tally
+from fastreg.engines.session import ROWS, Claim, Session, Sessions, bind, make_state
 from fastreg.losses import penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, ElasticNet
-from fastreg.model.dataset import Data, check_data, check_validation
-from fastreg.model.sequential import Sequential
+from fastreg.model.dataset import Data, held_back
+from fastreg.model.sequential import Sequential, check_trainable
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program.program import Program
+from fastreg.training import questions
 from fastreg.training.epochs import make_plan, run_epochs
-from fastreg.training.questions import Questions
-from fastreg.training.recipe import ALL_FROZEN, Recipe, trained_layers
+from fastreg.training.programs import MODES, make_program
 from fastreg.training.refit import refit as second_round
+from fastreg.training.settings import Settings
 from fastreg.training.weighting import weigh_classes
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
-MODES = ("train", "gradients", "probe", "input_gradient", "evaluate", "predict")
+ARGUMENTS = frozenset(row.name for row in fields(Settings))
+COUNTERS = frozenset(("step", "epoch", "updates"))
 
 
-class Trainer(Questions):
+class Trainer:
     """Trains a model: J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1, the sums over the weights of the layers.
 
     Parameters
@@ -123,23 +127,11 @@ class Trainer(Questions):
         seed: int = 0,
         threads: int | None = None,
     ):
-        given: dict[str, Any] = {
-            "model": model,
-            "loss": loss,
-            "optimizer": optimizer,
-            "l1": l1,
-            "l2": l2,
-            "metrics": metrics,
-        }
-        given |= {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate, "augment": augment}
-        given |= {"adversarial": adversarial, "engine": engine, "dtype": dtype, "seed": seed, "threads": threads}
-        for name, value in given.items():
-            setattr(self, name, value)  # checked there
-        if penalty is not None:
-            penalties.alone("penalty", penalty, self.l1.lam, self.l2.lam)
-            self.l1, self.l2 = penalties.pair("penalty", penalty)
-        self.check_model()
-        model.output_transform = self.loss.transform
+        given = dict(locals())
+        del given["self"]
+        self.arguments = Settings(**given)
+        self.arguments.check()
+        self.model.output_transform = self.loss.transform
         self.step = self.epoch = self.updates = 0
         self.stop_training = False
         self.best: Best | None = None
@@ -147,6 +139,39 @@ class Trainer(Questions):
         self._trained: Arena | None = None  # for these parameters
         self._sessions = Sessions()
         self._fitting = Claim()
+
+    # --- Arguments -----------------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        """An argument, under its name."""
+        if name in ARGUMENTS and "arguments" in self.__dict__:
+            return getattr(self.arguments, name)
+        raise AttributeError(f"'Trainer' object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value) -> None:
+        """Arguments may be changed between fits; they pass the same checks then. In a fit they may not: its program is
+        made, and the epoch loop, validation and checkpoints would each see another half of the change."""
+        if name in ARGUMENTS or name == "penalty":
+            self._fitting.check_free(name)
+            changed: dict[str, Any] = {name: value}
+            if name == "penalty":
+                changed = dict(zip(("l1", "l2"), penalties.pair(name, value), strict=True))
+            name, value = "arguments", replace(self.arguments, **changed)
+        elif name in COUNTERS:
+            value = checking.integer(name, value, 0)
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> Iterable[str]:
+        return {*super().__dir__(), *ARGUMENTS}
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that decide what training comes to: all but the model and the number of threads."""
+        return self.arguments.deciding()
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that the loss has."""
+        return self.arguments.metric_names
 
     # --- Training ------------------------------------------------------------------------------------------------
 
@@ -230,26 +255,36 @@ class Trainer(Questions):
         batch_size = checking.integer("batch_size", batch_size)
         shuffle = checking.flag("shuffle", shuffle)
         callbacks = gather(callbacks, verbose)
-        if not any(trained_layers(self.model)):
-            raise ValueError(ALL_FROZEN)
+        settings = self.arguments
+        check_trainable(settings.model)
         data, repeat = self.training_data(X, y, sample_weight, class_weight, rows)
-        self.check_augment(data.inputs.shape[1:])
-        validation = check_validation(self.model, self.loss, self.dtype, validation_data, data.inputs.shape[1:])
+        shape = data.inputs.shape[1:]
+        settings.check_augment(shape)
+        validation = held_back(settings.model, settings.loss, settings.dtype, validation_data, shape)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
         if resume is not None:
             from fastreg.training import resume as resuming  # and with it all that reads files: only where it is needed
 
-            plan, saved = resuming.resume(resume, self, plan, count, data.inputs.shape[1:])
+            plan, saved = resuming.resume(resume, self, plan, count, shape)
         for callback in callbacks:
             callback.check_fit(self, plan)
-        self._build(data.inputs)
+        settings.build(shape)
         n = data.size
         with (
             self._fitting.held("fit"),
-            self.model.claim.held("fit"),
+            settings.model.claim.held("fit"),
             self.session("train", min(batch_size, n), n, True) as session,
         ):
             return run_epochs(self, session, data, validation, plan, saved)
+
+    def training_data(self, X, y, sample_weight=None, class_weight=None, rows=None) -> tuple[Data, dict[str, Any]]:
+        """The arguments of fit with all weights of the rows, if model and loss can take them; and what of them a
+        resumed fit has to repeat."""
+        data = self.arguments.checked(X, y, sample_weight, rows)
+        if class_weight is None:
+            return data, {}
+        data, noted = weigh_classes(data, self.loss, self.model.outputs, self.dtype, class_weight)
+        return data, {"class_weight": noted}
 
     refit = second_round
 
@@ -290,6 +325,108 @@ class Trainer(Questions):
 
     __copy__ = copy
 
+    # --- Questions -----------------------------------------------------------------------------------------------
+
+    def evaluate(self, X, y, sample_weight=None, *, rows=None) -> dict[str, float]:
+        """Loss and metrics, dropout off, the penalty not in it; of some `rows` only, as in fit.
+
+        Returns
+        -------
+        dict
+            "loss" and, under a cross-entropy, "accuracy": means over the samples, weighted if need be. The accuracy
+            of "sigmoid_cross_entropy" is the share of outputs on the right side of one half.
+        """
+        return self.evaluate_data(self.arguments.checked(X, y, sample_weight, rows))
+
+    def predict(self, X, batch_size: int = ROWS, *, rows=None, samples: int | None = None, seed: int = 0):
+        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit. With `samples` (mean, std) of
+        so many passes with dropout and noise live."""
+        how = self.loss.transform, self.engine, self.threads
+        return self.model.run_forward(X, batch_size, *how, rows, samples, seed)
+
+    def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
+        """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            One batch.
+        step
+            None: without dropout. A number: with the masks of that global step.
+
+        Returns
+        -------
+        dict
+            An array for every parameter that is trained, under its name. Nothing is clipped.
+        """
+        return questions.gradients(self, X, y, sample_weight, step)
+
+    def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
+        """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
+        return questions.objective(self, X, y, sample_weight, step)
+
+    def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False) -> np.ndarray:
+        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients. With
+        `activity` the activity penalties of the row are in it."""
+        return questions.row_losses(self, X, y, sample_weight, step, activity)
+
+    def input_gradient(self, X, y, *, rows=None) -> np.ndarray:
+        """The gradient of the data loss of every row at its inputs, dl_i/dx_i: what the loss of a row is sensitive to.
+
+        Dropout and noise are off, penalties not in it, rows neither weighted nor averaged; the x is that of X, before
+        any standardization. Its sign is the direction of the fast gradient sign method (Goodfellow et al., Explaining
+        and Harnessing Adversarial Examples, 2015; `fastreg.FGSM`).
+
+        Parameters
+        ----------
+        X, y
+            As in evaluate.
+        rows
+            Of some rows only, as in fit.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            In the working dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Arguments that do not fit.
+        DivergenceError
+            A loss is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np, fastreg as fr
+        >>> model = fr.Sequential([fr.Dense(1)])
+        >>> model.build(2)
+        >>> model.load_state_dict({"0.weight": [[3.0], [-1.0]], "0.bias": [0.0]})
+        >>> trainer = fr.Trainer(model, "mse")
+        >>> trainer.input_gradient(np.array([[1.0, 1.0]]), [0.0])  # 2 (y - t) w with y = 2
+        array([[12., -4.]], dtype=float32)
+        """
+        return questions.input_gradient(self, X, y, rows)
+
+    def penalty(self, rows: int) -> float:
+        """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and
+        "train"."""
+        return questions.penalty(self, rows)
+
+    # The same of data that have passed the checks.
+
+    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
+        """`evaluate` of data that have passed the checks; `names` of them in an error."""
+        return questions.evaluate_data(self, data, names)
+
+    def perturbed(self, data: Data, step: int | None = None) -> np.ndarray:
+        """The rows that the attack puts behind these at the present parameters, as data. `step` as in gradients."""
+        return questions.perturbed(self, data, step)
+
+    def run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
+        """One batch of all rows, data that have passed the checks; with dropout if there is a step."""
+        return questions.run_batch(self, mode, data, step)
+
     # --- Programs ------------------------------------------------------------------------------------------------
 
     def program(self, mode: str, rows: int = 1, dropout: bool | None = None) -> Program:
@@ -307,52 +444,24 @@ class Trainer(Questions):
         """
         checking.choice("mode", mode, MODES)
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
-        return self.recipe.program(self.model, mode, checking.integer("rows", rows), dropout)
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        """The settings that programs depend on. (The learning rate is none of them.)"""
-        steps = self.clip_norm, self.clip_value, self.accumulate, self.augment, self.adversarial
-        return Recipe(self.loss, self.optimizer.rule(), self.l1, self.l2, *steps)
-
-    @cached_property
-    def _follows_rows(self) -> bool:
-        return self.recipe.follows_rows(self.model)
+        return make_program(self.arguments, mode, checking.integer("rows", rows), dropout)
 
     def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]:
         """The program of `mode`, bound to the engine, for who enters; kept until something it depends on changes."""
-        rows = rows if self._follows_rows else 1
-        key = (batch_size, rows, dropout, id(self.model.arena), self.engine, self.threads, self.recipe)
-        return self._sessions.hold(mode, key, lambda key: self._bind(key, mode))
+        settings = self.arguments
+        rows = rows if settings.follows_rows else 1
+        bound_to = id(settings.model.arena), settings.engine, settings.threads, settings.in_programs
+        return self._sessions.hold(mode, (batch_size, rows, dropout, *bound_to), partial(self._bind, mode))
 
-    def _bind(self, key: tuple, mode: str) -> Session:
+    def _bind(self, mode: str, key: tuple) -> Session:
         batch_size, rows, dropout, *_ = key
+        settings = self.arguments
         program = self.program(mode, rows, dropout)
-        arena, state = self.model.arena, None
+        arena, state = settings.model.arena, None
         if mode == "train":
-            fresh = make_state(program, arena, self.dtype)
+            fresh = make_state(program, arena, settings.dtype)
             if self._state is None or self._trained is not arena or self._state.keys() != fresh.keys():
                 # the first fit, the model was built again, or the optimizer has become another one
                 self._state, self._trained = fresh, arena
             state = self._state
-        return bind(key, program, arena, state, batch_size, self.engine, self.threads)
-
-    # --- Running -------------------------------------------------------------------------------------------------
-
-    def training_data(self, X, y, sample_weight=None, class_weight=None, rows=None) -> tuple[Data, dict[str, Any]]:
-        """The arguments of fit with all weights of the rows, if model and loss can take them; and what of them a
-        resumed fit has to repeat."""
-        data = self._data(X, y, sample_weight, rows)
-        if class_weight is None:
-            return data, {}
-        data, noted = weigh_classes(data, self.loss, self.model.outputs, self.dtype, class_weight)
-        return data, {"class_weight": noted}
-
-    def _data(self, X, y, sample_weight, rows=None) -> Data:
-        self.check_model()
-        return check_data(self.model, self.loss, self.dtype, ("X", "y", "sample_weight"), X, y, sample_weight, rows)
-
-    def _build(self, X: np.ndarray) -> None:
-        if not self.model.built:
-            self.model.build(X.shape[1:], self.seed, self.dtype)
-        self.model.output_transform = self.loss.transform  # of the present loss
+        return bind(key, program, arena, state, batch_size, settings.engine, settings.threads)

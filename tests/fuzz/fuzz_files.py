@@ -35,7 +35,7 @@ from mutations import mutate
 import fastreg as fr
 from fastreg.callbacks.argument import gather
 from fastreg.common.safetensors import DTYPES
-from fastreg.model.dataset import check_data
+from fastreg.model.dataset import checked
 from fastreg.model.files import (
     CHECKPOINT_KEY,
     CHECKPOINT_PREFIX,
@@ -102,7 +102,7 @@ class Readers:
         trainer.model.build(4)
         trainer.session("train", 5, len(X), True)
         self.trainer, self.callbacks = trainer, gather(callbacks, 0)
-        data = check_data(trainer.model, trainer.loss, trainer.dtype, ("X", "y", "w"), X, Y)
+        data = checked(trainer.model, trainer.loss, trainer.dtype, X, Y)
         self.plan = make_plan(trainer, data, None, 3, 5, True, self.callbacks)
         for callback in self.callbacks:
             callback.trainer, callback.plan = trainer, self.plan
