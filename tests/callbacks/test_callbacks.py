@@ -226,7 +226,7 @@ def test_progress_updates_at_most_ten_times_a_second():
 def test_progress_of_quick_epochs_shows_some_of_them_and_the_last(monkeypatch):
     """1000 epochs of 3 ms, each with a slice: on a terminal at most ten updates a second, elsewhere every epoch."""
     clock = [100.0]
-    monkeypatch.setattr(fr.callbacks, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(fr.callbacks.base, "perf_counter", lambda: clock[0])
     for out, least, most in ((Terminal(), 20, 32), (io.StringIO(), 1000, 1000)):
         progress = fr.Progress(out)
         progress.plan = Plan(0, 1000, 2, ("loss",))
@@ -244,7 +244,7 @@ def test_progress_of_quick_epochs_shows_some_of_them_and_the_last(monkeypatch):
 
 def test_progress_of_long_epochs_shows_every_end(monkeypatch):
     clock, out = [100.0], Terminal()
-    monkeypatch.setattr(fr.callbacks, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(fr.callbacks.base, "perf_counter", lambda: clock[0])
     progress = fr.Progress(out)
     progress.plan = Plan(0, 10, 4, ("loss",))
     progress.on_train_begin()

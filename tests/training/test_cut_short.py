@@ -11,6 +11,7 @@ import pytest
 from trainers import classifier, line, same, state
 
 import fastreg as fr
+from fastreg.engines import session as sessions
 from fastreg.engines.session import Uninterrupted
 
 
@@ -174,7 +175,7 @@ class Interrupt(fr.Callback):
 def test_ctrl_c_in_an_ordinary_batch_loses_nothing(engine, seconds, rng, monkeypatch):
     """Batches of a few milliseconds, and the signal so far into a slice: the slice is finished, and those before it
     count, also in an epoch that is far from its end."""
-    monkeypatch.setattr(session, "SLICE_SECONDS", 5.0)  # a busy machine may let a batch wait; slices stay short
+    monkeypatch.setattr(sessions, "SLICE_SECONDS", 5.0)  # a busy machine may let a batch wait; slices stay short
 
     X, y = rng.normal(size=(64, 784)).astype(np.float32), np.arange(64) % 10
     rows = np.zeros(500_000, np.int64)
@@ -190,7 +191,7 @@ def test_ctrl_c_waits_for_a_slice_but_not_for_a_long_batch(monkeypatch):
     """The time from which on a look in the middle of a batch lets Ctrl-C through: 0.15 s to 0.2 s into the slice, or at
     once behind that."""
     now = [0.0]
-    monkeypatch.setattr(session, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(sessions, "perf_counter", lambda: now[0])
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for sent, expected in ((0.0, 0.15), (0.04, 0.15), (0.07, 0.17), (0.15, 0.2), (0.3, 0.3), (5.0, 5.0)):
