@@ -1,5 +1,5 @@
 /* The affine map of an augmented image. Plain scalar C without fused operations and without the system's libm, so every
- * machine gives the same bits; fastreg/reference_augment.py says the same in NumPy.
+ * machine gives the same bits; fastreg/reference/augment.py does the same in NumPy.
  */
 #include "augment.h"
 #include "philox_keys.h"
@@ -46,8 +46,8 @@ static void sine_cosine(double degrees, double *sine, double *cosine) {
     }
 }
 
-/* Of one transform, about the centre: y' = s[0] y + s[1] x + s[2], x' = s[3] y + s[4] x + s[5]. Its number in the list is
- * the first word of the counter whose four words are its draws. */
+/* The map of one transform, about the centre: y' = s[0] y + s[1] x + s[2], x' = s[3] y + s[4] x + s[5]. Its number in
+ * the list is the first word of the counter whose four words are its draws. */
 static void map_of(double s[6], const fr_augment *a, int number, uint64_t seed, uint32_t epoch, uint32_t position) {
     const fr_transform *t = &a->transform[number];
     const uint32_t counter[4] = {(uint32_t)number, position, epoch, a->stream};

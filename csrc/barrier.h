@@ -24,8 +24,8 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-/* Workers spin for a while, then sleep. More workers than processors sleep at once. Those of one phase sleep on another
- * condition variable than those of the next one, which may come before all have woken: see pool.c. */
+/* Workers spin for a while, then sleep. If there are more of them than processors, they sleep at once. Two phases in a
+ * row use different condition variables, because the next one may begin before all workers have woken: see pool.c. */
 typedef struct {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_uint phase;
@@ -33,7 +33,7 @@ typedef struct {
     int n;
     int spin;
     pthread_mutex_t lock;
-    pthread_cond_t changed[2]; /* by the last bit of the phase */
+    pthread_cond_t changed[2]; /* indexed by the last bit of the phase */
 } barrier;
 
 static void barrier_init(barrier *b, int n) {
@@ -69,7 +69,7 @@ static void barrier_wait(barrier *b) {
     const unsigned phase = atomic_load_explicit(&b->phase, memory_order_relaxed);
     if (atomic_fetch_add(&b->arrived, 1) == b->n - 1) {
         atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
-        /* Before the look at sleepers: see below. Not a store: emulators (QEMU 7 on x86) let a load overtake it. */
+        /* Before the look at sleepers: see below. Not a store: QEMU 7 on x86 lets a load overtake one. */
         atomic_fetch_add(&b->phase, 1);
         if (atomic_load(&b->sleepers) > 0) {
             pthread_mutex_lock(&b->lock);

@@ -63,7 +63,7 @@ enum {
 typedef enum { FR_FOR_EACH_OP(FR_ENUM) FR_OP_KINDS } fr_op_kind;
 
 /* Activations: X(KIND, name, needs_z, shows_mask). needs_z: the derivative takes z itself, else the output a.
- * shows_mask: where a is 0, the derivative is 0, too, so a plain dropout mask need not be drawn again on the way back. */
+ * shows_mask: the derivative is 0 where a is 0, so a plain dropout mask need not be drawn again on the way back. */
 #define FR_FOR_EACH_ACTIVATION(X)                                                                                      \
     X(LINEAR, linear, 0, 0)                                                                                            \
     X(RELU, relu, 0, 1)                                                                                                \
@@ -133,7 +133,7 @@ typedef enum { FR_FOR_EACH_DTYPE(FR_ENUM) FR_DTYPES } fr_dtype;
 
 typedef enum { FR_FOR_EACH_TRANSFORM(FR_ENUM) FR_TRANSFORMS } fr_transform_kind;
 
-/* tables.c: names, NULL behind the last of a table; and the other columns. */
+/* tables.c: names, NULL after the last of a table; and the other columns. */
 const char *fr_op_name(int kind);
 const char *fr_activation_name(int kind);
 const char *fr_loss_name(int kind);
@@ -144,8 +144,8 @@ int fr_op_flags(int kind);
 int fr_activation_needs_z(int kind);
 int fr_rule_slots(int kind);
 
-/* A row-major matrix in the working dtype. ld is a multiple of 16; what lies behind the last column may be read, and
- * may be written in buffers. In parameters it is zero. */
+/* A row-major matrix in the working dtype. ld is a multiple of 16; what lies after the last column may be read, and
+ * in buffers it may be written. In parameters it is zero. */
 typedef struct {
     void *data;
     int64_t ld;
@@ -192,7 +192,7 @@ typedef struct {
     fr_mask mask;
 } fr_through;
 
-/* How a parameter follows its gradient; the formulas stand in kernels/update.h. */
+/* How a parameter follows its gradient; the formulas are in kernels/update.h. */
 typedef struct {
     int32_t kind;
     int32_t proximal, non_negative, l1_per_row, l2_per_row;
@@ -202,7 +202,7 @@ typedef struct {
 
 /* A weight (rows x columns) or a bias (one row) with its state. For every group of FR_ROW_GROUP rows and every column,
  * penalty holds the penalty of the last step and norms the sum of squares after it: (groups x value.ld), NULL where
- * nobody wants to know. Under FR_RULE_GRADIENT and FR_RULE_RAW slot[0] is the stored gradient. */
+ * they are not needed. Under FR_RULE_GRADIENT and FR_RULE_RAW slot[0] is the stored gradient. */
 typedef struct {
     fr_matrix value, slot[FR_SLOTS];
     int64_t rows, columns;
@@ -367,7 +367,7 @@ typedef struct {
     int32_t dtype;
 } fr_source;
 
-/* What an epoch reads; see fastreg/engines/__init__.py, class Feed. */
+/* What an epoch reads; see class Feed in fastreg/engines/base.py. */
 typedef struct {
     fr_source source[2]; /* inputs, targets */
     const int64_t *labels;
@@ -381,7 +381,7 @@ typedef struct {
     void *out; /* working dtype, (rows, N) without padding */
 } fr_feed;
 
-/* What a run adds up; see class Tally. beta_power: beta1 and beta2 to the power of `updates`. */
+/* What a run adds up; see class Tally there. beta_power: beta1 and beta2 to the power of `updates`. */
 typedef struct {
     double loss, weight, hits, penalty;
     int64_t batches, updates;

@@ -28,7 +28,7 @@ typedef struct {
 static struct {
     pthread_mutex_t busy; /* held by the run that has the pool */
     int size;             /* workers alive */
-    int wanted;           /* threads of the run at hand, the caller's included */
+    int wanted;           /* threads of the current run, the caller's included */
     fr_job job;
     void *arg;
     member members[FR_MAX_THREADS]; /* [0] is unused: it stands for the caller */

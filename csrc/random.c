@@ -2,7 +2,7 @@
  * without the system's libm (but sqrt, which is exact), so every machine gives the same bits.
  *
  * Words come from Philox4x32-7 (Salmon et al., SC11), by the same kernel as the draws of a mask. fr_philox is the
- * generator once more, one block at a time, for the published answers.
+ * same generator, one block at a time, to be held against the published answers.
  */
 #include <string.h>
 
@@ -29,7 +29,7 @@ enum { CHUNK = FR_PANEL / 4 }; /* 64-bit words that the kernel gives in one go *
 static void words_of(uint64_t words[CHUNK], int64_t chunk, uint64_t seed, uint32_t step, uint32_t stream) {
     uint16_t draws[FR_PANEL];
     uint32_t halves[2 * CHUNK];
-    const uint64_t column = (uint64_t)chunk * FR_PANEL; /* what does not fit the column goes on in the row */
+    const uint64_t column = (uint64_t)chunk * FR_PANEL; /* what does not fit into the column goes into the row */
     fr_current_table(FR_F32)->draws(draws, seed, (uint32_t)column, (uint32_t)(column >> 32), step, stream);
     memcpy(halves, draws, sizeof halves); /* a draw is half a word, the low one first */
     for (int i = 0; i < CHUNK; i++) words[i] = (uint64_t)halves[2 * i] << 32 | halves[2 * i + 1];

@@ -108,14 +108,14 @@ static const fr_rule *moving_rule(const fr_program *program) {
     return NULL;
 }
 
-/* Whether an op before the barrier of op `here` has failed. A call behind it may have failed already, when a worker
- * looks late: it does not count, so that all workers see the same. */
+/* Whether an op before the barrier of op `here` has failed. A later call may have failed already when a
+ * slow worker looks. It does not count, so that all workers see the same. */
 static int has_failed(run_state *run, int here) {
     return atomic_load_explicit(&run->bad_row, memory_order_relaxed) != INT64_MAX ||
            atomic_load_explicit(&run->failed_call, memory_order_relaxed) < here;
 }
 
-/* Every worker still meets the others at all barriers to come: only the tiles between them are left out. */
+/* After an interruption every worker still meets the others at all later barriers. Only tiles are left out. */
 void fr_look(fr_worker *w) {
     run_state *run = w->run;
     const double t = now();
@@ -135,7 +135,7 @@ static const fr_op *asking_op(const fr_program *program) {
     return NULL;
 }
 
-/* What Python has to see to; looked at in debugging builds only. */
+/* What Python must ensure. Checked in debugging builds only. */
 static void check_op(const run_state *run, const fr_op *op) {
     assert(op->kind >= 0 && op->kind < FR_OP_KINDS);
     assert(op->kind == FR_CALL ? run->options->call != NULL : run->table->op[op->kind] != NULL);
@@ -148,7 +148,7 @@ static atomic_ullong *taken_of(const run_state *run, int id, int64_t batch) {
     return (atomic_ullong *)scratch + (batch & 1) * run->program->n_ops;
 }
 
-/* To zero, while they are at rest: until the batch begins. */
+/* Sets them to zero. Nobody uses them before that batch begins. */
 static void reset_taken(const run_state *run, int id, int64_t batch) {
     atomic_ullong *taken = taken_of(run, id, batch);
     for (int i = 0; i < run->program->n_ops; i++) atomic_store_explicit(&taken[i], 0, memory_order_relaxed);
@@ -190,7 +190,7 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
     const fr_feed *feed = run->feed;
     const int64_t size = feed->batch_size, accumulate = run->program->accumulate;
     const int64_t first = number * size, step = number / accumulate * accumulate * size;
-    /* Divided, not multiplied: a batch or a step may be asked for that is larger than 64 bits can count. */
+    /* Divided, not multiplied: the size asked for may be more rows than 64 bits can count. */
     const int64_t end = size < feed->rows - first ? first + size : feed->rows;
     const int64_t step_end = accumulate <= (feed->rows - step) / size ? step + accumulate * size : feed->rows;
     const double weight = weight_of(run, first, end - first);
@@ -209,9 +209,9 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
     };
 }
 
-/* Linux likes to wake a worker on the processor of the thread that woke it. As neither runs for long without a pause,
- * its balancing leaves the two there, taking turns, for good: a step takes tens of times as long. So a worker that finds
- * one of lower number on its own processor moves. */
+/* Linux tends to wake a worker on the processor of the thread that woke it. Neither runs for long without a pause, so
+ * the scheduler leaves both there for good. They take turns, and a step takes tens of times as long. So a worker moves
+ * when it finds one of lower number on its processor. */
 static void spread_out(run_state *run, int id) {
     if (!run->barrier.spin) return; /* more workers than processors */
     const int mine = fr_cpu_here();
@@ -286,7 +286,7 @@ static void worker_main(void *arg, int id) {
     }
     if (id == 0) {
         run->next =
-            batch - (run->tally->code == FR_DIVERGED); /* the batch that did: it is done, but it is to be named */
+            batch - (run->tally->code == FR_DIVERGED); /* the batch that diverged has run, but it is the one to name */
         run->beta_power[0] = power[0], run->beta_power[1] = power[1];
     }
     fesetenv(&mode);

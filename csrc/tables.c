@@ -1,4 +1,4 @@
-/* The tables of fastreg.h, for who asks by number: names and the other columns. */
+/* The tables of fastreg.h, by number: names and the other columns. */
 #include "fastreg.h"
 
 #define NAME(KIND, NAME, ...) #NAME,

@@ -165,7 +165,7 @@ INLINE int64_t index_of_row(const fr_worker *w, int64_t row) {
     return fr_index_at(w->feed, position);
 }
 
-/* The sample weight of a row of the batch; where there are perturbed rows, too, its share of it. */
+/* The sample weight of a row of the batch. A row and its perturbed copy share the weight. */
 INLINE real weight_of_row(const fr_worker *w, int64_t row) {
     const double weight = w->feed->weights ? (double)((const real *)w->feed->weights)[index_of_row(w, row)] : 1;
     if (!w->op->doubled) return (real)weight;

@@ -1,5 +1,6 @@
-/* append: rows M .. 2 M - 1 of out become its rows 0 .. M - 1, moved by epsilon sign(gradient) and cut to low .. high; a
- *         plain copy without a gradient. Under a standardization, (x - mean) * scale, all of this is meant of x.
+/* append: rows M .. 2 M - 1 of out become its rows 0 .. M - 1, moved by epsilon sign(gradient) and cut to low .. high;
+ *         a plain copy without a gradient. Under a standardization, (x - mean) * scale, epsilon and the bounds are
+ *         those of x.
  *
  * Workers take equal shares of the M rows.
  */

@@ -1,9 +1,9 @@
 /* augment: an image through an affine map and a displacement field, in one pass of bilinear resampling; 0 outside.
  *
- * A position of the result takes its pixel from y' = m0 (y + dy) + m1 (x + dx) + m2, and x' likewise. Every 16 pixels of
- * a row start from integer and fraction found in double precision; from there the working dtype has few steps to go, so
- * its error does not grow with the image. The stored image gets a border of zeros first (1 before, 2 after), and
- * coordinates are clamped to -1 .. size: nothing has to ask whether it is outside.
+ * A position of the result takes its pixel from y' = m0 (y + dy) + m1 (x + dx) + m2, and x' likewise. Every 16 pixels
+ * of a row the position is computed in double precision and split into an integer and a fraction. The working dtype
+ * only counts on from there, so its error does not grow with the image. The image first gets a border of zeros (1
+ * before, 2 after), and coordinates are clamped to -1 .. size, so no pixel needs to check whether it is outside.
  *
  * The field: uniform draws in (-1, 1), smoothed by a Gaussian, times alpha (Simard, Steinkraus and Platt, "Best practices
  * for convolutional neural networks", ICDAR 2003). A pixel's draw is that of column y W + x in a row of draws.
@@ -27,7 +27,7 @@ typedef struct {
 } augment_room;
 
 /* The worker's room, ready for images: a zero border, and the tables of a row. Element j belongs to a channel of pixel
- * j / C, which is `step` pixels behind the first of its 16. */
+ * j / C, which is `step` pixels after the first of its 16. */
 static augment_room augment_room_of(const fr_augment *a, void *scratch) {
     const fr_augment_room at = fr_augment_layout(a);
     real *base = scratch;
@@ -48,7 +48,7 @@ static augment_room augment_room_of(const fr_augment *a, void *scratch) {
     memset(room.image, 0, (size_t)(at.row - at.image) * sizeof(real));
     const int64_t C = a->channels, last = a->width - 1;
     for (int64_t j = 0; j < at.step - at.row; j++) {
-        const int64_t pixel = j / C < last ? j / C : last; /* behind the row: any that exists */
+        const int64_t pixel = j / C < last ? j / C : last; /* after the row: any that exists */
         room.pixel[j] = (ireal)pixel;
         room.channel[j] = (ireal)(j % C);
         room.step[j] = (real)(j / C % 16);

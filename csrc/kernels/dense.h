@@ -6,8 +6,9 @@
  * Both are done in pieces of some columns by some groups of row blocks (division.h).
  *
  * A target sets, before it includes this file,
- *   FAR_KC   terms of a weight from far done in one go: the second-level cache is to hold all of x, the terms at hand, those
- *            asked for ahead, and those just done, which it does not know to be of no more use
+ *   FAR_KC   terms done in one go where the weight comes from far. The second-level cache has to hold all of x, the
+ *            current terms, those asked for ahead, and those just done, because it does not know that they are no
+ *            longer needed.
  */
 #ifndef FR_DENSE_H
 #define FR_DENSE_H
@@ -17,7 +18,7 @@
 #include "gemm.h"
 #include "lanes.h"
 
-/* out = x * weight, or x * weight^T: so many columns, whose sums have K terms. */
+/* out = x * weight, or x * weight^T: `columns` columns, whose sums have K terms. */
 typedef struct {
     fr_matrix out, x, weight;
     int64_t columns, K;
@@ -25,15 +26,15 @@ typedef struct {
     int whole_panels; /* work is not divided within a panel */
 } factors;
 
-/* What this worker does of an op on the batch: `blocks` row blocks in groups of some. */
+/* What this worker does of an op: row blocks, in groups of `group_blocks`. */
 typedef struct {
     division parts;
     int64_t first, rows, blocks, group_blocks;
-    int far; /* the weight */
+    int far; /* the weight comes from far */
 } work;
 
-/* Groups of row blocks are as tall as leaves every worker some eight tiles, so that shares come out even; a worker with
- * rows of its own need not care, and a share in columns may end at any block. */
+/* Groups of row blocks are as tall as they can be while every worker gets about eight tiles, so that shares come out even.
+ * They may be taller where a worker has rows of its own, and a share in columns may end at any block. */
 INLINE work work_of(const fr_worker *w, const factors *f) {
     const int64_t columns = f->columns, K = f->K;
     const int own = w->op->rowwise;
@@ -70,7 +71,8 @@ INLINE b_panel panel_of(const fr_matrix *weight, const piece *at, int transposed
     };
 }
 
-/* The product of the columns at hand, and those that this worker will need next, if they are others and come from far. */
+/* The product for the columns of a piece. Columns that this worker needs next are named too, if they are others and come
+ * from far. */
 INLINE product product_of(const fr_worker *w, const work *todo, const piece *at, const factors *f) {
     product p = {.a = f->x.data,
                  .layout = A_ROWS,

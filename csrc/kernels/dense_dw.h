@@ -1,9 +1,9 @@
-/* dense_dw: the gradient of a weight, x^T * dz, and of its bias, the column sums of dz. Both are used up at once: the update
- *           (update.h) takes a tile of them while it is in the nearest cache, so gradients never go to memory.
+/* dense_dw: the gradient of a weight, x^T * dz, and of its bias, the column sums of dz. The update (update.h) uses every
+ *           tile of them while it is in the nearest cache, so gradients never go to memory.
  *
  * A target sets, before it includes this file,
  *   DW_KC         terms done in one go; all blocks of rows are to find their terms of x and dz in the first-level cache
- *   FAR_DW_ROWS   rows of a weight from far that are done before they are updated, at most FR_ROW_GROUP
+ *   FAR_DW_ROWS   rows that are done before they are updated where the weight comes from far, at most FR_ROW_GROUP
  */
 #ifndef FR_DENSE_DW_H
 #define FR_DENSE_DW_H
@@ -40,8 +40,8 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
     }
 }
 
-/* What a worker does of a dense_dw. Where a weight comes from far, tiles of a group of rows follow each other, and its rows
- * are read and written from end to end. */
+/* What a worker does of a dense_dw. Where the weight comes from far, the tiles of a group of rows are consecutive, so
+ * that its rows are read and written from end to end. */
 typedef struct {
     division parts;
     int64_t K;
@@ -49,7 +49,7 @@ typedef struct {
     int64_t height; /* rows done before they are updated: within a row group */
 } dw_work;
 
-/* Sums over the columns of a row group are one worker's; where there are none, a short op is shared more finely. */
+/* Penalties and norms are sums over a row group, which must have one owner. Otherwise a short op is cut more finely. */
 INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_dense_dw_op *op = &w->op->dense_dw;
     const int64_t K = op->K, N = op->N;

@@ -1,8 +1,9 @@
 /* How the result of a product is divided among the workers: in pieces of some columns by some groups of rows.
  *
- * Tiles are one panel by one group, which tiles.h hands out. A short op whose weight is near, with a panel's columns or more for
- * every worker, gives each an equal share in columns instead: what it writes of a weight it reads again in the next step, so
- * where shares end within a panel, lines of it would go from one worker's cache to another's and back.
+ * Usually a piece is a tile, one panel by one group of rows, and tiles.h hands it out. A short op gives every worker an
+ * equal share in columns instead, if the weight is near and there is a panel of columns for every worker. A worker then
+ * reads in the next step what it wrote in this one. With tiles, two workers would share a panel, and lines of it would
+ * move from one cache to the other and back.
  */
 #ifndef FR_DIVISION_H
 #define FR_DIVISION_H
@@ -11,9 +12,9 @@
 #include "tiles.h"
 #include "vec.h"
 
-enum { UNIT = 16 }; /* columns that are not cut: a line of float32, and what rows are padded to */
+enum { UNIT = 16 }; /* columns that stay together: a cache line of float32, and what rows are padded to */
 
-/* columns column .. column + columns - 1 of the groups of rows first .. last - 1; tile: its number, -1 if it has none */
+/* Columns column .. column + columns - 1 of the groups of rows first .. last - 1. tile: its number, if it is a tile, or -1. */
 typedef struct {
     int64_t column, columns, first, last, tile;
 } piece;
@@ -21,18 +22,18 @@ typedef struct {
 typedef struct {
     fr_tiles tiles;
     int64_t columns, groups; /* of the result; of its rows */
-    int by_rows;             /* tiles of a group of rows follow each other, not those of a panel */
-    int in_columns;          /* shares end between units of columns, which lie one after the other, cut into groups */
-    int64_t at, end;         /* of this worker's: unit * groups + group */
+    int by_rows;             /* the tiles of a group of rows are consecutive, else those of a panel */
+    int in_columns;  /* shares are counted in units of columns, each cut into groups, one unit after the other */
+    int64_t at, end; /* of this worker's share, in unit * groups + group */
 } division;
 
-/* Long enough for the counter's cost not to show, and for a neighbour's interruption to hurt. */
+/* Long enough for the cost of the counter not to matter, and for an interrupted worker to hold up the others. */
 INLINE int is_long(int64_t flops, int workers) { return flops / workers > 30 * 1000 * 1000; }
 
-/* Whether a weight with so many elements comes from beyond the second-level caches. */
+/* Whether a weight of this size comes from beyond the second-level caches. */
 INLINE int is_far(int64_t elements) { return elements > 512 * 1024; }
 
-/* Whether an op is divided in columns: where there is a panel for every worker. */
+/* Whether an op is divided in columns. */
 INLINE int shares_columns(const fr_worker *w, int64_t columns, int dynamic, int far) {
     return !dynamic && !far && !w->scramble && columns >= FR_PANEL * w->n;
 }
@@ -55,15 +56,16 @@ INLINE division divide_tiles(int64_t columns, int64_t groups, int dynamic, int o
     return d;
 }
 
-/* The piece that is a tile. */
+/* The piece that a tile is. */
 INLINE piece piece_of(const division *d, int64_t tile) {
     const int64_t outer = tile / d->tiles.groups, inner = tile % d->tiles.groups;
     const int64_t column = (d->by_rows ? inner : outer) * FR_PANEL, group = d->by_rows ? outer : inner;
     return (piece){column, panel_columns(d->columns, column), group, group + 1, tile};
 }
 
-/* The next piece of a share in columns: the rest of a unit that an earlier worker has begun, panels of whole units, the
- * beginning of a unit. Five units make panels of three and two: one is too narrow to hide the latency of its sums. */
+/* The next piece of a share in columns. First comes the rest of a unit that an earlier worker began, then panels of
+ * whole units, then the beginning of a unit. Five units make panels of three and two, because a panel of one unit is
+ * too narrow to hide the latency of its sums. */
 INLINE int next_in_columns(division *d, piece *p) {
     if (d->at >= d->end) return 0;
     const int64_t unit = d->at / d->groups, group = d->at % d->groups, left = d->end - d->at;
@@ -78,7 +80,7 @@ INLINE int next_in_columns(division *d, piece *p) {
     return 1;
 }
 
-/* The next piece of this worker; 0: there is none. */
+/* The next piece of this worker; returns 0 if there is none. */
 INLINE int next_piece(fr_worker *w, division *d, piece *p) {
     if (d->in_columns) return next_in_columns(d, p);
     const int64_t tile = fr_next_tile(w, &d->tiles);

@@ -1,6 +1,6 @@
-/* elementwise: out = through'(dropout(x + noise)), where these have no neighbour to ride on. Forward there is no way back
- * (through.y.data is NULL). Workers take equal shares of the rows.
- * perturb:     out = weight + noise, the copy of a weight that a batch is multiplied by. A tile is one row of it.
+/* elementwise: out = through'(dropout(x + noise)), where these have no neighbour to ride on. Forward there is no
+ *              through': its y.data is NULL. Workers take equal shares of the rows.
+ * perturb:     out = weight + noise, the copy of a weight that a batch is multiplied by. A tile is one of its rows.
  */
 #ifndef FR_ELEMENTWISE_H
 #define FR_ELEMENTWISE_H

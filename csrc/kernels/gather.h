@@ -1,5 +1,5 @@
-/* gather: the rows of a batch, from any dtype and strides to the working dtype; augmentation, standardization, noise
- *         and dropout on the way, in this order.
+/* gather: the rows of a batch, from any dtype and strides to the working dtype. On the way come augmentation,
+ *         standardization, noise and dropout, in this order.
  * emit:   rows of the last layer to the caller's array.
  *
  * Workers take equal shares of the rows.

@@ -1,5 +1,5 @@
-/* Products of matrices: C (rows x one panel) = A * B, with C in the scratch of the worker. An op describes the operands in a
- * `product` and calls `multiply`. The register tiles beneath are in register_tiles.h.
+/* Products of matrices: C (rows x one panel) = A * B, with C in the scratch of the worker. An op describes the operands
+ * in a `product` and calls `multiply`. The register tiles beneath are in register_tiles.h.
  *
  * Only sums of products live here; what happens to C (bias, activation, update) is the business of the op that asked.
  *
@@ -7,16 +7,16 @@
  * starting from 0, for every FR_CHAIN terms; the sums of chains are added in order. Cutting a chain into pieces
  * does not change it, because C is stored and loaded without rounding.
  *
- * A is read element by element and broadcast, so it may lie by rows or by columns. B is read by vectors, so a transposed B
- * is packed first.
+ * A is read element by element and broadcast, so it may lie by rows or by columns. B is read by vectors, so a
+ * transposed B is packed first.
  *
  * Letters: K terms of a sum, k the first of some of them, s the stride of A, ld that of B.
  *
  * A target sets, before it includes this file,
  *   KC           terms of a sum done in one go
- *   STRIP_ROWS   rows of C in the scratch; where a sum takes several goes, they are done together
- *   DW_KEEPS_A   where A is read by columns, what the nearest cache keeps: 1 a block of A for all columns of the panel, 0 a
- *                tile's columns of B for all blocks
+ *   STRIP_ROWS   rows of C that the scratch has room for, and that are done together where a sum takes several goes
+ *   DW_KEEPS_A   where A is read by columns, what the nearest cache keeps: 1 a block of A for all columns of the panel,
+ *                0 a tile's columns of B for all blocks
  */
 #ifndef FR_GEMM_H
 #define FR_GEMM_H
@@ -94,9 +94,9 @@ INLINE int next_strip(strip *s) {
     return s->number < s->count;
 }
 
-/* Makes this processor the owner of lines that it writes soon. Where another one still has a copy, a store waits some 7 ns
- * for it to be given up, and later stores wait in line. Done before a tile's sums, the wait is over when they are. A prefetch
- * for writing does nothing for a line that is already here (Zen 4), so this is a store. */
+/* Makes this processor the owner of lines that it writes soon. Where another one still has a copy, a store waits some 7
+ * ns for it to be given up, and later stores wait in line. Done before a tile's sums, the wait is over when they are. A
+ * prefetch for writing does nothing for a line that is already here (Zen 4), so this is a store. */
 INLINE void claim(const product *p, int64_t row, int64_t rows, int64_t bytes) {
     for (int64_t i = row; p->claimed.data && i < row + rows; i++) {
         char *line = (char *)((real *)p->claimed.data + i * p->claimed.ld);
@@ -145,8 +145,8 @@ typedef struct {
     request ahead; /* what is asked for meanwhile, spread over the blocks */
 } go;
 
-/* The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the other
- * way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
+/* The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the
+ * other way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
 INLINE void multiply_terms(real *c, real *packed, const product *p, const strip *s, const go *g) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : DW_MR, wide = by_rows ? NV : DW_NV;
     const int64_t blocks = row_blocks(s->rows, tall);
@@ -218,8 +218,8 @@ INLINE void multiply(product_scratch *scratch, const product *p, const strip *s)
     }
 }
 
-/* Asks for all of a small matrix at once: other workers have just written parts of it, and one line after the other
- * would wait for each. */
+/* Asks for all of a small matrix at once. Other workers have just written parts of it, and reading line after line would
+ * wait for each. */
 INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t columns) {
     if (w->n == 1 || rows * m->ld > 16 * 1024) return;
     for (int64_t row = 0; row < rows; row++) {

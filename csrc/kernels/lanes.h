@@ -43,7 +43,7 @@ INLINE real lanes_max(const lanes *a) {
     return t[0];
 }
 
-/* The sum of |x| of n numbers; what lies behind them, up to a whole number of lanes, may be anything. */
+/* The sum of |x| of n numbers; what follows them, up to a whole number of lanes, may be anything. */
 static real sum_of_sizes(const real *x, int64_t n) {
     lanes sum = lanes_set(0);
     for (int64_t j = 0; j < n; j += LANES) {

@@ -107,7 +107,7 @@ INLINE real mse_row(real *g, const real *y, const real *t, int64_t N) {
     return lanes_sum(&sum) / (real)N;
 }
 
-/* The row of gradients is made in the scratch when it is not wanted: evaluation and training share one path. */
+/* Gradients of a row are made in the scratch, wanted or not, so that evaluation and training share one path. */
 INLINE real *row_scratch(const fr_worker *w) { return (real *)w->scratch; }
 INLINE size_t row_scratch_bytes(int64_t N) { return (size_t)(N + FR_PANEL) * sizeof(real); }
 

@@ -1,7 +1,7 @@
 /* Normal draws from the words of Philox, by the inverse of the normal distribution function.
  *
  * A column takes one 32-bit word: word j mod 4 of counter (j / 4, row, step, stream). With s the word as a signed number,
- * p - 1/2 = (s + 1/2) / 2^32; what is left in the tail is counted in integers, so that it keeps its digits.
+ * p - 1/2 = (s + 1/2) / 2^32. What is left in the tail is counted in integers, so it keeps its digits.
  * Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics 37 (1988).
  */
 #ifndef FR_NOISE_H
@@ -66,7 +66,7 @@ INLINE void normal_draws(real *out, const draw_place *place) {
         *(ivec_mem *)(away + j) = vabs(centre) > vset1((real)0.425);
         vstore(out + j, central_normal(centre));
     }
-    /* 15 % are in the tails, one in nearly every vector: theirs are put side by side, so that few vectors go there */
+    /* 15 % are in the tails, and nearly every vector has one. Side by side they fill few vectors. */
     int32_t words[FR_PANEL] = {0};
     uint8_t where[FR_PANEL + 1];
     int count = 0;

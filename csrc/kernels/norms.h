@@ -1,4 +1,5 @@
-/* What looks at norms: penalize and clip_norm (of all gradients together), max_norm (of the columns of a weight, and of all of it).
+/* Ops that look at norms: penalize and clip_norm (of all gradients together), max_norm (of the columns of a weight, and
+ * of all of it).
  *
  * Sums of squares run over fixed tiles and in a fixed order, so they do not depend on the number of threads.
  */
@@ -11,7 +12,7 @@
 #include "update.h"
 #include "vec.h"
 
-/* The sum of the squares of a row: 16 virtual lanes. What lies behind the last column is zero. */
+/* The sum of the squares of a row: 16 virtual lanes. What follows the last column is zero. */
 static real squares_of(const real *x, int64_t count) {
     lanes sum = lanes_set(0);
     for (int64_t j = 0; j < count; j += VL) {
@@ -87,7 +88,7 @@ static double whole_factor(const fr_max_norm_op *op) {
     return op->whole > 0 && sum > op->whole * op->whole ? op->whole / __builtin_sqrt(sum) : 1;
 }
 
-/* Scales the columns of a norm over the limit down to it, then all of the weight likewise. */
+/* Scales columns whose norm is over the limit down to it, then all of the weight in the same way. */
 static void op_max_norm(fr_worker *w) {
     const fr_param *param = &w->op->max_norm.param;
     const double whole = whole_factor(&w->op->max_norm);

@@ -1,4 +1,4 @@
-/* The most floating-point work this target can do in a loop: what shares of the peak are measured against. */
+/* The most floating-point work this target can do in a loop: shares of the peak refer to it. */
 #ifndef FR_PEAK_H
 #define FR_PEAK_H
 

@@ -1,5 +1,5 @@
-/* Register tiles: C = A * B for up to MR rows by NV vectors of C, all of them in registers while the sums run. gemm.h makes
- * products of them.
+/* Register tiles: C = A * B for up to MR rows by NV vectors of C, all of them in registers while the sums run. gemm.h
+ * makes products of them.
  *
  * A target sets, before it includes this file,
  *   MR, NV         rows and vectors of the largest tile where A is read by rows (dense, dense_dx)

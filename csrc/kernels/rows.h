@@ -1,6 +1,6 @@
-/* Rows of a data set: reading one in the working dtype, and asking for those that are read soon.
+/* Rows of a data set: reads one in the working dtype, and asks for those that are read soon.
  *
- * They come in a random order, which no hardware foresees. What becomes of a row is the business of the ops.
+ * They come in a random order, which no hardware foresees. What happens to a row is the business of the ops.
  */
 #ifndef FR_ROWS_H
 #define FR_ROWS_H
@@ -40,13 +40,13 @@ INLINE void fetch_row(const fr_source *source, int64_t index) {
     if (!source->offsets) prefetch_near(source->data + index * source->row_stride, row_bytes(source));
 }
 
-/* What the loss reads of a row is as far away. */
+/* What the loss reads of a row is just as far away. */
 INLINE void fetch_label(const fr_feed *feed, int64_t index) {
     if (feed->labels) prefetch_near(feed->labels + index, sizeof *feed->labels);
     if (feed->weights) prefetch_near((const real *)feed->weights + index, sizeof(real));
 }
 
-enum { ROWS_AT_ONCE = 4 }; /* a row begins in a page that no TLB knows; so many are looked up side by side */
+enum { ROWS_AT_ONCE = 4 }; /* a row begins in a page that no TLB knows, so several pages are looked up side by side */
 
 /* What a worker will gather for the next batch, asked for piece by piece. */
 typedef struct {
@@ -56,7 +56,7 @@ typedef struct {
     double asked, rate;  /* rounds of ROWS_AT_ONCE lines: until now, and for every unit of work */
 } asking;
 
-/* ... over so many units of work. */
+/* For asking spread over `units` units of work. */
 INLINE asking asking_of(const fr_worker *w, int64_t units) {
     const fr_feed *feed = w->feed;
     const int64_t first = w->batch.first + w->batch.count, left = feed->rows - first;
@@ -71,8 +71,8 @@ INLINE asking asking_of(const fr_worker *w, int64_t units) {
                     .rate = (double)rounds / (double)(units > 0 ? units : 1)};
 }
 
-/* Asks for what is due when `units` more are done: while the last product of a batch keeps the arithmetic units busy, memory
- * is idle. (Inline: GCC drops calls of functions that only prefetch, because they have no effect.) */
+/* Asks for what is due after `units` more units. The last product of a batch keeps the arithmetic busy while memory is
+ * idle. (Inline: GCC drops calls of functions that only prefetch, because they have no effect.) */
 INLINE void ask_on(asking *next, int64_t units) {
     if (!next->feed) return;
     const fr_source *source = &next->feed->source[0];

@@ -14,12 +14,12 @@
 #include "philox.h"
 #include "update.h"
 
-static void draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+static void row_draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
     const fr_round_keys keys = fr_round_keys_of(seed);
     philox_draws(out, &(draw_place){&keys, column, row, step, stream});
 }
 
-static void normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
+static void row_normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
     const fr_round_keys keys = fr_round_keys_of(seed);
     normal_draws(out, &(draw_place){&keys, column, row, step, stream});
 }
@@ -45,7 +45,7 @@ const fr_table NAME(TARGET, REAL_BITS) = {
     .op = {FR_FOR_EACH_KERNEL(ROW)},
 #undef ROW
     .scratch_bytes = scratch_bytes,
-    .draws = draws,
-    .normals = normals,
+    .draws = row_draws,
+    .normals = row_normals,
     .fma_loop = fma_loop,
 };

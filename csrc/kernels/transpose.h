@@ -1,4 +1,4 @@
-/* Packing a panel of a weight the other way round, for dense_dx: out[n * FR_PANEL + k] = weight[k * ld + n].
+/* Packs a panel of a weight the other way round, for dense_dx: out[n * FR_PANEL + k] = weight[k * ld + n].
  *
  * Four vectors, each of VL / 4 pieces of four columns from rows four apart, are transposed four by four within their
  * pieces; each of the four results is then VL rows of one column.

@@ -2,7 +2,7 @@
  *
  *   g = gradient + l2 * w              (+ l1 * sign(w), where L1 is not proximal), cut to [-clip, clip]
  *   w = w * (1 - lr * weight_decay)    decoupled decay
- *   w = rule(w, g)                     the formula stands at each rule below
+ *   w = rule(w, g)                     the formula is above each rule
  *   w = sign(w) * max(|w| - threshold, 0)     proximal L1: the threshold is lr * l1, scaled like the rule's step.
  *                                      A velocity then becomes the step that was taken, (w_old - w) / lr.
  *   w = max(0, w)                      non-negative; a velocity is left as it is
@@ -68,16 +68,16 @@ INLINE vec soft(vec w, vec threshold) {
 
 enum { WIDE = 2 }; /* vectors of a row of a weight that are updated side by side */
 
-/* A block of a parameter: `rows` rows of `count` elements (whole vectors; what lies behind the last column is zero and
- * stays so). Sums over the columns go on from row to row within a row group. */
+/* A block of a parameter: `rows` rows of `count` elements (whole vectors; what follows the last column is zero and
+ * stays zero). Sums over the columns go on from row to row within a row group. */
 typedef struct {
     real *weight, *slot0, *slot1;
     int64_t ld, ld0, ld1;
     const real *gradient;
     int64_t ldg;
-    real *penalty, *norms; /* NULL where nobody wants to know */
+    real *penalty, *norms; /* NULL where they are not needed */
     int64_t rows, count;
-} block;
+} param_block;
 
 /* Where a rule moves a vector of the weight. `threshold` is that of the proximal step. A velocity is stored after that
  * step, which corrects it, but all other state by the rule itself. */
@@ -177,10 +177,10 @@ INLINE vec full_gradient(vec g, vec w, const fr_numbers *n, const int plain) {
 /* Columns j .. of a block, `wide` vectors side by side, because the sums over the columns are chains.
  *
  * Everything the loops read is copied to locals first: to the compiler a store to the arrays might change *b and *n.
- * `plain` leaves out what few rules ask for; the result is the same to the bit where they do not. */
-INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64_t j, const int kind, const int plain,
-                           const int wide) {
-    const block b = *blocks;
+ * `plain` leaves out what few rules ask for. Where they do not, the result is the same to the bit. */
+INLINE void update_columns(const param_block *block, const fr_numbers *numbers, int64_t j, const int kind,
+                           const int plain, const int wide) {
+    const param_block b = *block;
     const fr_numbers n = *numbers;
     const vec zero = {0}, half_l2 = vset1(n.half_l2), l1 = vset1(n.l1), decay = vset1(n.decay);
     const int penalized = b.penalty != NULL, with_l1 = !plain && n.l1 != 0;
@@ -224,12 +224,12 @@ INLINE void update_columns(const block *blocks, const fr_numbers *numbers, int64
     }
 }
 
-INLINE int is_plain(const block *b, const fr_numbers *n) {
+INLINE int is_plain(const param_block *b, const fr_numbers *n) {
     return !fr_stores_gradient(n->kind) && !b->norms && !n->scaled && !n->proximal && !n->non_negative && n->l1 == 0 &&
            n->clip == 0 && n->decay == 1;
 }
 
-static void update_block(const block *b, const fr_numbers *n) {
+static void update_block(const param_block *b, const fr_numbers *n) {
     int64_t j = 0;
     if (is_plain(b, n)) {
         switch (n->kind) {
@@ -272,7 +272,7 @@ INLINE real *address(const fr_matrix *m, int64_t row, int64_t column) {
 /* The penalty of a region's old value, then its update. */
 static void update_region(const fr_param *param, const region *r, const real *gradient, int64_t ldg,
                           const fr_numbers *n) {
-    const block b = {
+    const param_block b = {
         .weight = address(&param->value, r->row, r->column),
         .slot0 = address(&param->slot[0], r->row, r->column),
         .slot1 = address(&param->slot[1], r->row, r->column),

@@ -3,7 +3,7 @@
  * A target sets, before it includes this file,
  *   REAL_BITS   32 or 64: the working dtype
  *   VBYTES      16, 32 or 64: the native register width (never wider: GCC spills)
- * and may set HAVE_AVX2, HAVE_AVX512 or HAVE_NEON to get the intrinsics behind vfma, vsqrt and umul32.
+ * and may set HAVE_AVX2, HAVE_AVX512 or HAVE_NEON to get intrinsics for vfma, vsqrt, umul32 and a few more.
  *
  * Every fused multiply-add of the library is written as vfma: the sources are compiled with
  * -ffp-contract=off, so a product and a sum are fused exactly where this file says so, and all
@@ -57,16 +57,16 @@ INLINE void prefetch_near(const void *p, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
 }
 
-/* Vectors that hold so many columns; rows are padded to 16 elements, so the last may be read whole. */
+/* Vectors that hold this number of columns; rows are padded to 16 elements, so the last may be read whole. */
 INLINE int vectors_of(int64_t columns) { return (int)((columns + VL - 1) / VL); }
 
-/* Panels of a row of so many columns, and the columns of the one that begins at `column`. */
+/* Panels of a row of this number of columns, and the columns of the one that begins at `column`. */
 INLINE int64_t panels_of(int64_t columns) { return (columns + FR_PANEL - 1) / FR_PANEL; }
 INLINE int64_t panel_columns(int64_t columns, int64_t column) {
     return columns - column < FR_PANEL ? columns - column : FR_PANEL;
 }
 
-/* Vectors that hold those. */
+/* Vectors of that panel. */
 INLINE int panel_vectors(int64_t columns, int64_t column) { return vectors_of(panel_columns(columns, column)); }
 
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }

@@ -1,5 +1,5 @@
-/* Any machine: 16-byte vectors, which the compiler maps to whatever the machine has. There is no fused multiply-add, so the
- * bits differ from those of the other targets. */
+/* Any machine: 16-byte vectors, which the compiler maps to whatever the machine has. There is no fused multiply-add, so
+ * the bits differ from those of the other targets. */
 #define TARGET generic
 #define VBYTES 16
 
