@@ -97,8 +97,8 @@ class Callback:
     def on_rates(self, epoch: int, rates: np.ndarray) -> None:
         """Before every epoch: the learning rates of its batches, float64 (batches,), to be changed in place.
 
-        They are those of the optimizer, as the callbacks before have left them. The first one is that of the global
-        step `trainer.step`.
+        They are those of the optimizer, as the callbacks before have left them. Under `accumulate=` the batches of a
+        step have the same rate. The first rate is that of step number `trainer.updates`.
         """
 
     def on_batch_begin(self, batch: int) -> None:

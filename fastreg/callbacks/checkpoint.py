@@ -31,7 +31,7 @@ from fastreg.common.fileio import PathLike, atomic_link, check_target, remove_le
 from fastreg.common.safetensors import write_tensors
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 
-COUNTERS = ("epoch", "step", "updates")  # of a trainer, as a checkpoint calls them
+COUNTERS = ("epoch", "step", "updates")  # in the file: epochs, batches and updates of the trainer
 STATE = CHECKPOINT_PREFIX + "state/"
 CALLBACKS = CHECKPOINT_PREFIX + "callbacks/"
 EPOCHS = CHECKPOINT_PREFIX + "epochs"
@@ -171,7 +171,7 @@ def write(path: PathLike, trainer: Training, plan: Plan) -> None:
     for index, callback in enumerate(to_repeat(plan.callbacks)):
         tensors |= {f"{CALLBACKS}{index}/{name}": np.asarray(v) for name, v in callback.state_dict().items()}
     header = {
-        **{name: getattr(trainer, name) for name in COUNTERS},
+        **dict(zip(COUNTERS, (trainer.epoch, trainer.batches, trainer.updates), strict=True)),
         "stopped": bool(trainer.stop_training),
         "repeat": repeated(trainer, plan, trainer.model.input_shape),
     }

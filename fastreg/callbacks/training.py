@@ -38,13 +38,13 @@ class Best:
 class Training(Protocol):
     """A trainer as its callbacks and the epoch loop see it: `fastreg.Trainer` is one, and a test may have its own.
 
-    epoch, step, updates   epochs and batches seen and steps of the optimizer taken, since the start
-    stop_training          set to end the training after the epoch
-    best                   the best epoch of the fit, where a stopping rule watches it
+    epoch, batches, updates   epochs and batches seen and steps of the optimizer taken, since the start
+    stop_training             set to end the training after the epoch
+    best                      the best epoch of the fit, where a stopping rule watches it
     """
 
     epoch: int
-    step: int
+    batches: int
     updates: int
     stop_training: bool
     best: Best | None

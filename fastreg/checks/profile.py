@@ -182,7 +182,7 @@ class _Timer:
         self.accumulate = program.accumulate
         self.most = max(1, MAX_ROWS // rows // self.accumulate) * self.accumulate
         order, rates = np.tile(np.arange(rows), self.most), np.zeros(self.most)
-        self.feed = _Batches(inputs, rows, targets, weights, order, seed=twin.seed, step=twin.step, rates=rates)
+        self.feed = _Batches(inputs, rows, targets, weights, order, seed=twin.seed, step=twin.batches, rates=rates)
         self.itemsize = np.dtype(twin.dtype).itemsize
         self.engine.run(self.feed, Tally(), 0, self.accumulate)  # buffers hold what they hold in training
         if isinstance(self.engine, NativeEngine):

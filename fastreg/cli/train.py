@@ -51,7 +51,7 @@ def train(options: argparse.Namespace) -> None:
         files = _save_models(trainers, output) | _save_curves(runs, output, name, task.watched[0])
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cost the models; `main` puts it back
-        files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.step}, output)
+        files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.batches}, output)
         saved = f"saved, as far as they had come: {', '.join(files.values())}" if files else "nothing was saved"
         raise KeyboardInterrupt(saved) from None
     if options.json:

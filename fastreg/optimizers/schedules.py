@@ -1,8 +1,10 @@
 """Schedules: the learning rate as a function of the epoch or of the step, in the forms of torch.optim.lr_scheduler.
 
-A schedule stands where a rate does, `SGD(schedules.Cosine(0.1, 50))`, or takes its place in a fit: `LRScheduler`. Steps
-are those of the optimizer: batches, or groups of them under `accumulate=`. Both counts start at 0 with the trainer (or
-its `reset`) and go on from fit to fit.
+A schedule stands where a rate does, `SGD(schedules.Cosine(0.1, 50))`, or takes its place in a fit: `LRScheduler`.
+
+Time is counted in epochs, `trainer.epoch`, or in steps of the optimizer, `trainer.updates`. Batches are another count,
+`trainer.batches`: under `accumulate=` a step takes several of them. per="update" is another way to say per="step". Both
+counts start at 0 with the trainer (or its `reset`) and go on from fit to fit.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
 
-UNITS = ("epoch", "step")
+UNITS = ("epoch", "step", "update")
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +89,7 @@ class Step(Schedule):
     gamma
         Factor of a change, at least 0.
     per
-        What t counts: "epoch", as is usual with StepLR, or "step".
+        What t counts: "epoch", as is usual with StepLR, or "step" (of the optimizer).
 
     Examples
     --------
@@ -107,7 +109,7 @@ class Step(Schedule):
             lr=checking.number("lr", self.lr),
             every=checking.integer("every", self.every),
             gamma=checking.number("gamma", self.gamma),
-            per=checking.choice("per", self.per, UNITS),
+            per=_unit(self.per),
         )
 
     def at(self, time: int) -> float:
@@ -125,7 +127,7 @@ class Exponential(Schedule):
     gamma
         Factor from one epoch (step) to the next, at least 0.
     per
-        What t counts: "epoch", as is usual with ExponentialLR, or "step".
+        What t counts: "epoch", as is usual with ExponentialLR, or "step" (of the optimizer).
 
     Examples
     --------
@@ -143,7 +145,7 @@ class Exponential(Schedule):
         self._set(
             lr=checking.number("lr", self.lr),
             gamma=checking.number("gamma", self.gamma),
-            per=checking.choice("per", self.per, UNITS),
+            per=_unit(self.per),
         )
 
     def at(self, time: int) -> float:
@@ -166,7 +168,7 @@ class Cosine(Schedule):
     min_lr
         The lowest rate, at least 0.
     per
-        What t counts: "epoch", as is usual with CosineAnnealingLR, or "step".
+        What t counts: "epoch", as is usual with CosineAnnealingLR, or "step" (of the optimizer).
 
     Examples
     --------
@@ -186,7 +188,7 @@ class Cosine(Schedule):
             lr=checking.number("lr", self.lr),
             period=checking.integer("period", self.period),
             min_lr=checking.number("min_lr", self.min_lr),
-            per=checking.choice("per", self.per, UNITS),
+            per=_unit(self.per),
         )
 
     def at(self, time: int) -> float:
@@ -212,7 +214,7 @@ class OneCycle(Schedule):
     div_factor, final_div_factor
         The first rate is max_lr / div_factor; the last one is the first one / final_div_factor. At least 1.
     per
-        What t counts: "step", as is usual with OneCycleLR, or "epoch".
+        What t counts: "step" (of the optimizer), as is usual with OneCycleLR, or "epoch".
 
     Examples
     --------
@@ -236,7 +238,7 @@ class OneCycle(Schedule):
             pct_start=checking.number("pct_start", self.pct_start, 0, 1, below=True),
             div_factor=checking.number("div_factor", self.div_factor, 1),
             final_div_factor=checking.number("final_div_factor", self.final_div_factor, 1),
-            per=checking.choice("per", self.per, UNITS),
+            per=_unit(self.per),
         )
 
     def at(self, time: int) -> float:
@@ -314,11 +316,16 @@ def rate(name: str, value) -> Schedule | float:
 
 def fill(rates: np.ndarray, lr: Schedule | float, epoch: int, step: int, accumulate: int = 1) -> None:
     """Writes the rates of the batches of an epoch; the first `accumulate` of them make up step `step`, and so on."""
-    if isinstance(lr, Schedule) and lr.per == "step":
+    if isinstance(lr, Schedule) and lr.per in ("step", "update"):  # one of a user's is as it is
         steps = -(-len(rates) // accumulate)
         rates[...] = lr.rates(step, step + steps).repeat(accumulate)[: len(rates)]
     else:
         rates.fill(_at(lr, epoch))
+
+
+def _unit(per) -> str:
+    """The argument `per`: "epoch" or "step"."""
+    return "step" if checking.choice("per", per, UNITS) == "update" else per
 
 
 def _at(lr: Schedule | float, time: int) -> float:

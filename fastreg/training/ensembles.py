@@ -166,7 +166,7 @@ class Bagging:
         """
         watchers = self._watchers(callbacks)
         members = self._build()
-        X = checking.inputs("X", X, members[0].dtype)
+        X = members[0].arguments.checked(X, y, sample_weight).inputs
         rows = [random.integers(len(X), len(X), self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}
         settings |= {"sample_weight": sample_weight, "class_weight": class_weight, "validation_data": validation_data}
@@ -226,8 +226,7 @@ class Bagging:
         """
         if self.parallel is not None:
             return self.k if self.parallel else 0
-        if not trainer.model.built:
-            trainer.model.build(X.shape[1:], trainer.seed, trainer.dtype)
+        trainer.arguments.build(X.shape[1:])
         rows = min(batch_size, len(X))
         program = trainer.program("train", len(X))
         flops = flops_between_barriers(program, trainer.model.parameters, rows)

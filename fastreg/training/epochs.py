@@ -105,7 +105,8 @@ def run_epochs(
             rates[rates < smallest] = 0
             start, updates = perf_counter(), training.updates
             order = data.ordered(random.permutation(rows, training.seed, epoch)) if shuffle else None
-            feed = data.feed(batch_size, order=order, seed=training.seed, epoch=epoch, step=training.step, rates=rates)
+            place = {"seed": training.seed, "epoch": epoch, "step": training.batches}
+            feed = data.feed(batch_size, order=order, rates=rates, **place)
             tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
                 **tally.means(training.metric_names),
@@ -129,7 +130,7 @@ def _validate(training: Training, session: Session, data: Data, step: int, updat
         measured = training.evaluate_data(data, "validation_data")
     except ValueError:
         session.put_back()
-        training.step, training.updates = step, updates
+        training.batches, training.updates = step, updates
         raise
     return {f"val_{name}": value for name, value in measured.items()}
 
@@ -139,7 +140,7 @@ def _run_epoch(
 ) -> Tally:
     """One epoch, at most to the step `last_update` of the optimizer; where it must not count, everything goes back to
     its start."""
-    before = training.step, training.updates
+    before = training.batches, training.updates
     session.save()
     tally = Tally(updates=training.updates)
     reached = _run_slices(training, session, feed, tally, callbacks, last_update)
@@ -150,7 +151,7 @@ def _run_epoch(
         failure = "parameters are not finite at its end"
     if failure or tally.bad_row >= 0:
         session.put_back()
-        training.step, training.updates = before
+        training.batches, training.updates = before
         refuse_bad_row(tally, advice=f" in {training.dtype}; the parameters are those of the start of the epoch")
         advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
         if tally.diverged and training.updates == 0 and reached < training.accumulate:
@@ -184,9 +185,9 @@ def _run_slices(
                 first = session.engine.run(feed, tally, first, last, SLICE_SECONDS, signals.look)
             except BaseException:  # of a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
                 session.put_back()
-                training.step, training.updates = feed.step, updates
+                training.batches, training.updates = feed.step, updates
                 raise
-            training.step, training.updates = feed.step + first, tally.updates
+            training.batches, training.updates = feed.step + first, tally.updates
         if not callbacks or tally.ended:
             continue
         if single:

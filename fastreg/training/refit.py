@@ -161,16 +161,16 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     fresh.build(fresh.input_shape or (), trainer.seed, trainer.dtype)
     redrawn = tuple(f"{layer.name}." for layer in trained_layers(model))
     drawn = {name: (fresh if name.startswith(redrawn) else model).parameters[name] for name in model.parameters}
-    before, counters = model.state_dict(), (trainer.epoch, trainer.step, trainer.updates)
+    before, counters = model.state_dict(), (trainer.epoch, trainer.batches, trainer.updates)
     state = {name: value.copy() for name, value in trainer.optimizer_state.items()}
     model.arena.take(drawn)
     trainer.reset()
     try:
         return trainer.fit(X, y, epochs=epochs, callbacks=[*callbacks, _Steps(best.updates)], **settings)
     except BaseException:
-        if trainer.step == 0:  # an argument was refused, or the end came before a step: as if nothing had been
+        if trainer.batches == 0:  # an argument was refused, or the end came before a step: as if nothing had been
             model.arena.take(before)
-            trainer.epoch, trainer.step, trainer.updates = counters
+            trainer.epoch, trainer.batches, trainer.updates = counters
             for name, value in trainer.optimizer_state.items():
                 value[...] = state.get(name, 0)
         raise

@@ -63,7 +63,7 @@ class Saved:
         trainer.model.arena.take(self.model.parameters)
         for name, own in trainer.optimizer_state.items():
             own[...] = self.state[name]
-        trainer.epoch, trainer.step, trainer.updates = self.epoch, self.step, self.updates
+        trainer.epoch, trainer.batches, trainer.updates = self.epoch, self.step, self.updates
         trainer.stop_training = self.stopped
 
 
@@ -92,7 +92,7 @@ def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape:
     extra = {name: tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT_PREFIX)}
     counters = {name: header[name] for name in COUNTERS}
     twin = trainer.copy()
-    twin.model, twin.epoch, twin.step, twin.updates = model, *(header[name] for name in ("epoch", "step", "updates"))
+    twin.model, twin.epoch, twin.batches, twin.updates = model, *counters.values()
     with naming(path):
         state = _state(extra, twin, plan.data["rows"])
         history = _history(extra, plan.names, header["epoch"])

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
 ARGUMENTS = frozenset(row.name for row in fields(Settings))
-COUNTERS = frozenset(("step", "epoch", "updates"))
+COUNTERS = frozenset(("epoch", "batches", "step", "updates"))
 
 
 class Trainer:
@@ -89,8 +89,15 @@ class Trainer:
     model, loss, optimizer, ... :
         Every argument but `penalty`, under its name. It may be changed between fits, not by a callback within one
         (rates are: `Callback.on_rates`); what the constructor refuses is refused then.
-    step, epoch, updates : int
-        Batches and epochs seen and steps of the optimizer taken, since the start or `reset`.
+    epoch, batches : int
+        Epochs and batches seen since the start or `reset`.
+    updates : int
+        Steps that the optimizer has taken since then. One step may take several batches (`accumulate`). This is the
+        time of a schedule that counts steps, per="step", and the t of Adam.
+    step : int
+        An older name of `batches`, and not the time of schedules: it is what the dropout masks depend on.
+    arguments : Settings
+        All arguments, checked, as one object. It is replaced when one of them is set.
     stop_training : bool
         A callback sets it to end the training behind the epoch.
     best : fastreg.stopping.Best or None
@@ -132,7 +139,7 @@ class Trainer:
         self.arguments = Settings(**given)
         self.arguments.check()
         self.model.output_transform = self.loss.transform
-        self.step = self.epoch = self.updates = 0
+        self.epoch = self.batches = self.updates = 0
         self.stop_training = False
         self.best: Best | None = None
         self._state: Arena | None = None  # of the optimizer,
@@ -159,7 +166,13 @@ class Trainer:
             name, value = "arguments", replace(self.arguments, **changed)
         elif name in COUNTERS:
             value = checking.integer(name, value, 0)
+            name = "batches" if name == "step" else name
         super().__setattr__(name, value)
+
+    @property
+    def step(self) -> int:
+        """An older name of `batches`; the steps of the optimizer are `updates`."""
+        return self.batches
 
     def __dir__(self) -> Iterable[str]:
         return {*super().__dir__(), *ARGUMENTS}
@@ -291,7 +304,7 @@ class Trainer:
     def reset(self) -> None:
         """Optimizer state, step and epoch counters back to the start; the parameters stay."""
         self.model.claim.check_free("reset")
-        self.step = self.epoch = self.updates = 0
+        self.epoch = self.batches = self.updates = 0
         self.best = None
         if self._state is not None:
             self._state.flat[...] = 0
@@ -316,7 +329,7 @@ class Trainer:
         settings["engine"] = self.engine if engine is None else engine
         settings["dtype"] = self.dtype if dtype is None else dtype
         other = Trainer(self.model.copy(dtype), **settings, threads=self.threads)
-        other.step, other.epoch, other.updates, other.best = self.step, self.epoch, self.updates, self.best
+        other.epoch, other.batches, other.updates, other.best = self.epoch, self.batches, self.updates, self.best
         if self._state is not None and self._trained is self.model.arena:
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
             other._state.take(self._state)
@@ -352,7 +365,7 @@ class Trainer:
         X, y, sample_weight
             One batch.
         step
-            None: without dropout. A number: with the masks of that global step.
+            None: without dropout. A number: with the masks of that batch, as `batches` counts them.
 
         Returns
         -------

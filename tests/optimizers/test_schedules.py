@@ -245,3 +245,20 @@ def test_a_rate_that_is_none_is_refused_before_the_epoch(engine, blobs, rate):
     fit(twin, blobs, epochs=1)
     assert same(state(trainer), state(twin)) and trainer.step == twin.step and trainer.epoch == 1
     fit(trainer, blobs)
+
+
+@pytest.mark.parametrize("make", [lambda per: S.Step(0.3, 2, per=per), lambda per: S.OneCycle(0.3, 9, per=per)])
+def test_updates_are_the_steps_of_the_optimizer(make):
+    assert make("update") == make("step") and make("update") != make("epoch")
+
+
+def test_a_schedule_of_a_user_may_count_updates():
+    class Harmonic(S.Schedule):
+        per = "update"
+
+        def at(self, time):
+            return 1 / (1 + time)
+
+    rates = np.empty(5)
+    S.fill(rates, Harmonic(), epoch=7, step=1, accumulate=2)
+    np.testing.assert_array_equal(rates, [1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 4])

@@ -312,3 +312,24 @@ def test_data_of_any_layout_give_the_same_bits_and_stay_as_they_are(engine, blob
         results[name] = state(trainer)
         np.testing.assert_array_equal(np.asarray(form), X)
     assert all(same(results["as is"], result) for result in results.values())
+
+
+def test_a_schedule_counts_the_steps_of_the_optimizer_and_not_batches(engine, blobs):
+    """150 rows in batches of 16 are ten batches, and four steps where three of them make one."""
+    X, y = blobs
+    trainer = classifier(engine, optimizer=fr.SGD(fr.schedules.Step(0.1, 4, 0.0, per="step")), accumulate=3)
+    trainer.fit(X, y, batch_size=16)
+    assert (trainer.batches, trainer.step, trainer.updates, trainer.epoch) == (10, 10, 4, 1)
+    before = state(trainer)
+    trainer.fit(X, y, batch_size=16)  # from step 4 on the rate is 0, though the schedule has seen ten batches before
+    assert same(before, state(trainer)) and trainer.updates == 8
+
+
+def test_the_older_name_of_the_batches(blobs):
+    trainer = classifier("native")
+    trainer.step = 7
+    assert trainer.batches == trainer.step == 7
+    trainer.fit(*blobs, batch_size=50)
+    assert trainer.batches == trainer.step == 10
+    with pytest.raises(ValueError, match="batches: got -1, expected an integer of at least 0"):
+        trainer.batches = -1
