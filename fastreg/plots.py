@@ -1,4 +1,4 @@
-"""Pictures of training. matplotlib is imported at the first picture, and no window is ever opened."""
+"""Plots of training. matplotlib is imported for the first one, and no window ever opens."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Two colours of Okabe and Ito's palette, which colour-blind people can tell apart; dashes tell them apart in grey.
+# Two colours of Okabe and Ito's palette, which colour-blind people can tell apart. In grey, dashes do.
 TRAINING, DEV = "#0072B2", "#D55E00"
 INK, GRID = "#333333", "#dddddd"
 VALUES = ("loss", "accuracy")
-LOG_RANGE = 30.0  # from here on a linear axis hides what happens at the bottom
+LOG_RANGE = 30.0  # of largest to smallest value; from here on a linear axis hides the small ones
 
 
 def plot_history(
     histories: Mapping[str, History], path: PathLike | None = None, title: str | None = None, dev: str = "dev"
 ) -> Figure:
-    """Draw the learning curves of one or more runs, side by side on common axes.
+    """Draw the learning curves of one or more runs, side by side on shared axes.
 
-    The upper row shows the loss, the lower one the accuracy where there is one; the best value of the dev set is
-    marked. Curves of the training set are means over each epoch, as training went, so with dropout on. Texts are drawn
-    as they are: a dollar begins no formula.
+    The upper row shows the loss, the lower row the accuracy if there is one. The best value on the dev set is marked.
+    Curves of the training set are means over each epoch, taken during training, so with dropout on. Texts are drawn as
+    they are: a dollar sign does not begin a formula.
 
     Parameters
     ----------
     histories : mapping of str to History
-        What `Trainer.fit` returned, by the name of the run.
+        The results of `Trainer.fit`, by the name of the run.
     path : str or path, optional
-        Where to save the picture, as PNG.
+        Where to save the plot, as PNG.
     title : str, optional
-        Above the picture.
+        A title above the plot.
     dev : str
-        What the validation data are called.
+        The name of the validation data.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The picture, for `savefig` or a notebook.
+        The plot, for `savefig` or a notebook.
 
     Raises
     ------
     ValueError, TypeError
-        There are no histories, one has no epoch, or none has a loss or an accuracy; an argument is not what it says
+        There are no histories, one has no epochs, none has a loss or an accuracy, or an argument is not as described
         above.
     ImportError
         matplotlib is not installed.
@@ -104,7 +104,7 @@ def plot_history(
 
 
 def _curves(value: str) -> set[str]:
-    """The names in a history of what is drawn for `value`."""
+    """The names of the curves in a history that are drawn for `value`."""
     return {value, f"val_{value}"}
 
 
@@ -148,12 +148,12 @@ def _mark_best(axes: Axes, epochs: list[int], curve: list[float], name: str) -> 
 
 
 def _scale(axes: Axes, value: str, curves: list[Sequence[float]]) -> None:
-    """For all the axes of a row, which share what is set on one."""
+    """Scales one of the axes of a row; the others share its scale."""
     curves = [[number for number in curve if math.isfinite(number)] for curve in curves]
     numbers = [number for curve in curves for number in curve]
     if value == "accuracy":
         axes.yaxis.set_major_formatter(lambda number, _: f"{100 * number:.4g}%")
-        # The first epochs may leave the picture: they would press the rest to its upper edge.
+        # The first epochs may lie outside the plot: otherwise they would squeeze the rest to its upper edge.
         early = [min(curve[len(curve) // 10 :]) for curve in curves if curve]
         if early:
             low = min(early)

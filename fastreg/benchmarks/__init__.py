@@ -1,6 +1,6 @@
-"""Measurements that need nothing but the package: what the command `fastreg bench` runs.
+"""Benchmarks that need only the package: what the command `fastreg bench` runs.
 
-Each kernel and each workload is checked against the reference engine before its time is told.
+Each kernel and each workload is checked against the reference engine before it is timed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUICK = Settings(seconds=0.001, repeats=3, quick=True)
 
 
 def run(quick: bool = False) -> Iterator[Row]:
-    """All rows, one after the other as they are measured.
+    """All rows, each as soon as it is measured.
 
     Examples
     --------

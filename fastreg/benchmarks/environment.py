@@ -1,4 +1,4 @@
-"""What a measurement must tell about the machine, and environment variables that would slow some library down."""
+"""The environment of a benchmark: facts about the machine, and variables that would slow a library down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 import fastreg as fr
 
-# Each makes a library choose fewer threads or older instructions than it would by itself.
+# Each can make a library use fewer threads or older instructions than it would by default.
 HOBBLES = (
     "ATEN_CPU_CAPABILITY",
     "BLIS_ARCH_TYPE",
@@ -44,12 +44,12 @@ HOBBLES = (
 
 
 def hobbles(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The variables of HOBBLES that are set, as NAME=value."""
+    """Those of HOBBLES that are set, as NAME=value."""
     return [f"{name}={environment[name]}" for name in HOBBLES if name in environment]
 
 
 def free_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment without them; this fastreg can be imported in it."""
+    """The environment without them, in which this fastreg can be imported."""
     free = {name: value for name, value in environment.items() if name not in HOBBLES}
     root = str(Path(fr.__file__).parents[1])
     paths = [root, *filter(None, free.get("PYTHONPATH", "").split(os.pathsep))]
@@ -72,7 +72,7 @@ def facts() -> dict[str, object]:
 
 
 def processor() -> str:
-    """Its name, as the system gives it."""
+    """The processor's name, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

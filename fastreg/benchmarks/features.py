@@ -1,9 +1,9 @@
-"""What a feature costs: the time of an epoch with it over the time of the same epoch without it.
+"""The cost of features: the time of an epoch with a feature over that of the same epoch without it.
 
     python -m fastreg.benchmarks.features [--rounds 9] [--rows 0.1] [NAME ...]
 
-Epochs with and without are taken in turns; the ratio is the median over the rounds. What is fused should stay under
-1.05 on the workload `srivastava`.
+Epochs with and without alternate; the ratio is the median over the rounds. A fused feature should stay below 1.05 on
+the workload `srivastava`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from fastreg.common.tables import table
 
 @dataclass(frozen=True)
 class Feature:
-    """Arguments that switch a feature on: `settings` of the trainer, `dense` of a Dense, `dropout` of a Dropout, `fit`
-    of a fit, where sample_weight=True stands for a weight a row; `first`, a layer before all others.
+    """The arguments that switch a feature on.
 
-    `base` are arguments of every Dense on both sides: what the feature is added to. Where it is one of `images`, both
-    sides take their inputs as such.
+    `settings` are for the trainer, `dense` for each Dense, `dropout` for each Dropout, and `fit` for fit, where
+    sample_weight=True means one weight per row. `first` is a layer before all others.
+
+    `base` are arguments of each Dense on both sides: what the feature is added to. With `images`, the inputs of both
+    sides are images.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -41,24 +43,24 @@ class Feature:
     first: fr.GaussianNoise | None = None
 
     def trainers(self, workload: Workload) -> tuple[fr.Trainer, fr.Trainer]:
-        """With it and without it, from the same parameters."""
+        """A trainer with the feature and one without, with the same parameters."""
         shape = self.shape(workload)
         with_it = _trainer(workload, self.settings, self.base | self.dense, self.dropout, shape, self.first)
         return with_it, _trainer(workload, {}, self.base, {}, shape)
 
     def fits(self, workload: Workload) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arguments of a fit with it and of one without it."""
+        """The arguments of fit with the feature and without."""
         weights = np.random.default_rng(0).uniform(0.5, 1.5, workload.rows)
         return self.fit | ({"sample_weight": weights} if "sample_weight" in self.fit else {}), {}
 
     def shape(self, workload: Workload) -> tuple[int, ...]:
-        """Of a sample."""
+        """The shape of a sample."""
         inputs = workload.sizes[0]
         height = max(side for side in range(1, isqrt(inputs) + 1) if inputs % side == 0)
         return (height, inputs // height) if self.images else (inputs,)
 
     def data(self, workload: Workload) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of an epoch."""
+        """The inputs and targets of an epoch."""
         X, y = workload.data()
         return X.reshape(-1, *self.shape(workload)), y
 
@@ -68,18 +70,18 @@ FEATURES: dict[str, Feature] = {
     "activity_l1": Feature(dense={"activity_l1": 1e-5}),
     "max_norm": Feature(dense={"max_norm": 1.5}),
     "max_frobenius": Feature(dense={"max_frobenius": 30.0}),
-    "fgsm": Feature(settings={"adversarial": fr.FGSM(0.1, clip=(0, 1))}),  # not fused: a pass more, and twice the rows
+    "fgsm": Feature(settings={"adversarial": fr.FGSM(0.1, clip=(0, 1))}),  # not fused: one more pass, twice the rows
     "non_negative": Feature(dense={"non_negative": True}),
     **{name.replace(" ", "_"): Feature({"augment": augment}, images=True) for name, augment in AUGMENTATIONS.items()},
     "gaussian_dropout": Feature(dropout={"kind": "gaussian"}),  # normal draws, forward and back
     "standard_dropout": Feature(dropout={"kind": "standard"}),
     "dropout_per_unit": Feature(dropout={"per": "unit"}),
     "preactivation_noise": Feature(dense={"preactivation_noise": 0.1}),
-    "weight_noise": Feature(dense={"weight_noise": 0.01}),  # as many normal draws as weights, once a batch
+    "weight_noise": Feature(dense={"weight_noise": 0.01}),  # one normal draw per weight and batch
     "clip_norm": Feature(settings={"clip_norm": 1.0}),  # not fused: the gradients exist before the updates
     "sample_weight": Feature(fit={"sample_weight": True}),
     "class_weight": Feature(fit={"class_weight": "balanced"}),
-    "gaussian_noise": Feature(first=fr.GaussianNoise(0.1, name="noise")),  # a normal draw for every input
+    "gaussian_noise": Feature(first=fr.GaussianNoise(0.1, name="noise")),  # one normal draw per input
     "label_smoothing": Feature(settings={"loss": fr.losses.SoftmaxCrossEntropy(label_smoothing=0.1)}),
 }
 
@@ -104,7 +106,7 @@ def _trainer(
 
 
 def ratios(workload: Workload, names: Iterable[str], rounds: int) -> Iterator[tuple[str, float, float]]:
-    """Name, seconds of an epoch without the feature, and the ratio."""
+    """The name, the seconds of an epoch without the feature, and the ratio."""
     for name in names:
         feature, data = FEATURES[name], FEATURES[name].data(workload)
         pair = list(zip(feature.trainers(workload), feature.fits(workload), strict=True))
@@ -113,17 +115,17 @@ def ratios(workload: Workload, names: Iterable[str], rounds: int) -> Iterator[tu
             return trainer.fit(*data, batch_size=workload.batch, **fit)["seconds"][0]
 
         for side in pair:
-            seconds(*side)  # memory and caches
+            seconds(*side)  # to fill memory and caches
         times = [[seconds(*side) for side in pair] for _ in range(rounds)]
         yield name, median(plain for _, plain in times), median(own / plain for own, plain in times)
 
 
 def main(arguments: list[str] | None = None, show: Callable[[str], object] = print) -> None:
     parser = argparse.ArgumentParser(prog="python -m fastreg.benchmarks.features", description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FEATURES)}; all if none is given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(FEATURES)}; all by default")
     parser.add_argument("--workload", default="srivastava", choices=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--rows", type=float, default=1.0, help="share of the rows of an epoch")
+    parser.add_argument("--rows", type=float, default=1.0, help="share of the rows in an epoch")
     options = parser.parse_args(arguments)
     workload = WORKLOADS[options.workload]
     workload = replace(workload, rows=max(1, int(workload.steps * options.rows)) * workload.batch)

@@ -1,4 +1,4 @@
-"""The kernels, each in a program of one op, or called as a function where a call costs nothing beside it."""
+"""Benchmarks of kernels: each runs in a program of one op, or as a function if a call costs little next to it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LOSSES = [(128, 10), (256, 1000)]  # rows, outputs
 IMAGES = 1024  # of 28 x 28, augmented
 LARGE = 1 << 24  # weights of an update, elements of a dropout
 QUICK = 16  # times smaller
-PATIENCE = 0.2  # seconds; a reference that is faster is run again, because a first time is a slow one
+PATIENCE = 0.2  # seconds; a faster reference runs again, because first runs are slow
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long a measurement takes, how many there are, and how large the kernels are."""
+    """The seconds of a measurement, the number of measurements, and whether sizes are small."""
 
     seconds: float = 0.03
     repeats: int = 7
@@ -49,14 +49,14 @@ AUGMENTATIONS = {"augment affine": Compose(AFFINE), "augment elastic": Compose([
 
 
 class Case(NamedTuple):
-    """A kernel on its data.
+    """A kernel and its data.
 
-    expected()    what the reference makes of them
-    results()     what the native kernel makes of the same
-    run(times)    the native kernel, over and over
-    threads()     how many it uses
-    flops, bytes  of a time; bytes count where there are no flops
-    terms         of its sums
+    expected()    the results of the reference
+    results()     the results of the native kernel on the same data
+    run(times)    runs the native kernel `times` times
+    threads()     how many threads it uses
+    flops, bytes  per run; bytes count if there are no flops
+    terms         the number of terms of its sums
     """
 
     name: str
@@ -102,13 +102,13 @@ def _error(got: np.ndarray, want: np.ndarray) -> float:
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """All of them, one at a time, because some need much memory."""
+    """All cases, one at a time, because some need much memory."""
     yield from op_cases(quick)
     yield from _passes(LARGE // QUICK**2 if quick else LARGE)
 
 
 def op_cases(quick: bool) -> Iterator[Case]:
-    """Those that run as programs of one op."""
+    """The cases that run as programs of one op."""
     shrink = QUICK if quick else 1
     for M, K, N in SHAPES[-1:] if quick else SHAPES:
         yield from _products(M // shrink, K // shrink, N // shrink)
@@ -153,7 +153,7 @@ def _case(
     terms: int,
     weight: tuple[int, int] | None = None,
 ) -> Case:
-    """The op on random values; `given` are the buffers it reads."""
+    """The op on random values. `given` are the buffers that it reads."""
     rng = np.random.default_rng(0)
     M = next(iter(given.values()))[0]
     if weight is None and flops:
@@ -171,7 +171,7 @@ def _case(
     values = {key: rng.standard_normal(size, np.float32) for key, size in {**shapes, **given}.items()}
     if weight:
         values["w"] /= np.float32(sqrt(weight[0]))
-    if isinstance(op, ops.DenseDx):  # an output that relu and dropout can have made
+    if isinstance(op, ops.DenseDx):  # a possible output of relu and dropout
         values["y"] = reference.dropout(np.maximum(values["y"], 0), KEEP.keep_prob, reference.Key(0, 0, KEEP.stream))
     if "targets" in values:
         values["targets"] = np.abs(np.tanh(values["targets"]))
@@ -185,7 +185,7 @@ def _case(
             (params if key in params else made.buffers)[key][...] = value
         for slots in state.values():
             for slot in slots:
-                slot[...] = 1  # from zero, Adam's first step is the sign of g: the rounding of g would be all there is
+                slot[...] = 1  # from zero, Adam's first step is the sign of g, and only its rounding would show
         return made, [
             *(params[key] for key in one.rules),
             *(made.buffers[key] for key in sorted(op.writes - shapes.keys())),
@@ -201,7 +201,7 @@ def _case(
         made.run_op(feed(1, 0.1), 0, 0)
         return [array.reshape(array.shape[0], -1).copy() for array in written]
 
-    made: list[NativeEngine] = []  # for the measurement, whichever the target is
+    made: list[NativeEngine] = []  # for the measurements on all targets
     feeds: dict[int, Feed] = {}
 
     def run(times: int) -> None:

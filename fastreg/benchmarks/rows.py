@@ -1,4 +1,4 @@
-"""A row of a benchmark: checked first, then timed."""
+"""Rows of a benchmark, and the timing of what they show."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ HEAD = f"{'':18} {'shape':26} {'target':8} {'time':>8} {'rate':>15} {'of peak':>
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured on a SIMD target, and the reference engine on the same.
+    """A measurement on one SIMD target, next to the reference engine on the same data.
 
     name, shape, target
-    seconds     the median; None where the results differ, because the time of a wrong result is of no interest
-    reference   seconds of the reference
-    work, unit  in GFLOP or GB, and "GFLOP/s" or "GB/s"
+    seconds     the median; None if the results differ, because the time of a wrong result is of no interest
+    reference   the seconds of the reference
+    work, unit  the work in GFLOP or GB, and "GFLOP/s" or "GB/s"
     peak        of the threads used, in that unit
-    error       the largest difference to the reference, over the largest value
-    limit       of the error; it follows the length of the sums
+    error       the largest difference from the reference, over the largest value
+    limit       the largest error allowed; it grows with the length of the sums
     """
 
     name: str
@@ -70,7 +70,7 @@ def timed(run: Callable[..., object], *arguments: object) -> float:
 
 
 def time_of(run: Callable[[int], object], seconds: float, repeats: int, most: int = 1 << 20) -> float:
-    """Seconds of one of the `times` that run(times) does: the median of some measurements of about `seconds` each."""
+    """Seconds per time of run(times): the median of `repeats` measurements of about `seconds` each."""
     times = 1
     while (taken := timed(run, times)) < seconds / 2 and times < most:
         times = min(most, max(2 * times, int(times * seconds / max(taken, 1e-9))))

@@ -1,4 +1,4 @@
-"""The six workloads on a short run, each SIMD target, against the reference engine."""
+"""Benchmarks of training: short runs of the six workloads, on each SIMD target and on the reference engine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastreg.benchmarks.workloads import WORKLOADS, Workload
 from fastreg.machine import threads
 from fastreg.machine.peak import fma_peak
 
-CHECKED = 2  # steps that both engines train
+CHECKED = 2  # steps of training on both engines
 LOSS_LIMIT = 1e-4  # relative, of the loss of these steps
-RUN = 10  # times as long as a measurement of a kernel takes that of an epoch
+RUN = 10  # an epoch is measured this many times as long as a kernel
 
 
 def rows(settings: Settings, names: Iterable[str] = tuple(WORKLOADS)) -> Iterator[Row]:
@@ -51,6 +51,6 @@ def _row(workload: Workload, target: str, reference: tuple[float, float], settin
 
 
 def _fit(trainer: fr.Trainer, workload: Workload, steps: int) -> tuple[float, float]:
-    """Seconds of a step in an epoch of so many, and its loss."""
+    """The seconds of a step in an epoch of `steps` steps, and its loss."""
     history = trainer.fit(*workload.data(steps * workload.batch), batch_size=workload.batch)
     return history["seconds"][0] / steps, history["loss"][0]

@@ -1,6 +1,6 @@
-"""The six workloads that fastreg and its peers are measured on, declared once: networks, data made by chance, work.
+"""The six workloads that fastreg and other libraries are measured on: networks, random data, amounts of work.
 
-`fastreg bench` runs them against the reference engine, bench/epochs.py against other libraries.
+`fastreg bench` compares them with the reference engine, bench/epochs.py with other libraries.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ OPTIMIZERS = {
     "momentum": lambda lr: fr.SGD(lr, momentum=0.9),
     "adam": lambda lr: fr.Adam(lr),
 }
-STATES = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers kept for every parameter
+STATES = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that the optimizer keeps per parameter
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A network, how it is trained, and on how many samples: whole batches, because a compiled peer needs them.
+    """A network, its training, and its number of samples: whole batches, because a compiled library needs them.
 
-    sizes         units of the input and of every layer
+    sizes         units of the input and of each layer
     activation    of the hidden layers: "sigmoid", "relu" or "leaky_relu" (slope 0.01)
-    keep_input, keep_hidden   probabilities to keep an input, a hidden unit
+    keep_input, keep_hidden   the probability to keep an input, and to keep a hidden unit
     optimizer     "sgd", "momentum" (0.9) or "adam"
-    l2            for weights: the gradient gets l2 W
+    l2            for weights: adds l2 W to the gradient
     loss          "softmax_cross_entropy" or "mse"
-    rows          an epoch
+    rows          per epoch
     """
 
     name: str
@@ -47,7 +47,7 @@ class Workload:
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """Inputs and units of every layer."""
+        """Inputs and units of each layer."""
         return list(zip(self.sizes, self.sizes[1:], strict=False))
 
     @property
@@ -56,23 +56,23 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """The number of steps per epoch."""
         return self.rows // self.batch
 
     @property
     def flops(self) -> float:
-        """Of the matrix products of a step: forward and dW in every layer, dX in all but the first."""
+        """The flops of a step's matrix products: forward and dW in each layer, dX in all but the first."""
         products = [2.0 * self.batch * inputs * units for inputs, units in self.layers]
         return 3 * sum(products) - products[0]
 
     @property
     def bytes(self) -> float:
-        """That a step moves at least: the batch once, and every parameter with its state read and written once."""
+        """The least that a step moves: it reads the batch, and reads and writes each parameter with its state."""
         parameters = sum((inputs + 1) * units for inputs, units in self.layers)
         return 4.0 * (self.batch * self.sizes[0] + 2 * parameters * (1 + STATES[self.optimizer]))
 
     def data(self, rows: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs float32 (rows, n), and labels int64 (rows,) or targets float32 (rows, outputs) that can be learned."""
+        """Inputs float32 (rows, n), and learnable labels int64 (rows,) or targets float32 (rows, outputs)."""
         rng, rows = np.random.default_rng(seed), self.rows if rows is None else rows
         X = rng.random((rows, self.sizes[0]), np.float32)
         if self.loss == "mse":
@@ -81,7 +81,7 @@ class Workload:
         return X, ((X - 0.5) @ teacher).argmax(axis=1)
 
     def parameters(self, seed: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Weight (inputs, units) and bias of every layer, float32: where every library starts."""
+        """The float32 weight (inputs, units) and bias of each layer. Every library starts from them."""
         rng = np.random.default_rng(seed)
         gain = 1.0 if self.activation == "sigmoid" else 2.0
         return [
@@ -93,7 +93,7 @@ class Workload:
         ]
 
     def trainer(self, **settings) -> fr.Trainer:
-        """A trainer with these parameters; `settings` are arguments of `fastreg.Trainer`."""
+        """A trainer with these parameters. `settings` are arguments of `fastreg.Trainer`."""
         last = len(self.layers) - 1
         layers: list = [fr.Dropout(keep_prob=self.keep_input)] if self.keep_input < 1 else []
         for index, (_, units) in enumerate(self.layers):
@@ -110,7 +110,7 @@ class Workload:
         return fr.Trainer(model, **given | settings)
 
     def shrunk(self, units: int = 32, steps: int = 4) -> Workload:
-        """The same with few units and samples, for a look at whether all of it runs."""
+        """The same with few units and samples, for a quick look at whether everything runs."""
         sizes = tuple(min(size, units) for size in self.sizes)
         return replace(self, sizes=sizes, batch=min(self.batch, 16), rows=min(self.batch, 16) * steps)
 

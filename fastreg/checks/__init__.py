@@ -1,4 +1,4 @@
-"""Checks of a trainer: its gradients, the native engine against the reference, where its time goes, what it lacks."""
+"""Checks of a trainer: its gradients, its engines against each other, where its time goes, its bias and variance."""
 
 from fastreg.checks.diagnosis import diagnose
 from fastreg.checks.engines import compare_engines

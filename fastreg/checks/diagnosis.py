@@ -1,4 +1,4 @@
-"""Bias or variance: which of the two keeps a model from the best possible error, and what to try next."""
+"""`diagnose`: bias or variance? Which of the two keeps a model from the best possible error, and what to try next."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import numpy as np
 
 from fastreg.common import checking
 
-LIMIT = 0.05  # of an error rate: five more of a hundred samples
+LIMIT = 0.05  # of an error rate: five more errors per hundred samples
 
 BIAS_ADVICE = (
-    "first make the model fit its training set; more data would not help with that",
-    "take a larger network: more hidden units, more layers",
-    "train for longer; it does not always help, but it does no harm",
-    "try a better optimizer or schedule, other initial weights, another kind of network",
-    "take less regularization: too large a lambda or too small a keep_prob makes a large network act like a small one",
+    "make the model fit its training set first; more data would not help with that",
+    "use a larger network: more hidden units, more layers",
+    "train longer; it does not always help, but it does no harm",
+    "try another optimizer or schedule, other initial weights, another kind of network",
+    "use less regularization: too large a lambda or too small a keep_prob makes a large network act like a small one",
 )
 VARIANCE_ADVICE = (
-    "get more training data, the surest way",
-    "where there are no more, regularize: l2, dropout (a smaller keep_prob in the widest layers), max_norm",
-    "make new samples of the old ones by data augmentation",
+    "get more training data: the surest way",
+    "if there are no more data, regularize: l2, dropout (a smaller keep_prob in the widest layers), max_norm",
+    "make new samples from the old ones by data augmentation",
     "stop early, at the lowest dev error, or average several models (Bagging)",
     "try another kind of network, one that suits the data better",
 )
-NEITHER_ADVICE = ("keep this model; measure it once on a test set that nothing has been chosen by",)
-BOTH_ADVICE = ("lower the bias first, then look at the variance again",)
+NEITHER_ADVICE = ("keep this model; measure it once on a test set that played no part in any choice",)
+BOTH_ADVICE = ("lower the bias first, then check the variance again",)
 ODD_DEV = (
-    "the dev error is far below the train error: look whether dropout or noise was on when the train error was "
+    "the dev error is far below the train error: check whether dropout or noise was on when the train error was "
     "measured, and whether both sets are drawn from the same data"
 )
-ODD_BEST = "the train error is far below the best possible one: that one is too high a guess, or some data are in both"
+ODD_BEST = "the train error is far below the best possible one: that is too high a guess, or some data are in both"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found; print it.
+    """The result of `diagnose`. Print it.
 
     case                "high bias", "high variance", "high bias and high variance" or "neither"
-    bias                train error - best possible error: the part that a better fit could still remove
-    variance            dev error - train error: what is lost on samples the model has not seen
+    bias                train error - best possible error: what a better fit could still gain
+    variance            dev error - train error: what is lost on samples that the model has not seen
     train, dev, best    the errors
-    bias_limit, variance_limit   what they were compared with; above it is high
-    advice              what to try next, the most promising first
+    bias_limit, variance_limit   the limits for bias and variance; what is above its limit is high
+    advice              what to try next, most promising first
     """
 
     case: str
@@ -84,38 +84,38 @@ def diagnose(
     bias_limit: float | None = None,
     variance_limit: float | None = None,
 ) -> Diagnosis:
-    """Puts train, dev and best possible error into one of four cases, and says what to try next.
+    """Sorts train, dev and best possible error into one of four cases, and says what to try next.
 
-    Bias is the train error less the best possible one, variance the dev error less the train error; each is high above
-    its limit.
+    Bias is the train error minus the best possible error. Variance is the dev error minus the train error. Each is high
+    if it is above its limit.
 
     Parameters
     ----------
     errors
-        (train, dev), such as 1 - accuracy of `trainer.evaluate` on either set, or the history of a fit with
-        `validation_data`. Of a history the error is 1 - accuracy where it has one, else the loss.
+        Either (train, dev), such as 1 - accuracy from `trainer.evaluate` on each set. Or the history of a fit with
+        `validation_data`: the error is then 1 - accuracy if the history has it, else the loss.
     best
-        The error that nobody can go below: that of a careful human, or of the best method known (an estimate of the
-        Bayes error). 0 where the samples leave no doubt.
+        The best possible error, an estimate of the Bayes error: that of a careful human, or of the best known method.
+        0 if the samples leave no doubt.
     epoch
-        Which one of a history, as an index of its lists: -1 for the last one.
+        Which epoch of a history to use, as an index into its lists. -1 is the last one.
     bias_limit, variance_limit
-        What is not yet high, in the unit of the errors. By default 0.05 for errors of at most 1 that are rates; for a
-        history without accuracy they have to be given, as the size of a loss says nothing by itself.
+        The largest values that are not high yet, in the unit of the errors. The default for rates (errors of at most
+        1) is 0.05. For a history without accuracy both are required: the size of a loss says nothing by itself.
 
     Returns
     -------
     Diagnosis
-        With `case`, `bias`, `variance` and `advice`.
+        It has `case`, `bias`, `variance` and `advice`.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Notes
     -----
-    The train accuracy in a history is the mean over an epoch, with dropout on and parameters that move. Where that
+    The train accuracy in a history is the mean over an epoch, while dropout is on and parameters change. If that
     matters, give (train, dev) from `trainer.evaluate`.
 
     The method is that of A. Ng, "Machine Learning Yearning" (2018), chapters 20 to 27.
@@ -134,12 +134,12 @@ def diagnose(
       bias      0.005  (train 0.005 - best 0, limit 0.05)
       variance  0.005  (dev 0.01 - train 0.005, limit 0.05)
     what to try next:
-      - keep this model; measure it once on a test set that nothing has been chosen by
+      - keep this model; measure it once on a test set that played no part in any choice
     """
     best = checking.number("best", best)
     train, dev, rates = _of_history(errors, epoch) if isinstance(errors, Mapping) else _of_pair(errors)
     if rates and best > 1:
-        raise ValueError(f"best: got {best!r}, expected a share from 0 to 1 beside errors that are shares")
+        raise ValueError(f"best: got {best!r}, expected a rate from 0 to 1, as the errors are rates")
     limits = _limit("bias_limit", bias_limit, rates), _limit("variance_limit", variance_limit, rates)
     bias, variance = train - best, dev - train
     high = bias > limits[0], variance > limits[1]

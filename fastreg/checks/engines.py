@@ -1,4 +1,4 @@
-"""The native engine against the reference, op by op on one batch: both get the same inputs, outputs are compared."""
+"""`compare_engines`: the native engine against the reference, op by op on one batch."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from fastreg.engines.memory import padded
 from fastreg.program import ops as O
 from fastreg.program.program import Program
 
-# The rate is no matter of the comparison; one that moves the parameters shows more than one that hardly does.
+# Any rate would do, but errors show better when parameters move noticeably.
 RATE = 0.1
-VELOCITY = {"momentum": "v", "nesterov": "v", "rmsprop_momentum": "m"}  # the slot that holds the steps
+VELOCITY = {"momentum": "v", "nesterov": "v", "rmsprop_momentum": "m"}  # the slot that holds past steps
 
 
 @dataclass(frozen=True)
 class OpComparison:
-    """One op of the program.
+    """The comparison of one op of the program.
 
     index, op   its place and kind
-    writes      the array in which the error was largest
-    ulp         largest error in units in the last place: of the reference value or, because sums cancel, of the
-                largest value in its row and of the root mean square of its array, whichever is largest; because
-                updates cancel, too, also of the values before
-    relative    largest error over that same magnitude
-    limit       in ulp; it follows the length of the sums, as rounding errors do
+    writes      the array with the largest error
+    ulp         the largest error, in units in the last place of a magnitude: the largest of the reference value, the
+                largest value in its row, and the root mean square of its array, because sums cancel. For updates also
+                the value before, because updates cancel too
+    relative    the largest error over the same magnitude
+    limit       the largest error allowed, in ulp; it grows with the length of the sums, as rounding errors do
     """
 
     index: int
@@ -47,7 +47,7 @@ class OpComparison:
 
 @dataclass(frozen=True)
 class EngineComparison:
-    """What `compare_engines` found: `ops`, one row an op, and `ok`. Print it for a table."""
+    """The result of `compare_engines`: `ops`, one row per op, and `ok`. Print it for a table."""
 
     ops: list[OpComparison]
 
@@ -66,9 +66,9 @@ class EngineComparison:
 
 
 def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineComparison:
-    """Runs one training batch through both engines, op by op, and compares what they write.
+    """Runs one training batch through both engines, op by op, and compares the results.
 
-    Before every op the reference takes over the arrays of the native engine, so an error is the op's own. The
+    Before each op, the reference takes over the arrays of the native engine. So an error comes from that op alone. The
     trainer's parameters stay as they are.
 
     Parameters
@@ -78,17 +78,17 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     X, y, sample_weight
         One batch.
     step
-        The global step, a coordinate of the dropout masks.
+        The global step, on which the dropout masks depend.
 
     Returns
     -------
     EngineComparison
-        With `ops` and `ok`; print it.
+        It has `ops` and `ok`. Print it for a table.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
 
 
 class _Side:
-    """An engine with parameters and state of its own."""
+    """An engine with its own parameters and state."""
 
     def __init__(self, name: str, trainer, program: Program, rows: int):
         self.params = {key: _copy(value, trainer.dtype) for key, value in trainer.model.parameters.items()}
@@ -128,7 +128,7 @@ class _Side:
         for key, rule in program.rules.items():
             self.state[key] = tuple(padded(self.params[key].shape, trainer.dtype) for _ in rule.slots)
             for slot in self.state[key]:
-                slot[...] = 1  # from zero, Adam's first step is the sign of g: the rounding of g would be all there is
+                slot[...] = 1  # from zero, Adam's first step is the sign of g, and only the rounding of g would show
         self.engine = make_engine(name, program, self.params, self.state, rows, np.dtype(trainer.dtype).name)
         slots = {
             f"{key}.{slot}": array
@@ -141,7 +141,7 @@ class _Side:
         self.arrays = {**self.params, **slots, **gradients, **buffers, "clip": self.engine.clip}
 
     def written_by(self, op: O.Op) -> list[str]:
-        """Parameters and buffers of the op, and the slots of its parameters."""
+        """What the op writes: parameters with their slots, and buffers."""
         return [name for name in self.arrays if name in op.writes or name.rpartition(".")[0] in op.writes]
 
 
@@ -154,7 +154,7 @@ def _copy(array: np.ndarray, dtype) -> np.ndarray:
 def _error(
     native: np.ndarray, reference: np.ndarray, floor: float | np.ndarray, dtype: np.dtype
 ) -> tuple[float, float]:
-    """The largest error in ulp and relative. `floor` is the least size that a value is taken for."""
+    """The largest error, in ulp and relative. Values count as at least `floor` large."""
     reference = np.atleast_2d(reference).astype(np.float64)
     native = native.reshape(reference.shape).astype(np.float64)
     size = np.maximum(np.abs(reference), floor)
@@ -162,17 +162,16 @@ def _error(
     size = np.maximum(size.max(axis=1, keepdims=True, initial=0.0), root_mean_square)
     error = np.abs(native - reference)
     ulp = np.maximum(np.spacing(size.astype(dtype)).astype(np.float64), np.finfo(dtype).smallest_subnormal)
-    with np.errstate(divide="ignore"):  # infinite, where all should be zero
+    with np.errstate(divide="ignore"):  # infinite if all should be zero
         relative = np.divide(error, size, out=np.zeros_like(error), where=error != 0)
     return float((error / ulp).max(initial=0.0)), float(relative.max(initial=0.0))
 
 
 def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
-    """What is left of a difference is known to the last place of the numbers that are subtracted, not to its own.
+    """The size to measure an error by at least. A difference is only as exact as the numbers that are subtracted.
 
-    Losses subtract numbers about one, updates subtract a step from the parameter, or add one to what they keep. (The
-    step itself lies between the two, so that nothing is said of its root and its division: they are right to a few ulp
-    of it.)
+    Losses subtract numbers of about one. Updates subtract a step from the parameter, or add one to their state. (The
+    step itself lies between the two, so its root and its division are not checked; they are right to a few ulp of it.)
     """
     if isinstance(op, (O.DenseDw, O.Update)):
         return _subtracted(op, name, feed, side)
@@ -183,8 +182,8 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
 
 
 def _subtracted(op: O.DenseDw | O.Update, name: str, feed: Feed, side: _Side) -> np.ndarray:
-    """The size of the values before an update; under proximal L1 with its threshold in it, which is at most about
-    2 lr l1 (Nesterov's). The velocity is then a difference of parameters over lr."""
+    """The size of the values before an update. Proximal L1 adds its threshold, at most about 2 lr l1 (Nesterov's), and
+    the velocity is then a difference of parameters over lr."""
     param, rule = (op.param, op.rule) if isinstance(op, O.Update) else (op.weight, op.weight_rule)
     before = np.abs(side.arrays[name]).astype(np.float64)
     if not (rule.proximal and rule.l1 and rule.lr_scale):
@@ -198,7 +197,7 @@ def _subtracted(op: O.DenseDw | O.Update, name: str, feed: Feed, side: _Side) ->
 
 
 def _limit(op: O.Op, side: _Side, rows: int) -> float:
-    """Elementwise functions are a few ulp apart; sums of n terms drift apart as the square root of n."""
+    """The limit in ulp: elementwise functions differ by a few; for sums of n terms it grows like the root of n."""
     if isinstance(op, O.Dense):
         terms = side.params[op.weight].shape[0]
     elif isinstance(op, O.DenseDx):
@@ -212,7 +211,7 @@ def _limit(op: O.Op, side: _Side, rows: int) -> float:
     elif isinstance(op, O.Loss):
         terms = side.engine.buffers[op.through.y].shape[1]
     elif isinstance(op, O.Gather) and op.augment:
-        terms = 1024  # where a pixel lies is known to so many ulp of its neighbours' difference
+        terms = 1024  # how exactly a pixel's place is known, in ulp of its neighbours' difference
     else:
         terms = 1
     return 16 + 4 * math.sqrt(terms)

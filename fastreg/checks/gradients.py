@@ -1,4 +1,4 @@
-"""Gradient checking: the gradients of a trainer against two-sided differences of its objective, in float64."""
+"""`check_gradients`: the gradients of a trainer against two-sided differences of its objective, in float64."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fastreg.checks.twin import make_twin
 from fastreg.common import checking
 
 GOOD, WRONG = 1e-7, 1e-3
-SHOWN = 5  # entries that are named where a check fails
-BEND, ROUNDING = 1e-3, 1e-14  # of a difference, and of a loss: what is above both is a kink
+SHOWN = 5  # entries that are named if a check fails
+BEND, ROUNDING = 1e-3, 1e-14  # shares of a difference and of a loss: a bend above both is a kink
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a parameter: its gradient, and what the differences say."""
+    """One entry of a parameter: its gradient, and the approximation by differences."""
 
     parameter: str
     index: tuple[int, ...]
@@ -36,17 +36,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `check_gradients` found.
+    """The result of `check_gradients`.
 
     ratio           |approx - gradient| / (|approx| + |gradient|) over all parameters, in the Euclidean norm
-    per_parameter   the same for every parameter alone
-    errors          |approx - gradient| of every parameter
-    entries         how many entries of every parameter were compared
-    kinks           entries where the objective has no single slope (a ReLU at exactly 0): any between the slopes
-                    of the two sides counts as right
-    epsilon         half the distance of a difference
-    worst_entries   the few entries that are furthest off, worst first: each with `parameter`, `index`, `gradient`,
-                    `approx` and `error`
+    per_parameter   the same for each parameter alone
+    errors          |approx - gradient| of each parameter
+    entries         how many entries of each parameter were compared
+    kinks           number of entries where the objective has no single slope (a ReLU at exactly 0): any slope
+                    between those of the two sides counts as right
+    epsilon         half the distance between the two points of a difference
+    worst_entries   the few entries with the largest errors, worst first, each with `parameter`, `index`,
+                    `gradient`, `approx` and `error`
     """
 
     ratio: float
@@ -63,15 +63,15 @@ class GradientCheck:
 
     @property
     def verdict(self) -> str:
-        """ "good" under 1e-7, "look" under 1e-3, "wrong" from there on and where it is not a number."""
+        """ "good" below 1e-7, "look" below 1e-3, else "wrong", also if the ratio is not a number."""
         if self.ok:
             return "good"
         return "look" if self.ratio < WRONG else "wrong"
 
     @property
     def worst(self) -> str:
-        """The parameter that is furthest off. Not the one with the largest ratio: where a gradient is all but zero,
-        the ratio compares the rounding of the differences with nothing."""
+        """The parameter with the largest error. It may not have the largest ratio: if a gradient is almost zero, its
+        ratio compares the rounding of the differences with nothing."""
         return max(self.errors, key=lambda name: np.nan_to_num(self.errors[name], nan=np.inf))
 
     def __str__(self) -> str:
@@ -92,39 +92,39 @@ class GradientCheck:
 def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=None, max_entries=None) -> GradientCheck:
     """Compares the gradients of a trainer with differences of its objective: data loss and penalties.
 
-    approx_i = (J(theta_i + epsilon) - J(theta_i - epsilon)) / (2 epsilon), and the ratio of lengths |approx - gradient|
-    / (|approx| + |gradient|): good under 1e-7, to be looked at from there on, wrong from 1e-3 on. Works on a float64
-    copy; the trainer stays as it is.
+    approx_i = (J(theta_i + epsilon) - J(theta_i - epsilon)) / (2 epsilon). The ratio of lengths |approx - gradient| /
+    (|approx| + |gradient|) is good below 1e-7, deserves a look from there on, and is wrong from 1e-3 on. All of this
+    works on a float64 copy, so the trainer stays as it is.
 
-    Under `fastreg.FGSM` the perturbed rows x' are held fixed, those at the parameters as they are: the gradient takes
-    them as given, and J~ jumps where a component of dJ/dx changes its sign.
+    Under `fastreg.FGSM` the perturbed rows x' of the current parameters are held fixed. The gradient takes them as
+    given, while J~ jumps where a component of dJ/dx changes its sign.
 
-    Check before training and again after some epochs: a mistake may show only once parameters are no longer small. It
-    takes two evaluations an entry, so it is nothing to do in every epoch.
+    Check before training and again after some epochs: a mistake may show only once parameters are no longer small. The
+    check takes two evaluations per entry, so do not run it in every epoch.
 
     Parameters
     ----------
     trainer
         A `fastreg.Trainer`, before or after training.
     X, y, sample_weight
-        The batch: a few dozen rows will do.
+        The batch. A few dozen rows are enough.
     epsilon
-        Every entry is moved by this much both ways: at most 1, and enough to make another float64 of every parameter.
+        Every entry moves up and down by this much. At most 1, and enough to change every parameter as a float64.
     step
-        The global step whose dropout masks and noise are held fixed. Needed where the model has any of them live,
-        since new ones at every evaluation would make the differences meaningless.
+        The global step whose dropout masks and noise are held fixed. Required if the model has any: new masks in every
+        evaluation would make the differences meaningless.
     max_entries
-        Compare at most so many entries of each parameter, spread over it at random, for large models.
+        For large models: compare at most this many entries of each parameter, chosen at random.
 
     Returns
     -------
     GradientCheck
-        With `ratio`, `per_parameter`, `worst`, `worst_entries`, `ok` and `verdict`; print it.
+        It has `ratio`, `per_parameter`, `worst`, `worst_entries`, `ok` and `verdict`. Print it.
 
     Raises
     ------
     ValueError, TypeError
-        Dropout or noise is live and no `step` is given; an argument is not what it says above.
+        The model has dropout or noise and no `step` is given, or an argument is not as described above.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     rows = data.size
     share = np.full(rows, 1 / rows) if data.weights is None else data.weights / data.weights.sum()
     rules = copy.program("gradients", rows).rules
-    if copy.adversarial is not None:  # the same objective, with the perturbed rows as rows of a batch of twice the size
+    if copy.adversarial is not None:  # the same objective, as that of a batch of twice the size with the perturbed rows
         clean = copy.adversarial.weight
         X, y = np.concatenate([data.inputs, copy.perturbed(data, step)]), np.concatenate([data.targets, data.targets])
         share = np.concatenate([clean * share, (1 - clean) * share])
@@ -185,7 +185,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
 
 
 def _check_moves(epsilon: float, parameters: Mapping[str, np.ndarray]) -> None:
-    """Refuses a distance that rounding takes away: without one there is no difference to divide by."""
+    """Refuses an epsilon that is lost in rounding: there would be no difference to divide by."""
     for name, values in parameters.items():
         largest = np.abs(values).max(initial=0.0)
         if largest + epsilon == largest or largest - epsilon == largest:
@@ -196,9 +196,9 @@ def _check_moves(epsilon: float, parameters: Mapping[str, np.ndarray]) -> None:
 class _Slopes:
     """Two-sided differences of the objective by one parameter.
 
-    Three things keep the digits. The distance is the one between the numbers that were stored, not 2 epsilon.
-    Losses are subtracted row by row before they are added, and of the penalties only the part that changes is
-    looked at: the rounding of a large sum would drown a difference in its last digits.
+    Three things keep the digits. The distance is that between the stored numbers, not 2 epsilon. Losses are subtracted
+    row by row before they are added up. Of the penalties only the part that changes counts. Otherwise the rounding of a
+    large sum would drown a difference in its last digits.
     """
 
     def __init__(self, parameter, losses, share, l1, l2, epsilon):
@@ -207,17 +207,17 @@ class _Slopes:
         self.here = losses()
 
     def at(self, entry) -> tuple[float, float]:
-        """The slope, twice; where rows stand on a kink, the least and the largest that may be called one.
+        """The slope, twice. If rows are on a kink, the smallest and the largest slope that are right.
 
-        A ReLU whose input is exactly 0 has a slope on either side, and any between them is right. It happens: with
-        a bias of 0, when dropout has left a row nothing.
+        A ReLU whose input is exactly 0 has one slope on each side, and any slope between them is right. This happens
+        when the bias is 0 and dropout has dropped a whole row.
         """
         value = self.parameter[entry]
         above, below = value + self.epsilon, value - self.epsilon
         losses_above, losses_below = self._losses_with(entry, above), self._losses_with(entry, below)
         bend = np.abs(losses_above - 2 * self.here + losses_below)
         change = np.abs(losses_above - self.here) + np.abs(self.here - losses_below)
-        bend[bend < BEND * change + ROUNDING * (1 + np.abs(self.here))] = 0  # curvature, or nothing but rounding
+        bend[bend < BEND * change + ROUNDING * (1 + np.abs(self.here))] = 0  # only curvature or rounding
         distance = above - below
         penalty = self.l2 / 2 * (above + below) * distance + self.l1 * (abs(above) - abs(below))
         middle = np.dot(self.share, losses_above - losses_below) + penalty
@@ -234,7 +234,7 @@ class _Slopes:
 
 
 def _draws(layer) -> bool:
-    """Whether what the layer does in training depends on random numbers."""
+    """Whether the layer uses random numbers in training."""
     stds = (getattr(layer, name, 0.0) for name in ("std", "preactivation_noise", "weight_noise"))
     return getattr(layer, "keep_prob", 1.0) < 1.0 or any(std > 0.0 for std in stds)
 

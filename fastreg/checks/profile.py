@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: op by op, held against what the machine can do at most."""
+"""`profile`: where the time of a training step goes, op by op, compared with the machine's peak."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from fastreg.machine import threads
 from fastreg.machine.peak import fma_peak, stream_bandwidth
 from fastreg.program import ops as O
 
-MAX_ROWS = 1 << 20  # of the repeated batches of one measurement
-MOST_ROWS = 1 << 26  # of a step: more could not be repeated
+MAX_ROWS = 1 << 20  # in all the repeated batches of one measurement
+MOST_ROWS = 1 << 26  # in a step: more could not be repeated
 
 
 @dataclass(frozen=True)
 class OpProfile:
-    """One op of the program.
+    """The profile of one op of the program.
 
     index, op   its place and kind
     on          the buffer or parameter that it writes
-    seconds     in a step (of `accumulate` batches, mostly one), the median of several measurements
-    flops       floating-point operations of a matrix product, 0 for other ops
-    bytes       read and written at least, 0 where nobody can tell
-    share       of the peak: flops against the fused multiply-adds of the threads used, bytes against the memory's
-                bandwidth (above 1 from the caches); None where there is neither
+    seconds     per step (of `accumulate` batches, usually one): the median of several measurements
+    flops       floating-point operations of its matrix product; 0 for other ops
+    bytes       least number of bytes to read and write; 0 if unknown
+    share       of the peak: flops relative to the fused multiply-adds of the threads used, or bytes relative to the
+                memory's bandwidth (above 1 if data are in the caches); None if both are 0
     """
 
     index: int
@@ -48,7 +48,7 @@ class OpProfile:
 
     @property
     def rate(self) -> str:
-        """GFLOP/s or GB/s, for people."""
+        """GFLOP/s or GB/s, as text."""
         if self.flops:
             return f"{self.flops / self.seconds / 1e9:.1f} GFLOP/s"
         return f"{self.bytes / self.seconds / 1e9:.1f} GB/s" if self.bytes else "-"
@@ -56,13 +56,13 @@ class OpProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """What `profile` found. Print it for a table.
+    """The result of `profile`. Print it for a table.
 
-    ops          one `OpProfile` an op
-    step         seconds of a whole step, all ops in turn: what training takes. It differs from the sum of the ops,
-                 because an op that is measured alone finds its data in the caches, and meets no barrier but one
-    call         seconds of one call of the engine from Python, which no op has in its time
-    rows, engine, dtype, simd, threads   what was measured; the rows of all batches of a step
+    ops          one `OpProfile` per op
+    step         seconds of a whole step, as in training. It differs from the sum of the ops: an op that is measured
+                 alone finds its data in the caches and waits at only one barrier
+    call         seconds of one call of the engine from Python; not part of the time of any op
+    rows, engine, dtype, simd, threads   what was measured; the rows are those of all batches of a step
     peak, bandwidth                      GFLOP/s and GB/s that shares refer to, measured just before
     """
 
@@ -79,7 +79,7 @@ class Profile:
 
     @cached_property
     def share(self) -> float:
-        """Of a step's matrix products in the floating-point peak."""
+        """The rate of a step's matrix products over the floating-point peak."""
         return sum(op.flops for op in self.ops) / self.step / 1e9 / self.peak
 
     def __str__(self) -> str:
@@ -102,20 +102,20 @@ class Profile:
 
 
 def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: float = 0.005) -> Profile:
-    """Times one training batch op by op. The trainer stays as it is.
+    """Times one training batch, op by op. The trainer stays as it is.
 
-    On the native engine an op is run over and over within one call, so that the call is not in its time.
+    The native engine repeats an op many times within one call, so its time does not include the call.
 
     Parameters
     ----------
     trainer
         A `fastreg.Trainer`.
     X, y, sample_weight
-        One batch, as large as those of the training.
+        One batch, as large as in training.
     repeats
-        Measurements of every op; the median counts.
+        Number of measurements per op. The median counts.
     seconds
-        Of one measurement, about.
+        Approximate length of one measurement.
 
     Returns
     -------
@@ -163,7 +163,7 @@ class _Batches(Feed):
 
 
 class _Timer:
-    """A copy of the trainer on one batch; its learning rate is 0, so that nothing moves however often an op runs."""
+    """A copy of the trainer on one batch. Its learning rate is 0, so nothing changes however often an op runs."""
 
     def __init__(self, trainer, X, y, sample_weight, repeats: int, seconds: float):
         self.repeats = checking.integer("repeats", repeats)
@@ -184,7 +184,7 @@ class _Timer:
         order, rates = np.tile(np.arange(rows), self.most), np.zeros(self.most)
         self.feed = _Batches(inputs, rows, targets, weights, order, seed=twin.seed, step=twin.batches, rates=rates)
         self.itemsize = np.dtype(twin.dtype).itemsize
-        self.engine.run(self.feed, Tally(), 0, self.accumulate)  # buffers hold what they hold in training
+        self.engine.run(self.feed, Tally(), 0, self.accumulate)  # afterwards, buffers hold what they hold in training
         if isinstance(self.engine, NativeEngine):
             self.threads = threads.resolve(trainer.threads, self.engine.flops)
         else:
@@ -192,7 +192,7 @@ class _Timer:
 
     def op(self, index: int) -> float:
         def run(times: int) -> None:
-            if isinstance(self.engine, NativeEngine):  # one call for all
+            if isinstance(self.engine, NativeEngine):  # one call for all times
                 ops = {"first_op": index, "stop_op": index + 1}
                 self.engine._run(self.feed, Tally(), 0, times, seconds=UNLIMITED, **ops)
                 return
@@ -205,13 +205,13 @@ class _Timer:
         return self._time(lambda times: self.engine.run(self.feed, Tally(), 0, times)) * self.accumulate
 
     def call(self) -> float:
-        """One call on an op that does next to nothing."""
+        """Seconds of one call on an op that does almost nothing."""
         ops = self.engine.program.ops
         index = next(i for i, op in enumerate(ops) if isinstance(op, O.Totals))
         return _median(lambda: self.engine.run_op(self.feed, 0, index), 5 * self.repeats)
 
     def _time(self, run) -> float:
-        """Seconds of one batch: as many are run in one go as take `self.seconds`."""
+        """Seconds of one batch. Each measurement runs as many in one go as take `self.seconds`."""
         times = self.accumulate
         while True:
             start = perf_counter()
@@ -243,7 +243,7 @@ def _on(op: O.Op) -> str:
 
 
 def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
-    """Floating-point operations of its matrix product, and the bytes that any implementation has to move."""
+    """The floating-point operations of its matrix product, and the bytes that any implementation must move."""
     rows, size, buffers = timer.rows * (1 + op.doubled), timer.itemsize, timer.engine.buffers
     params = timer.params
 

@@ -1,4 +1,4 @@
-"""What every check begins with: a copy of the trainer, so that the trainer stays as it is, and a batch that fits it."""
+"""What every check starts from: a copy of the trainer, which itself stays as it is, and a checked batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastreg.training.trainer import Trainer
 
 
 def make_twin(trainer, X, y, sample_weight, dtype: str | None = None) -> tuple[Trainer, Data]:
-    """A copy of `trainer` with parameters, drawn where it has none, and the batch as its engine reads it."""
+    """A copy of `trainer` and the batch as its engine reads it. Parameters are drawn if there are none yet."""
     if not isinstance(trainer, Trainer):
         raise TypeError(f"trainer: got {checking.shown(trainer)}, expected a fastreg.Trainer")
     check_trainable(trainer.model)

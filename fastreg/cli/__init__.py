@@ -1,4 +1,4 @@
-"""The command `fastreg`: a module here for every subcommand."""
+"""The command `fastreg`. Each subcommand is a module of this package with its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        By default those of the process.
+        By default the arguments of the process.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _main(arguments)
         finally:
-            if signal.getsignal(signal.SIGINT) != handler:  # a command that was interrupted ignores it from then on
+            if signal.getsignal(signal.SIGINT) != handler:  # an interrupted command ignores it from then on
                 signal.signal(signal.SIGINT, handler)
     startup.open_streams()
     return startup.end_command(_main(sys.argv[1:]))
@@ -49,11 +49,11 @@ def _main(arguments: Sequence[str]) -> int:
             options = parser.parse_args(arguments)
             options.command(options)
         finally:
-            sys.stdout.flush()  # here, where a closed pipe is no error, also behind --help
+            sys.stdout.flush()  # here a closed pipe is not an error, also after --help
         return 0
     except KeyboardInterrupt as interrupt:
         return _complain(": ".join(filter(None, ("interrupted", str(interrupt)))), startup.INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone: nobody is left to complain to
+    except BrokenPipeError:  # whoever read our output has gone: nobody would see a complaint
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
@@ -76,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Loads NumPy and all, and so finds what is wrong with the environment before anything is printed."""
+    """Loads all of fastreg and NumPy, so what is wrong with the environment is found before anything is printed."""
     import fastreg as fr
     from fastreg.cli import bench, compare, info, predict, train
 

@@ -1,4 +1,4 @@
-"""`fastreg bench`: kernels and workloads against the reference engine and against what the machine can do."""
+"""`fastreg bench`: checks kernels and workloads against the reference engine, and measures them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from fastreg.machine.peak import fma_peak, stream_bandwidth
 
 
 def add(commands) -> None:
-    """The command and its arguments."""
+    """Adds the command and its arguments."""
     parser = commands.add_parser(
-        "bench", help="measure kernels and workloads, each checked against the reference first"
+        "bench", help="measure kernels and workloads, after checking each against the reference"
     )
     parser.set_defaults(command=bench)
-    parser.add_argument("--quick", action="store_true", help="small sizes, some seconds: shows that all of it works")
+    parser.add_argument("--quick", action="store_true", help="small sizes, some seconds: shows that everything works")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
 
 
 def bench(options: argparse.Namespace) -> None:
-    """What the command does. A result that differs makes it fail."""
+    """Runs the command. It fails if a result differs from the reference."""
     if hobbled := hobbles():
-        print(f"fastreg: measured without {', '.join(hobbled)}", file=sys.stderr, flush=True)
+        print(f"fastreg: measuring without {', '.join(hobbled)}", file=sys.stderr, flush=True)
         flags = [f"--{name}" for name in ("quick", "json") if getattr(options, name)]
         result = subprocess.run([sys.executable, "-m", "fastreg", "bench", *flags], env=free_environment(), check=False)
         if result.returncode:
@@ -49,8 +49,8 @@ def bench(options: argparse.Namespace) -> None:
         print_json({**machine, "rows": [row.as_dict() for row in rows]})
     else:
         print(
-            "\nTimes are medians, of a call or a step; errors are over the largest value. Shares are of the peak of the"
+            "\nTimes are medians, per call or step. Errors are relative to the largest value. Shares: of the target's"
         )
-        print("target and the threads used, or of the memory's bandwidth, above which arrays in the caches come.")
+        print("peak on the threads used, or of the memory's bandwidth, which arrays in the caches can exceed.")
     if wrong := [f"{row.name} {row.shape} ({row.target})" for row in rows if not row.agrees]:
         raise ArithmeticError(f"results differ from the reference: {', '.join(wrong)}")

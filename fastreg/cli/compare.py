@@ -1,4 +1,4 @@
-"""`fastreg compare`: the native engine against the reference on a data set, results and speed."""
+"""`fastreg compare`: trains on a data set with both engines, and compares their results and speed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ENGINES = ("native", "reference")
 
 
 def add(commands) -> None:
-    """The command and its arguments."""
-    parser = commands.add_parser("compare", help="train on both engines: errors op by op, accuracy and speed of both")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser("compare", help="train with both engines: errors op by op, accuracy and speed of both")
     parser.set_defaults(command=compare)
     add_training(parser)
 
 
 def compare(options: argparse.Namespace) -> None:
-    """What the command does. An op that differs makes it fail."""
+    """Runs the command. It fails if an op differs between the engines."""
     task = make_task(options.data, options.seed, dev=bool(plateau(options)))
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     print(headline(task, options), file=sys.stderr if options.json else sys.stdout, flush=True)
@@ -38,6 +38,6 @@ def compare(options: argparse.Namespace) -> None:
         print_json({"data": data_name(options.data), "ok": comparison.ok, "runs": results, "ops": ops})
     else:
         print(f"\n{runs_table(runs, task.is_classification)}\n\nx reference: measured in turns, on the same batches.")
-        print(f"One batch op by op, each on the same inputs in both engines:\n\n{comparison}")
+        print(f"One batch op by op. Both engines get the same inputs for each op:\n\n{comparison}")
     if not comparison.ok:
         raise ArithmeticError("the engines differ by more than rounding")

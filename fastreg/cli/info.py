@@ -1,4 +1,4 @@
-"""`fastreg info`: what a bug report needs."""
+"""`fastreg info`: prints what a bug report needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fastreg.machine.versions import versions
 
 
 def add(commands) -> None:
-    """The command and its arguments."""
-    parser = commands.add_parser("info", help="tell processor, SIMD target, threads and versions")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser("info", help="print processor, SIMD target, threads and versions")
     parser.set_defaults(command=info)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def info(options: argparse.Namespace) -> None:
-    """What the command does."""
+    """Runs the command."""
     machine = {"processor": processor(), "cores": os.cpu_count()}
     if options.json:
         print_json({**machine, **versions()})

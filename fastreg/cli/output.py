@@ -1,4 +1,4 @@
-"""What --json prints."""
+"""The output of --json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def print_json(value: dict[str, Any], indent: int | None = 2) -> None:
-    """One object; null stands for numbers that are not finite, which JSON has no word for."""
+    """Prints one object. Numbers that are not finite become null, since JSON cannot say them."""
     print(json.dumps(_finite(value), indent=indent, allow_nan=False))
 
 

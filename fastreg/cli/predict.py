@@ -1,4 +1,4 @@
-"""`fastreg predict`: what a saved model makes of data."""
+"""`fastreg predict`: prints what a saved model predicts for a data set."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fastreg.cli.tasks import inputs, read
 
 
 def add(commands) -> None:
-    """The command and its arguments."""
-    parser = commands.add_parser("predict", help="print what a saved model predicts, one line a sample")
+    """Adds the command and its arguments."""
+    parser = commands.add_parser("predict", help="print what a saved model predicts, one line per sample")
     parser.set_defaults(command=predict)
     parser.add_argument("model", metavar="MODEL", type=Path, help="a .safetensors file that train saved")
-    parser.add_argument("data", metavar="DATA", help=f"{DATA}; of a split set its test part")
-    parser.add_argument("--probabilities", action="store_true", help="all outputs instead of the class")
+    parser.add_argument("data", metavar="DATA", help=f"{DATA}. Of a set that is split, the test part")
+    parser.add_argument("--probabilities", action="store_true", help="print all outputs instead of the class")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def predict(options: argparse.Namespace) -> None:
-    """What the command does."""
+    """Runs the command."""
     model = fr.load(options.model)
     X, y = read(options.data)[-1]
     outputs = model.predict(inputs(X))

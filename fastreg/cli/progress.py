@@ -1,4 +1,4 @@
-"""How a training is going, on standard error."""
+"""The progress of a training, on standard error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import fastreg as fr
 
 
 class ProgressLine(fr.Callback):
-    """One line, written anew at most ten times a second, on a terminal; ten plain lines a run elsewhere."""
+    """On a terminal, one line that is rewritten at most ten times per second. Elsewhere, ten plain lines per run."""
 
     def __init__(self, name: str, watched: str = "test"):
         self.name, self.watched = name, watched

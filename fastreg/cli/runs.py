@@ -1,4 +1,4 @@
-"""Trainings that a command compares, and the table of them."""
+"""The trainings that a command compares, and their table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastreg.common.tables import table
 
 
 class Run(NamedTuple):
-    """A trained network and how it did; the names of the numbers are those of --json."""
+    """A trained network and its results. --json uses the same names for the numbers."""
 
     trainer: fr.Trainer
     history: fr.History
@@ -41,9 +41,9 @@ def run(
 
 
 def speedup(trainer: fr.Trainer, data: Labelled, batch_size: int, batches: int = 10, times: int = 5) -> float:
-    """How many times as fast as the reference engine the trainer's engine is.
+    """How many times as fast the trainer's engine is as the reference engine.
 
-    Both train on the same few batches, in turns, so that a busy machine slows both; the best time of each counts.
+    Both train on the same few batches in turns, so a busy machine slows both. The best time of each counts.
     """
     twins = [trainer.copy(), trainer.copy(engine="reference")]
     X, y = (values[: batches * batch_size] for values in data)
@@ -53,7 +53,7 @@ def speedup(trainer: fr.Trainer, data: Labelled, batch_size: int, batches: int =
 
 
 def runs_table(runs: Mapping[str, Run], is_classification: bool) -> str:
-    """A line a run."""
+    """One line per run."""
     columns = {"train accuracy": "train_accuracy", "test accuracy": "test_accuracy"} if is_classification else {}
     columns |= {"train loss": "train_loss", "test loss": "test_loss", "seconds": "seconds"}
     columns |= {"samples/s": "samples_per_second", "x reference": "speedup"}

@@ -1,4 +1,4 @@
-"""Data sets that the commands learn from, and the networks and trainers for them."""
+"""Tasks of the commands: the data sets to learn from, with networks and trainers for them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fastreg.data.readers import Part
 from fastreg.layers import Standardize
 
 TEST_SHARE = 0.25
-DEV_SHARE = 0.2  # of what is left to train on
+DEV_SHARE = 0.2  # of the samples that are left for training
 
-Labelled = tuple[np.ndarray, np.ndarray]  # a Part to learn from
+Labelled = tuple[np.ndarray, np.ndarray]  # a Part with labels
 
 
 def read(name: str, seed: int = 0) -> list[Part]:
-    """A built-in set, or what a file or folder holds."""
+    """A built-in set, or the contents of a file or folder."""
     if name in SETS:
         return [fr.data.load(name, seed=seed)]
     if not Path(name).exists():
@@ -31,19 +31,19 @@ def read(name: str, seed: int = 0) -> list[Part]:
 
 
 def inputs(X: np.ndarray) -> np.ndarray:
-    """A row a sample. Models scale their inputs themselves."""
+    """One row per sample. Models scale their inputs themselves."""
     return X.reshape(len(X), -1)
 
 
 def scaling(X: np.ndarray) -> fr.data.Standardizer | Standardize:
-    """The first layer: bytes of images to [0, 1], columns of anything else to mean 0 and variance 1."""
+    """The first layer. It scales bytes of images to [0, 1], other columns to mean 0 and variance 1."""
     if X.dtype == np.uint8:
         return Standardize((0.0,) * X.shape[1], (1 / 255,) * X.shape[1])
     return fr.data.Standardizer().fit(X)
 
 
 class Task(NamedTuple):
-    """What is to be learned."""
+    """What a network learns from, and what it is tested on."""
 
     train: Labelled
     test: Labelled
@@ -53,7 +53,7 @@ class Task(NamedTuple):
 
     @property
     def watched(self) -> tuple[str, Labelled]:
-        """What is evaluated behind every epoch, and its name."""
+        """The samples that are evaluated after every epoch, with their name."""
         return ("dev", self.dev) if self.dev else ("test", self.test)
 
     @property
@@ -62,7 +62,7 @@ class Task(NamedTuple):
 
 
 def make_task(name: str, seed: int, dev: bool = False) -> Task:
-    """Training and test samples, `dev` ones if wanted, and the loss that fits their targets."""
+    """Training and test samples, dev samples if `dev` is true, and the loss that fits their targets."""
     found = read(name, seed)
     parts = [(X, y) for X, y in found if y is not None]
     if len(parts) < len(found):
@@ -83,14 +83,14 @@ def make_task(name: str, seed: int, dev: bool = False) -> Task:
 def _classes(labels: list[np.ndarray]) -> int:
     low, high = min(y.min() for y in labels), max(y.max() for y in labels)
     if low < 0 or high >= len(labels[0]):
-        raise ValueError(f"DATA: got labels from {low} to {high}, expected classes 0, 1, 2, ...; fewer than samples")
+        raise ValueError(f"DATA: got labels from {low} to {high}, expected classes 0, 1, 2, ..., fewer than samples")
     return int(high) + 1
 
 
 def make_trainer(
     task: Task, options: argparse.Namespace, regularized: bool = True, engine: str | None = None
 ) -> fr.Trainer:
-    """A dense network, as the options say; without what regularizes it if need be."""
+    """A trainer of a dense network, as the options say. Without `regularized`, it has no dropout and no penalties."""
     columns = task.train[0].shape[1]
     keep, *rest = keep_probs(options, columns, task.is_classification) if regularized else (1.0, 1.0)
     if len(rest) > max(1, len(options.hidden)):
@@ -115,7 +115,7 @@ def make_trainer(
 
 
 def headline(task: Task, options: argparse.Namespace) -> str:
-    """Data, network and training in a line."""
+    """Data, network and training in one line."""
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     sizes = [task.train[0].shape[1], *options.hidden, task.outputs]
     dev = f", {len(task.dev[0]):,} dev" if task.dev else ""

@@ -1,4 +1,4 @@
-"""`fastreg train`: a network without and with regularization, and how they compare."""
+"""`fastreg train`: trains a network without and with regularization, and compares the two."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from fastreg.cli.tasks import headline, make_task, make_trainer
 
 
 def add(commands) -> None:
-    """The command and its arguments."""
+    """Adds the command and its arguments."""
     parser = commands.add_parser("train", help="train a network without and with regularization, and compare")
     parser.set_defaults(command=train)
     add_training(parser)
-    parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or its NumPy reference")
+    parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or the NumPy reference")
     parser.add_argument(
         "--early-stopping",
         type=positive,
         metavar="PATIENCE",
-        help="stop after so many epochs without a better loss on a fifth of the training samples, which is held back "
-        "for it, and go back to the best weights",
+        help="hold back a fifth of the training samples, stop after this number of epochs without a better loss on "
+        "them, and restore the best weights",
     )
-    parser.add_argument("--output", type=folder, metavar="DIR", help="where models and picture go (fastreg-runs/NAME)")
+    parser.add_argument("--output", type=folder, metavar="DIR", help="for models and picture (fastreg-runs/NAME)")
 
 
 def train(options: argparse.Namespace) -> None:
-    """What the command does."""
+    """Runs the command."""
     patience = options.early_stopping
     watches = bool(patience or plateau(options))
     task, name = make_task(options.data, options.seed, dev=watches), data_name(options.data)
@@ -40,7 +40,7 @@ def train(options: argparse.Namespace) -> None:
     output = options.output or Path("fastreg-runs") / name
     variants = {"plain": False, "regularized": True}
     trainers = {variant: make_trainer(task, options, regularized) for variant, regularized in variants.items()}
-    output.mkdir(parents=True, exist_ok=True)  # behind all that refuses arguments, before what takes time
+    output.mkdir(parents=True, exist_ok=True)  # after all checks of arguments, before what takes time
     told = f"{headline(task, options)}, engine {options.engine} ({fr.simd()['current']})"
     print(told, file=sys.stderr if options.json else sys.stdout, flush=True)
     runs = {}
@@ -50,9 +50,9 @@ def train(options: argparse.Namespace) -> None:
             runs[variant] = run(trainer, task, epochs, batch_size, variant, [*plateau(options), *stopping])
         files = _save_models(trainers, output) | _save_curves(runs, output, name, task.watched[0])
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cost the models; `main` puts it back
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cost the models; `main` resets it
         files = _save_models({variant: trainer for variant, trainer in trainers.items() if trainer.batches}, output)
-        saved = f"saved, as far as they had come: {', '.join(files.values())}" if files else "nothing was saved"
+        saved = f"saved what was trained so far: {', '.join(files.values())}" if files else "nothing was saved"
         raise KeyboardInterrupt(saved) from None
     if options.json:
         results = {variant: trained.numbers for variant, trained in runs.items()}
@@ -64,11 +64,11 @@ def train(options: argparse.Namespace) -> None:
     inputs, *hidden = (f"{number:g}" for number in keeps)
     keep = f"keep probability {inputs} of inputs, {', '.join(hidden)} of hidden units"
     penalties = f"L1 {options.l1:g}, L2 {options.l2:g}" if options.l1 else f"L2 {options.l2:g}"
-    print(f"\nregularized: dropout with {keep}; {penalties}. Seconds and samples/s: training alone.")
+    print(f"\nregularized: dropout with {keep}; {penalties}. Seconds and samples/s count training alone.")
     if patience:
         epochs_run = ", ".join(f"{variant} {trained.numbers['epochs']}" for variant, trained in runs.items())
-        print(f"Epochs until it was stopped: {epochs_run}. The weights are the best ones on the dev samples.")
-    print("x reference: speed over the NumPy reference engine, running the same program on this machine.")
+        print(f"Epochs until it was stopped: {epochs_run}. The weights are the best on the dev samples.")
+    print("x reference: speed relative to the NumPy reference engine, which runs the same program on this machine.")
     for what, path in files.items():
         print(f"saved {what}: {path}")
 

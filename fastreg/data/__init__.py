@@ -1,4 +1,4 @@
-"""Reading, making and splitting data sets."""
+"""Data sets: built-in ones, readers of files, splits, standardization, augmentation."""
 
 from fastreg.data import augment
 from fastreg.data.builtin import load

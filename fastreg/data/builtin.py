@@ -1,4 +1,4 @@
-"""Small data sets that need no download: two from scikit-learn, two made by formulas."""
+"""The built-in data sets: two that ship with scikit-learn, two made by formulas. None needs a download."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 from fastreg.common import checking
 
-Samples = tuple[np.ndarray, np.ndarray]  # and their labels or targets
+Samples = tuple[np.ndarray, np.ndarray]  # inputs, and their labels or targets
 
 
 def load(name: str, *, seed: int = 0) -> Samples:
-    """A built-in data set.
+    """Load a built-in data set.
 
     Parameters
     ----------
     name : {"digits", "breast-cancer", "curve", "moons"}
         digits : 1,797 handwritten digits of 8 x 8 grey values, scaled to [0, 1]; X (1797, 64) float32, labels 0 to 9
         breast-cancer : 569 tumours, 30 measurements in their own units; X (569, 30) float64, labels 0 and 1
-        curve : a sum of five sines with random coefficients, and noise; X (10000, 1) in [0, 4 pi], targets (10000, 1)
-        moons : two half circles that reach into each other, and noise; X (2000, 2) float64, labels 0 and 1
+        curve : a sum of five sines with random coefficients, plus noise; X (10000, 1) in [0, 4 pi], targets (10000, 1)
+        moons : two interleaved half circles, plus noise; X (2000, 2) float64, labels 0 and 1
     seed : int
-        Draws the coefficients and the noise of curve and moons.
+        Decides the random coefficients and the noise of curve and moons.
 
     Returns
     -------
@@ -32,9 +32,9 @@ def load(name: str, *, seed: int = 0) -> Samples:
     Raises
     ------
     ValueError
-        There is no set of that name.
+        There is no data set of that name.
     ImportError
-        digits and breast-cancer ship with scikit-learn, and it is not installed.
+        digits and breast-cancer ship with scikit-learn, which is not installed.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def _breast_cancer(_: np.random.Generator) -> Samples:
 
 
 def _curve(random: np.random.Generator, n: int = 10_000, terms: int = 5, noise: float = 0.1) -> Samples:
-    """y = sum of A sin(B x + C), with A, B and C each from a Gaussian of its own."""
+    """y = sum of A sin(B x + C), where A, B and C each have their own Gaussian distribution."""
     a, b, c = random.normal(1, 0.5, terms), random.normal(1, 0.5, terms), random.normal(0, 2, terms)
     x = np.linspace(0, 4 * np.pi, n)[:, None]
     y = np.sin(x * b + c) @ a[:, None]

@@ -1,7 +1,7 @@
-"""IDX files: the format of MNIST and its kin, plain or packed with gzip.
+"""IDX files, the format of MNIST and similar sets, plain or compressed with gzip.
 
-Two zero bytes, a code for the dtype, the number of dimensions, each dimension in 4 bytes, then the values; all of it
-big-endian.
+A file holds two zero bytes, a code for the dtype, the number of dimensions, each dimension in 4 bytes, then the values.
+All of it is big-endian.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DTYPES: dict[int, np.dtype] = {
     0x0E: np.dtype(">f8"),
 }
 GZIP_MAGIC = b"\x1f\x8b"
-GZIP_RATIO = 1032  # deflate cannot pack tighter, so a packed file bounds what it can hold
+GZIP_RATIO = 1032  # deflate cannot compress more, so the size of a file bounds what it can hold
 
 PARTS = {"train": ("train",), "test": ("t10k", "test")}
 KINDS = {"images": ("images-idx3-ubyte", "images.idx3-ubyte"), "labels": ("labels-idx1-ubyte", "labels.idx1-ubyte")}
 
 
 def read_idx(path: PathLike) -> np.ndarray:
-    """Read an IDX file, plain or gzip (told by its first bytes, not by its name).
+    """Read an IDX file, plain or gzip. Its first bytes decide which, not its name.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def read_idx(path: PathLike) -> np.ndarray:
     Raises
     ------
     FileFormatError
-        The file is no IDX file, or is shorter or longer than its shape.
+        The file is not an IDX file, or is shorter or longer than its shape.
     OSError
         The file cannot be opened.
 
@@ -71,13 +71,13 @@ def read_idx(path: PathLike) -> np.ndarray:
 
 
 def load_idx_folder(folder: PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Read a folder with the four files of MNIST, or of a set that names its files in the same way.
+    """Read a folder with the four files of MNIST, or of a data set that names its files in the same way.
 
     Parameters
     ----------
     folder : str or path
         Holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-        `t10k-labels-idx1-ubyte`, each with or without `.gz`; `.idx3-ubyte` and `test-` are understood too.
+        `t10k-labels-idx1-ubyte`, each with or without `.gz`; `.idx3-ubyte` and `test-` work too.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def load_idx_folder(folder: PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tu
     FileNotFoundError
         A file is missing; the message says which.
     FileFormatError
-        A file is damaged, or images and labels are not equally many.
+        A file is damaged, or there are not as many labels as images.
 
     Examples
     --------

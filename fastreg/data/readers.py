@@ -1,4 +1,4 @@
-"""Reading arrays and tables: .npz, .npy memory maps, .csv, and `read`, which tells them apart."""
+"""Readers of .npz, .npy (as memory maps) and .csv files, and `read`, which finds out what a file is."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from fastreg.data.idx import GZIP_MAGIC, is_idx_folder, load_idx_folder, read_id
 
 Part = tuple[np.ndarray, "np.ndarray | None"]
 
-DEFLATE_RATIO = 1032  # deflate cannot pack tighter
-# Names of inputs and of labels in .npz files and folders, by part; x_train and y_train are Keras's.
+DEFLATE_RATIO = 1032  # deflate cannot compress more
+# Names of inputs and of labels in .npz files and folders, for each part. x_train and y_train are Keras's names.
 NAMES = {
     "all": (("X", "x", "data"), ("y", "labels", "target")),
     "train": (("X_train", "x_train"), ("y_train",)),
@@ -32,27 +32,27 @@ NAMES = {
 
 
 def read(path: PathLike) -> list[Part]:
-    """Read a data set; what it is, is told by what the file begins with, not by its name.
+    """Read a data set. The first bytes of a file decide its format, not its name.
 
     Parameters
     ----------
     path : str or path
-        A .csv with the label in the last column; a .npz with `X` and `y`, or `X_train`, `y_train`, `X_test`, `y_test`;
-        a folder with the IDX files of MNIST, or with .npy files under the names of the .npz; a single .npy or IDX file,
-        which is samples without labels.
+        A .csv with the label in the last column. Or a .npz with `X` and `y`, or with `X_train`, `y_train`, `X_test`
+        and `y_test`. Or a folder with the IDX files of MNIST, or with .npy files named like the arrays of the .npz. A
+        single .npy or IDX file is read as samples without labels.
 
     Returns
     -------
     list of (X, y)
-        One pair, still to be split, or two, training and test. y is None where there are no labels. From .npy files
-        X and y are memory maps.
+        Either one pair, which is not split yet, or two: training and test. y is None if there are no labels. X and y
+        are memory maps if they come from .npy files.
 
     Raises
     ------
     FileFormatError
-        The file is of no known kind, or is damaged.
+        The file has no known format, or is damaged.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def read(path: PathLike) -> list[Part]:
 
 
 def read_npz(path: PathLike) -> dict[str, np.ndarray]:
-    """Read the arrays of a .npz file into memory. Arrays of Python objects, which would be unpickled, are refused.
+    """Read the arrays of a .npz file into memory. Python objects are refused: reading them would unpickle them.
 
     Parameters
     ----------
@@ -87,14 +87,14 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of ndarray
-        By their names in the file.
+        The arrays, by their names in the file.
 
     Raises
     ------
     FileFormatError
         The file is damaged, or holds Python objects.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
 
     Examples
     --------
@@ -114,13 +114,13 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
                 raise FileFormatError(f"holds the array {name!r} twice")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise FileFormatError(f"packs the array {name!r} in a way that NumPy does not write")
-            # NumPy takes memory by the array's own header before it reads; in a buffer that can be checked first.
+            # NumPy allocates what an array's header claims before it reads. In a buffer, the claim can be checked.
             arrays[name] = _parse_npy(name, archive.read(info))
         return arrays
 
 
 def read_npy(path: PathLike) -> np.ndarray:
-    """Map a .npy file into memory, read-only: it may be larger than memory.
+    """Map a .npy file, read-only. It may be larger than memory.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def read_npy(path: PathLike) -> np.ndarray:
     FileFormatError
         The file is damaged, or holds Python objects.
     OSError
-        It cannot be opened.
+        The file cannot be opened.
 
     Examples
     --------
@@ -146,36 +146,36 @@ def read_npy(path: PathLike) -> np.ndarray:
     memmap([0, 1, 2])
     """
     with naming(path), open_regular(path) as (file, size), _parsing("a .npy file"):
-        # Not NumPy's open_memmap, which reckons sizes that overflow, and takes a file that goes on behind its array.
+        # Not NumPy's open_memmap: its sizes can overflow, and it accepts a file that goes on after its array.
         shape, order, dtype = _npy_header("the array", file, size)
-        if not math.prod(shape):  # a map cannot begin where the file ends
+        if not math.prod(shape):  # an empty array: a map cannot begin at the end of a file
             file.seek(0)
         return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
 
 
 def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Read a table of numbers; one column is the target.
+    """Read a table of numbers. One column is the target.
 
     Parameters
     ----------
     path : str or path
-        UTF-8, fields between commas, semicolons or tabs. The first line names the columns if none of its fields reads
-        as a number (nan and inf do). Blank lines are passed over.
+        UTF-8, with fields separated by commas, semicolons or tabs. The first line names the columns if none of its
+        fields is a number (nan and inf count as numbers). Blank lines are skipped.
     target : int or str
-        The column of labels or targets, by position or name. It holds numbers, or text in every row, which becomes
-        class numbers in sorted order.
+        The column of labels or targets, by position or name. Either all rows have a number there, or all have text.
+        Text becomes class numbers, in sorted order.
 
     Returns
     -------
     X : ndarray (n, columns - 1), float64
     y : ndarray (n,)
-        int64 where all values are whole numbers or text, else float64.
+        int64 if all values are whole numbers or text, else float64.
 
     Raises
     ------
     FileFormatError
-        A row has another length than the first, or a field is empty or not a finite number (1_0 is none); the message
-        names its line and column.
+        A row is not as long as the first, or a field is empty or not a finite number (1_0 is not one). The message
+        gives line and column.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def _target_column(names: list[str], target: int | str, is_header: bool) -> int:
 
 
 def _targets(fields: list[str], lines: list[int], column: int) -> np.ndarray:
-    """Numbers, or numbers of classes in the order of their names. A mixture would hide a typing error as a class."""
+    """Numbers, or class numbers in the order of the names. In a mixture, a typing error would pass as a class."""
     is_text = [_is_text(field) for field in fields]
     if any(is_text):
         if not all(is_text):
@@ -253,12 +253,12 @@ def _misplaced(line: int, column: int, field: str, expected: str) -> FileFormatE
 
 
 def _number(field: str) -> float:
-    """The number in a field, NaN where there is none; 1_0 and digits of other scripts, which Python reads, are none."""
+    """The number in a field, or NaN. Python also reads 1_0 and digits of other scripts, which do not count here."""
     return float(field) if _reads_as_number(field) and "_" not in field and field.isascii() else math.nan
 
 
 def _reads_as_number(field: str) -> bool:
-    """Whether Python takes it for one; nan, inf, 1e999 and 1_0 are among them, and so in no header."""
+    """Whether Python reads it as a number. nan, inf, 1e999 and 1_0 are such, so they are in no header."""
     try:
         float(field)
     except ValueError:
@@ -278,7 +278,7 @@ def _parse_npy(name: str, data: bytes) -> np.ndarray:
 
 
 def _npy_header(what: str, stream: BinaryIO, size: int) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype]:
-    """Shape, order and dtype of the array `what`, whose bytes are what is left of the `size` of the stream."""
+    """Shape, order and dtype of the array `what`. The rest of the `size` bytes of the stream must be its values."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):  # 3.0 is for structured dtypes with names beyond Latin-1
         raise FileFormatError(f"{what} is of .npy version {version}")
@@ -312,7 +312,7 @@ def _parts(arrays: dict[str, np.ndarray], path: Path) -> list[Part]:
 
 @contextmanager
 def _parsing(what: str):
-    """One error for the many that the parsers of Python and NumPy raise on damaged files, documented or not."""
+    """Raises one kind of error for the many that Python's and NumPy's parsers raise on damaged files."""
     try:
         yield
     except (FileFormatError, OSError):

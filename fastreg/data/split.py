@@ -1,4 +1,4 @@
-"""Splitting a data set into training, dev and test parts."""
+"""Splits of a data set into training, dev and test parts: at random, stratified or by group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fastreg.common import checking
 
-MIX_TOLERANCE = 0.05  # total variation distance between the class mixes of a part and of the whole
+MIX_TOLERANCE = 0.05  # largest total variation distance between the class mix of a part and that of the whole
 
 
 def split(
@@ -21,7 +21,7 @@ def split(
     groups: np.ndarray | None = None,
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Split samples at random into parts: 70/30, 60/20/20, 98/1/1, …
+    """Split samples into parts at random: 70/30, 60/20/20, 98/1/1, …
 
     Parameters
     ----------
@@ -30,19 +30,19 @@ def split(
     y : ndarray (n,) or (n, outputs)
         Labels or targets.
     fractions : sequence of float
-        The share of each part; their sum is 1.
+        The share of each part. Their sum is 1.
     stratify : bool
-        Give every part the classes of `y` in the same proportions.
+        Whether every part gets the classes of `y` in the same proportions.
     groups : ndarray (n,), optional
-        Samples with the same group (one patient, one writer) stay together, as otherwise the dev error tells how well
-        the model knows the groups. The parts' sizes are then only near the fractions.
+        Samples of the same group (one patient, one writer) stay together. Otherwise the dev error would say how well
+        the model knows the groups. The sizes of the parts then only come close to the fractions.
     seed : int
         The same seed gives the same parts.
 
     Returns
     -------
     list of (X_part, y_part)
-        Shuffled copies, one pair for each fraction.
+        Shuffled copies, one pair per fraction.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def split(
     Warns
     -----
     UserWarning
-        The class mix of a part differs from that of the whole: errors on it would not compare.
+        The class mix of a part differs from that of the whole, so errors on it would not be comparable.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def _is_classes(y: np.ndarray) -> bool:
 
 
 def _cut(order: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
-    """Consecutive pieces whose sizes follow the shares: rounded down, the rest to the largest remainders."""
+    """Consecutive pieces. Their sizes are rounded down; the samples left over go to the largest remainders."""
     exact = shares * len(order)
     sizes = np.floor(exact + 1e-9).astype(int)
     largest = np.argsort(sizes - exact, kind="stable")
@@ -116,14 +116,14 @@ def _cut(order: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
 
 
 def _by_class(y: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Every class is cut by itself."""
+    """Cuts every class by itself."""
     classes = np.unique(y)
     pieces = [_cut(random.permutation(np.flatnonzero(y == label)), shares) for label in classes]
     return [random.permutation(np.concatenate(part)) for part in zip(*pieces, strict=True)]
 
 
 def _by_group(groups: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """The largest group first, each to the part that lacks the most samples; equal groups in random order."""
+    """Gives each group to the part that lacks the most samples, largest first; equal groups in random order."""
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = random.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]

@@ -1,4 +1,4 @@
-"""Standardizing inputs: columns of mean 0 and variance 1."""
+"""Standardizer: scales the columns of a data set to mean 0 and variance 1."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fastreg.layers import Standardize
 class Standardizer:
     """Shifts and scales columns to mean 0 and variance 1: (x - mean) / sigma (LeCun et al., Efficient BackProp, 1998).
 
-    Fit it to the training part alone, and use the same numbers for every other part. In a model it stands first:
-    there it is folded into the reading of the data, so nothing is copied, and the model takes raw data ever after,
-    from its file, too.
+    Fit it to the training part alone, and use the same numbers for every other part. It can be the first layer of a
+    model. The model then scales data as it reads them, without a copy. It takes raw data from then on, also after it is
+    loaded from a file.
 
     Attributes
     ----------
     mean_, var_ : ndarray
-        Mean and variance (that of the population: divided by the rows) of every column, float64, in the shape of a
-        sample.
+        Mean and variance of every column, float64, in the shape of a sample. The variance is that of the population:
+        divided by the number of rows.
     scale_ : ndarray
-        Sigma, the square root of the variance; 1 where that is zero, so that a constant column becomes zeros.
+        Sigma, the square root of the variance. It is 1 where the variance is 0, so a constant column becomes zeros.
 
     Examples
     --------
@@ -43,27 +43,28 @@ class Standardizer:
     scale_: np.ndarray
 
     def fit(self, X) -> Standardizer:
-        """Finds mean and sigma of every column; returns the standardizer itself.
+        """Finds mean and sigma of every column. Returns the standardizer itself.
 
-        Works through X in chunks, in float64, by the pairwise update of Chan, Golub and LeVeque (1979), taking the
-        first row from all others before: the variance of a constant column is exactly zero.
+        Works through X in chunks, in float64, by the pairwise update of Chan, Golub and LeVeque (1979). The first row
+        is subtracted from all rows before, so the variance of a constant column is exactly zero.
 
         Parameters
         ----------
         X
-            (n, ...) finite real numbers of any strides, or a memory map; never copied whole, but where the dtype is
-            float16, long double, unsigned of 32 or 64 bits, or of another byte order.
+            (n, ...) finite real numbers of any strides, or a memory map. Copied whole only if the dtype is float16,
+            long double or unsigned with 32 or 64 bits, or has another byte order.
 
         Raises
         ------
         ValueError, TypeError
-            X is empty, holds a value that is not finite, or no real numbers; or a variance is beyond float64.
+            X is empty, is not an array of real numbers, or holds a value that is not finite. Or a variance is beyond
+            the range of float64.
         """
         X = checking.inputs("X", X, "float64")
         first = X[0].astype(np.float64)
         rows, mean, squares = 0, np.zeros(first.shape), np.zeros(first.shape)
         for start, chunk in _chunks(X):
-            if not np.isfinite(chunk).all():  # a memory map, whose values nobody has looked at
+            if not np.isfinite(chunk).all():  # only possible in a memory map, whose values have not been checked
                 row = start + int(np.argmin(np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)))
                 raise ValueError(f"X: row {row} holds a value that is not finite, expected finite numbers")
             with np.errstate(over="ignore", invalid="ignore"):  # refused below
@@ -82,7 +83,7 @@ class Standardizer:
         return self
 
     def transform(self, X) -> np.ndarray:
-        """(X - mean) / sigma, a new array: float32 where X is, else float64."""
+        """(X - mean) / sigma as a new array, float32 if X is, else float64."""
         X = self._check(X)
         out = np.empty(X.shape, np.float32 if X.dtype == np.float32 else np.float64)
         for start, chunk in _chunks(X):
@@ -90,7 +91,7 @@ class Standardizer:
         return out
 
     def inverse_transform(self, X) -> np.ndarray:
-        """X sigma + mean: takes `transform` back."""
+        """X sigma + mean: undoes `transform`."""
         X = self._check(X)
         out = np.empty(X.shape, np.float32 if X.dtype == np.float32 else np.float64)
         for start, chunk in _chunks(X):
@@ -100,8 +101,8 @@ class Standardizer:
     def layer(self, name: str | None = None) -> Standardize:
         """The first layer of a model that takes raw data; `fastreg.Sequential` calls this.
 
-        The model computes (x - mean) (1 / sigma) in its own dtype: where a mean is 1e5 times its sigma and more, that
-        should be float64.
+        The model computes (x - mean) (1 / sigma) in its own dtype. That should be float64 if a mean is 1e5 times its
+        sigma or more.
         """
         self._check_fitted()
         with np.errstate(over="ignore"):

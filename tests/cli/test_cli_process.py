@@ -64,7 +64,7 @@ def test_ctrl_c_in_training_leaves_models(tmp_path, more):
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in errors and (output == "" or not more)
-    saved = "fastreg: interrupted: saved, as far as they had come: out/plain.safetensors"
+    saved = "fastreg: interrupted: saved what was trained so far: out/plain.safetensors"
     assert errors.splitlines()[-1] == saved and os.listdir(tmp_path / "out") == ["plain.safetensors"]
     X, y = fr.data.load("moons")
     assert (fr.load(tmp_path / "out/plain.safetensors").predict(X).argmax(axis=1) == y).mean() > 0.8
@@ -80,7 +80,7 @@ def test_ctrl_c_again_and_again_leaves_models(tmp_path):
         time.sleep(0.01)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in errors
-    assert errors.endswith("saved, as far as they had come: out/plain.safetensors\n")
+    assert errors.endswith("saved what was trained so far: out/plain.safetensors\n")
     assert os.listdir(tmp_path / "out") == ["plain.safetensors"] and fr.load(tmp_path / "out/plain.safetensors").built
 
 

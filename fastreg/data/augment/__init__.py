@@ -1,14 +1,14 @@
-"""Augmentation: other views of the same images, drawn anew for every epoch while training reads its data.
+"""Augmentation: new views of the images in every epoch, drawn as training reads its data.
 
-`fastreg.Trainer(..., augment=...)` takes one of these, or a `Compose` of several. Labels stay. Evaluation, prediction
-and validation see the images as they are.
+`fastreg.Trainer(..., augment=...)` takes one of these classes, or a `Compose` of several. Labels stay the same.
+Evaluation, prediction and validation see the images as they are.
 
-Images are (H, W), (H, W, C) or (C, H, W), of any dtype and strides that training reads, and are never copied whole. All
-affine transforms of a `Compose` become one matrix, and with it, and the displacements of an `Elastic`, each pixel is
-found once: bilinear between its four neighbours; pixels outside of the image are 0. That equals
+Images are (H, W), (H, W, C) or (C, H, W). They may have any dtype and strides that training reads, and are never copied
+whole. All affine transforms of a `Compose` become one matrix. So each pixel is computed once, from this matrix and the
+displacements of an `Elastic`: bilinearly, from its four neighbours. Pixels outside of the image are 0. This equals
 `scipy.ndimage.affine_transform(order=1, mode="grid-constant", cval=0)` with that matrix.
 
-The draws of an image are a pure function of the trainer's seed, the epoch and the image's position in the epoch: they
+The draws for an image are a pure function of the trainer's seed, the epoch and the image's position in the epoch. They
 depend neither on the batch size nor on the number of threads.
 """
 

@@ -1,4 +1,4 @@
-"""What all augmentations have in common: a description that the gather op understands, and a way to look at it."""
+"""The base class of augmentations: a description that the gather op understands, and `apply` to look at it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from fastreg.program.ops import Emit, Gather
 from fastreg.program.program import Program, with_waits
 from fastreg.program.riders import Augment, Displacement, Transform
 
-COMMON = (1, 3, 4)  # numbers of channels by which they are told from sides
-MOST_PIXELS = 1 << 28  # of an image, channels included: indices have 32 bits
+COMMON = (1, 3, 4)  # sizes that are taken for a number of channels
+MOST_PIXELS = 1 << 28  # in an image, all channels counted: indices have 32 bits
 EXPECTED = "expected images (H, W), (H, W, C) or (C, H, W)"
 
 
 class Augmentation(Description, saved=False):
-    """Base of all of them: a description, and `apply` to look at what it does.
+    """Base class of the augmentations. `apply` shows what one does.
 
     Attributes
     ----------
     channels
-        "last", "first" or None, as in `Compose`.
+        "last", "first" or None: see `Compose`.
 
     Examples
     --------
@@ -35,12 +35,12 @@ class Augmentation(Description, saved=False):
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
-        """The affine ones, in order."""
+        """The affine transforms, in order."""
         return ()
 
     @property
     def elastic(self) -> Displacement | None:
-        """What displaces pixels one by one, behind the affine ones."""
+        """The displacement of single pixels, which comes after the affine transforms."""
         return None
 
     channels: str | None = None
@@ -51,31 +51,31 @@ class Augmentation(Description, saved=False):
         Raises
         ------
         ValueError
-            They are no images, or it cannot be told where their channels are.
+            They are not images, or it is unclear which dimension holds the channels.
         """
         return Augment(self.transforms, self.elastic, _layout(shape, self.channels))
 
     def apply(self, images, seed: int = 0, epoch: int = 0, *, dtype: str = "float32", engine: str = "native"):
-        """The images as training sees them, to look at: image i as that at position i of the epoch.
+        """The images as training sees them. Image i is taken to be at position i of the epoch.
 
         Parameters
         ----------
         images
             (n, H, W), (n, H, W, C) or (n, C, H, W) finite real numbers.
         seed, epoch
-            Of the trainer, and its number, from 0.
+            The trainer's seed, and the number of the epoch, from 0.
         dtype, engine
-            As of a trainer.
+            As for a trainer.
 
         Returns
         -------
         ndarray
-            In the shape of `images`.
+            The augmented images, in the shape of `images`.
 
         Raises
         ------
         ValueError, TypeError
-            An argument is not what it says above.
+            An argument is not as described above.
 
         Examples
         --------
@@ -101,7 +101,7 @@ class Augmentation(Description, saved=False):
 
 
 def _layout(shape: tuple[int, ...], channels: str | None) -> tuple[int, int, int, int]:
-    """Planes, height, width, interleaved channels."""
+    """Numbers of planes, rows, columns and interleaved channels."""
     if len(shape) == 2:
         layout = 1, *shape, 1
     elif len(shape) == 3:

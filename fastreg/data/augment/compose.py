@@ -1,4 +1,4 @@
-"""Compose: several transforms in one pass; and what a trainer takes as `augment`, objects or specs."""
+"""Compose: several transforms in one pass. And `get`, which reads the trainer's argument `augment`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ CHANNELS = ("first", "last")
 
 @dataclass(frozen=True, repr=False)
 class Compose(Augmentation, saved=False):
-    """Several, one after the other, in one pass over the image.
+    """Several transforms, one after the other, in one pass over the image.
 
     Parameters
     ----------
     parts
-        At most 16, objects or specs; an `Elastic` only as the last.
+        At most 16 transforms, as objects or specs. An `Elastic` is allowed only as the last.
     channels
-        "last" for (H, W, C), "first" for (C, H, W). None: what a `Compose` among the parts says, or else the side of
-        1, 3 or 4 holds them, if just one of the two is such.
+        "last" for (H, W, C), "first" for (C, H, W). By default (None), what a `Compose` among the parts says. Failing
+        that, the first or last dimension, if exactly one of them is 1, 3 or 4.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -79,7 +79,7 @@ BY_NAME = {kind.__name__.lower(): kind for kind in (Rotate, Translate, Resize, C
 
 
 def get(name: str, value) -> Augmentation:
-    """The argument `name`, as it is or a spec of it."""
+    """The argument `name`: an augmentation, or a spec of one."""
     if isinstance(value, str):
         return specs.make(name, value, BY_NAME)
     if not isinstance(value, Augmentation):

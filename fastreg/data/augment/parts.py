@@ -1,7 +1,7 @@
-"""The single transforms of an image, and what range of them is drawn from.
+"""The single transforms of an image, each with the range that it is drawn from.
 
-Their formulas say where a pixel comes from: the one at (y, x) has the value that was at (y', x') before, both counted
-in pixels from the image's centre, ((H - 1) / 2, (W - 1) / 2), down and to the right.
+The formulas say where a pixel comes from: the pixel at (y, x) gets the value that was at (y', x'). Both are counted in
+pixels from the image's centre, ((H - 1) / 2, (W - 1) / 2), downwards and to the right.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Range = float | tuple[float, float]
 
 @dataclass(frozen=True, repr=False)
 class Rotate(Augmentation, saved=False):
-    """Turns the image about its centre, by an angle a drawn evenly from a range.
+    """Rotates the image about its centre, by an angle a drawn uniformly from a range.
 
     y' = y cos a + x sin a and x' = x cos a - y sin a, in pixels from the centre.
 
     Parameters
     ----------
     degrees
-        A number for angles of -degrees to degrees, or a pair (lowest, highest); within -360 to 360, counterclockwise.
+        A number for angles from -degrees to degrees, or a pair (lowest, highest). From -360 to 360, counterclockwise.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -52,26 +52,26 @@ class Rotate(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Translate(Augmentation, saved=False):
-    """Moves the image down and to the right, by shares of its height and width that are drawn evenly, one for each.
+    """Moves the image down and to the right, each by its own uniformly drawn share of the height or width.
 
     y' = y - s H and x' = x - t W, with the shares s and t.
 
     Parameters
     ----------
     fraction
-        A number for shares of -fraction to fraction, or a pair (lowest, highest); within -1 to 1. 2 pixels of 28 are
-        2 / 28.
+        A number for shares from -fraction to fraction, or a pair (lowest, highest). From -1 to 1. For 2 pixels of 28,
+        give 2 / 28.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
     >>> import numpy as np, fastreg as fr
     >>> image = np.arange(1.0, 10.0).reshape(1, 3, 3)
-    >>> fr.data.augment.Translate((1 / 3, 1 / 3)).apply(image)[0].round(4)  # by one pixel each way
+    >>> fr.data.augment.Translate((1 / 3, 1 / 3)).apply(image)[0].round(4)  # by one pixel in both directions
     array([[0., 0., 0.],
            [0., 1., 2.],
            [0., 4., 5.]], dtype=float32)
@@ -89,25 +89,25 @@ class Translate(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Resize(Augmentation, saved=False):
-    """Makes what is in the image larger or smaller about its centre, by a factor drawn evenly; its shape stays.
+    """Enlarges or shrinks the content of the image about its centre, by a uniformly drawn factor.
 
-    y' = y / factor and x' = x / factor, in pixels from the centre.
+    y' = y / factor and x' = x / factor, in pixels from the centre. The shape of the image stays the same.
 
     Parameters
     ----------
     factor
-        A pair (lowest, highest), within 0.1 to 10: above 1 is larger. Or a number below 1: 0.1 for (0.9, 1.1).
+        A pair (lowest, highest), from 0.1 to 10; above 1 enlarges. Or a number below 1: 0.1 means (0.9, 1.1).
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
     >>> import numpy as np, fastreg as fr
     >>> image = np.arange(1.0, 10.0).reshape(1, 3, 3)
-    >>> fr.data.augment.Resize((2, 2)).apply(image)[0]  # twice as large about the 5
+    >>> fr.data.augment.Resize((2, 2)).apply(image)[0]  # twice as large, with the 5 at the centre
     array([[3. , 3.5, 4. ],
            [4.5, 5. , 5.5],
            [6. , 6.5, 7. ]], dtype=float32)
@@ -126,27 +126,27 @@ class Resize(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Crop(Augmentation, saved=False):
-    """Cuts out a window somewhere in the image and enlarges it to the whole.
+    """Cuts a window out of the image, at a random place, and enlarges it to the size of the image.
 
-    y' = s y + (1 - s) H u and x' = s x + (1 - s) W v, in pixels from the centre, with the share s and even draws u and
-    v from -1/2 to 1/2.
+    y' = s y + (1 - s) H u and x' = s x + (1 - s) W v, in pixels from the centre, with the share s, and u and v drawn
+    uniformly from -1/2 to 1/2.
 
     Parameters
     ----------
     share
-        The window's height and width as a share of the image's, drawn evenly: the smallest (the largest is 1), or a
-        pair (smallest, largest); within 0.1 to 1. Its place is drawn evenly, too.
+        The window's height and width as a share of the image's, drawn uniformly. Give the smallest share (the largest
+        is then 1), or a pair (smallest, largest). From 0.1 to 1.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
     >>> import numpy as np, fastreg as fr
     >>> images = np.ones((2, 8, 8))
-    >>> bool((fr.data.augment.Crop(1.0).apply(images) == images).all())  # the whole is the only window
+    >>> bool((fr.data.augment.Crop(1.0).apply(images) == images).all())  # the only window is the whole image
     True
     >>> fr.data.augment.Crop((0.5, 0.8)).apply(images).shape
     (2, 8, 8)
@@ -164,20 +164,20 @@ class Crop(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Shear(Augmentation, saved=False):
-    """Slants the image about its centre: rows move sideways, by the tangent of an angle a times their height above it.
+    """Slants the image about its centre. A row moves sideways by tan a times its height above the centre.
 
-    y' = y and x' = x + y tan a, in pixels from the centre.
+    y' = y and x' = x + y tan a, in pixels from the centre, with an angle a drawn uniformly from a range.
 
     Parameters
     ----------
     degrees
-        A number for angles of -degrees to degrees, or a pair (lowest, highest), drawn evenly; within -80 to 80. A
-        positive one moves the top to the right.
+        A number for angles from -degrees to degrees, or a pair (lowest, highest). From -80 to 80. A positive angle
+        moves the top to the right.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -202,19 +202,19 @@ class Shear(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Flip(Augmentation, saved=False):
-    """Mirrors the image about its centre, or not: x' = -x, or y' = -y.
+    """Mirrors the image about its centre with probability p: x' = -x, or y' = -y.
 
     Parameters
     ----------
     axis
-        "horizontal" exchanges left and right, "vertical" top and bottom.
+        "horizontal" swaps left and right, "vertical" swaps top and bottom.
     p
-        The probability.
+        The probability of mirroring, from 0 to 1.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -239,23 +239,23 @@ class Flip(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Elastic(Augmentation, saved=False):
-    """Displaces every pixel a little, and its neighbours likewise: handwriting by another hand.
+    """Displaces every pixel a little, and its neighbours similarly, as if another hand had written it.
 
-    Two fields of even draws in (-1, 1), one for each direction, are smoothed by a Gaussian (outside of the image they
-    are 0) and multiplied by alpha: pixels (Simard, Steinkraus and Platt, Best Practices for Convolutional Neural
-    Networks, ICDAR 2003, who take sigma 4 and alpha 34 for MNIST). In a `Compose` it is the last.
+    There is one field of uniform draws from (-1, 1) for each direction. A Gaussian smooths both fields (outside of the
+    image they are 0), and multiplying by alpha gives pixels. See Simard, Steinkraus and Platt, Best Practices for
+    Convolutional Neural Networks, ICDAR 2003; they take sigma 4 and alpha 34 for MNIST. In a `Compose` it must be last.
 
     Parameters
     ----------
     alpha
-        Pixels, at least 0. The displacements' standard deviation is about alpha / (6 sigma).
+        In pixels, at least 0. The standard deviation of the displacements is about alpha / (6 sigma).
     sigma
-        Of the Gaussian, in pixels, from 0.1 to 100; it is cut off at four of it.
+        Standard deviation of the Gaussian, in pixels, from 0.1 to 100. The Gaussian is cut off at 4 sigma.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -280,7 +280,7 @@ class Elastic(Augmentation, saved=False):
 
 
 def _range(name: str, value, low: float, high: float, alone: tuple[float, float] | None = None) -> Range:
-    """A pair in order, from `low` to `high`, or a number: within `alone`, by default from 0 to `high`."""
+    """A pair in order, both from `low` to `high`. Or a number, within `alone`: by default from 0 to `high`."""
     if not isinstance(value, (tuple, list)):
         return checking.number(name, value, *(alone or (0, high)))
     if len(value) != 2:
