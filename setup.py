@@ -1,6 +1,6 @@
 """Builds csrc and the one extension. Metadata is in pyproject.toml.
 
-Every SIMD target is a static library of its own, because each wants its own flags; only the extension links them.
+Each SIMD target is a static library, because each needs its own flags. Only the extension links them.
 
     FASTREG_DEBUG=1                              bounds checks in Cython, assertions and no optimization in C
     FASTREG_SANITIZE=address,undefined | thread  a sanitized build (implies debugging symbols)
@@ -21,7 +21,7 @@ from setuptools.errors import CCompilerError, CompileError, LinkError, PlatformE
 DEBUG = os.environ.get("FASTREG_DEBUG", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
-# -ffp-contract=off: a product and a sum are fused where vec.h says so and nowhere else (same bits everywhere)
+# -ffp-contract=off: a product and a sum are fused only where vec.h says so (same bits everywhere)
 FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wshadow"]
 FLAGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O3", "-g0", "-DNDEBUG"]
 LINK = []
@@ -29,20 +29,20 @@ if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
     LINK += [f"-fsanitize={SANITIZE}"]
 
-if sys.platform == "darwin":  # a universal Python asks for two architectures at once, but a target belongs to one
+if sys.platform == "darwin":  # a universal Python builds for two architectures at once, but a target belongs to one
     os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
 
 CLANG = "clang" in os.environ.get("CC", "clang" if sys.platform == "darwin" else "")
 
 TARGETS = {"generic": []}
 if platform.machine() in ("x86_64", "AMD64"):
-    # -mprfchw: a prefetch for writing says so (older processors take the instruction for one that does nothing)
+    # -mprfchw: allows prefetches for writing (on older processors the instruction does nothing)
     TARGETS["avx2"] = ["-mavx2", "-mfma", "-mprfchw"]
     TARGETS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprfchw"]
     if not CLANG:
         TARGETS["avx512"] += ["-mprefer-vector-width=512"]
 elif platform.machine() in ("aarch64", "arm64"):
-    # GCC's first scheduler hoists loads above a tile's multiply-adds, and sums that were in registers go to memory
+    # GCC's first scheduler hoists loads above a tile's multiply-adds, which pushes sums from registers to memory
     TARGETS["neon"] = [] if CLANG else ["-fno-schedule-insns"]
 
 CORE = ["csrc/run.c", "csrc/pool.c", "csrc/cpu.c", "csrc/random.c", "csrc/tables.c"]
@@ -54,7 +54,7 @@ def library(name, sources, flags):
     return name, {"sources": sources, "cflags": FLAGS + flags, "obj_deps": {"": HEADERS}}
 
 
-# The linker looks once into each library, in this order: each may call those after it.
+# The linker looks into each library once, in this order. So each may only call those after it.
 LIBRARIES = [
     library("fastreg_core", CORE, ["-pthread"]),
     *(
@@ -64,7 +64,7 @@ LIBRARIES = [
     library("fastreg_below_kernels", BELOW_KERNELS, []),
 ]
 
-NO_COMPILER = "fastreg needs a C compiler (GCC or Clang) to be built, and this one could not be used: "
+NO_COMPILER = "fastreg needs a C compiler (GCC or Clang) to build, and this one does not work: "
 
 
 class BuildLibraries(build_clib):
@@ -88,7 +88,7 @@ class BuildExtension(build_ext):
 
 
 class SourceDistribution(sdist):
-    """With what nothing built here names: targets of other architectures, helpers of the tests, benchmarks."""
+    """Adds what the build here does not name: targets of other architectures, helpers of the tests, benchmarks."""
 
     def add_defaults(self):
         super().add_defaults()
@@ -108,7 +108,7 @@ extension = Extension(
     libraries=["m"],
 )
 
-# Cython's directives, once. They reach cythonize through the attribute that setuptools hands on.
+# Cython's directives. setuptools passes this attribute on to cythonize.
 extension.cython_directives = {
     "language_level": 3,
     "boundscheck": DEBUG,

@@ -1,15 +1,15 @@
 """Whole epochs of the six workloads: fastreg against NumPy by hand, scikit-learn, PyTorch and JAX.
 
-    python bench/epochs.py                                  # all; half an hour on two cores
+    python bench/epochs.py                                  # everything: half an hour on two cores
     python bench/epochs.py --workloads dfn curve --peers jax --epochs 41
-    python bench/epochs.py --quick                          # small networks: shows that all of it works
+    python bench/epochs.py --quick                          # small networks: shows that everything works
 
-An epoch is all that training needs: a new order, gather, forward, backward, update, and the loss. Every library has a
-process of its own, in which no environment variable slows it down, and all processors. fastreg and a peer train in
-turns, A B A B, with a pause in which the other one's threads come to rest; the ratio is the median over the pairs, with
-a 95 % bootstrap interval. Of a peer's ways to run (VARIANTS in peers/), the fastest counts. The peak of the machine is
-measured in between. Where there is no dropout, all start from the same parameters, train on the same rows in the same
-order, and must show the same losses.
+An epoch includes all that training needs: a new order, gather, forward, backward, update, and the loss. Each library
+has its own process, in which no environment variable slows it down, and all processors. fastreg and a peer alternate,
+A B A B. A pause in between lets the other's threads come to rest. The ratio is the median over the pairs, with a 95 %
+bootstrap interval. If a peer can run in several ways (VARIANTS in peers/), the fastest counts. The peak of the machine
+is measured in between. Without dropout, all libraries start from the same parameters and train on the same rows in the
+same order, so they must show the same losses.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from workloads import WORKLOADS, scaled
 from fastreg.benchmarks.environment import facts, hobbles
 
 LOSS_EPOCHS = 3
-# Before every measurement: threads of OpenBLAS and OpenMP spin on for some 30 ms when their work is done, at the cost
-# of the next library. Behind NumPy, fastreg's `dfn-plain` took 410 us a step without a pause, 265 with one.
+# Before every measurement. Threads of OpenBLAS and OpenMP spin for about 30 ms after their work, which slows the next
+# library down. After NumPy, fastreg's `dfn-plain` took 410 us per step without a pause, and 265 us with one.
 PAUSE_SECONDS = 0.1
-# Relative. Mostly they agree to 1e-6. But where rounding puts one input of a leaky ReLU on the other side of 0, Adam
-# carries it on: one of eight changes of `curve`'s parameters by a unit in the last place moved fastreg's own loss 3e-3.
+# Relative. Losses mostly agree to 1e-6. But if rounding moves one input of a leaky ReLU across 0, Adam amplifies it: of
+# eight changes of `curve`'s parameters by a unit in the last place, one moved fastreg's own loss by 3e-3.
 LOSS_TOLERANCE = 1e-2
 
 
@@ -43,11 +43,11 @@ def arguments(given=None):
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--variants", nargs="+", help="only these ways to run a peer (eager, compile, rbg, ...)")
     parser.add_argument("--epochs", type=int, default=21, metavar="PAIRS", help="measurements of each side (21)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of one measurement at least: epochs are added up")
-    parser.add_argument("--rows", type=float, default=1.0, help="share of the samples of an epoch (1)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="least length of a measurement: epochs are added up")
+    parser.add_argument("--rows", type=float, default=1.0, help="share of the samples in an epoch (1)")
     parser.add_argument("--simd", help="a SIMD target for fastreg, instead of the best")
-    parser.add_argument("--quick", action="store_true", help="small networks, 3 pairs: a smoke run of some seconds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument("--quick", action="store_true", help="small networks, 3 pairs: a smoke test of some seconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw ratios and roofline (needs matplotlib)")
     options = parser.parse_args(given)
     if options.quick:
@@ -56,7 +56,7 @@ def arguments(given=None):
 
 
 class Side:
-    """A library in its process, or in several that were started in different ways; `start` tells which."""
+    """A library in its process, or in several that were started in different ways. `start` is the current one."""
 
     def __init__(self, name, environment=None):
         self.name, self.start, self.workers = name, "", {"": Worker(name, environment)}
@@ -68,7 +68,7 @@ class Side:
         return self.workers[self.start]
 
     def started(self, start):
-        """From here on the process that was started in this way."""
+        """Switches to the process that was started in this way."""
         if start not in self.workers:
             self.workers[start] = Worker(self.name, ENVIRONMENTS[self.name][start])
         self.start = start
@@ -78,32 +78,32 @@ class Side:
             worker.close()
 
     def build(self, workload, variant=""):
-        """A new network, started up: what is compiled at first use is compiled."""
+        """A new network, ready to train."""
         what = {"peer": self.name, "variant": variant, "workload": asdict(workload)}
         self.variant, self.workload = variant, workload
         answer = self.worker.ask("build", what=what)
         self.versions, self.lacks = answer["versions"], answer["lacks"]
 
     def step(self, count=None):
-        """Seconds of a step, from some epochs."""
+        """The seconds of a step, measured over some epochs."""
         count = count or self.count
         time.sleep(PAUSE_SECONDS)
         return self.worker.ask("epochs", count=count)["seconds"] / (count * self.workload.steps)
 
     def warm(self, seconds):
-        """Two epochs; afterwards as many go into a measurement as take `seconds`."""
+        """Trains two epochs, and sets the number of epochs per measurement so that it takes `seconds`."""
         self.step(1)
         epoch = self.step(1) * self.workload.steps
         self.count = max(1, round(seconds / epoch))
 
     def losses(self):
-        """Behind every epoch on the rows as they come, from the first parameters on."""
+        """The losses after each epoch, from the initial parameters, with the rows in their given order."""
         self.build(self.workload, self.variant)
         return self.worker.ask("losses", count=LOSS_EPOCHS)["losses"]
 
 
 def choose_variant(side, workload, options, complaints):
-    """The fastest way to run a peer, and the seconds of a step of all of them."""
+    """Switches to the fastest way to run a peer. Returns the seconds of a step for all ways."""
     steps = {}
 
     def attempt(start, variant):
@@ -130,13 +130,13 @@ def choose_variant(side, workload, options, complaints):
 
 
 def measure_pairs(ours, peer, pairs):
-    """Seconds of a step, in turns."""
+    """The seconds of a step of both, measured in turns."""
     times = [(ours.step(), peer.step()) for _ in range(pairs)]
     return tuple(list(side) for side in zip(*times, strict=True))
 
 
 def measure_workload(workload, ours, peers, options, complaints):
-    """All that is to be told of a workload."""
+    """Everything that is reported of a workload."""
     steal = Steal()
     ours.build(workload)
     ours.warm(options.seconds)
@@ -187,7 +187,7 @@ def measure_workload(workload, ours, peers, options, complaints):
 
 
 def compare_losses(result, ours, peers, complaints):
-    """The same parameters, rows and order: the losses behind every epoch must agree."""
+    """With the same parameters, rows and order, the losses after each epoch must agree."""
     result["losses"] = losses = ours.losses()
     for peer in peers:
         row = result["peers"].get(peer.name)

@@ -1,10 +1,10 @@
-"""A data set larger than the memory it may take: python bench/memmap.py
+"""The memory and speed of training on a memory map: python bench/memmap.py
 
-Writes 4 GB of uint8 images into a .npy file. Trains a small network on its memory map for an epoch of all rows, in a
-random order, with validation data that are mapped, too, and prints how much anonymous memory that took (RssAnon of
-/proc/self/status: what the system cannot take back), apart from the pages of the file (RssFile: page cache, which it
-can). Then trains a network of the usual size on rows spread over the whole file and on the same rows in memory, in
-turns, with the file in the page cache, and prints both speeds, each of the fastest of some epochs.
+Writes 4 GB of uint8 images into a .npy file. Trains a small network on its memory map for one epoch of all rows, in
+random order, with mapped validation data. Prints how much anonymous memory this takes (RssAnon of /proc/self/status,
+which the system cannot take back), apart from pages of the file (RssFile: page cache, which it can take back). Then
+trains a network of the usual size on rows spread over the whole file, and on the same rows in memory, in turns, with
+the file in the page cache. Prints both speeds, each that of the fastest of some epochs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MB = 1e6
 
 
 def memory(name: str) -> float:
-    """A line of /proc/self/status, in MB."""
+    """The value of a line in /proc/self/status, in MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024 / MB
 
 
 class Peak(threading.Thread):
-    """The largest RssAnon while the block runs, and the RssFile with it, looked at every 5 ms."""
+    """The largest RssAnon and RssFile while the block runs, checked every 5 ms."""
 
     def __enter__(self):
         self.anonymous = self.file = 0.0
@@ -48,7 +48,7 @@ class Peak(threading.Thread):
 
 
 def write(path: Path, rows: int) -> None:
-    """Random bytes, one block of them over and over: what they are does not matter to the speed."""
+    """Writes one block of random bytes over and over. Their values do not matter for the speed."""
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (rows, PIXELS))
     block = np.random.default_rng(0).integers(0, 256, (20_000, PIXELS), np.uint8)
     for start in range(0, rows, len(block)):
@@ -63,13 +63,13 @@ def make_trainer(hidden: tuple[int, ...], threads: int | None) -> fr.Trainer:
 
 def measure_memory(images: np.ndarray, labels: np.ndarray, threads: int | None) -> None:
     trainer = make_trainer((64,), threads)
-    trainer.fit(images[: 2 * BATCH], labels[: 2 * BATCH], batch_size=BATCH)  # code, threads and buffers are there
+    trainer.fit(images[: 2 * BATCH], labels[: 2 * BATCH], batch_size=BATCH)  # now code, threads and buffers are there
     before, tenth = memory("RssAnon"), len(images) // 10
     with Peak() as peak:
         trainer.fit(images, labels, batch_size=BATCH, validation_data=(images[-tenth:], labels[-tenth:]))
     print(f"an epoch of {len(images):,} rows, then {tenth:,} of validation:")
-    print(f"  anonymous memory {peak.anonymous:,.0f} MB, {peak.anonymous - before:,.0f} MB more than before it")
-    print(f"  pages of files, the map among them, which the system may take back: {peak.file:,.0f} MB")
+    print(f"  anonymous memory {peak.anonymous:,.0f} MB, {peak.anonymous - before:,.0f} MB more than before")
+    print(f"  pages of files, including the map, which the system may take back: {peak.file:,.0f} MB")
 
 
 def measure_speed(images, labels, hidden: tuple[int, ...], times: int, threads: int | None) -> None:
@@ -80,7 +80,7 @@ def measure_speed(images, labels, hidden: tuple[int, ...], times: int, threads: 
         for name, X in sources.items():
             seconds[name] += trainers[name].fit(X, labels, batch_size=BATCH)["seconds"]
     speeds = {name: len(labels) / min(values) for name, values in seconds.items()}
-    print(f"network {'-'.join(map(str, (PIXELS, *hidden, CLASSES)))}, {len(labels):,} rows an epoch:")
+    print(f"network {'-'.join(map(str, (PIXELS, *hidden, CLASSES)))}, {len(labels):,} rows per epoch:")
     for name, speed in speeds.items():
         print(f"  {name:10} {speed:10,.0f} samples/s")
     print(f"  mapped / in memory: {speeds['mapped'] / speeds['in memory']:.3f}")
@@ -88,12 +88,12 @@ def measure_speed(images, labels, hidden: tuple[int, ...], times: int, threads: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gigabytes", type=float, default=4.0, help="of the file")
-    parser.add_argument("--rows", type=int, default=40_000, help="of the timed epochs")
-    parser.add_argument("--times", type=int, default=5, help="epochs of each that are timed")
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the file")
+    parser.add_argument("--rows", type=int, default=40_000, help="rows in the timed epochs")
+    parser.add_argument("--times", type=int, default=5, help="number of timed epochs for each")
     parser.add_argument("--hidden", type=int, nargs="+", default=[1024, 1024], help="units of the timed network")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--folder", type=Path, help="where the file is made, and removed (the system's for such)")
+    parser.add_argument("--folder", type=Path, help="for the temporary file (the system's folder for such files)")
     options = parser.parse_args()
     rows = int(options.gigabytes * 1e9) // PIXELS
     labels = np.random.default_rng(1).integers(0, CLASSES, rows)

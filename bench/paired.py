@@ -1,4 +1,4 @@
-"""Ratios of times that were taken in turns, and how sure they are."""
+"""Ratios of times that were measured in turns, with their confidence intervals."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def ratio_interval(ours, theirs, draws=2000, seed=0):
 
 
 class Steal:
-    """The share of processor time that other virtual machines took meanwhile; None where nobody can tell."""
+    """Measures the share of processor time that other virtual machines take. None if it is unknown."""
 
     def __init__(self):
         self.before = self._ticks()

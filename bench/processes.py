@@ -1,4 +1,4 @@
-"""Worker processes (worker.py), one for every library, and the commands they obey; only one of them works at a time."""
+"""Worker processes (worker.py), one per library, and their commands. Only one of them works at a time."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class WorkerError(RuntimeError):
-    """A worker could not do what it was told; the message says why."""
+    """A worker could not carry out a command. The message says why."""
 
 
 class Worker:
@@ -20,7 +20,7 @@ class Worker:
 
     def __init__(self, name, extra_environment=None):
         self.name = name
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the worker
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed together with the worker
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py")],
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What epochs.py measured, as lines of text and as a picture."""
+"""The report of epochs.py: lines of text and a picture."""
 
 from fastreg.common.tables import duration
 
@@ -8,11 +8,11 @@ HEAD = (
 
 
 def headline(machine) -> str:
-    """Before the first measurement."""
+    """The text before the first measurement."""
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; "
         f"fastreg {machine['fastreg']} ({machine['simd']}), Python {machine['python']}",
-        f"cleared for all processes: {', '.join(machine['cleared']) or 'nothing was set that slows a library down'}",
+        f"cleared for all processes: {', '.join(machine['cleared']) or 'nothing (no such variable was set)'}",
     ]
     if machine["missing"]:
         lines.append(f"missing: {', '.join(machine['missing'])} (pip install scikit-learn torch jax)")
@@ -20,7 +20,7 @@ def headline(machine) -> str:
 
 
 def lines(result) -> str:
-    """One workload, a line a peer."""
+    """One workload, with one line per peer."""
     own = f"{result['workload']:14} {duration(result['limit']):>8} {duration(result['step']):>8} {result['share']:8.0%}"
     told = []
     for name, row in result["peers"].items():
@@ -42,11 +42,11 @@ def _notes(row):
 
 
 def tail(everything) -> str:
-    """Behind the last measurement."""
+    """The text after the last measurement."""
     told = [
         "",
         "limit: the matrix products of a step at the peak of the fused multiply-adds, measured in the same run; "
-        "of peak: their share in fastreg's step.",
+        "of peak: this time over that of fastreg's step.",
         "ratio: the peer's step over fastreg's, median of the pairs, and its 95 % bootstrap interval.",
     ]
     for result in everything["results"]:
@@ -66,7 +66,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe and I
 
 
 def draw(everything, path) -> None:
-    """Bars of the ratios with their intervals, and a roofline with a point for every library and workload."""
+    """Draws bars of the ratios with their intervals, and a roofline with a point per library and workload."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -119,14 +119,14 @@ def _roofline(axes, results, names):
             if name == "fastreg" or name in result["peers"]
         ]
         axes.scatter(*zip(*points, strict=True), color=COLOURS[number % 5], label=name, s=45 if number == 0 else 20)
-    for intensity in dict.fromkeys(intensities):  # one label for those that lie above each other
+    for intensity in dict.fromkeys(intensities):  # one label for points above each other
         there = [result for at, result in zip(intensities, results, strict=True) if at == intensity]
         rate = max(result["flops"] / result["step"] / 1e9 for result in there)
         names = "\n".join(result["workload"] for result in there)
         axes.annotate(names, (intensity, rate), (-6, 4), textcoords="offset points", ha="right", fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("flop a byte that a step has to move")
+    axes.set_xlabel("flop per byte that a step must move")
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"Roofline: {peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s")
     axes.legend(frameon=False, loc="lower right")

@@ -1,10 +1,10 @@
 """How fastreg's time grows with batch, width, depth and threads; what busy neighbours cost; how much memory it takes.
 
     python bench/scaling.py            # some minutes
-    python bench/scaling.py --quick    # small networks: shows that all of it works
+    python bench/scaling.py --quick    # small networks: shows that everything works
 
-A law "time ~ x^a" is fitted to the upper half of the sizes, in logarithms: a is 1 where the work is proportional to
-x and everything else is small, 2 for the width of square layers.
+The law "time ~ x^a" is fitted to the upper half of the sizes, in logarithms. a is 1 if the work is proportional to x
+and everything else is small. It is 2 for the width of square layers.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def network(name, x):
 
 
 def step_time(workload, options, **settings):
-    """Seconds of a step in whole epochs."""
+    """The seconds of a step, measured in whole epochs."""
     trainer = workload.trainer(**settings)
     X, y = workload.data(workload.batch * 4)
 
@@ -63,13 +63,13 @@ def step_time(workload, options, **settings):
 
 
 def growth(xs, times):
-    """The exponent, of the upper half where there are enough."""
+    """The exponent, from the upper half if there are enough sizes."""
     half = len(xs) // 2 if len(xs) > 3 else 0
     return float(np.polyfit(np.log(xs[half:]), np.log(times[half:]), 1)[0])
 
 
 def scale(name, options):
-    """A series of sizes, and the law."""
+    """Measures a series of sizes, and fits the law."""
     xs = SERIES[name][:3] if options.quick else SERIES[name]
     rows, peak = [], fma_peak(fr.get_num_threads())
     for x in xs:
@@ -86,7 +86,7 @@ def scale(name, options):
 
 
 def scale_threads(options):
-    """One thread, two, ... and the default: no workload should be slower on more."""
+    """Measures 1, 2, ... threads and the default. No workload should be slower with more threads."""
     counts, found = list(range(1, fr.get_num_threads() + 1)), []
     for workload in options.workloads:
         times = [step_time(workload, options, threads=count) for count in counts]
@@ -109,7 +109,7 @@ def scale_threads(options):
 
 
 def contention(options):
-    """Speed beside processes that never rest, and with more threads than processors, over that of a quiet moment."""
+    """The speed next to processes that never rest, or with more threads than processors, over that in a quiet time."""
     workload = options.workloads[0]
     found = {}
     for neighbours in range(min(2, os.cpu_count()) + 1):
@@ -129,9 +129,9 @@ def contention(options):
 
 
 def memory(options):
-    """What a step allocates, and by how much the resident memory grows with a trainer that has trained.
+    """What a step allocates, and how much resident memory a trainer adds.
 
-    C allocates nothing in a step: all its memory is NumPy's, and tracemalloc sees it.
+    C allocates nothing in a step. All its memory is NumPy's, which tracemalloc sees.
     """
     found = []
     for workload in options.workloads:
@@ -161,15 +161,15 @@ def memory(options):
         for row in found
     ]
     print(f"\n{table(['workload', 'parameters', 'data', 'resident', 'a fit', 'a step'], cells)}")
-    print("resident: what a trainer adds to the process, optimizer and buffers and the copy to go back to included.")
-    print("a fit: allocated at most meanwhile once all is warm, checks of the data and the order of the rows included;")
-    print("a step: what the same rows in four times as many steps take more, over the steps.")
+    print("resident: what a trainer adds to the process, with the optimizer, buffers, and the copy to go back to.")
+    print("a fit: the most that a later fit allocates, with checks of the data and the order of the rows.")
+    print("a step: what four times as many steps on the same rows allocate more, per additional step.")
     print(f"peak of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB", flush=True)
     return found
 
 
 def resident():
-    """Bytes of this process in memory."""
+    """The bytes of this process in memory."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
@@ -177,7 +177,7 @@ def resident():
 
 
 def allocated(trainer, X, y, batch):
-    """The most that a fit holds beside what was there, in bytes, once it is warm."""
+    """The most bytes that a fit allocates at a time, after a first fit."""
     trainer.fit(X, y, batch_size=batch)
     tracemalloc.start()
     trainer.fit(X, y, batch_size=batch)
@@ -200,8 +200,8 @@ PARTS = {
 def main(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--quick", action="store_true", help="small networks, a smoke run of some seconds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument("--quick", action="store_true", help="small networks: a smoke test of some seconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     options = parser.parse_args(given)
     options.seconds, options.repeats = (0.001, 1) if options.quick else (0.2, 7)
     chosen = [WORKLOADS[name] for name in ("srivastava", "dfn", "dfn-plain", "curve", "curve-dropout", "wide")]

@@ -1,6 +1,6 @@
-"""The kernels for pytest-benchmark: `pytest bench`, with its options (--benchmark-compare, --benchmark-autosave, ...).
+"""Kernel benchmarks for pytest-benchmark: `pytest bench`, with its options (--benchmark-compare, ...).
 
-A kernel is compared with the reference before it is timed. Sizes and operands are those of `fastreg bench`.
+Each kernel is compared with the reference before it is timed. Sizes and operands are those of `fastreg bench`.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from fastreg.machine import threads
 
 pytest.importorskip("pytest_benchmark")
 
-BATCHES = 16  # in one call, so that the call is a small part of it
+BATCHES = 16  # per call, so that the call itself takes a small part of the time
 CASES = {f"{case.name}, {case.shape}": case for case in op_cases(quick=False)}
 
 

@@ -1,14 +1,15 @@
-"""Errors of csrc/kernels/vmath.h in units in the last place, and its bits from one SIMD target to the next.
+"""Errors of csrc/kernels/vmath.h in units in the last place (ulp), and whether all SIMD targets give the same bits.
 
     python bench/ulp.py [--quick] [--function exp ...] [--target avx2 ...]
 
-float32: all 2^32 arguments, against libm in double. float64: random and chosen arguments, against libquadmath
-(113 bits). Takes about ten minutes on two cores; --quick takes a sample and some seconds. Needs gcc, numpy and x86-64.
+float32: all 2^32 arguments, compared with libm in double. float64: random and chosen arguments, compared with
+libquadmath (113 bits). This takes about ten minutes on two cores. --quick takes a sample, in some seconds. Needs gcc,
+numpy and x86-64.
 
 One row for each function, dtype and target:
     ulp   the largest error, in units in the last place of the exact result, and the argument where it occurs
-    abs   the largest error over max(1, |x|, |result|), and where: says more near a zero of the result
-    bits  the number of arguments whose result is not, bit for bit, that of the first target (a NaN equals any NaN)
+    abs   the largest error over max(1, |x|, |result|), and its argument: says more near a zero of the result
+    bits  the number of arguments whose result differs in any bit from that of the first target (all NaNs are equal)
 """
 
 import argparse
@@ -175,7 +176,7 @@ def arguments32(stride):
 
 
 def arguments64(chunks):
-    """Bit patterns, uniform numbers at several scales, and neighbours of the points where something changes."""
+    """Random bit patterns, uniform numbers at several scales, and neighbours of the points where something changes."""
     n = CHUNK[64]
     rng = np.random.default_rng(0)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 2.2250738585072014e-308, np.finfo(float).max])
@@ -204,7 +205,7 @@ def pointer(array):
 
 
 def measure(x, function, bits, reference, subjects):
-    """Number of arguments and {target: (worst of `compare`, results unlike the first target's)}, for one chunk."""
+    """For one chunk: the number of arguments, and {target: (worst of `compare`, results unlike the first target's)}."""
     n = ctypes.c_long(x.size)
     exact = np.empty(x.size * bits // 32 * 8, dtype=np.uint8)
     getattr(reference, "ref_" + function)(pointer(x), pointer(exact), n)
@@ -221,7 +222,7 @@ def measure(x, function, bits, reference, subjects):
 
 
 def in_threads(pool, workers, inputs, *rest):
-    """measure(x, *rest) for every x of inputs, few at a time; ctypes lets go of the interpreter during a call."""
+    """measure(x, *rest) for each x of inputs, a few at a time. ctypes releases the interpreter during a call."""
     pending = []
     for x in inputs:
         pending.append(pool.submit(measure, x, *rest))
@@ -233,7 +234,7 @@ def in_threads(pool, workers, inputs, *rest):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a sample only, some seconds")
+    parser.add_argument("--quick", action="store_true", help="only a sample, in some seconds")
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=FUNCTIONS)
     parser.add_argument("--target", nargs="+", default=[t for t in FLAGS if runs_here(t)], choices=list(FLAGS))
     parser.add_argument("--bits", nargs="+", type=int, default=[32, 64], choices=[32, 64])

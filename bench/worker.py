@@ -1,6 +1,6 @@
-"""A process that trains for bench/epochs.py: one library in one process, so that none disturbs another.
+"""The worker process of bench/epochs.py: it trains one library, so that none disturbs another.
 
-It reads a line of JSON for every command from standard input, and answers in one. Nothing runs between commands.
+Each command is a line of JSON on standard input, and so is each answer on standard output. Nothing runs in between.
 """
 
 import gc
@@ -64,5 +64,5 @@ def _peaks():
 
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    os.dup2(2, 1)  # what a library prints goes to standard error
     serve(sys.stdin, answers)

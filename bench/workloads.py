@@ -1,4 +1,4 @@
-"""The six workloads. They are declared in fastreg/benchmarks/workloads.py, because `fastreg bench` runs them, too."""
+"""The six workloads, declared in fastreg/benchmarks/workloads.py because `fastreg bench` runs them too."""
 
 from dataclasses import asdict, replace
 
@@ -10,17 +10,17 @@ __all__ = ["WORKLOADS", "Workload", "asdict", "loss_of", "make"]
 
 
 def make(**fields) -> Workload:
-    """A workload from `asdict` of one, also by way of JSON."""
+    """The workload that `asdict` was given, also if the fields passed through JSON."""
     return Workload(**{**fields, "sizes": tuple(fields["sizes"])})
 
 
 def scaled(workload: Workload, rows: float) -> Workload:
-    """The same with a share of the rows, in whole batches."""
+    """The same workload with a share of the rows, in whole batches."""
     return replace(workload, rows=max(1, round(workload.steps * rows)) * workload.batch)
 
 
 def loss_of(workload: Workload, parameters, X, y) -> float:
-    """The data loss of a network with these parameters, in float64 and by one formula for every library."""
+    """The data loss of a network with these parameters, in float64, by the same formula for every library."""
     x = X[: 4 * workload.batch].astype(np.float64)
     y = y[: len(x)]
     for weight, bias in parameters:

@@ -1,23 +1,23 @@
-"""The libraries that train the workloads, one module each: a class `Peer` that trains whole epochs.
+"""The libraries that train the workloads. Each module has a class `Peer` that trains whole epochs.
 
     peer = Peer(workload, X, y, parameters, variant)
-    peer.epochs(count)      trains `count` epochs, as fast as the library can: new order, gather, loss and all
-    peer.in_order()         trains one epoch on the rows as they come
-    peer.parameters()       [(weight (inputs, units), bias), ...] as they stand
-    peer.versions()         what it runs on: versions, SIMD level
+    peer.epochs(count)      trains `count` epochs, as fast as the library can, with new order, gather and loss
+    peer.in_order()         trains one epoch on the rows in their given order
+    peer.parameters()       the current [(weight (inputs, units), bias), ...]
+    peer.versions()         what the library runs on: versions, SIMD level
 
-A class tells VARIANTS, the ways to run it of which the fastest counts, and `lacks(workload)`: what of a workload it
-leaves out, "" for nothing, or None where it cannot do it at all.
+VARIANTS of a class are the ways to run it; the fastest one counts. `lacks(workload)` says what it leaves out of a
+workload: "" for nothing, or None if it cannot train it at all.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
 
-# name -> the distribution that it needs
+# name -> the package that it needs
 PEERS = {"numpy": "numpy", "sklearn": "sklearn", "torch": "torch", "jax": "jax"}
 
-# Ways to start a process beside the plain one. When Linux has put two OpenMP threads on one processor, they spin for
-# each other's turn, and a step of PyTorch takes a hundred times as long; bound threads stay apart.
+# Other ways to start a process than the plain one. If Linux puts two OpenMP threads on one processor, they spin while
+# they wait for each other, and a step of PyTorch takes a hundred times as long. Bound threads stay apart.
 ENVIRONMENTS = {"torch": {"bound": {"OMP_PROC_BIND": "true"}}}
 
 
@@ -26,12 +26,12 @@ def is_installed(name: str) -> bool:
 
 
 def peer_class(name: str):
-    """The class of a peer, or of fastreg itself; imports its library."""
+    """The class of a peer, or of fastreg itself. Imports its library."""
     return import_module(f"peers.{name}_peer").Peer
 
 
 def blas() -> str:
-    """The BLAS that NumPy uses and the kernels that it chose, where threadpoolctl can tell."""
+    """The BLAS that NumPy uses and the kernels that it chose, if threadpoolctl knows them."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:

@@ -1,4 +1,4 @@
-"""fastreg itself."""
+"""fastreg itself, trained as a user would."""
 
 import fastreg as fr
 

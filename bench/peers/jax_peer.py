@@ -1,4 +1,4 @@
-"""JAX: the whole epoch under one jit, lax.scan over the batches, buffers donated; three generators for dropout."""
+"""JAX: the whole epoch in one jit, lax.scan over the batches, donated buffers, three generators for dropout."""
 
 import math
 from functools import partial
@@ -23,7 +23,7 @@ class Peer:
         self.random = np.random.default_rng(0)
         self.key = jax.random.key(0, impl=variant)
         params = [(jnp.array(weight), jnp.array(bias)) for weight, bias in parameters]
-        # Arrays that are donated must not be shared, so each moment has its own.
+        # Donated arrays must not be shared, so each moment has its own.
         moments = tuple(jax.tree.map(lambda p: jnp.zeros(p.shape), params) for _ in range(2))
         self.state = (params, *moments, jnp.zeros((), jnp.int32))
         self.epoch = jax.jit(self._epoch, donate_argnums=(0,))

@@ -1,4 +1,4 @@
-"""NumPy by hand: what somebody writes who knows it well. A step makes no large array."""
+"""NumPy by hand, as an expert would write it. A step allocates no large array."""
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Peer:
             self._update()
 
     def _dropout(self, x, keep, mask):
-        """In place; the mask, scaled, is kept for the way back."""
+        """Works in place, and keeps the scaled mask for the way back."""
         if keep < 1:
             self.random.random(dtype=np.float32, out=mask)
             np.less(mask, np.float32(keep), out=mask)
@@ -116,7 +116,7 @@ class Peer:
             np.maximum(spare, np.float32(0.01), out=spare)
             delta *= spare
         else:
-            np.subtract(1, y, out=spare)  # no workload has dropout behind a sigmoid
+            np.subtract(1, y, out=spare)  # no workload has dropout after a sigmoid
             spare *= y
             delta *= spare
         if self.w.keep_hidden < 1:

@@ -1,4 +1,4 @@
-"""scikit-learn's MLP. It has no dropout and no leaky ReLU (ReLU stands in); an epoch is one partial_fit."""
+"""scikit-learn's MLP. It has no dropout, and ReLU instead of leaky ReLU. An epoch is one partial_fit."""
 
 import numpy as np
 import sklearn
@@ -31,7 +31,7 @@ class Peer:
             random_state=0,
         )
         sklearn.set_config(assume_finite=True)
-        self._fit(slice(workload.batch))  # its parameters exist from here on, and are replaced
+        self._fit(slice(workload.batch))  # now its parameters exist, and can be replaced
         for layer, (weight, bias) in enumerate(parameters):
             self.model.coefs_[layer][...] = weight
             self.model.intercepts_[layer][...] = bias

@@ -1,6 +1,6 @@
-"""PyTorch: eager and compiled, each also with float32 products at "medium" precision, which lets oneDNN do them.
+"""PyTorch: eager and compiled, each also with float32 products at "medium" precision, which lets oneDNN compute them.
 
-The optimizers are its fused ones. The loss is added up in a tensor and looked at once an epoch.
+The optimizers are the fused ones. The loss is added up in a tensor, which is read once per epoch.
 """
 
 import torch
@@ -14,7 +14,7 @@ class Peer:
 
     def __init__(self, workload, X, y, parameters, variant="eager"):
         torch.manual_seed(0)
-        torch._dynamo.reset()  # else it gives up compiling after some networks in one process
+        torch._dynamo.reset()  # otherwise it stops compiling after some networks in one process
         torch.set_float32_matmul_precision("medium" if "medium" in variant else "highest")
         self.workload = workload
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)

@@ -1,1 +1,1 @@
-"""What every room uses: checks of arguments, specs, descriptions, text tables, files written whole."""
+"""What every package uses: checks of arguments, specs, descriptions, text tables, safe reading and writing of files."""

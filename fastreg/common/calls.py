@@ -1,4 +1,4 @@
-"""Calls of Python functions that users give (layers, losses): what they see, and what becomes of their results."""
+"""Calls of a user's Python functions (layers, losses): what they may see, and checks of what they return."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that a user's function cannot write to: what it sees belongs to the engine."""
+    """A view that a user's function cannot write to, since the array belongs to the engine."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def fill(what: str, value, out: np.ndarray) -> None:
-    """Copies the result of a user's function into `out`, if it fits; `what` is its name in an error."""
+    """Copies the result of a user's function into `out`, if it fits. Errors call the function `what`."""
     result = np.asarray(value)
     if result.dtype.kind not in "biuf":
         kind = f"an array of {result.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(f"{what} returned {kind}, expected real numbers of shape {out.shape}")
     if result.shape != out.shape:
         raise ValueError(f"{what} returned an array of shape {result.shape}, expected {out.shape}")
-    with np.errstate(over="ignore"):  # what overflows shows up in the loss, which is looked at
+    with np.errstate(over="ignore"):  # what overflows shows up in the loss, which is checked
         out[...] = result

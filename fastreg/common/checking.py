@@ -1,4 +1,4 @@
-"""Checks of arguments. An error names the argument, says what it was and what was expected, in one line."""
+"""Checks of arguments. An error is one line, "name: got X, expected Y"."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from itertools import islice
 
 import numpy as np
 
-MAX_INT = 2**63 - 1  # of the counts in C
-MAX_WIDTH = 2**31 - 1  # of a layer
+MAX_INT = 2**63 - 1  # largest count in C
+MAX_WIDTH = 2**31 - 1  # largest width of a layer
 LONGEST = 120  # characters of a value in an error
 ENGINES = ("native", "reference")
-MAX_DIMENSIONS = 63  # NumPy has 64, one of them for the rows
-CHUNK = 1 << 16  # elements looked at in one go, so that a check makes no temporary as large as the data
+MAX_DIMENSIONS = 63  # NumPy has 64, and rows take one of them
+CHUNK = 1 << 16  # elements that are checked at a time, so that no temporary is as large as the data
 
-# What both engines read as it lies in memory; anything else is converted first.
+# What both engines read in place. Anything else is converted first.
 READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
 
 
 class Inner(str):
-    """A call inside a spec, for the object that it is an argument of: to make an object of, and no plain text."""
+    """A call inside a spec, passed to the outer object as an argument. It stands for an object, not for text."""
 
 
 def shown(value) -> str:
-    """`value` for an error: in one line, cut where it is long, whatever it is."""
+    """`value` as text for an error: one line, shortened if it is long. Works for every object."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # of a __repr__ that fails, or of an integer of thousands of digits
+    except Exception:  # from a __repr__ that fails, or an integer with thousands of digits
         text = f"an object of {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
@@ -39,13 +39,12 @@ def shown(value) -> str:
 def number(
     name: str, value, low: float = 0.0, high: float = math.inf, *, below: bool = False, above: bool = False
 ) -> float:
-    """`value` as a finite float from `low` to `high`; `high` itself is left out where `below` is true, `low` where
-    `above` is."""
+    """`value` as a finite float from `low` to `high`. `below` excludes `high` itself, `above` excludes `low`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: got {shown(value)}, expected a number")
     try:
         result = float(value)
-    except OverflowError:  # of an integer
+    except OverflowError:  # from a huge integer
         result = math.inf
     if not (low <= result <= high and math.isfinite(result)) or (below and result == high) or (above and result == low):
         limit = f" above {low:g}" if above else f" of at least {low:g}" if low > -math.inf else ""
@@ -61,7 +60,7 @@ def positive(name: str, value, high: float = math.inf) -> float:
 
 
 def integer(name: str, value, low: int = 1, high: int = MAX_INT) -> int:
-    """`value` as an int from `low` to `high`; never more than C can count, unless `high` says so."""
+    """`value` as an int from `low` to `high`, by default at most what C can count."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {shown(value)}, expected an integer")
     result = int(value)
@@ -88,8 +87,8 @@ def choice(name: str, value, options: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of an error that says which of the `names` is nearest; nothing where none is near."""
-    from difflib import get_close_matches  # for errors only
+    """The end of an error message that says which of `names` is nearest; empty if none is near."""
+    from difflib import get_close_matches  # needed only for errors
 
     by_plain = {plain(n): n for n in names}
     close = get_close_matches(plain(name[:LONGEST]), by_plain, n=1, cutoff=0.5)
@@ -97,7 +96,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def plain(name: str) -> str:
-    """A name without what does not count in specs: case and underscores."""
+    """A name without case and underscores, which do not count in specs."""
     return name.replace("_", "").casefold()
 
 
@@ -107,7 +106,7 @@ def engine(value) -> str:
 
 
 def iterate(name: str, value, expected: str) -> Iterator:
-    """An iterator over `value`, which is no text."""
+    """An iterator over `value`, which must not be text."""
     try:
         if not isinstance(value, (str, bytes)):
             return iter(value)
@@ -117,9 +116,9 @@ def iterate(name: str, value, expected: str) -> Iterator:
 
 
 def text(name: str, value) -> str:
-    """`value` as a text that can be encoded."""
+    """`value` as a printable string."""
     if not isinstance(value, str) or isinstance(value, Inner) or not value.isprintable():
-        raise TypeError(f"{name}: got {shown(value)}, expected a text")
+        raise TypeError(f"{name}: got {shown(value)}, expected a string")
     return value
 
 
@@ -143,7 +142,7 @@ def sample_shape(value) -> tuple[int, ...]:
         value = (value,)
     sizes = tuple(islice(iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
     if len(sizes) > MAX_DIMENSIONS:
-        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most so many")
+        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected no more")
     if not sizes:
         raise ValueError("input_shape: got (), expected at least one size")
     return tuple(integer("input_shape", size, high=MAX_WIDTH) for size in sizes)
@@ -158,7 +157,7 @@ def dtype(value) -> str:
     """The name of a working dtype."""
     try:
         name = np.dtype(value).name
-    except Exception:  # NumPy's are of many types
+    except Exception:  # NumPy raises errors of many types
         name = ""
     if value is None or name not in ("float32", "float64"):
         raise ValueError(f"dtype: got {shown(value)}, expected 'float32' or 'float64'")
@@ -166,8 +165,8 @@ def dtype(value) -> str:
 
 
 def as_array(name: str, value) -> np.ndarray:
-    """`value` as an array of any dtype: whatever NumPy makes of it, but for what is masked."""
-    masked = sys.modules.get("numpy.ma")  # without which there are no masked arrays; its import takes milliseconds
+    """`value` as an array of any dtype, as NumPy makes it. Masked values are refused."""
+    masked = sys.modules.get("numpy.ma")  # not loaded: no array is masked; an import takes milliseconds
     if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
         count = masked.count_masked(value)
         raise ValueError(
@@ -183,7 +182,7 @@ def as_array(name: str, value) -> np.ndarray:
 
 
 def array(name: str, value, working: str = "float32") -> np.ndarray:
-    """`value` as an array of real numbers that both engines can read; copied only where its dtype is none of those."""
+    """`value` as an array of real numbers that both engines can read; copied only if its dtype is not READABLE."""
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of real numbers")
     result = as_array(name, value)
@@ -197,13 +196,13 @@ def array(name: str, value, working: str = "float32") -> np.ndarray:
     if result.dtype.kind == "u" and result.max(initial=0) <= MAX_INT:
         return result.astype(np.int64)  # exact: labels stay labels
     if result.dtype.kind in "iuf":  # float16, long double, integers beyond int64
-        with np.errstate(over="ignore"):  # what overflows is no longer finite, which is looked for behind this
+        with np.errstate(over="ignore"):  # what overflows is no longer finite, which is checked after this
             return result.astype(working)
     raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers")
 
 
 def is_memory_map(values: np.ndarray) -> bool:
-    """Whether the array lies in a file; then the engine looks at its values as it reads them."""
+    """Whether the array is in a file. If so, the engine checks its values as it reads them."""
     owner: object = values
     while owner is not None:
         if isinstance(owner, (np.memmap, mmap.mmap)):
@@ -213,13 +212,13 @@ def is_memory_map(values: np.ndarray) -> bool:
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether no value is NaN or infinite, looked at in chunks of rows."""
+    """Whether no value is NaN or infinite. Checks one chunk of rows at a time."""
     return values.dtype.kind != "f" or not values.ndim or _first_bad(values) < 0
 
 
 def finite(name: str, values: np.ndarray, working: str) -> None:
-    """Refuses NaN, infinities and what becomes one in the working dtype, naming the first row that holds one; memory
-    maps are left to the engine."""
+    """Refuses NaN, infinities and numbers beyond the range of the working dtype. The error names the first such row.
+    Memory maps are left to the engine."""
     if values.dtype.kind == "f" and not is_memory_map(values):
         narrower = np.dtype(working).itemsize < values.itemsize
         row = _first_bad(values, float(np.finfo(working).max) if narrower else math.inf)
@@ -229,7 +228,7 @@ def finite(name: str, values: np.ndarray, working: str) -> None:
 
 
 def _first_bad(values: np.ndarray, largest: float = math.inf) -> int:
-    """The first row with a value that is not finite or beyond +- `largest`, or -1."""
+    """The first row with a value that is not finite or beyond +- `largest`; -1 if there is none."""
     rows = len(values)
     step = max(1, CHUNK * rows // max(values.size, 1))
     for start in range(0, rows, step):
@@ -247,25 +246,25 @@ def inputs(name: str, value, working: str = "float32") -> np.ndarray:
         advice = "; make one column of it with X.reshape(-1, 1)" if result.ndim == 1 else ""
         raise ValueError(f"{name}: got shape {result.shape}, expected (rows, ...) with two or more dimensions{advice}")
     if not result.size:
-        raise ValueError(f"{name}: got shape {result.shape}, expected at least one row and one value a row")
+        raise ValueError(f"{name}: got shape {result.shape}, expected at least one row and one value per row")
     finite(name, result, working)
     return result
 
 
 def rows(name: str, value, count: int) -> np.ndarray | None:
-    """Indices of rows, int64 and contiguous: at least one, each from 0 to `count` - 1, any of them more than once."""
+    """Indices of rows, int64 and contiguous: at least one, each from 0 to `count` - 1. They may repeat."""
     if value is None:
         return None
     result = as_array(name, value)
     if result.ndim != 1 or not result.size:
         raise ValueError(f"{name}: got shape {result.shape}, expected (rows,) with at least one index")
     if result.dtype.kind not in "iu":
-        advice = "; np.flatnonzero(mask) makes them of a mask" if result.dtype.kind == "b" else ""
+        advice = "; np.flatnonzero(mask) makes them from a mask" if result.dtype.kind == "b" else ""
         raise TypeError(f"{name}: got an array of {result.dtype}, expected integers{advice}")
     low, high = result.min(), result.max()
     if low < 0 or high >= count:
         raise ValueError(f"{name}: got indices from {low} to {high}, expected 0 to {count - 1}, the rows of X")
-    return np.array(result, np.int64, order="C")  # a copy: all epochs must see the same, whatever the caller does
+    return np.array(result, np.int64, order="C")  # a copy: epochs must not see changes that the caller makes
 
 
 def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | None:
@@ -284,7 +283,7 @@ def weights(name: str, value, rows: int, working: str) -> np.ndarray:
     if result.shape != (rows,):
         raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
     with np.errstate(over="ignore"):  # what overflows is refused in the next line
-        result = np.array(result, working, order="C")  # a copy: all workers must see the same, whatever the caller does
+        result = np.array(result, working, order="C")  # a copy: workers must not see changes that the caller makes
     row = _first_bad(result)
     if row >= 0:
         raise ValueError(f"{name}: row {row} is not finite in {working}, expected finite numbers of at least 0")

@@ -1,6 +1,6 @@
-"""Descriptions: layers, penalties, initializers, losses and optimizers are plain, immutable values.
+"""Description, the base class of layers, penalties, initializers, losses and optimizers: plain, immutable values.
 
-They compare by what they say, print as the call that makes them, and turn into JSON and back.
+They compare by their fields, print as the call that makes them, and can be converted to JSON and back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 
 class Description:
-    """Base of everything that only describes. Subclasses are frozen dataclasses; those that hold Python functions say
+    """Base class of descriptions. Subclasses are frozen dataclasses. Those that hold Python functions state
     saved=False, and have no config."""
 
     _kinds: ClassVar[dict[str, type[Description]]] = {}
@@ -22,7 +22,7 @@ class Description:
             Description._kinds[cls.__name__] = cls
 
     def config(self) -> dict[str, Any]:
-        """This description as a dict that JSON can hold; `from_config` turns it back."""
+        """This description as a dict that JSON can hold. `from_config` is the inverse."""
         kind = type(self).__name__
         if Description._kinds.get(kind) is not type(self):
             raise ValueError(f"{kind}: got one to be saved, expected no Python functions: a file cannot hold them")
@@ -31,7 +31,7 @@ class Description:
         return {"type": kind, **plain}
 
     def _set(self, **values) -> None:
-        """Sets fields of a frozen dataclass while it is being made."""
+        """Sets fields of a frozen dataclass while it is initialized."""
         self.__dict__.update(values)
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class Description:
 
 
 def from_config(config: dict[str, Any]) -> Any:
-    """The description that `config` was made of. Its arguments are checked like a user's."""
+    """The description that `config` was made from. Its arguments are checked like a user's."""
     kind = config.get("type") if isinstance(config, dict) else None
     if kind not in Description._kinds:
         raise ValueError(f"config: got type {kind!r}, expected one of {', '.join(sorted(Description._kinds))}")

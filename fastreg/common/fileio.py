@@ -1,4 +1,4 @@
-"""Opening and writing files with care: errors that name the file, no pipes, and all or nothing."""
+"""Safe reading and writing of files: errors name the file, pipes are refused, writes are all or nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from fastreg.common import checking
 
 MAX_DIMENSIONS = 64  # NumPy's limits
 MAX_BYTES = 2**63 - 1
-NAME = 48  # characters of a file's name that go into that of its temporary file, which has to stay below 256 bytes
+NAME = 48  # characters of a file's name that its temporary file's name keeps, which must stay below 256 bytes
 
 PathLike = str | os.PathLike[str]
 
 
 class FileFormatError(ValueError):
-    """A file does not hold what it should. The message is one line: which file, and what is wrong with it.
+    """A file does not hold what it should. The message is one line: the file, and what is wrong with it.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class FileFormatError(ValueError):
 
 @contextmanager
 def naming(path: PathLike) -> Iterator[None]:
-    """Puts the path before the message of a FileFormatError, so that parsers need not know it."""
+    """Puts the path before the message of a FileFormatError, so parsers need not know it."""
     try:
         yield
     except FileFormatError as error:
@@ -53,7 +53,7 @@ def naming(path: PathLike) -> Iterator[None]:
 
 @contextmanager
 def open_regular(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
-    """A file to read, and its size. Pipes and devices, which could block or never end, are refused."""
+    """Opens a file to read, and gives its size. Pipes and devices are refused: they could block or never end."""
     mode = os.stat(checking.path("path", path)).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open() has the better message for a folder
         raise FileFormatError("is not a regular file")
@@ -62,7 +62,7 @@ def open_regular(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def read_bytes(file: BinaryIO, count: int) -> bytes:
-    """Exactly `count` bytes."""
+    """Reads exactly `count` bytes."""
     data = file.read(count)
     if len(data) != count:
         raise FileFormatError("ends too early")
@@ -70,22 +70,22 @@ def read_bytes(file: BinaryIO, count: int) -> bytes:
 
 
 def read_into(file: BinaryIO, array: np.ndarray) -> None:
-    """Fills a C-contiguous array."""
+    """Fills a C-contiguous array from the file."""
     target = array.reshape(-1).view(np.uint8)
     if file.readinto(target.data) != target.size:  # type: ignore[attr-defined]
         raise FileFormatError("ends too early")
 
 
 def array_bytes(shape: Sequence[int], itemsize: int) -> int:
-    """The bytes of an array of this shape, which a file claims; refused where NumPy cannot make it."""
-    # Zeros left out: NumPy limits the product of the other dimensions even of an empty array.
+    """The bytes of an array whose shape a file claims. Refuses shapes that NumPy cannot make."""
+    # Without zeros: NumPy limits the product of the other dimensions even for an empty array.
     if len(shape) > MAX_DIMENSIONS or math.prod(filter(None, shape)) * itemsize > MAX_BYTES:
         raise FileFormatError("claims an array that is too large")
     return math.prod(shape) * itemsize
 
 
 def check_target(name: str, path: Path) -> None:
-    """Refuses the argument `name` where no file can be written at `path`."""
+    """Refuses the argument `name` if no file can be written at `path`."""
     if not path.parent.is_dir():
         raise ValueError(f"{name}: got {str(path)!r}, expected a file in a folder that exists")
     if path.is_dir():
@@ -94,14 +94,14 @@ def check_target(name: str, path: Path) -> None:
 
 
 def _check_regular(name: str, path: Path) -> None:
-    """Refuses devices and pipes, whose place a file would take."""
+    """Refuses devices and pipes, which a file would replace."""
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError(f"{name}: got {str(path)!r}, no regular file, expected a file")
+        raise ValueError(f"{name}: got {str(path)!r}, not a regular file, expected a file")
 
 
 @contextmanager
 def writing(path: PathLike, temporary: Path | None = None) -> Iterator[None]:
-    """Puts the path into errors that do not name a file, such as that of a full disk, or only the temporary one."""
+    """Puts the path into errors that name no file (such as a full disk), or only the temporary file."""
     try:
         yield
     except OSError as error:
@@ -113,7 +113,7 @@ def writing(path: PathLike, temporary: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` when the block ends well, and leaves no trace when not.
+    """A file to write. It replaces `path` if the block ends well, and otherwise leaves no trace.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """
     path = Path(checking.path("path", path))
     _check_regular("path", path)
-    if path.is_dir():  # before a temporary file is made beside it, which the error of the renaming would name
+    if path.is_dir():  # before there is a temporary file, which the error of renaming would name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = _temporary(path)
     try:
@@ -134,7 +134,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
             with open(temporary, "xb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # the bytes before the name: else a power cut leaves an empty file
+                os.fsync(file.fileno())  # the bytes before the name: otherwise a power cut could leave an empty file
             os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -144,7 +144,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
 
 
 def atomic_link(source: PathLike, path: PathLike) -> None:
-    """Makes `path` a second name of the file `source`, at once; a copy where the file system has no such links."""
+    """Makes `path` a second name of the file `source`, atomically. A copy if the file system has no such links."""
     temporary = _temporary(Path(path))
     try:
         os.link(source, temporary)
@@ -155,12 +155,12 @@ def atomic_link(source: PathLike, path: PathLike) -> None:
     try:
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)  # it is still there where both were names of one file already
+        temporary.unlink(missing_ok=True)  # it still exists if both were already names of one file
     _sync_folder(Path(path))
 
 
 def remove_leftovers(path: PathLike) -> None:
-    """Removes what processes that were killed in an atomic_write of `path` have left; nobody may be writing it now."""
+    """Removes what processes left that were killed in an atomic_write of `path`. Nobody may be writing it now."""
     path = Path(checking.path("path", path))
     pattern = re.compile(re.escape(f".{path.name[:NAME]}.") + r"[0-9a-f]{16}\.tmp")
     for file in path.parent.iterdir():

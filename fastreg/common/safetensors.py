@@ -1,10 +1,9 @@
 """The safetensors format: a strict reader and a writer.
 
-A file is the length of a JSON header (8 bytes, little-endian), the header, and the bytes of the tensors end to end.
+A file holds the length of a JSON header (8 bytes, little-endian), the header, and the bytes of the tensors end to end.
 
-The reader trusts nothing. Every number is checked against the size of the file before memory is taken for it, and
-what the format leaves open to taste (duplicate keys, overlaps, holes, trailing bytes) is refused, so that a file
-means the same to every reader.
+The reader trusts nothing. It checks every number against the size of the file before it allocates memory. It refuses
+what other readers may interpret differently: duplicate keys, overlaps, holes and trailing bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from fastreg.common.fileio import (
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package too
 
-# BF16 and the 8-bit floats of the format have no NumPy dtype, so they are refused by name.
+# NumPy has no dtype for BF16 and the format's 8-bit floats. They are refused, and the error names them.
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
     "U8": np.dtype("u1"),
@@ -60,14 +59,14 @@ def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: M
     tensors : mapping of str to array
         Boolean, integer (8 to 64 bits) and float (16 to 64 bits) arrays of any shape, strides and byte order.
     metadata : mapping of str to str, optional
-        Free text beside them.
+        Free text to store with the arrays.
 
     Raises
     ------
     TypeError, ValueError
-        A name or metadata are not text, or a dtype has no place in the format; nothing is written.
+        A name or metadata are not text, or the format lacks a dtype. Nothing is written.
     OSError
-        The file cannot be written; what was at `path` is still there.
+        The file cannot be written. What was at `path` is still there.
 
     Examples
     --------
@@ -128,14 +127,14 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
     Returns
     -------
     tensors : dict of str to array
-        In native byte order, each with memory of its own.
+        In native byte order. Each array has its own memory.
     metadata : dict of str to str
-        Empty where the file has none.
+        Empty if the file has none.
 
     Raises
     ------
     FileFormatError
-        The file breaks the format in any way, or uses a dtype that NumPy has not.
+        The file breaks the format in any way, or uses a dtype that NumPy lacks.
     OSError
         The file cannot be opened.
 
@@ -168,7 +167,7 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
 
 def _parse_header(data: bytes) -> dict[str, Any]:
     if not data.startswith(b"{"):
-        raise FileFormatError("the header is not a JSON object: this is no safetensors file")
+        raise FileFormatError("the header is not a JSON object: this is not a safetensors file")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -179,7 +178,7 @@ def _parse_header(data: bytes) -> dict[str, Any]:
 
 
 def parse_json(text: str, what: str, *, floats: bool) -> Any:
-    """JSON without what Python's parser lets through: duplicate keys, NaN and infinity, numbers of any length."""
+    """Parses JSON. Refuses what Python's parser accepts: duplicate keys, NaN, infinity, numbers of any length."""
 
     def number(literal: str) -> int:
         if not floats and literal.startswith("-"):
@@ -209,7 +208,7 @@ def parse_json(text: str, what: str, *, floats: bool) -> Any:
 
     try:
         value = json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=real, parse_constant=constant)
-        json.dumps(value, ensure_ascii=False).encode()  # an escaped lone surrogate is no text
+        json.dumps(value, ensure_ascii=False).encode()  # fails if the JSON escapes a lone surrogate, which is not text
         return value
     except json.JSONDecodeError as error:
         raise FileFormatError(f"{what} is not JSON: {error.msg} (character {error.pos})") from None
@@ -229,7 +228,7 @@ def _check_metadata(metadata: Any) -> dict[str, str]:
 
 
 def _check_layout(header: dict[str, Any], size: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Dtype and shape of every tensor, in the order of their bytes, which fill `size` bytes without gap or overlap."""
+    """Dtype and shape of every tensor, in the order of their bytes. These must fill `size` bytes exactly."""
     spans = []
     for name, entry in header.items():
         dtype, shape, start, end = _check_entry(brief(name), entry)
@@ -264,7 +263,7 @@ def _check_entry(name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int,
 
 
 def _is_sizes(value: Any) -> bool:
-    """A list of whole numbers of at least 0. True is an int to Python, but not here."""
+    """Whether it is a list of whole numbers of at least 0. True is an int in Python, but not here."""
     return isinstance(value, list) and all(type(item) is int and 0 <= item <= MAX_BYTES for item in value)
 
 

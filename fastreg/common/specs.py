@@ -1,12 +1,12 @@
-"""Specs: objects given as text, such as "sgd(lr=0.01)", wherever an object is taken.
+"""Specs: objects given as text, such as "sgd(lr=0.01)". Every argument that takes an object takes its spec too.
 
-A spec is a name or a call with literals; nothing of it is evaluated. An argument, or an element of a list, may be a
-call itself: it is handed on as text to the object that is being made, which knows what it takes there:
-"adam(lr=warmup(100, 0.001))", "dense(10, l2=l2(0.01))", "compose([rotate(15), flip()])". Case and underscores of names
-do not count, so what an object prints is a spec of it.
+A spec is a name, or a call with literals. It is parsed, never evaluated. An argument, or an element of a list, may be a
+call too: "adam(lr=warmup(100, 0.001))", "dense(10, l2=l2(0.01))", "compose([rotate(15), flip()])". The outer object
+gets such a call as text, and knows what it stands for. Case and underscores of names do not count, so what an object
+prints is a spec of it.
 
-Every kind has its table of names where it is declared, `BY_NAME` of its module; a table may name what it makes as
-"module.Class", to be imported when it is asked for.
+The names of each kind of object are in the table `BY_NAME` of the module that declares it. A table may say
+"module.Class" instead of the class, which is then imported on first use.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ Factory = Callable[..., Any]
 
 
 def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
-    """What `text` says, made by the entry of its name.
+    """The object that `text` describes.
 
     Parameters
     ----------
     argument
-        Whose value the text is; errors name it.
+        The argument whose value is `text`. Errors name it.
     text
-        A name of the table, or a call of it.
+        A name in the table, or a call of one.
     table
-        Names in lower case with underscores, and what makes the object.
+        What makes the object, by its name in lower case with underscores.
 
     Raises
     ------
     ValueError, TypeError
-        No such name or argument; the message has the nearest right one. The text is no call with literals. What the
-        object itself says of its arguments.
+        There is no such name or argument (the message suggests the nearest one), or the text is not a call with
+        literals. The object itself also checks its arguments.
 
     Examples
     --------
@@ -91,14 +91,14 @@ def signature_text(signature: inspect.Signature) -> str:
 
 
 def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """Name and arguments."""
+    """The name, and the positional and named arguments."""
     expected = f"expected a name or a call with literals, such as {example} or {example}(...)"
     refusal = ValueError(f"{argument}: got {shown(text)}, {expected}")
     if len(text) > LONGEST:
         raise refusal
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the parser, about odd escapes
+            warnings.simplefilter("ignore")  # from the parser, about odd escapes
             node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return node.id, [], {}
@@ -107,7 +107,7 @@ def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
         bare = next((value.id for value in values if isinstance(value, ast.Name)), None)
         if bare is not None:
-            refusal = ValueError(f"{refusal}; a text needs its quotes: {bare!r}")
+            refusal = ValueError(f"{refusal}; a string needs quotes: {bare!r}")
             raise refusal
         keys = [keyword.arg for keyword in node.keywords]
         if None in keys or len(set(keys)) < len(keys):  # **mapping, or a name twice
@@ -119,7 +119,7 @@ def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal; a call as its text, also in a list."""
+    """The value of a literal. A call, also one in a list, stays text."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return Inner(ast.unparse(node))
     if isinstance(node, (ast.List, ast.Tuple)):

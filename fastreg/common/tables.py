@@ -1,4 +1,4 @@
-"""Plain tables and numbers for people: the command line and the printed results of checks use them."""
+"""Text tables, durations and percentages, for the command line and the printed results of checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Columns as wide as they need to be, the first `left` of them flush left, a line under the heads.
+    """A table with a line under its heads. The first `left` columns are aligned left, the others right.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) ->
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit.
+    """A duration with three digits and its unit.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage; a dash where there is none.
+    """A share as a percentage, or a dash for None.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layers: descriptions of what a model computes, one kind a file. A model draws and keeps the parameters."""
+"""Layers: descriptions of what a model computes, one kind per file. The model draws and keeps the parameters."""
 
 from fastreg.layers.base import Layer, Parameter, Start
 from fastreg.layers.dense import ACTIVATIONS, Dense
@@ -8,7 +8,7 @@ from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
 from fastreg.layers.standardize import Standardize
 
-# What a spec may name.
+# The names for specs.
 BY_NAME: dict[str, type[Layer]] = {
     "dense": Dense,
     "dropout": Dropout,

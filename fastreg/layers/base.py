@@ -1,4 +1,4 @@
-"""What all layers have in common, and how they tell what parameters they need."""
+"""The base class of layers, and how a layer declares the parameters that it needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Self = TypeVar("Self", bound="Layer")
 
 
 class Start(Protocol):
-    """Where a parameter starts: an Initializer, or values that are known."""
+    """Where a parameter starts: an Initializer, or known values."""
 
     def draw(self, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int) -> np.ndarray: ...
 
@@ -31,12 +31,12 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Layer(Description):
-    """Base of the layers.
+    """Base class of the layers.
 
     Parameters
     ----------
     name
-        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
     """
 
     _: KW_ONLY
@@ -49,11 +49,11 @@ class Layer(Description):
             raise ValueError(f"name: got {checking.shown(self.name)}, expected letters, digits, '_' and '-'")
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a sample behind this layer from the one before it."""
+        """The shape of a sample after this layer, given the shape before it."""
         return shape
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
-        """What the layer has to learn or to keep, for samples of `shape`."""
+        """The parameters that the layer learns or keeps, for samples of `shape`."""
         return {}
 
     def named(self: Self, name: str | None) -> Self:
@@ -64,7 +64,7 @@ class Layer(Description):
 
 
 def one_dimension(layer: Layer, shape: tuple[int, ...]) -> int:
-    """The columns of samples of `shape`."""
+    """The number of columns of samples of `shape`, which must have one dimension."""
     if len(shape) != 1:
         kind = type(layer).__name__
         raise ValueError(f"{kind}: got samples of shape {shape}, expected one dimension; put a Flatten() before it")

@@ -1,4 +1,4 @@
-"""Dense: the layer that learns, and the activations that ride on it."""
+"""Dense: the fully connected layer, with its activation, penalties, constraints and noise."""
 
 from __future__ import annotations
 
@@ -20,56 +20,56 @@ class Dense(Layer):
     Parameters
     ----------
     units
-        Outputs of the layer.
+        Number of outputs of the layer.
     activation
         "linear" (or None), "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "gelu" (exact, by erf), "gelu_tanh"
         (its approximation) or another row of `fastreg.layers.ACTIVATIONS`.
     use_bias
-        Whether b is there.
+        Whether the layer has the bias b.
     weight_init, bias_init
-        Where W, of shape (inputs, units), and b, of shape (units,), start: a name or an object of
-        `fastreg.initializers`. W by default: what suits the activation, "he_normal" for those like ReLU.
+        Where W, of shape (inputs, units), and b, of shape (units,), start: a name, or an object of
+        `fastreg.initializers`. The default for W suits the activation: "he_normal" for those like ReLU.
     l1, l2
-        Penalties on W: a number, `fastreg.L1`, `fastreg.L2`; None for those of the trainer, 0 for none.
+        Penalties on W: a number, a `fastreg.L1`, a `fastreg.L2`. None takes those of the trainer, 0 means none.
     penalty
-        Both in one, instead of them: a `fastreg.ElasticNet`, or an L1 or L2, beside which the other is 0.
+        Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2, which sets the other one to 0.
     activity_l1
-        A penalty on the outputs y of the layer, in training those behind a `Dropout` that follows it, whose mean is
-        the same: activity_l1 * sum_i w_i sum_j |y_ij| / sum_i w_i, the mean over the rows i of the batch. It makes
-        representations sparse, above all under "relu" (Glorot, Bordes and Bengio, Deep sparse rectifier neural
-        networks, 2011). Part of history["penalty"], `objective` and `gradients`; not of `evaluate` and, since it takes
-        data, not of `Trainer.penalty`. It counts for a frozen layer, too.
+        A penalty on the outputs y of the layer: activity_l1 * sum_i w_i sum_j |y_ij| / sum_i w_i, the mean over the
+        rows i of the batch. If a `Dropout` follows, in training y are the outputs after it, which have the same mean.
+        The penalty makes representations sparse, above all with "relu" (Glorot, Bordes and Bengio, Deep sparse
+        rectifier neural networks, 2011). It is part of history["penalty"], `objective` and `gradients`. It is not part
+        of `evaluate` or, since it needs data, of `Trainer.penalty`. It also applies to a frozen layer.
     max_norm
-        After every update a column of W (the weights into a unit) whose norm is over this limit is scaled down to it
-        (Srivastava et al., JMLR 15, 2014); None for no limit.
+        After every update, each column of W (the weights into one unit) whose norm is above this limit is scaled down
+        to it (Srivastava et al., JMLR 15, 2014). None for no limit.
     max_frobenius
-        After every update W <- W k / |W| where its Frobenius norm |W| is over this limit k: the projection onto the
-        ball, the norm penalty as a constraint (Goodfellow, Bengio and Courville, Deep Learning, 2016, 7.2); after
-        max_norm. None for no limit. Neither limit touches the momentum.
+        After every update, and after max_norm: W <- W k / |W| if the Frobenius norm |W| is above this limit k. This
+        projection onto a ball is the norm penalty as a constraint (Goodfellow, Bengio and Courville, Deep Learning,
+        2016, 7.2). None for no limit. Neither limit changes the momentum.
     non_negative
-        True: every update ends in W <- max(0, W), the projection onto the weights of at least 0, behind the step of
-        L1 and before the norms are limited. W is what was drawn until the first update.
+        Whether every update sets W <- max(0, W), the projection onto weights of at least 0. This comes after the step
+        of L1, and before the norms are limited. Until the first update, W is as it was drawn.
     preactivation_noise
-        In training z = x W + b + std n, with normal draws n afresh for every element, and this std of at least 0. It
-        makes a sigmoid's outputs prefer 0 and 1, where noise does not show (Salakhutdinov and Hinton, Semantic
+        In training, z = x W + b + std n, with this std of at least 0 and a new normal draw n for every element. It
+        pushes the outputs of a sigmoid towards 0 and 1, where noise does not show (Salakhutdinov and Hinton, Semantic
         Hashing, 2009).
     weight_noise
-        In training every batch is multiplied by W + std n in place of W, forward and back, with normal draws n, one an
-        element and a batch, and this std of at least 0; W itself follows the gradient that this gives. For small noise
-        under the squared error it adds std^2 |dy/dW|^2 to the loss, so that W comes to lie where its changes matter
-        little (Graves, Practical Variational Inference for Neural Networks, 2011; Goodfellow, Bengio and Courville,
-        Deep Learning, 2016, 7.5). There is none in b.
+        In training, every batch is multiplied by W + std n instead of W, forward and back. The std is at least 0, and n
+        are normal draws, one per element and batch. W itself follows the resulting gradient. For small noise and the
+        squared error, this adds std^2 |dy/dW|^2 to the loss, so W moves to where its changes matter little (Graves,
+        Practical Variational Inference for Neural Networks, 2011; Goodfellow, Bengio and Courville, Deep Learning,
+        2016, 7.5). The bias b gets no noise.
     lr_scale
-        Factor on the learning rate for this layer, at least 0.
+        Factor on the learning rate of this layer, at least 0.
     trainable
-        False freezes W and b: they are not updated, and their penalties are left out of everything.
+        False freezes W and b: they are not updated, and their penalties count nowhere.
     name
-        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layers that multiply by random numbers in training."""
+"""Dropout: the layer that multiplies by random numbers in training."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ PER = ("element", "unit")
 
 @dataclass(frozen=True, repr=False, init=False)
 class Dropout(Layer):
-    """Dropout: in training every element is multiplied by a random m, so that no unit can rely on another.
+    """Dropout: in training, multiplies every element by a random m, so that no unit can rely on another.
 
-    In front of the first Dense it drops inputs. The expectation of the output is the same in training and at
-    prediction, and so is, but for "standard", that of the layer without it (Srivastava et al., Dropout: A Simple Way to
-    Prevent Neural Networks from Overfitting, JMLR 15, 2014).
+    Before the first Dense, it drops inputs. The expected output is the same in training and in prediction. Except for
+    "standard", it is also the same as without dropout (Srivastava et al., Dropout: A Simple Way to Prevent Neural
+    Networks from Overfitting, JMLR 15, 2014).
 
     Parameters
     ----------
     keep_prob
-        Probability to keep an element, from 0 to 1, honoured to 2**-16.
+        Probability to keep an element, from 0 to 1, exact to 2**-16.
     rate
-        1 - keep_prob: the probability to drop. Give one of the two, by name.
+        Probability to drop an element: 1 - keep_prob. Give one of the two, by name.
     kind
         What m is, with k = keep_prob:
 
         "inverted"
-            1 / k with probability k, else 0; at prediction nothing is done.
+            1 / k with probability k, else 0. Prediction changes nothing.
         "gaussian"
-            1 + sqrt((1 - k) / k) n, with normal draws n: mean and variance of "inverted", but no zeros (the paper's
-            section 10); at prediction nothing is done.
+            1 + sqrt((1 - k) / k) n, with normal draws n: mean and variance as for "inverted", but no zeros (the
+            paper's section 10). Prediction changes nothing.
         "standard"
-            1 with probability k, else 0; at prediction outputs are multiplied by k. The first form of dropout, for
+            1 with probability k, else 0. Prediction multiplies outputs by k. The first form of dropout, for
             comparison.
     per
-        "element": every element has its own draw. "unit": a column has one for all rows of the batch, so that a
-        step trains one thinned network; the noise between rows then does not average out.
+        "element": every element has its own draw. "unit": a column has one draw for all rows of the batch. A step then
+        trains one thinned network, and the noise does not average out over the rows.
     name
-        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above, or keep_prob is 0 with kind="gaussian".
+        An argument is not as described above, or keep_prob is 0 with kind="gaussian".
 
     Examples
     --------
@@ -92,7 +92,7 @@ class Dropout(Layer):
 
     @property
     def options(self) -> str:
-        """What is not as usual, as arguments."""
+        """The arguments that differ from their defaults, as text."""
         given = {"kind": (self.kind, "inverted"), "per": (self.per, "element"), "name": (self.name, None)}
         return "".join(f", {key}={value!r}" for key, (value, usual) in given.items() if value != usual)
 

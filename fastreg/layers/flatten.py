@@ -1,4 +1,4 @@
-"""Flatten: from samples of any shape to one dimension."""
+"""Flatten: the layer that turns samples of any shape into one dimension."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fastreg.layers.base import Layer
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Layer):
-    """Makes one dimension of a sample of any shape, in C order. It costs nothing: the data are read so.
+    """Turns a sample of any shape into one dimension, in C order. It costs nothing: the data are read this way.
 
     Parameters
     ----------
     name
-        Of the layer, in the state_dict and in files.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
 
     Examples
     --------

@@ -15,9 +15,10 @@ from fastreg.layers.base import Layer, one_dimension
 class Function(Layer, saved=False):
     """A layer written in Python: y = forward(x), and dJ/dx = backward(dJ/dy, x, y).
 
-    Both take and give arrays (rows, columns) in the working dtype; what they are given must not be written to. Rows
-    are independent of each other: there are as many as the batch has, or as predict takes at a time. One thread calls
-    the functions while the others wait, and where the layer stands above no trained Dense, backward is not called.
+    Both take and return arrays (rows, columns) in the working dtype. They must not write to what they get. Rows must be
+    independent of each other, because their number varies: that of a batch, or that which predict takes at a time. One
+    thread calls the functions while the others wait. If no trained Dense comes before the layer, backward is never
+    called.
 
     Parameters
     ----------
@@ -26,21 +27,21 @@ class Function(Layer, saved=False):
     backward
         dy (rows, units), x, y -> dx (rows, inputs).
     units
-        Columns of y; None for as many as x has.
+        Number of columns of y. None for as many as x has.
     name
-        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
 
     Raises
     ------
     TypeError
-        `forward` or `backward` cannot be called. While running: one of them returned no real numbers.
+        `forward` or `backward` is not callable. While running: one of them did not return real numbers.
     ValueError
-        While running: one of them returned another shape. Saving: files hold no Python functions.
+        While running: one of them returned a wrong shape. While saving: files cannot hold Python functions.
 
     Notes
     -----
-    An exception of a function ends a fit unchanged, and the parameters are those of the start of the epoch.
-    `fastreg.check_gradients` tells whether backward is right.
+    If a function raises an exception, the fit ends with that exception, and the parameters are those from the start of
+    the epoch. `fastreg.check_gradients` checks whether backward is right.
 
     Examples
     --------
@@ -69,17 +70,17 @@ class Function(Layer, saved=False):
             self._set(units=checking.integer("units", self.units, high=checking.MAX_WIDTH))
 
     def width(self, inputs: int) -> int:
-        """Columns of y for `inputs` columns of x."""
+        """The number of columns of y for `inputs` columns of x."""
         return inputs if self.units is None else self.units
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.width(one_dimension(self, shape)),)
 
     def run_forward(self, x: np.ndarray, out: np.ndarray) -> None:
-        """Fills `out`: what the engines call."""
+        """Computes y into `out`. The engines call this."""
         calls.fill(f"layer {self.name!r}: forward", self.forward(calls.read_only(x)), out)
 
     def run_backward(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-        """Fills `dx`: what the engines call."""
+        """Computes dx into `dx`. The engines call this."""
         given = map(calls.read_only, (dy, x, y))
         calls.fill(f"layer {self.name!r}: backward", self.backward(*given), dx)

@@ -1,6 +1,6 @@
 """Initializers: where weights and biases start.
 
-`fan_in` and `fan_out` are the inputs and the units of the layer. Draws are a pure function of the seed and the layer.
+`fan_in` and `fan_out` are the numbers of inputs and units of the layer. Draws depend only on the seed and the layer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastreg.common import checking, specs
 from fastreg.common.description import Description
 from fastreg.program import random
 
-# The variance of a weight; see the functions below for sources.
+# The variance of a weight. The functions below name the sources.
 VARIANCES = {
     "he": lambda fan_in, fan_out: 2 / fan_in,
     "lecun": lambda fan_in, fan_out: 1 / fan_in,
@@ -26,19 +26,19 @@ NAMES = ("he_normal", "he_uniform", "lecun_normal", "glorot_normal", "glorot_uni
 
 @dataclass(frozen=True, repr=False)
 class Initializer(Description):
-    """A distribution to draw from: one of the functions of this module makes it.
+    """A distribution to draw from. The functions of this module make one.
 
     Parameters
     ----------
     name
         "he_normal", "he_uniform", "lecun_normal", "glorot_normal", "glorot_uniform", "normal", "uniform" or "zeros".
     scale
-        The standard deviation of "normal", the limit of "uniform"; None for the others.
+        The standard deviation of "normal" or the limit of "uniform". None for the others.
 
     Raises
     ------
     ValueError, TypeError
-        Another name, or a scale that is no finite number of at least 0.
+        The name is not one of these, or the scale is not a finite number of at least 0.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Initializer(Description):
             self._set(scale=checking.number({"normal": "std", "uniform": "limit"}[self.name], self.scale))
 
     def draw(self, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int) -> np.ndarray:
-        """float64 values of `shape`."""
+        """Draws float64 values of `shape`."""
         if self.name == "zeros":
             return np.zeros(shape)
         family, _, distribution = self.name.rpartition("_")
@@ -168,7 +168,7 @@ def uniform(limit: float) -> Initializer:
 
 
 def zeros() -> Initializer:
-    """Zeros, as biases start by default.
+    """Zeros: the default for biases.
 
     Examples
     --------
@@ -186,7 +186,7 @@ BY_NAME = {
 
 
 def get(name: str, value: str | Initializer) -> Initializer:
-    """The initializer for the argument `name`, given by its own name, by a spec such as "normal(0.01)" or as it is."""
+    """The argument `name`: an initializer, its name, or a spec such as "normal(0.01)"."""
     if isinstance(value, Initializer):
         return value
     if specs.is_call(value):

@@ -1,4 +1,4 @@
-"""Layers that add random numbers in training."""
+"""GaussianNoise: the layer that adds random numbers in training."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from fastreg.layers.base import Layer
 
 @dataclass(frozen=True, repr=False)
 class GaussianNoise(Layer):
-    """Adds normal noise in training: y = x + std n, with n of mean 0 and variance 1, drawn afresh for every element.
+    """Adds normal noise in training: y = x + std n, with a new n of mean 0 and variance 1 for every element.
 
-    At prediction the layer does nothing. On the inputs it is a regularizer: for small noise under the squared error
-    it adds std^2 |dy/dx|^2 to the loss (Bishop, Training with Noise is Equivalent to Tikhonov Regularization, 1995).
+    In prediction the layer does nothing. On the inputs it is a regularizer: for small noise and the squared error, it
+    adds std^2 |dy/dx|^2 to the loss (Bishop, Training with Noise is Equivalent to Tikhonov Regularization, 1995).
 
     Parameters
     ----------
     std
         Standard deviation of the noise, at least 0.
     name
-        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
 
     Raises
     ------
     ValueError, TypeError
-        `std` is no number of at least 0.
+        `std` is not a number of at least 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Standardize: known shifts and scales of the input columns, folded into the reading of the data."""
+"""Standardize: the layer that shifts and scales input columns by known numbers, as the data are read."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from fastreg.layers.base import Layer, Parameter
 
 @dataclass(frozen=True, repr=False)
 class Standardize(Layer):
-    """y = (x - mean) scale, column by column, while the data are read: the first layer, at most behind a Flatten.
+    """y = (x - mean) scale, column by column, as the data are read. Only a Flatten may come before it.
 
-    A `fastreg.data.Standardizer` that stands first in a model becomes this layer. Mean and scale are parameters of the
-    model that no optimizer touches: they are in its state_dict and its file, so that a loaded model takes raw data.
+    A `fastreg.data.Standardizer` at the start of a model becomes this layer. Mean and scale are parameters of the model
+    that no optimizer changes. They are in its state_dict and its file, so a loaded model takes raw data.
 
     Parameters
     ----------
     mean, scale
-        Numbers, one a column. None (a layer that was read from a file): the model is going to load them.
+        Numbers, one per column. None in a layer that was read from a file: the model loads them later.
     name
-        Letters, digits, "_" and "-"; by default the index of the layer in its model.
+        Letters, digits, "_" and "-". By default the index of the layer in its model.
     """
 
     mean: tuple[float, ...] | None = None
@@ -39,7 +39,7 @@ class Standardize(Layer):
                     raise TypeError(f"{name}: got {checking.shown(values)}, expected a number for every column")
                 self._set(**{name: tuple(checking.number(name, v, -math.inf) for v in values)})
         if (self.mean is None) != (self.scale is None) or len(self.mean or ()) != len(self.scale or ()):
-            raise ValueError("Standardize: got mean and scale of different lengths, expected one of each a column")
+            raise ValueError("Standardize: got mean and scale of different lengths, expected one of each per column")
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.mean is not None and math.prod(shape) != len(self.mean):
@@ -51,7 +51,7 @@ class Standardize(Layer):
         return {name: Parameter((columns,), _Known(getattr(self, name)), 1, 1) for name in ("mean", "scale")}
 
     def config(self) -> dict[str, Any]:
-        """Without the numbers: they are the model's parameters."""
+        """The config without the numbers, which are the model's parameters."""
         return {"type": "Standardize", "name": self.name}
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class Standardize(Layer):
 
 
 class _Known(NamedTuple):
-    """Values that a parameter starts with."""
+    """Known values that a parameter starts from."""
 
     values: tuple[float, ...] | None
 

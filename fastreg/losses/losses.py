@@ -214,7 +214,7 @@ class Custom(Loss, saved=False):
         if not callable(function) or isinstance(function, type):
             raise TypeError(f"function: got {checking.shown(function)}, expected a function of outputs and targets")
         if not isinstance(name, str):
-            raise TypeError(f"name: got {checking.shown(name)}, expected a text")
+            raise TypeError(f"name: got {checking.shown(name)}, expected a string")
         self._set(
             function=function,
             kind=checking.choice("targets", targets, ("values", "labels")),

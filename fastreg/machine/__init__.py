@@ -1,4 +1,4 @@
-"""What is under the engines: the one extension, threads, SIMD targets, peaks, versions."""
+"""The machine under the engines: the one extension, threads, SIMD targets, peak rates, versions."""
 
 from importlib import import_module
 from pathlib import Path

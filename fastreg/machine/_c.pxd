@@ -1,4 +1,4 @@
-# What Cython has to know of csrc/fastreg.h, which says what it all means.
+# What Cython must know of csrc/fastreg.h. The meaning of each name is explained there.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 

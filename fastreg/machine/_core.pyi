@@ -1,4 +1,4 @@
-# For type checkers: the extension has names that only a build knows.
+# For type checkers, which cannot see the names in the built extension.
 from typing import Any
 
 def __getattr__(name: str) -> Any: ...

@@ -1,4 +1,4 @@
-"""What this machine can do at most: the floating-point peak and the memory bandwidth that shares refer to."""
+"""The peak of this machine: its floating-point rate and memory bandwidth, which shares refer to."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from fastreg.machine import _core
 
 ROUNDS = 200_000  # a few milliseconds
-STREAM_BYTES = 3 << 26  # of the three arrays of a triad together: far more than most caches hold
+STREAM_BYTES = 3 << 26  # in the three arrays of a triad together: far more than most caches hold
 
 
 def fma_peak(threads: int = 1, dtype: str = "float32", repeats: int = 5) -> float:
-    """GFLOP/s of a loop of fused multiply-adds of the current SIMD target, on `threads` threads at once.
+    """GFLOP/s of a loop of fused multiply-adds on the current SIMD target, on `threads` threads at once.
 
-    Each thread does the loop `repeats` times and counts its best: a neighbour can only take time away.
+    Each thread runs the loop `repeats` times and its best run counts: other processes can only slow it down.
     """
     best = [0.0] * threads
 
@@ -35,8 +35,10 @@ def fma_peak(threads: int = 1, dtype: str = "float32", repeats: int = 5) -> floa
 
 
 def stream_bandwidth(threads: int = 1, repeats: int = 5) -> float:
-    """GB/s of memory, on `threads` threads at once: the better of NumPy's a = b + c (three streams, as in STREAM's
-    triad) and a = b (two streams; the C library writes past the caches there).
+    """GB/s of memory, on `threads` threads at once.
+
+    This is the better of NumPy's a = b + c (three streams, as in STREAM's triad) and a = b (two streams, where the C
+    library writes past the caches).
     """
     size = STREAM_BYTES // 3 // 4 // threads
     arrays = [[np.ones(size, np.float32) for _ in range(3)] for _ in range(threads)]

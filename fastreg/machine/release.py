@@ -1,3 +1,3 @@
-"""The version of fastreg, where the build and the package read it."""
+"""The version of fastreg. The build and the package read it here."""
 
 __version__ = "0.1.0"

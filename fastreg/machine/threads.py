@@ -1,9 +1,9 @@
-"""How many threads a run uses, and which SIMD target the kernels come from.
+"""The number of threads of a run, and the SIMD target of the kernels.
 
-The default count is the least of the processors this process may run on, its cgroup's quota, and what the work can
-use; fastreg/engines/pace.py takes one thread while that is faster. A count that somebody asked for is obeyed as given:
-the argument `threads=` first, then `set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl stands in the
-place of the last two while it holds.
+The default number is the least of three: the processors this process may run on, its cgroup's quota, and what the work
+can use. fastreg/engines/pace.py uses one thread while that is faster. A number that was asked for is used as it is. The
+argument `threads=` comes first, then `set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl replaces the
+last two while it holds.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from fastreg.machine.release import __version__
 
 MAX_THREADS = _core.MAX_THREADS
 
-# Floating-point operations between two barriers below which a further thread costs more than it brings (measured:
-# about a microsecond of one core).
+# Floating-point operations between two barriers from which another thread pays off (measured: about a microsecond of
+# one core).
 MIN_FLOPS = 100_000
 
 _asked: int | None = None
@@ -48,7 +48,7 @@ def _from_environment() -> int | None:
 
 
 def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Processors that the control group grants, version 2 or 1; infinity where there is no limit."""
+    """Number of processors that the control group (version 2 or 1) grants; infinity if there is no limit."""
     try:
         text, every = (root / "cpu.max").read_text().split()
         return math.inf if text == "max" else int(text) / int(every)
@@ -63,7 +63,7 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def available_processors() -> int:
-    """Processors this process may use: affinity, then the quota of its control group."""
+    """Number of processors that this process may use, by affinity and by the quota of its control group."""
     quota = _cgroup_quota()
     count = _core.cpu_count()
     return count if math.isinf(quota) else max(1, min(count, math.ceil(quota)))
@@ -73,7 +73,7 @@ _AVAILABLE = available_processors()
 
 
 def set_num_threads(n: int | None) -> None:
-    """Use `n` threads for every run that does not ask for a count of its own; None goes back to the default.
+    """Use `n` threads for every run that does not state its own number. None restores the default.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def set_num_threads(n: int | None) -> None:
     Raises
     ------
     ValueError, TypeError
-        `n` is nothing of that.
+        `n` is neither.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def set_num_threads(n: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """The threads that a run with enough work takes.
+    """The number of threads of a run with enough work.
 
     Examples
     --------
@@ -115,17 +115,17 @@ def _unlimited() -> int:
 
 
 def asked(threads: int | None) -> int | None:
-    """The count that somebody asked for: `threads` of a trainer, else for all runs; None where nobody did."""
+    """The number that was asked for: `threads` of a trainer, else that for all runs. None if there is none."""
     return threads or _limit or _asked or _from_environment()
 
 
 def resolve(threads: int | None, flops: float) -> int:
-    """The threads for a run with `flops` floating-point operations between two barriers."""
+    """The number of threads for a run with `flops` floating-point operations between two barriers."""
     return asked(threads) or max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
 
 
 def simd() -> dict[str, Any]:
-    """The SIMD target in use and those that this machine offers, best first.
+    """The SIMD target in use, and those that this machine offers, best first.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def simd() -> dict[str, Any]:
 
 
 def use_simd(name: str) -> None:
-    """Take the kernels of the target `name`; what FASTREG_SIMD does at import."""
+    """Use the kernels of the target `name`, as FASTREG_SIMD does at import."""
     available = _core.simd_available()
     if name not in available:
         raise ValueError(f"FASTREG_SIMD: got {name!r}, this machine offers {', '.join(available)}")
@@ -151,8 +151,8 @@ if os.environ.get("FASTREG_SIMD"):
 def register_threadpoolctl() -> None:
     """Lets threadpoolctl list fastreg and limit its threads.
 
-    `import fastreg` does it where threadpoolctl has been imported before. A trainer's own `threads=` is obeyed under a
-    limit, too.
+    `import fastreg` does this if threadpoolctl was imported before. A trainer's own `threads=` holds under a limit
+    too.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def register_threadpoolctl() -> None:
     ours = os.path.realpath(_core.__file__)
 
     class Controller(threadpoolctl.LibController):
-        """The state is the module's, not the library's."""
+        """The state belongs to this module, not to the library."""
 
         user_api = internal_api = "fastreg"
         filename_prefixes = (os.path.basename(ours).lower(),)
@@ -178,13 +178,13 @@ def register_threadpoolctl() -> None:
 
         def set_additional_attributes(self) -> None:
             if os.path.realpath(self.filepath) != ours:
-                self.dynlib = None  # another package's _core: without the symbol it is passed over
+                self.dynlib = None  # another package's _core: without the symbol it is skipped
 
         def get_num_threads(self) -> int:
             return get_num_threads()
 
         def set_num_threads(self, num_threads: int) -> None:
-            # Putting back what was there before lifts the limit, so that small work takes fewer threads again.
+            # Restoring the previous number lifts the limit, so small work uses fewer threads again.
             global _limit
             n = min(int(num_threads), MAX_THREADS)
             _limit = None if n == _unlimited() else _checked(n, "limits")

@@ -1,4 +1,4 @@
-"""What a bug report needs."""
+"""Versions and settings that a bug report needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastreg.machine.release import __version__
 
 
 def show_versions() -> None:
-    """Prints the versions of fastreg and what it runs on, the SIMD targets and the number of threads.
+    """Prints the versions of fastreg and of what it runs on, the SIMD targets and the number of threads.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def show_versions() -> None:
 
 
 def versions() -> dict[str, Any]:
-    """What `show_versions` prints."""
+    """The facts that `show_versions` prints."""
     return {
         "fastreg": __version__,
         "python": sys.version.split()[0],

@@ -1,4 +1,4 @@
-"""What a model's layers are and what they take: shapes, parameters, exact zeros, memory dense and sparse."""
+"""The summary of a model: layers, shapes, parameters, exact zeros, and memory, both dense and sparse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastreg.layers import Dropout, Layer
 
 
 class Summarized(Protocol):
-    """What a summary asks of a model."""
+    """What a summary needs to know of a model."""
 
     layers: tuple[Layer, ...]
     input_shape: tuple[int, ...] | None
@@ -20,7 +20,7 @@ class Summarized(Protocol):
 
     @property
     def built(self) -> bool:
-        """Whether there are parameters."""
+        """Whether the model has parameters."""
         ...
 
     @property
@@ -29,7 +29,7 @@ class Summarized(Protocol):
         ...
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of a sample before every layer and after the last."""
+        """The shape of a sample before each layer, and after the last."""
         ...
 
 
@@ -38,14 +38,14 @@ INDEX = 4  # bytes of a column index or a row pointer of a sparse matrix
 
 @dataclass(frozen=True)
 class Zeros:
-    """How sparse some parameters are.
+    """The sparsity of some parameters.
 
-    parameters   how many numbers there are
-    weights      how many of them are in weights, the matrices; biases start at zero and are not counted
+    parameters   the number of parameters
+    weights      how many of them are in weights, the matrices. Biases do not count, since they start at zero
     zeros        how many weights are exactly zero
-    bytes        of memory, as they are
-    csr_bytes    of memory with every weight in the form of compressed sparse rows: the values that are not zero, a
-                 column index for each of them, a pointer for each row and the end, all of 4 bytes; the rest as it is
+    bytes        memory of the parameters as they are
+    csr_bytes    memory if all weights were compressed sparse rows: their nonzero values, with a column index of 4
+                 bytes for each, and a pointer of 4 bytes for each row and the end. The rest is stored as it is
     """
 
     parameters: int
@@ -56,7 +56,7 @@ class Zeros:
 
     @property
     def share(self) -> float:
-        """Of exact zeros among the weights; 0 where there are none."""
+        """The share of exact zeros among the weights; 0 if there are no weights."""
         return self.zeros / self.weights if self.weights else 0.0
 
     def __add__(self, other: Zeros) -> Zeros:
@@ -67,7 +67,7 @@ NOTHING = Zeros(0, 0, 0, 0, 0)
 
 
 def zeros_of(arrays: list[np.ndarray]) -> Zeros:
-    """Of some parameters together."""
+    """The `Zeros` of some parameters together."""
     total = NOTHING
     for array in arrays:
         size = array.size * array.itemsize
@@ -81,7 +81,7 @@ def zeros_of(arrays: list[np.ndarray]) -> Zeros:
 
 
 def sparsity(model: Summarized) -> dict[str, Zeros]:
-    """The `Zeros` of every layer that has parameters, by its name."""
+    """The `Zeros` of each layer that has parameters, by its name."""
     layers = {str(layer.name): _own(model, layer) for layer in model.layers}
     return {name: zeros_of(arrays) for name, arrays in layers.items() if arrays}
 
@@ -98,7 +98,7 @@ def summary(model: Summarized) -> str:
         rows.append(row)
     lines = table(["name", "layer", "output", "parameters", "zeros", "memory", "as CSR"], rows, left=3)
     if not model.built:
-        return f"{lines}\nnot built: parameters are drawn at the first sight of data, or by build(input_shape)"
+        return f"{lines}\nnot built: parameters are drawn when the model first sees data, or by build(input_shape)"
     total = sum(zeros.values(), NOTHING)
     share, size, csr = _sizes(total)
     return (
@@ -126,7 +126,7 @@ def _describe(layer: Layer) -> str:
 
 
 def memory(size: float) -> str:
-    """Bytes in their unit.
+    """A number of bytes with a suitable unit.
 
     >>> memory(1536)
     '1.5 KiB'

@@ -1,10 +1,12 @@
 """Schedules: the learning rate as a function of the epoch or of the step, in the forms of torch.optim.lr_scheduler.
 
-A schedule stands where a rate does, `SGD(schedules.Cosine(0.1, 50))`, or takes its place in a fit: `LRScheduler`.
+A schedule can be given wherever a rate can, as in `SGD(schedules.Cosine(0.1, 50))`. In a fit, `LRScheduler` replaces
+the rate by a schedule.
 
-Time is counted in epochs, `trainer.epoch`, or in steps of the optimizer, `trainer.updates`. Batches are another count,
-`trainer.batches`: under `accumulate=` a step takes several of them. per="update" is another way to say per="step". Both
-counts start at 0 with the trainer (or its `reset`) and go on from fit to fit.
+Time is counted in epochs, `trainer.epoch`, or in steps of the optimizer, `trainer.updates`. The number of batches,
+`trainer.batches`, is another count: with `accumulate=`, a step takes several batches. per="update" is the same as
+per="step". Epochs and steps are counted from 0 when the trainer is made or `reset`, and the counts go on from fit to
+fit.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ UNITS = ("epoch", "step", "update")
 
 @dataclass(frozen=True, repr=False)
 class Schedule(Description):
-    """Base of the schedules. A subclass says what the rate is `at` a time and what time is counted in: `per`.
+    """Base class of schedules. A subclass gives the rate `at` a time, and says in `per` what unit time has.
 
     Examples
     --------
@@ -47,7 +49,7 @@ class Schedule(Description):
 
     def rates(self, start: int, stop: int) -> np.ndarray:
         """The rates of the epochs or steps `start` to `stop` - 1, float64 (stop - start,)."""
-        # One by one in plain Python: NumPy's cos and power have other last bits on other processors.
+        # One by one in plain Python: the last bits of NumPy's cos and power vary between processors.
         return np.array([self.at(time) for time in range(start, stop)], np.float64)
 
 
@@ -85,11 +87,11 @@ class Step(Schedule):
     lr
         The first rate, at least 0.
     every
-        Epochs (steps) between two changes.
+        Number of epochs (steps) between two changes.
     gamma
-        Factor of a change, at least 0.
+        Factor on the rate at each change, at least 0.
     per
-        What t counts: "epoch", as is usual with StepLR, or "step" (of the optimizer).
+        What t counts: "epoch" (usual for StepLR) or "step" (of the optimizer).
 
     Examples
     --------
@@ -127,7 +129,7 @@ class Exponential(Schedule):
     gamma
         Factor from one epoch (step) to the next, at least 0.
     per
-        What t counts: "epoch", as is usual with ExponentialLR, or "step" (of the optimizer).
+        What t counts: "epoch" (usual for ExponentialLR) or "step" (of the optimizer).
 
     Examples
     --------
@@ -156,19 +158,19 @@ class Exponential(Schedule):
 class Cosine(Schedule):
     """min_lr + (lr - min_lr) (1 + cos(pi t / period)) / 2: torch's CosineAnnealingLR.
 
-    The rate reaches min_lr at t = period and, as torch's does, climbs back after it. (Loshchilov and Hutter, SGDR,
-    2017, without its restarts.)
+    The rate reaches min_lr at t = period, and rises again after that, as in torch. (Loshchilov and Hutter, SGDR, 2017,
+    without its restarts.)
 
     Parameters
     ----------
     lr
         The first rate, at least 0.
     period
-        Epochs (steps) to the lowest rate; usually those of the training.
+        Number of epochs (steps) to the lowest rate. Usually that of the whole training.
     min_lr
         The lowest rate, at least 0.
     per
-        What t counts: "epoch", as is usual with CosineAnnealingLR, or "step" (of the optimizer).
+        What t counts: "epoch" (usual for CosineAnnealingLR) or "step" (of the optimizer).
 
     Examples
     --------
@@ -199,8 +201,8 @@ class Cosine(Schedule):
 class OneCycle(Schedule):
     """Up from max_lr / div_factor to max_lr, then down to max_lr / div_factor / final_div_factor: torch's OneCycleLR.
 
-    The top is at t = pct_start total - 1, the end at t = total - 1; both ways follow half a cosine, a + (b - a)
-    (1 - cos(pi s)) / 2 for s from 0 to 1. Behind the end the rate stays. Momentum is not cycled. (Smith and Topin,
+    The top is at t = pct_start total - 1, the end at t = total - 1; both parts follow half a cosine, a + (b - a)
+    (1 - cos(pi s)) / 2 for s from 0 to 1. After the end the rate stays. Momentum is not cycled. (Smith and Topin,
     Super-convergence, 2018.)
 
     Parameters
@@ -208,13 +210,13 @@ class OneCycle(Schedule):
     max_lr
         The highest rate, at least 0.
     total
-        Steps (epochs) of the whole cycle: epochs * ceil(n / batch_size) steps for a whole training.
+        Number of steps (epochs) of the whole cycle. A whole training has epochs * ceil(n / batch_size) steps.
     pct_start
-        The part of the cycle that goes up, from 0 to below 1.
+        The share of the cycle in which the rate rises, from 0 to below 1.
     div_factor, final_div_factor
-        The first rate is max_lr / div_factor; the last one is the first one / final_div_factor. At least 1.
+        The first rate is max_lr / div_factor. The last rate is the first rate / final_div_factor. At least 1.
     per
-        What t counts: "step" (of the optimizer), as is usual with OneCycleLR, or "epoch".
+        What t counts: "step" (of the optimizer, usual for OneCycleLR) or "epoch".
 
     Examples
     --------
@@ -251,19 +253,19 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Warmup(Schedule):
-    """Linear from start_factor r to r, where r is the first rate of another schedule, which then begins.
+    """Rises linearly from start_factor r to r, the first rate of another schedule, which then begins.
 
-    The rate is r (start_factor + (1 - start_factor) t / steps) while t < steps, and that of `then` at t - steps from
-    there on: torch's SequentialLR of a LinearLR and another. Both count what `then` counts.
+    The rate is r (start_factor + (1 - start_factor) t / steps) while t < steps, then that of `then` at t - steps. This
+    is torch's SequentialLR of a LinearLR and another schedule. Time is counted as in `then`.
 
     Parameters
     ----------
     steps
-        How many steps (epochs, where `then` counts epochs) the rate rises for.
+        Number of steps in which the rate rises (or of epochs, if `then` counts epochs).
     then
-        What follows: a schedule, or a number for a constant rate. A number is reached in `steps` steps, not epochs.
+        The schedule that follows, or a number for a constant rate. With a number, `steps` are steps, not epochs.
     start_factor
-        Where the rate starts, as a part of r, from 0 to 1; a third in torch, too.
+        Where the rate starts, as a share of r, from 0 to 1. The default is a third, as in torch.
 
     Examples
     --------
@@ -304,7 +306,7 @@ BY_NAME = {
 
 
 def rate(name: str, value) -> Schedule | float:
-    """The argument `name`: a learning rate of at least 0, a schedule as it is or a spec of one."""
+    """The argument `name`: a learning rate of at least 0, a schedule, or a spec of one."""
     if isinstance(value, Schedule):
         return value
     if specs.is_call(value):
@@ -315,8 +317,8 @@ def rate(name: str, value) -> Schedule | float:
 
 
 def fill(rates: np.ndarray, lr: Schedule | float, epoch: int, step: int, accumulate: int = 1) -> None:
-    """Writes the rates of the batches of an epoch; the first `accumulate` of them make up step `step`, and so on."""
-    if isinstance(lr, Schedule) and lr.per in ("step", "update"):  # one of a user's is as it is
+    """Writes the rates of an epoch's batches. The first `accumulate` of them make up step `step`, and so on."""
+    if isinstance(lr, Schedule) and lr.per in ("step", "update"):  # a user's schedule may say either
         steps = -(-len(rates) // accumulate)
         rates[...] = lr.rates(step, step + steps).repeat(accumulate)[: len(rates)]
     else:
@@ -342,4 +344,4 @@ def _scaled(lr: float, gamma: float, exponent: int) -> float:
     try:
         return lr * gamma**exponent
     except OverflowError:
-        return math.inf if lr else 0.0  # which a fit refuses when it comes there; no rate stays none
+        return math.inf if lr else 0.0  # a fit refuses inf when it gets there; a rate of 0 stays 0

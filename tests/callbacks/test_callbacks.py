@@ -304,7 +304,7 @@ def test_csv_logger_without_a_folder_is_refused(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 def test_csv_logger_leaves_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match=r"CSVLogger path: got '.*pipe', no regular file, expected a file"):
+    with pytest.raises(ValueError, match=r"CSVLogger path: got '.*pipe', not a regular file, expected a file"):
         train([fr.CSVLogger(tmp_path / "pipe")])
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 

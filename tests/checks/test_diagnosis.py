@@ -93,7 +93,7 @@ BAD = {
     "NaN": (lambda: diagnose((0.1, float("nan"))), r"errors\[1\]: got nan, expected a finite number of at least 0"),
     "negative": (lambda: diagnose((-0.1, 0.1)), r"errors\[0\]: got -0\.1, expected a finite number of at least 0"),
     "best": (lambda: diagnose((0.1, 0.1), best=-1), r"best: got -1, expected a finite number of at least 0"),
-    "best of rates": (lambda: diagnose((0.1, 0.1), best=5), r"best: got 5\.0, expected a share from 0 to 1"),
+    "best of rates": (lambda: diagnose((0.1, 0.1), best=5), r"best: got 5\.0, expected a rate from 0 to 1"),
     "limit": (lambda: diagnose((0.1, 0.1), bias_limit="x"), r"bias_limit: got 'x', expected a number"),
     "percents": (lambda: diagnose((15, 16)), r"bias_limit: got None, expected a number: only errors that are rates"),
     "no validation": (

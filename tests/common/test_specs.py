@@ -144,7 +144,7 @@ BAD = {
     "engine": ({"engine": "natve"}, r"engine: got 'natve', expected one of native, reference; the nearest is 'native'"),
     "loss": ({"loss": "softmax_crossentropi"}, r"nearest is 'softmax_cross_entropy'"),
     "variable": ({"optimizer": "sgd(lr=x)"}, r"optimizer: got 'sgd\(lr=x\)', expected a name or a call with literals"),
-    "no quotes": ({"l2": "l2(0.1, m=batch)"}, r"a call with literals, .*; a text needs its quotes: 'batch'$"),
+    "no quotes": ({"l2": "l2(0.1, m=batch)"}, r"a call with literals, .*; a string needs quotes: 'batch'$"),
     "attribute": ({"optimizer": "os.system('true')"}, r"expected a name or a call with literals"),
     "operator": ({"optimizer": "sgd(lr=9**9**9)"}, r"expected a name or a call with literals"),
     "import": ({"optimizer": "__import__('os')"}, r"expected one of sgd"),

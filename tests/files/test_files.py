@@ -145,7 +145,7 @@ def test_a_log_on_a_disk_that_gets_full_names_the_file(tmp_path):
 def test_what_is_no_file_is_left_alone(tmp_path):
     """A file takes the place of what is at its path: for who may do everything, of a device, too."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match=r"path: got '.*pipe', no regular file, expected a file"):
+    with pytest.raises(ValueError, match=r"path: got '.*pipe', not a regular file, expected a file"):
         small_model().save(tmp_path / "pipe")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode) and os.listdir(tmp_path) == ["pipe"]
 

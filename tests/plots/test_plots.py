@@ -47,12 +47,12 @@ BAD = {
     "no epoch": (({"run": fr.History()},), r"histories: got none, or one without epochs"),
     "no mapping": (([GOOD],), r"histories: got \[.*, expected a mapping"),
     "no history": (({"run": {"loss": [1.0]}},), r"histories: got .*, expected a mapping of names to what fit returned"),
-    "a number as name": (({3: GOOD},), r"histories: the name of a run: got 3, expected a text"),
-    "no name": (({None: GOOD},), r"histories: the name of a run: got None, expected a text"),
+    "a number as name": (({3: GOOD},), r"histories: the name of a run: got 3, expected a string"),
+    "no name": (({None: GOOD},), r"histories: the name of a run: got None, expected a string"),
     "no loss": (({"run": history(other=[1.0])},), r"histories: got curves of \['other'\], expected loss or accuracy"),
     "path": (({"run": GOOD}, 3), r"path: got 3, expected the path"),
-    "title": (({"run": GOOD}, None, 3), r"title: got 3, expected a text"),
-    "dev": (({"run": GOOD}, None, None, None), r"dev: got None, expected a text"),
+    "title": (({"run": GOOD}, None, 3), r"title: got 3, expected a string"),
+    "dev": (({"run": GOOD}, None, None, None), r"dev: got None, expected a string"),
 }
 
 

@@ -276,7 +276,7 @@ DESCRIPTIONS = {
     "custom class": (lambda: fr.losses.Custom(fr.losses.MSE), r"function: got <class .*, expected a function"),
     "custom targets": (lambda: fr.losses.Custom(max, targets="classes"), r"targets: got 'classes', expected one of v"),
     "custom transform": (lambda: fr.losses.Custom(max, transform="exp"), r"transform: got 'exp', expected one of li"),
-    "custom name": (lambda: fr.losses.Custom(max, name=3), r"name: got 3, expected a text"),
+    "custom name": (lambda: fr.losses.Custom(max, name=3), r"name: got 3, expected a string"),
     "label_smoothing": (
         lambda: fr.losses.SoftmaxCrossEntropy(1.5),
         r"label_smoothing: got 1\.5, expected a finite num",
