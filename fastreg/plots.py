@@ -50,8 +50,8 @@ def plot_history(
     Raises
     ------
     ValueError, TypeError
-        There are no histories, one has no epochs, none has a loss or an accuracy, or an argument is not as described
-        above.
+        There are no histories, one has no epochs, none has a loss or an accuracy, or an argument is not as
+        described above.
     ImportError
         matplotlib is not installed.
 

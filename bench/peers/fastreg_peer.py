@@ -1,4 +1,4 @@
-"""fastreg itself, trained as a user would."""
+"""fastreg itself, as the workload declares it."""
 
 import fastreg as fr
 

@@ -1,4 +1,4 @@
-"""Rows of a benchmark, and the timing of what they show."""
+"""Rows of a benchmark's table, and the functions that take times."""
 
 from __future__ import annotations
 

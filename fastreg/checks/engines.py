@@ -26,9 +26,9 @@ class OpComparison:
 
     index, op   its place and kind
     writes      the array with the largest error
-    ulp         the largest error, in units in the last place of a magnitude: the largest of the reference value, the
-                largest value in its row, and the root mean square of its array, because sums cancel. For updates also
-                the value before, because updates cancel too
+    ulp         the largest error, in units in the last place of a magnitude. This magnitude is the largest of the
+                reference value, the largest value in its row and the root mean square of its array, because sums
+                cancel. Updates cancel too, so they also include the value before
     relative    the largest error over the same magnitude
     limit       the largest error allowed, in ulp; it grows with the length of the sums, as rounding errors do
     """
@@ -168,7 +168,7 @@ def _error(
 
 
 def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
-    """The size to measure an error by at least. A difference is only as exact as the numbers that are subtracted.
+    """The least magnitude that errors are measured by: a difference is only as exact as the numbers subtracted.
 
     Losses subtract numbers of about one. Updates subtract a step from the parameter, or add one to their state. (The
     step itself lies between the two, so its root and its division are not checked; they are right to a few ulp of it.)

@@ -1,4 +1,4 @@
-"""The command `fastreg`. Each subcommand is a module of this package with its name."""
+"""The command `fastreg`. Each subcommand is a module here, listed in `_parser`."""
 
 from __future__ import annotations
 

@@ -48,9 +48,7 @@ def bench(options: argparse.Namespace) -> None:
     if options.json:
         print_json({**machine, "rows": [row.as_dict() for row in rows]})
     else:
-        print(
-            "\nTimes are medians, per call or step. Errors are relative to the largest value. Shares: of the target's"
-        )
-        print("peak on the threads used, or of the memory's bandwidth, which arrays in the caches can exceed.")
+        print("\nTimes are medians, per call or step. Errors are relative to the largest value. Shares are of the peak")
+        print("of the target on the threads used, or of the memory's bandwidth, which arrays in the caches can exceed.")
     if wrong := [f"{row.name} {row.shape} ({row.target})" for row in rows if not row.agrees]:
         raise ArithmeticError(f"results differ from the reference: {', '.join(wrong)}")

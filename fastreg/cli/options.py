@@ -74,7 +74,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--schedule",
         choices=SCHEDULES,
         default="constant",
-        help="the learning rate over the training: constant (default); step: divided by 10 after each third "
+        help="how the learning rate changes: constant (default); step: divided by 10 after each third "
         "of the epochs; exponential: down to a hundredth; cosine: down to 0; one-cycle: up to the rate, then down to "
         "nearly 0; warm-up: rises from a third in the first epoch; on-plateau: a fifth of the training samples is held "
         "back, and the rate is lowered when their loss no longer improves (see the --plateau options)",

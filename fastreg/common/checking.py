@@ -166,7 +166,7 @@ def dtype(value) -> str:
 
 def as_array(name: str, value) -> np.ndarray:
     """`value` as an array of any dtype, as NumPy makes it. Masked values are refused."""
-    masked = sys.modules.get("numpy.ma")  # not loaded: no array is masked; an import takes milliseconds
+    masked = sys.modules.get("numpy.ma")  # if not loaded, nothing is masked; an import takes milliseconds
     if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
         count = masked.count_masked(value)
         raise ValueError(

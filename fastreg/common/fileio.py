@@ -160,7 +160,7 @@ def atomic_link(source: PathLike, path: PathLike) -> None:
 
 
 def remove_leftovers(path: PathLike) -> None:
-    """Removes what processes left that were killed in an atomic_write of `path`. Nobody may be writing it now."""
+    """Removes temporary files of processes that were killed in an atomic_write of `path`; nobody may write it now."""
     path = Path(checking.path("path", path))
     pattern = re.compile(re.escape(f".{path.name[:NAME]}.") + r"[0-9a-f]{16}\.tmp")
     for file in path.parent.iterdir():

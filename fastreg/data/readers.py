@@ -198,7 +198,7 @@ def read_csv(path: PathLike, target: int | str = -1) -> tuple[np.ndarray, np.nda
         start, names = next(rows, (1, []))
         width = len(names)
         if width < 2:
-            raise FileFormatError("is no table of at least two columns: fastreg reads IDX, .npz, .npy and .csv")
+            raise FileFormatError("is not a table of at least two columns: fastreg reads IDX, .npz, .npy and .csv")
         is_header = not any(map(_reads_as_number, names))
         if is_header and not all(map(str.strip, names)):
             blank = next(i for i, name in enumerate(names) if not name.strip())
@@ -303,7 +303,7 @@ def _parts(arrays: dict[str, np.ndarray], path: Path) -> list[Part]:
         X, y = (next((arrays[name] for name in names if name in arrays), None) for names in NAMES[kind])
         if X is not None:
             if X.ndim == 0 or (y is not None and (y.ndim == 0 or len(X) != len(y))):
-                raise FileFormatError(f"{path}: inputs and labels are not equally many")
+                raise FileFormatError(f"{path}: the numbers of inputs and labels differ")
             parts.append((X, y))
     if not parts:
         raise FileFormatError(f"{path}: holds neither X and y, nor X_train and y_train, nor the IDX files of MNIST")
@@ -318,7 +318,7 @@ def _parsing(what: str):
     except (FileFormatError, OSError):
         raise
     except UnicodeDecodeError:
-        raise FileFormatError("is of no known kind: fastreg reads IDX, .npz, .npy and .csv") from None
+        raise FileFormatError("has no known format: fastreg reads IDX, .npz, .npy and .csv") from None
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise FileFormatError(f"is not {what} that fastreg can read: {text}") from None

@@ -23,7 +23,7 @@ class Dense(Layer):
         Number of outputs of the layer.
     activation
         "linear" (or None), "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "gelu" (exact, by erf), "gelu_tanh"
-        (its approximation) or another row of `fastreg.layers.ACTIVATIONS`.
+        (its approximation) or another name in `fastreg.layers.ACTIVATIONS`.
     use_bias
         Whether the layer has the bias b.
     weight_init, bias_init
@@ -32,7 +32,7 @@ class Dense(Layer):
     l1, l2
         Penalties on W: a number, a `fastreg.L1`, a `fastreg.L2`. None takes those of the trainer, 0 means none.
     penalty
-        Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2, which sets the other one to 0.
+        Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0.
     activity_l1
         A penalty on the outputs y of the layer: activity_l1 * sum_i w_i sum_j |y_ij| / sum_i w_i, the mean over the
         rows i of the batch. If a `Dropout` follows, in training y are the outputs after it, which have the same mean.

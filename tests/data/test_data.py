@@ -280,8 +280,8 @@ BAD_CSV = {
     "line 1, column 2: got ''": "1,,0\n1,2,0\n",
     "line 1, column 1: got '', expected the name of a column or a number": ",a,b\n0,1,2\n",
     "no rows": "a,b,c\n",
-    "no table": "hello\n",
-    "is no table of at least two columns": "1\n2\n3\n",
+    "not a table": "hello\n",
+    "is not a table of at least two columns": "1\n2\n3\n",
 }
 
 

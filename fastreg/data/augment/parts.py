@@ -239,11 +239,12 @@ class Flip(Augmentation, saved=False):
 
 @dataclass(frozen=True, repr=False)
 class Elastic(Augmentation, saved=False):
-    """Displaces every pixel a little, and its neighbours similarly, as if another hand had written it.
+    """Displaces every pixel a little, and its neighbours in a similar way: handwriting by another hand.
 
     There is one field of uniform draws from (-1, 1) for each direction. A Gaussian smooths both fields (outside of the
-    image they are 0), and multiplying by alpha gives pixels. See Simard, Steinkraus and Platt, Best Practices for
-    Convolutional Neural Networks, ICDAR 2003; they take sigma 4 and alpha 34 for MNIST. In a `Compose` it must be last.
+    image they are 0). Multiplied by alpha, they are displacements in pixels. See Simard, Steinkraus and Platt, Best
+    Practices for Convolutional Neural Networks, ICDAR 2003; they take sigma 4 and alpha 34 for MNIST. An `Elastic` must
+    be the last part of a `Compose`.
 
     Parameters
     ----------
