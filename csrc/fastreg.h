@@ -323,7 +323,7 @@ typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
     int32_t wait;        /* all workers meet before this op */
     int32_t rowwise; /* dense, dense_dx: every worker does its share of the rows (fr_share), as other kinds always do */
-    int32_t doubled; /* 2 M rows: those that append has made behind those of the batch */
+    int32_t doubled; /* 2 M rows: append has put M rows after those of the batch */
     union {
         fr_gather_op gather;
         fr_dense_op dense;
