@@ -419,6 +419,23 @@ int fr_cpu_count(void);       /* processors this process may run on */
 /* The current target's loop of fused multiply-adds, on the calling thread: operations done and seconds taken. */
 double fr_fma_loop(fr_real real, int64_t rounds, double *seconds);
 
+/* hand_out.c: who gets which part of an op, for tests. In turn i, worker id[i] asks for its next part. */
+typedef struct {
+    int32_t workers, dynamic; /* dynamic: a long op */
+    uint64_t scramble;
+    int64_t count; /* of the turns */
+    const int32_t *id;
+} fr_turns;
+
+/* A product's result: in tiles, a panel after the other or a group of rows after the other, or in shares of columns. */
+typedef enum { FR_CUT_PANELS, FR_CUT_ROWS, FR_CUT_COLUMNS } fr_cut;
+
+/* A tile a turn, or -1. */
+void fr_hand_out_tiles(int64_t *got, const fr_turns *turns, int64_t panels, int64_t groups, int64_t weight,
+                       int64_t last);
+/* Four numbers a turn: the first column and the number of columns, the first group and that after the last; or zeros. */
+void fr_hand_out_pieces(int64_t *got, const fr_turns *turns, int64_t columns, int64_t groups, fr_cut cut);
+
 /* pool.c: tells how many workers are alive, for tests. */
 int fr_pool_size(void);
 

@@ -167,6 +167,14 @@ cdef extern from "fastreg.h" nogil:
         int (*call)(void *, int32_t, int64_t) noexcept nogil
         void *call_context
 
+    ctypedef struct fr_turns:
+        int32_t workers, dynamic
+        uint64_t scramble
+        int64_t count
+        const int32_t *id
+    ctypedef enum fr_cut:
+        FR_CUT_PANELS, FR_CUT_ROWS, FR_CUT_COLUMNS
+
     int64_t fr_run(const fr_program *, const fr_feed *, fr_tally *, int64_t, int64_t, const fr_options *)
     size_t fr_scratch_bytes(const fr_program *, int)
     int fr_simd_count()
@@ -177,6 +185,8 @@ cdef extern from "fastreg.h" nogil:
     int fr_cpu_count()
     double fr_fma_loop(int, int64_t, double *)
     int fr_pool_size()
+    void fr_hand_out_tiles(int64_t *, const fr_turns *, int64_t, int64_t, int64_t, int64_t)
+    void fr_hand_out_pieces(int64_t *, const fr_turns *, int64_t, int64_t, fr_cut)
     int64_t fr_update_tiles(int64_t, int64_t)
     void fr_normals(int, void *, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t)
     void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)

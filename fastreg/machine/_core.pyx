@@ -501,6 +501,34 @@ def fma_loop(dtype, int64_t rounds):
     return flops, seconds
 
 
+cdef fr_turns _turns(int workers, cnp.ndarray order, bint dynamic, uint64_t scramble) except *:
+    """Workers that ask for work in an order (int32): one number for each turn."""
+    cdef fr_turns turns
+    if not 1 <= workers <= FR_MAX_THREADS or order.min() < 0 or order.max() >= workers or order.dtype != np.int32:
+        raise ValueError(f"turns of {workers} workers were expected, in int32")
+    turns.workers, turns.dynamic, turns.scramble = workers, dynamic, scramble
+    turns.count, turns.id = order.size, <const int32_t *>cnp.PyArray_DATA(order)
+    return turns
+
+
+def hand_out_tiles(int workers, order, bint dynamic, uint64_t scramble, int64_t panels, int64_t groups, int64_t weight,
+                   int64_t last):
+    """The tile that is handed out in every turn, or -1. For tests."""
+    cdef fr_turns turns = _turns(workers, order, dynamic, scramble)
+    cdef int64_t[::1] got = np.empty(turns.count, np.int64)
+    fr_hand_out_tiles(&got[0], &turns, panels, groups, weight, last)
+    return np.asarray(got)
+
+
+def hand_out_pieces(int workers, order, bint dynamic, uint64_t scramble, int64_t columns, int64_t groups, str cut):
+    """The piece that is handed out in every turn: column, columns, first group, the group after the last. For tests."""
+    cdef fr_turns turns = _turns(workers, order, dynamic, scramble)
+    cdef int64_t[:, ::1] got = np.empty((turns.count, 4), np.int64)
+    kinds = {"panels": FR_CUT_PANELS, "rows": FR_CUT_ROWS, "columns": FR_CUT_COLUMNS}
+    fr_hand_out_pieces(&got[0, 0], &turns, columns, groups, kinds[cut])
+    return np.asarray(got)
+
+
 def pool_size():
     """Worker threads alive."""
     return fr_pool_size()
