@@ -92,9 +92,13 @@ TOOLBOX: dict[str, Callable[[str], str]] = {
 }
 
 
+# Their layers and losses call NumPy's sine and power, whose last bits differ between processors.
+NOT_PINNED = {"calls", "python loss", "call on top"}
+
+
 def every() -> Iterator[tuple[str, Callable[[], str]]]:
     for dtype in ("float32", "float64"):
-        for name in (*PLAIN, *MORE):
+        for name in (name for name in (*PLAIN, *MORE) if name not in NOT_PINNED):
             yield f"{name}, {dtype}", lambda name=name, dtype=dtype: of_network(name, dtype)
         for name, training in TOOLBOX.items():
             yield f"toolbox: {name}, {dtype}", lambda training=training, dtype=dtype: training(dtype)
