@@ -4,6 +4,12 @@ import signal
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# The same few examples in every run. `pytest --hypothesis-profile=search` looks for others, for longer.
+settings.register_profile("usual", derandomize=True, deadline=None, max_examples=40)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("usual")
 
 # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

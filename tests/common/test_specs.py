@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastreg as fr
 from fastreg.callbacks.argument import gather
@@ -124,6 +126,34 @@ def test_what_is_printed_is_a_spec():
     ):
         again = gather([repr(made)], 0)[0]
         assert type(again) is type(made) and vars(again) == vars(made)
+
+
+def short(low, high):
+    """Numbers of nine digits: what is printed has no more than twelve."""
+    return st.floats(low, high).map(lambda value: float(f"{value:.9g}"))
+
+
+rates, below_one, counts = short(0, 1e6), short(0, 0.999), st.integers(1, 10**6)
+plain_schedules = st.builds(S.Step, rates, counts) | st.builds(S.Exponential, rates, short(0.01, 2))
+any_schedule = plain_schedules | st.builds(S.Warmup, counts, plain_schedules)
+any_optimizer = (
+    st.builds(fr.SGD, rates | any_schedule, momentum=below_one, weight_decay=rates)
+    | st.builds(fr.Adam, rates | any_schedule, beta1=below_one, beta2=below_one, eps=rates)
+    | st.builds(fr.AdamW, rates, weight_decay=rates)
+)
+
+
+@given(any_optimizer)
+def test_any_optimizer_that_is_printed_is_a_spec(optimizer):
+    assert trainer(optimizer=repr(optimizer)).optimizer == optimizer
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_optimizer_or_refused_in_one_line(text):
+    try:
+        trainer(optimizer=text)
+    except (ValueError, TypeError) as error:
+        assert "\n" not in str(error) and str(error).startswith("optimizer: got ")
 
 
 BAD = {

@@ -7,11 +7,14 @@ import io
 import os
 import struct
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastreg import data
 from fastreg.model.files import FileFormatError
@@ -352,6 +355,24 @@ def test_split_is_a_partition(fractions, stratify):
         if stratify and len(parts) > 1:
             assert abs(y_part.mean() - 0.5) <= 0.01
             assert list(X_part) != sorted(X_part)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(30, 300), st.integers(0, 2**32), st.booleans())
+def test_parts_of_a_split_have_the_sizes_of_their_fractions(shares, rows, seed, stratify):
+    """Within one row, for each class of its own where they are stratified by."""
+    X = np.arange(rows)
+    y = X % 3 if stratify else X / 2
+    fractions = np.array(shares) / sum(shares)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # small parts have other mixes
+        try:
+            parts = data.split(X, y, fractions, stratify=stratify, seed=seed)
+        except ValueError as error:
+            assert "the part would be empty" in str(error) and min(fractions) * rows < (3 if stratify else 1)
+            return
+    assert sorted(np.concatenate([part for part, _ in parts])) == list(X)
+    for (part, _), fraction in zip(parts, fractions, strict=True):
+        assert abs(len(part) - fraction * rows) < (3 if stratify else 1)
 
 
 def test_split_seed():

@@ -6,6 +6,9 @@ import stat
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from tensor_files import TENSORS, small_model
 
 import fastreg as fr
@@ -36,6 +39,25 @@ def test_round_trip(tmp_path):
     assert int.from_bytes(content[:8], "little") % 8 == 0
     write_tensors(path, tensors, metadata)
     assert path.read_bytes() == content
+
+
+kinds = st.sampled_from(["?", "i1", "u2", "i4", "u8", "f2", "f4", "f8"])
+any_array = kinds.flatmap(
+    lambda kind: hnp.arrays(kind, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
+)
+any_name = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda name: name != "__metadata__")
+
+
+@settings(max_examples=15)  # each waits for the disk
+@given(st.dictionaries(any_name, any_array, max_size=5), st.dictionaries(any_name, st.text(max_size=9), max_size=3))
+def test_any_tensors_come_back_to_the_bit(tmp_path_factory, tensors, metadata):
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    write_tensors(path, tensors, metadata)
+    read, read_metadata = read_tensors(path)
+    assert read.keys() == tensors.keys() and read_metadata == metadata
+    for name, array in tensors.items():
+        assert read[name].dtype == array.dtype and read[name].shape == array.shape
+        assert read[name].tobytes() == array.tobytes()
 
 
 def test_nothing(tmp_path):
