@@ -17,6 +17,7 @@ enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of a tile of a pass over a paramet
 enum { FR_SUM_BLOCK = 64 };        /* rows over which losses and bias gradients are summed before the next level */
 enum { FR_CHAIN = 4096 }; /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
 enum { FR_SLOTS = 2 };    /* arrays of state a parameter may have */
+enum { FR_POWERS = 3 };   /* running numbers of an optimizer: mu_1 ... mu_t, beta2^t, warm_up^t */
 enum { FR_MAX_THREADS = 256 };
 enum { FR_MAX_OPS = 1024 };           /* of a program */
 enum { FR_MAX_TRANSFORMS = 16 };      /* of an augmentation */
@@ -197,6 +198,7 @@ typedef struct {
     int32_t kind;
     int32_t proximal, non_negative, l1_per_row, l2_per_row;
     double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale;
+    double warm_up;    /* beta1 is the limit of mu_t = beta1 (1 - warm_up^t / 2), and 0 is at once */
     double clip_value; /* 0: no limit */
 } fr_rule;
 
@@ -381,11 +383,11 @@ typedef struct {
     void *out; /* working dtype, (rows, N) without padding */
 } fr_feed;
 
-/* What a run adds up; see class Tally there. beta_power: beta1 and beta2 to the power of `updates`. */
+/* What a run adds up; see class Tally there. power: the running numbers of the optimizer after `updates` steps. */
 typedef struct {
     double loss, weight, hits, penalty;
     int64_t batches, updates;
-    double beta_power[2];
+    double power[FR_POWERS];
     int64_t bad_row;
     int32_t code;
 } fr_tally;
@@ -407,6 +409,9 @@ typedef struct {
 int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,
                const fr_options *options);
 size_t fr_scratch_bytes(const fr_program *program, int threads);
+
+/* Takes the running numbers of an optimizer one step on. At the start all are 1. */
+void fr_next_powers(double power[FR_POWERS], const fr_rule *rule);
 
 /* cpu.c: instruction sets. */
 int fr_simd_count(void);              /* targets in this binary */

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <assert.h>
 #include <fenv.h>
+#include <string.h>
 
 #include "barrier.h"
 #include "cpu.h"
@@ -35,7 +36,7 @@ typedef struct {
     atomic_llong bad_row;
     atomic_int failed_call; /* the op; FR_MAX_OPS while there is none */
     atomic_int abandoned;   /* an interruption, in the middle of a batch */
-    double beta_power[2];
+    double power[FR_POWERS];
     int64_t updates;
     atomic_int cpu[FR_MAX_THREADS]; /* where each worker was at the start of its batch */
     barrier barrier;
@@ -106,6 +107,12 @@ static const fr_rule *moving_rule(const fr_program *program) {
         if (op->flags & FR_HAS_PARAM && !fr_stores_gradient(op->param.rule.kind)) return &op->param.rule;
     }
     return NULL;
+}
+
+void fr_next_powers(double power[FR_POWERS], const fr_rule *rule) {
+    power[2] *= rule->warm_up;
+    power[0] *= rule->beta1 * (1 - power[2] / 2);
+    power[1] *= rule->beta2;
 }
 
 /* Whether an op before the barrier of op `here` has failed. A later call may have failed already when a
@@ -249,8 +256,8 @@ static void worker_main(void *arg, int id) {
         .look_at = now() + SECONDS_BETWEEN_LOOKS,
     };
     const fr_rule *rule = moving_rule(program);
-    double beta[2] = {0, 0}, power[2] = {run->beta_power[0], run->beta_power[1]};
-    if (rule && rule->kind == FR_RULE_ADAM) beta[0] = rule->beta1, beta[1] = rule->beta2;
+    double power[FR_POWERS];
+    memcpy(power, run->power, sizeof power);
 
     int64_t batch = run->first;
     reset_taken(run, id, batch);
@@ -272,12 +279,12 @@ static void worker_main(void *arg, int id) {
         if (atomic_load_explicit(&run->halt, memory_order_relaxed) <= batch) break;
         if (run->n > 1) spread_out(run, id);
         reset_taken(run, id, batch + 1);
-        const double next_power[2] = {power[0] * beta[0], power[1] * beta[1]};
         w.batch = batch_at(run, batch);
-        w.batch.bias_fix[0] = 1 - next_power[0], w.batch.bias_fix[1] = 1 - next_power[1];
+        memcpy(w.batch.power, power, sizeof power);
+        if (rule) fr_next_powers(w.batch.power, rule);
         if (!walk(run, &w, batch)) break;
         if (w.batch.step_weight == 0 || !w.batch.closes) continue;
-        power[0] = next_power[0], power[1] = next_power[1];
+        memcpy(power, w.batch.power, sizeof power);
         pending = 1;
         if (id == 0) {
             run->tally->batches++;
@@ -287,7 +294,7 @@ static void worker_main(void *arg, int id) {
     if (id == 0) {
         run->next =
             batch - (run->tally->code == FR_DIVERGED); /* the batch that diverged has run, but it is the one to name */
-        run->beta_power[0] = power[0], run->beta_power[1] = power[1];
+        memcpy(run->power, power, sizeof power);
     }
     fesetenv(&mode);
 }
@@ -308,9 +315,9 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .next = first,
         .worker_bytes = worker_bytes(program),
         .deadline = options->seconds > 0 ? now() + options->seconds : 0,
-        .beta_power = {tally->beta_power[0], tally->beta_power[1]},
         .updates = tally->updates,
     };
+    memcpy(run.power, tally->power, sizeof run.power);
     atomic_init(&run.bad_row, INT64_MAX);
     atomic_init(&run.halt, INT64_MAX);
     atomic_init(&run.failed_call, FR_MAX_OPS);
@@ -328,7 +335,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         worker_main(&run, 0);
     }
     barrier_destroy(&run.barrier);
-    tally->beta_power[0] = run.beta_power[0], tally->beta_power[1] = run.beta_power[1];
+    memcpy(tally->power, run.power, sizeof run.power);
     tally->updates = run.updates;
     if (atomic_load(&run.bad_row) != INT64_MAX) {
         const int64_t position = atomic_load(&run.bad_row);

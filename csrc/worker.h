@@ -19,11 +19,11 @@ typedef struct {
     double weight;     /* sum of the sample weights; M where there are none */
     int64_t step_rows; /* rows and weight of the whole step, which may have several batches */
     double step_weight;
-    int opens, closes;  /* whether it is the first and the last batch of its step */
-    double lr;          /* learning rate */
-    uint32_t step;      /* global step: a coordinate of the random draws */
-    uint32_t line;      /* row coordinate of its first row in the random draws */
-    double bias_fix[2]; /* 1 - beta1^t, 1 - beta2^t for this step's t (Adam) */
+    int opens, closes;       /* whether it is the first and the last batch of its step */
+    double lr;               /* learning rate */
+    uint32_t step;           /* global step: a coordinate of the random draws */
+    uint32_t line;           /* row coordinate of its first row in the random draws */
+    double power[FR_POWERS]; /* the running numbers of the optimizer in this step */
 } fr_batch;
 
 typedef struct fr_worker {

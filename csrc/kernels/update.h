@@ -55,8 +55,8 @@ INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
         .eps = (real)rule->eps,
     };
     if (rule->kind == FR_RULE_ADAM) {
-        n.step_size = (real)(lr / batch->bias_fix[0]);
-        n.root_fix = (real)(1 / __builtin_sqrt(batch->bias_fix[1]));
+        n.step_size = (real)(lr / (1 - batch->power[0]));
+        n.root_fix = (real)(1 / __builtin_sqrt(1 - batch->power[1]));
     }
     return n;
 }

@@ -14,9 +14,11 @@ from fastreg.engines.pace import Pace
 from fastreg.machine import _core, threads
 from fastreg.program.ops import Call, Dense, DenseDw, DenseDx, Gather, Perturb
 from fastreg.program.program import Program
+from fastreg.program.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
-UNINTERRUPTED = 10_000_000  # multiplications between two looks of Python for Ctrl-C
+AT_REST = (1.0, 1.0, 1.0)
+UNINTERRUPTED = 10_000_000  # steps between two looks of Python for Ctrl-C
 AUGMENT_FLOPS = 100.0  # floating-point operations of matrix products that take the time of an augmented pixel
 
 
@@ -55,9 +57,9 @@ class NativeEngine:
             program.clean,
         )
         self.clip = self._core.clip  # one number: the factor of the last ClipNorm
-        rules = program.rules.values()
-        self._betas = next(((rule.beta1, rule.beta2) for rule in rules if rule.kind == "adam"), (0.0, 0.0))
-        self._powers = [1.0, 1.0]  # beta1 and beta2 to the power of _updates
+        moving = (rule for rule in program.rules.values() if rule.kind not in STORES_GRADIENT)
+        self._rule = next(moving, Rule())  # they are of one optimizer
+        self._powers = list(AT_REST)  # its running numbers after _updates steps
         self._updates = 0
         self._scratch = np.empty(0, np.uint8)
         self._pace = Pace()
@@ -105,7 +107,7 @@ class NativeEngine:
                 threads=n,
                 scratch=self._scratch_for(n),
                 scramble=self.scramble,
-                beta_power=self._powers,
+                powers=self._powers,
                 call=self._call,
                 look=look,
                 **ops,
@@ -120,9 +122,9 @@ class NativeEngine:
         op.function(*(self.buffers[name][:rows] for name in (*op.reads_, *op.writes_)))
 
     def _catch_up(self, updates: int) -> None:
-        """Powers of beta come from one multiplication a step: a resumed run has the bits of one that went on."""
+        """The running numbers come from one multiplication a step: a resumed run has the bits of one that went on."""
         if updates != self._updates:
-            self._powers, self._updates = [_power(beta, updates) for beta in self._betas], updates
+            self._powers, self._updates = _powers_after(updates, self._rule), updates
 
     def _scratch_for(self, n: int) -> np.ndarray:
         size = self._core.scratch_bytes(n)
@@ -155,15 +157,15 @@ class NativeEngine:
         )
 
 
-def _power(beta: float, updates: int) -> float:
-    """beta to the power of a count that may be any number: it was set, or read from a file."""
-    power = 1.0
+def _powers_after(updates: int, rule: Rule) -> list[float]:
+    """The running numbers after a count that may be any number: it was set, or read from a file."""
+    powers = list(AT_REST)
     for start in range(0, updates, UNINTERRUPTED):
-        before = power
-        power = _core.multiplied(power, beta, min(UNINTERRUPTED, updates - start))
-        if power == before:  # 0, or the last number before it
+        before = powers
+        powers = _core.advanced(powers, rule, min(UNINTERRUPTED, updates - start))
+        if powers == before:  # 0, or the last number before it
             break
-    return power
+    return powers
 
 
 def _source(array: np.ndarray) -> _core.Source:

@@ -304,20 +304,7 @@ class ReferenceEngine:
             return
         rate = float(batch.feed.need("rates")[batch.index]) * rule.lr_scale
         slots: tuple[np.ndarray, ...] = self.state.get(name, ())
-        rest = {"l1": l1 if rule.proximal else 0.0, "weight_decay": rule.weight_decay}
-        match rule.kind:
-            case "sgd":
-                U.sgd_update(w, gradient, rate, **rest)
-            case "momentum" | "nesterov":
-                U.momentum_update(w, gradient, slots[0], rate, rule.momentum, rule.kind == "nesterov", **rest)
-            case "rmsprop" | "rmsprop_momentum":
-                v, m = (*slots, None)[:2]
-                U.rmsprop_update(w, gradient, v, rate, rule.beta2, rule.eps, rule.momentum, m, **rest)
-            case "adam":
-                step = batch.tally.updates + 1
-                U.adam_update(w, gradient, slots[0], slots[1], rate, step, rule.beta1, rule.beta2, rule.eps, **rest)
-            case _:
-                raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(rules.UPDATE_SLOTS)}")
+        U.follow(w, gradient, slots, rate, rule, batch.tally.updates + 1, l1 if rule.proximal else 0.0)
         if rule.non_negative:
             np.maximum(w, 0, out=w)
 

@@ -22,15 +22,11 @@ from fastreg.reference.arguments import Key
 
 __all__ = [
     "Key",
-    "adam_update",
     "dense",
     "dense_backward",
     "dropout",
     "dropout_backward",
-    "momentum_update",
     "mse",
-    "rmsprop_update",
-    "sgd_update",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
 ]
@@ -291,51 +287,3 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     """
     y = arguments.outputs("y", y)
     return one_op.loss("mse", y, sample_weight, targets=one_op.as_padded(arguments.targets(targets, y)))
-
-
-def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
-    """One step of gradient descent, in place; see `fastreg.reference.sgd_update`."""
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    g, lr = arguments.update(w, g, lr, {}, **penalties)
-    one_op.update(Rule("sgd", **penalties), w, g, {}, lr)
-
-
-def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
-    """One step with momentum, in place on w and v; see `fastreg.reference.momentum_update`."""
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
-    one_op.update(Rule("nesterov" if nesterov else "momentum", momentum=momentum, **penalties), w, g, {"v": v}, lr)
-
-
-def rmsprop_update(
-    w, g, v, lr, alpha=0.99, eps=1e-8, momentum=0.0, m=None, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
-) -> None:
-    """One step of RMSprop, in place on w, v and, with momentum, m; see `fastreg.reference.rmsprop_update`.
-
-    v <- alpha v + (1 - alpha) g**2 and d = g / (sqrt(v) + eps), then w <- w - lr d, or with `m`
-    m <- momentum m + d and w <- w - lr m (Tieleman and Hinton, 2012, in the form of torch.optim.RMSprop).
-
-    Examples
-    --------
-    >>> import numpy as np, fastreg as fr
-    >>> w, v = np.ones(1), np.zeros(1)
-    >>> fr.kernels.rmsprop_update(w, [4.0], v, lr=0.1, alpha=0.75)
-    >>> w.round(6), v
-    (array([0.8]), array([4.]))
-    """
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    state = arguments.rmsprop_state(v, m, momentum)
-    g, lr = arguments.update(w, g, lr, state, alpha=alpha, eps=eps, momentum=momentum, **penalties)
-    kind = "rmsprop" if m is None else "rmsprop_momentum"
-    one_op.update(Rule(kind, momentum=momentum, beta2=alpha, eps=eps, **penalties), w, g, state, lr)
-
-
-def adam_update(
-    w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
-) -> None:
-    """One step of Adam, in place on w, m and v; `step` counts from 1. See `fastreg.reference.adam_update`."""
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    moments = {"beta1": beta1, "beta2": beta2, "eps": eps}
-    g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, step=step, **moments, **penalties)
-    powers = [beta1 ** (step - 1), beta2 ** (step - 1)]
-    one_op.update(Rule("adam", **moments, **penalties), w, g, {"m": m, "v": v}, lr, powers)

@@ -17,10 +17,8 @@ from fastreg.program.rules import Rule
 from fastreg.reference import arguments
 from fastreg.reference.arguments import Key
 
-NO_STEP = [1.0, 1.0]
 
-
-def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=None, lr=None, powers=NO_STEP):
+def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=None, lr=None, powers=(1.0, 1.0, 1.0)):
     """Runs the ops on the arrays of the binding, as one batch of so many rows."""
     key = Key(0) if key is None else arguments.key(key)
     fields = [binding.fields(op) for op in with_waits(ops, binding.buffers)]
@@ -33,7 +31,7 @@ def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=No
     scratch = memory[-memory.ctypes.data % CACHE_LINE :]
     tally = Tally()
     step = key.step & 0xFFFFFFFF
-    _core.run(program, feed, tally, 0, 1, step=step, seconds=0, threads=n, scratch=scratch, beta_power=list(powers))
+    _core.run(program, feed, tally, 0, 1, step=step, seconds=0, threads=n, scratch=scratch, powers=list(powers))
     return tally
 
 
@@ -102,14 +100,15 @@ def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing
     return tally.loss / tally.weight, given(out, dz)
 
 
-def update(rule: Rule, w, g, state, lr, powers=NO_STEP) -> None:
+def update(rule: Rule, w, g, state, lr, step) -> None:
+    """Carries a rule out in its step 1, 2, ..."""
     if w.size == 0:
         return
     inputs = [flat(array) for array in (w, g, *state.values())]
     written = [as_padded(array) for array in inputs]
     value, gradient, *slots = written
     binding = Binding(w.dtype, {}, {"w": value}, {"w": tuple(slots)}, {"w": gradient})
-    run([Update("w", replace(rule, counted=False))], binding, 1, 20 * w.size, lr=lr, powers=powers)
+    run([Update("w", replace(rule, counted=False))], binding, 1, 20 * w.size, lr=lr, powers=rule.powers(step - 1))
     for array, result in zip((w, *state.values()), (value, *slots), strict=True):
         if not np.shares_memory(array, result):
             array[...] = result.reshape(array.shape)

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
     enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
-    enum: FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
+    enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
     enum: FR_F32, FR_F64
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
     enum: FR_LINEAR, FR_RULE_SGD
@@ -46,7 +46,7 @@ cdef extern from "fastreg.h" nogil:
         fr_mask mask
     ctypedef struct fr_rule:
         int32_t kind, proximal, non_negative, l1_per_row, l2_per_row
-        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, clip_value
+        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, warm_up, clip_value
     ctypedef struct fr_param:
         fr_matrix value
         fr_matrix slot[FR_SLOTS]
@@ -156,7 +156,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_tally:
         double loss, weight, hits, penalty
         int64_t batches, updates
-        double beta_power[2]
+        double power[FR_POWERS]
         int64_t bad_row
         int32_t code
     ctypedef struct fr_options:
@@ -177,6 +177,7 @@ cdef extern from "fastreg.h" nogil:
 
     int64_t fr_run(const fr_program *, const fr_feed *, fr_tally *, int64_t, int64_t, const fr_options *)
     size_t fr_scratch_bytes(const fr_program *, int)
+    void fr_next_powers(double *, const fr_rule *)
     int fr_simd_count()
     const char *fr_simd_name(int)
     int fr_simd_available(int)

@@ -124,7 +124,7 @@ cdef class Program:
         p.rows, p.columns, p.penalty, p.norms = 0, 0, NULL, NULL
         p.rule.kind = FR_RULE_SGD
         p.rule.proximal = p.rule.l1_per_row = p.rule.l2_per_row = 0
-        p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = 0.0
+        p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = p.rule.warm_up = 0.0
         p.rule.weight_decay = p.rule.l1 = p.rule.l2 = 0.0
         p.rule.lr_scale, p.rule.clip_value, p.rule.non_negative = 1.0, 0.0, 0
         for i in range(FR_SLOTS):
@@ -147,6 +147,7 @@ cdef class Program:
             p.rule.kind = _number(RULES, "rule.kind", rule.kind)
             p.rule.proximal, p.rule.l1_per_row, p.rule.l2_per_row = rule.proximal, rule.l1_per_row, rule.l2_per_row
             p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
+            p.rule.warm_up = rule.warm_up
             p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
             p.rule.lr_scale, p.rule.clip_value = rule.lr_scale, rule.clip_value
             p.rule.non_negative = rule.non_negative
@@ -385,12 +386,13 @@ cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
 
 def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
-        uint64_t scramble=0, list beta_power, call=None, look=_nothing):
+        uint64_t scramble=0, list powers, call=None, look=_nothing):
     """Batches first .. stop - 1; adds to the tally and returns the next batch. call(op, rows) runs a Call;
     look(), now and then in a long batch, may raise to end the run, which leaves the batch half done."""
     cdef fr_tally t
     cdef fr_options options
     cdef int64_t reached
+    cdef int i
     if program.program.n_ops == 0 or first >= stop or feed.feed.rows == 0:
         return first
     if feed.feed.batch_size > program.program.max_rows and feed.feed.rows > program.program.max_rows:
@@ -400,7 +402,8 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     feed.feed.step = step
     t.loss, t.weight, t.hits, t.penalty = tally.loss, tally.weight, tally.hits, tally.penalty
     t.batches, t.updates, t.bad_row, t.code = tally.batches, tally.updates, -1, FR_OK
-    t.beta_power[0], t.beta_power[1] = beta_power[0], beta_power[1]
+    for i in range(FR_POWERS):
+        t.power[i] = powers[i]
     options.threads, options.seconds, options.scramble = threads, seconds, scramble
     options.first_op = first_op
     options.stop_op = program.program.n_ops if stop_op < 0 else stop_op
@@ -411,7 +414,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
     tally.loss, tally.weight, tally.hits, tally.penalty = t.loss, t.weight, t.hits, t.penalty
     tally.batches, tally.updates = t.batches, t.updates
-    beta_power[0], beta_power[1] = t.beta_power[0], t.beta_power[1]
+    powers[:] = [t.power[i] for i in range(FR_POWERS)]
     if t.code == FR_DIVERGED:
         tally.diverged = True
     elif t.code == FR_BAD_ROW:
@@ -421,17 +424,27 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     return reached
 
 
-def multiplied(double power, double beta, int64_t times):
-    """`power` times `beta`, so many times over, as a run multiplies: step by step, until nothing changes any more."""
-    cdef int64_t i
-    cdef double following
+def advanced(list powers, rule, int64_t times):
+    """The running numbers of an optimizer so many steps later, or until no step changes anything any more."""
+    cdef fr_rule r
+    cdef double power[FR_POWERS]
+    cdef double before[FR_POWERS]
+    cdef int64_t step
+    cdef int i, changed
+    r.beta1, r.beta2, r.warm_up = rule.beta1, rule.beta2, rule.warm_up
+    for i in range(FR_POWERS):
+        power[i] = powers[i]
     with nogil:
-        for i in range(times):
-            following = power * beta
-            if following == power:
+        for step in range(times):
+            for i in range(FR_POWERS):
+                before[i] = power[i]
+            fr_next_powers(power, &r)
+            changed = 0
+            for i in range(FR_POWERS):
+                changed |= power[i] != before[i]
+            if not changed:
                 break
-            power = following
-    return power
+    return [power[i] for i in range(FR_POWERS)]
 
 
 def fill_normal(double[::1] out, uint64_t seed, uint32_t stream):

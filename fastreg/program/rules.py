@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -14,6 +15,8 @@ class Rule:
     l1, l2     coefficients of the penalties; divided by the rows of the step where `per_row` says so
     proximal   L1 by soft-thresholding after the step instead of by l1 * sign(w) in g
     clip_value     g is then cut to [-clip_value, clip_value]; 0 for no limit
+    beta1, beta2   how much of the moments is kept. That of the first may grow: in step t it is
+               mu_t = beta1 (1 - warm_up^t / 2), so a `warm_up` of 0 means beta1 from the start
     weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
     counted    whether the penalty's value enters the tally here (once a step, where w is still the old one)
     non_negative   the updated parameter is projected onto w >= 0: w <- max(0, w)
@@ -25,6 +28,7 @@ class Rule:
     momentum: float = 0.0
     beta1: float = 0.0
     beta2: float = 0.0
+    warm_up: float = 0.0
     eps: float = 0.0
     weight_decay: float = 0.0
     l1: float = 0.0
@@ -47,6 +51,19 @@ class Rule:
     def slots(self) -> tuple[str, ...]:
         return UPDATE_SLOTS[self.kind]
 
+    def mu(self, step: int) -> float:
+        """How much of the first moment is kept in step 1, 2, ..."""
+        return self.beta1 * (1 - self.warm_up**step / 2)
+
+    def powers(self, steps: int) -> list[float]:
+        """The running numbers after so many steps: mu_1 ... mu_t, beta2^t, warm_up^t."""
+        product = self.beta1**steps
+        if self.warm_up and product > VANISHED:
+            product = math.prod(self.mu(step) for step in range(1, steps + 1))
+        return [product, self.beta2**steps, self.warm_up**steps]
+
+
+VANISHED = 1e-20  # 1 minus a smaller number is 1
 
 # The state an update keeps for every parameter, in the order in which the engines take it.
 UPDATE_SLOTS: dict[str, tuple[str, ...]] = {

@@ -1,5 +1,6 @@
 """The same functions in NumPy: the specification."""
 
+from fastreg.reference import updates
 from fastreg.reference.activations import ACTIVATIONS, Activation, sigmoid
 from fastreg.reference.arguments import Key
 from fastreg.reference.functions import (
@@ -22,7 +23,8 @@ from fastreg.reference.functions import (
     through,
     total,
 )
-from fastreg.reference.updates import adam_update, momentum_update, rmsprop_update, sgd_update, soft_threshold
+from fastreg.reference.updates import *  # noqa: F403  its __all__ is static
+from fastreg.reference.updates import soft_threshold
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,19 +32,15 @@ __all__ = [
     "WORD",
     "Activation",
     "Key",
-    "adam_update",
     "dense",
     "dense_backward",
     "draws",
     "dropout",
     "dropout_backward",
     "mask",
-    "momentum_update",
     "mse",
     "mse_rows",
     "philox",
-    "rmsprop_update",
-    "sgd_update",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_rows",
@@ -53,3 +51,4 @@ __all__ = [
     "through",
     "total",
 ]
+__all__ += updates.__all__

@@ -1,13 +1,63 @@
-"""The updates of `fastreg.reference`: how a parameter follows its gradient, in place."""
+"""The updates of `fastreg.reference`: how a parameter follows its gradient, in place.
+
+The function of an update says by its signature what can be set. It returns the rule that this is, with the state that
+it moves. `follow` carries a rule out, for these functions and for the engine. `fastreg.kernels` has the same functions;
+there C does it.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, ParamSpec
+
 import numpy as np
 
+from fastreg.program.rules import UPDATE_SLOTS, Rule
 from fastreg.reference import arguments
 
+__all__ = ["adam_update", "momentum_update", "rmsprop_update", "sgd_update"]
 
-def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+Given = ParamSpec("Given")
+Described = tuple[Rule, dict[str, np.ndarray]]  # a rule, and the state that it moves by the names of the arguments
+DESCRIPTIONS: dict[str, Callable[..., Described]] = {}
+
+
+def in_place(describe: Callable[Given, Described], carry_out: Callable[..., None]) -> Callable[Given, None]:
+    """The update that `describe` tells: its arguments are checked, then carry_out(rule, w, g, state, lr, step) runs."""
+    signature = inspect.signature(describe)
+
+    @wraps(describe)
+    def update(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        named = given.arguments
+        rule, state = describe(*given.args, **given.kwargs)
+        settings = {name: named[name] for name in named if name in arguments.SETTINGS and name != "lr"}
+        g, lr = arguments.update(named["w"], named["g"], named["lr"], state, **settings)
+        carry_out(rule, named["w"], g, state, lr, named.get("step", 1))
+
+    update.__signature__ = signature.replace(return_annotation=None)  # type: ignore[attr-defined]
+    return update
+
+
+def described(describe: Callable[Given, Described]) -> Callable[Given, None]:
+    """Makes an update in NumPy of its description, and keeps that for `fastreg.kernels`."""
+    DESCRIPTIONS[describe.__name__] = describe
+    return in_place(describe, _penalized_step)
+
+
+def _penalized_step(rule: Rule, w, g, state: dict[str, np.ndarray], lr: float, step: int) -> None:
+    g = penalized(w, g, 0.0 if rule.proximal else rule.l1, rule.l2)
+    follow(w, g, tuple(state.values()), lr, rule, step, rule.l1 if rule.proximal else 0.0)
+
+
+# --- The functions ---------------------------------------------------------------------------------------------
+
+
+@described
+def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Described:
     """g <- g + l2 w, then w <- w - lr weight_decay w, then w <- soft(w - lr g, lr l1).
 
     Parameters
@@ -36,15 +86,13 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Non
     >>> w
     array([0.85, 0.  ])
     """
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    g, lr = arguments.update(w, g, lr, {}, **penalties)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    w -= lr * g
-    if l1 and proximal:
-        w[...] = soft_threshold(w, lr * l1)
+    return Rule("sgd", l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal), {}
 
 
-def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> None:
+@described
+def momentum_update(
+    w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
+) -> Described:
     """v <- momentum v + g, then a step by v (nesterov: by g + momentum v); the rest as `sgd_update`.
 
     Nesterov's threshold is lr (1 + momentum) l1: at rest it steps by (1 + momentum) g, and g and l1 must balance.
@@ -71,22 +119,15 @@ def momentum_update(w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, w
     >>> w, v
     (array([0.25]), array([1.5]))
     """
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    g, lr = arguments.update(w, g, lr, {"v": v}, momentum=momentum, nesterov=nesterov, **penalties)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    old = w.copy()
-    v *= momentum
-    v += g
-    w -= lr * (g + momentum * v if nesterov else v)
-    if l1 and proximal:
-        w[...] = soft_threshold(w, lr * l1 * (1 + momentum if nesterov else 1))
-        if lr > 0:
-            v[...] = (old - w) / lr
+    kind = "nesterov" if nesterov else "momentum"
+    rule = Rule(kind, momentum=momentum, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
+    return rule, {"v": v}
 
 
+@described
 def rmsprop_update(
     w, g, v, lr, alpha=0.99, eps=1e-8, momentum=0.0, m=None, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
-) -> None:
+) -> Described:
     """v <- alpha v + (1 - alpha) g**2 and d = g / (sqrt(v) + eps), then w <- w - lr d; the rest as `sgd_update`.
 
     With `m`, an array like w: m <- momentum m + d, then w <- w - lr m. The threshold of L1 is lr l1 / (sqrt(v) + eps),
@@ -117,29 +158,15 @@ def rmsprop_update(
     >>> w.round(6), v
     (array([0.8]), array([4.]))
     """
+    kind = "rmsprop" if m is None else "rmsprop_momentum"
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    state = arguments.rmsprop_state(v, m, momentum)
-    g, lr = arguments.update(w, g, lr, state, alpha=alpha, eps=eps, momentum=momentum, **penalties)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    old = w.copy()
-    v *= alpha
-    v += (1 - alpha) * g * g
-    root = np.sqrt(v) + _above_zero(eps, v)
-    step = g / root
-    if m is not None:
-        m *= momentum
-        m += step
-        step = m
-    w -= lr * step
-    if l1 and proximal:
-        w[...] = soft_threshold(w, lr * l1 / root)
-        if m is not None and lr > 0:
-            m[...] = (old - w) / lr
+    return Rule(kind, momentum, beta2=alpha, eps=eps, **penalties), arguments.rmsprop_state(v, m, momentum)
 
 
+@described
 def adam_update(
     w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
-) -> None:
+) -> Described:
     """w <- w - lr m' / (sqrt(v') + eps), with m', v' the moments of g freed of their bias; AdamW by weight_decay.
 
     The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
@@ -169,17 +196,88 @@ def adam_update(
     (array([0.9]), array([0.4]), array([0.016]))
     """
     penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    moments = {"beta1": beta1, "beta2": beta2, "eps": eps, "step": step}
-    g, lr = arguments.update(w, g, lr, {"m": m, "v": v}, **moments, **penalties)
-    g = _decayed(w, g, lr, l1, l2, weight_decay, proximal)
-    m *= beta1
-    m += (1 - beta1) * g
-    v *= beta2
-    v += (1 - beta2) * g * g
-    rate = lr / (np.sqrt(v / (1 - beta2**step)) + _above_zero(eps, v))
-    w -= rate * (m / (1 - beta1**step))
-    if l1 and proximal:
-        w[...] = soft_threshold(w, rate * l1)
+    return Rule("adam", beta1=beta1, beta2=beta2, eps=eps, **penalties), {"m": m, "v": v}
+
+
+# --- The rules -------------------------------------------------------------------------------------------------
+
+
+class Move(NamedTuple):
+    """What a rule takes from w, the threshold that its step gives l1, and the velocity, if it has one."""
+
+    change: np.ndarray
+    threshold: np.ndarray | float
+    velocity: np.ndarray | None = None
+
+
+def follow(w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int, l1: float) -> None:
+    """w follows g by a rule, in step 1, 2, ...; l1 is stepped by its proximal operator. A velocity then becomes the
+    step that was taken."""
+    if rule.kind not in RULES:
+        raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(UPDATE_SLOTS)}")
+    if rule.weight_decay:
+        w -= lr * rule.weight_decay * w
+    old = w.copy()
+    move = RULES[rule.kind](g, slots, lr, rule, step, l1)
+    w -= move.change
+    if l1:
+        w[...] = soft_threshold(w, move.threshold)
+        if move.velocity is not None and lr > 0:
+            move.velocity[...] = (old - w) / lr
+
+
+def _sgd(g, slots, lr, rule, step, l1) -> Move:
+    return Move(lr * g, lr * l1)
+
+
+def _momentum(g, slots, lr, rule, step, l1) -> Move:
+    (v,) = slots
+    v *= rule.momentum
+    v += g
+    return Move(lr * v, lr * l1, v)
+
+
+def _nesterov(g, slots, lr, rule, step, l1) -> Move:
+    _, threshold, v = _momentum(g, slots, lr, rule, step, l1)
+    return Move(lr * (g + rule.momentum * v), threshold * (1 + rule.momentum), v)
+
+
+def _rmsprop(g, slots, lr, rule, step, l1) -> Move:
+    v = slots[0]
+    v *= rule.beta2
+    v += (1 - rule.beta2) * g * g
+    root = np.sqrt(v) + _above_zero(rule.eps, v)
+    return Move(lr * (g / root), lr * l1 / root)
+
+
+def _rmsprop_momentum(g, slots, lr, rule, step, l1) -> Move:
+    v, m = slots
+    v *= rule.beta2
+    v += (1 - rule.beta2) * g * g
+    root = np.sqrt(v) + _above_zero(rule.eps, v)
+    m *= rule.momentum
+    m += g / root
+    return Move(lr * m, lr * l1 / root, m)
+
+
+def _adam(g, slots, lr, rule, step, l1) -> Move:
+    m, v = slots
+    m *= rule.beta1
+    m += (1 - rule.beta1) * g
+    v *= rule.beta2
+    v += (1 - rule.beta2) * g * g
+    rate = lr / (np.sqrt(v / (1 - rule.beta2**step)) + _above_zero(rule.eps, v))
+    return Move(rate * (m / (1 - rule.beta1**step)), rate * l1)
+
+
+RULES: dict[str, Callable[..., Move]] = {
+    "sgd": _sgd,
+    "momentum": _momentum,
+    "nesterov": _nesterov,
+    "rmsprop": _rmsprop,
+    "rmsprop_momentum": _rmsprop_momentum,
+    "adam": _adam,
+}
 
 
 def soft_threshold(w, threshold) -> np.ndarray:
@@ -196,11 +294,3 @@ def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
 
 def _above_zero(eps, v) -> float:
     return max(float(eps), float(np.finfo(v.dtype).tiny))
-
-
-def _decayed(w, g, lr, l1, l2, weight_decay, proximal) -> np.ndarray:
-    """The gradient, with what of the penalties goes through it at w as it was; then decays w, in place."""
-    g = penalized(w, g, 0.0 if proximal else l1, l2)
-    if weight_decay:
-        w -= lr * weight_decay * w
-    return g

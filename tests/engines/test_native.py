@@ -236,6 +236,6 @@ def test_any_number_of_updates_may_lie_behind(optimizer, updates):
     trainer.fit(X, np.arange(2))
     assert trainer.updates == updates + 1
     with trainer.session("train", 2, 2, True) as session:
-        betas = (0.9, 0.99) if isinstance(optimizer, fr.Adam) else (0.0, 0.0)
+        betas = (0.9, 0.99, 0.0) if isinstance(optimizer, fr.Adam) else (0.0, 0.0, 0.0)
         for power, beta in zip(session.engine._powers, betas, strict=True):
             assert power == math.prod([beta] * min(updates + 1, 100_000), start=1.0)

@@ -164,13 +164,13 @@ static void run(const fr_op *ops, int n_ops, int accumulate, const fr_feed *feed
     };
     void *scratch = cleared(fr_scratch_bytes(&program, threads));
     const fr_options options = {.threads = threads, .stop_op = n_ops, .scramble = scramble, .scratch = scratch};
-    fr_tally tally = {.beta_power = {1, 1}, .bad_row = -1};
+    fr_tally tally = {.power = {1, 1, 1}, .bad_row = -1};
     const int64_t batches = (feed->rows + feed->batch_size - 1) / feed->batch_size;
     const int64_t next = fr_run(&program, feed, &tally, 0, batches, &options);
     free(scratch);
-    const double numbers[] = {tally.loss,          tally.weight,          tally.hits,
-                              tally.penalty,       (double)tally.batches, (double)tally.updates,
-                              tally.beta_power[0], tally.beta_power[1],   (double)tally.bad_row,
+    const double numbers[] = {tally.loss,     tally.weight,          tally.hits,
+                              tally.penalty,  (double)tally.batches, (double)tally.updates,
+                              tally.power[0], tally.power[1],        (double)tally.bad_row,
                               (double)next};
     digest_doubles(numbers, sizeof numbers / sizeof *numbers);
     if (tally.code != (int32_t)expected) {
