@@ -11,19 +11,20 @@ import fastreg as fr
 from fastreg.common import checking
 from fastreg.data.builtin import SETS
 from fastreg.layers import ACTIVATIONS
-from fastreg.optimizers.optimizers import Optimizer
+from fastreg.optimizers.optimizers import BY_NAME, Optimizer
 from fastreg.optimizers.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
 
 MANY = 64  # columns; of fewer, none can stand in for one that is dropped
 SMALL = 10_000  # samples; below this, the default is more epochs and smaller batches
 DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a .csv with labels in its last column"
+RATES = {"sgd": 0.1, "rmsprop": 1e-3}  # where the optimizer's own default suits few
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict]] = {  # rate, settings
-    "adam": (fr.Adam, 1e-3, {}),
-    "adamw": (fr.AdamW, 1e-3, {}),
+    **{
+        name: (make, RATES.get(name, inspect.signature(make).parameters["lr"].default), {})
+        for name, make in BY_NAME.items()
+    },
     "momentum": (fr.SGD, 0.05, {"momentum": 0.9}),
     "nesterov": (fr.SGD, 0.05, {"momentum": 0.9, "nesterov": True}),
-    "rmsprop": (fr.RMSprop, 1e-3, {}),
-    "sgd": (fr.SGD, 0.1, {}),
 }
 # Made from the first (or highest) rate, the epochs, and the batches per epoch.
 SCHEDULES: dict[str, Callable[[float, int, int], Schedule | float]] = {

@@ -50,9 +50,9 @@ def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
     >>> make("optimizer", "sgd(rate=0.5, momentun=0.9)", optimizers.BY_NAME)
     Traceback (most recent call last):
     ValueError: optimizer: got the argument 'rate' of sgd, expected one of lr, momentum, nesterov, weight_decay
-    >>> make("optimizer", "sdg", optimizers.BY_NAME)
+    >>> make("optimizer", "sdg", {"sgd": optimizers.SGD, "adam": optimizers.Adam})
     Traceback (most recent call last):
-    ValueError: optimizer: got 'sdg', expected one of sgd, rmsprop, adam, adamw; the nearest is 'sgd'
+    ValueError: optimizer: got 'sdg', expected one of sgd, adam; the nearest is 'sgd'
     """
     called, positional, named = _parse(argument, text, next(iter(table)))
     names = {plain(name): name for name in table}

@@ -1,5 +1,7 @@
 """Optimizers and schedules: how parameters follow their gradients."""
 
-from fastreg.optimizers.optimizers import BY_NAME, SGD, Adam, AdamW, Optimizer, RMSprop, get
+from fastreg.optimizers import optimizers
+from fastreg.optimizers.optimizers import *  # noqa: F403  its __all__ is static
 
-__all__ = ["BY_NAME", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
+__all__: list[str] = []
+__all__ += optimizers.__all__

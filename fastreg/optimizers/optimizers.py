@@ -11,7 +11,6 @@ Weights can be made smaller in two ways, which are the same for plain SGD (l2 = 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
 from fastreg.common import checking, specs
@@ -19,6 +18,8 @@ from fastreg.common.description import Description
 from fastreg.optimizers import schedules
 from fastreg.optimizers.schedules import Schedule
 from fastreg.program.rules import Rule
+
+__all__ = ["BY_NAME", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,7 +210,7 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
 
-BY_NAME: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+BY_NAME: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
 
 
 def get(value: str | Optimizer) -> Optimizer:

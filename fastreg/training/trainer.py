@@ -52,7 +52,7 @@ class Trainer:
         "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. This and every other
         object may be given by a spec, a call as text such as "sgd(lr=0.01)" (`fastreg.specs`).
     optimizer
-        "sgd", "rmsprop", "adam", "adamw" or an object such as `fastreg.SGD(0.1)`.
+        A name of `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
     l1, l2
         Penalties on every weight: a number, `fastreg.L1`, `fastreg.L2`. A layer's own `l1=`, `l2=` win. Biases are
         never penalized.

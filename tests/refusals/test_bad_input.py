@@ -370,7 +370,7 @@ DESCRIPTIONS = {
 TRAINERS = {
     "model": ({"model": LAYERS}, r"model: got list, expected a Sequential"),
     "loss": ({"loss": "hinge"}, r"loss: got 'hinge', expected one of softmax_cross_entropy, sigmoid"),
-    "optimizer": ({"optimizer": "lion"}, r"optimizer: got 'lion', expected one of sgd, rmsprop, adam, adamw"),
+    "optimizer": ({"optimizer": "adagrad"}, r"optimizer: got 'adagrad', expected one of sgd, rmsprop, adam, adamw"),
     "optimizer class": ({"optimizer": fr.SGD}, r"optimizer: got .*, expected 'sgd', .* or an object"),
     "loss class": ({"loss": fr.losses.MSE}, r"loss: got <class .*, expected one of softmax_cross_entropy"),
     "loss function": ({"loss": max}, r"loss: got .*, expected one of softmax_cross_entropy"),
