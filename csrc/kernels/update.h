@@ -25,7 +25,7 @@ typedef struct {
     int kind, proximal, non_negative, penalized, opens, scaled;
     real scale, clip;
     real l1, l2, half_l2, subgradient, decay, lr, inverse_lr, threshold;
-    real momentum, beta1, beta2, rest1, rest2, eps, step_size, root_fix;
+    real momentum, beta1, beta2, rest1, rest2, eps, step_size, gradient_step, root_fix;
 } fr_numbers;
 
 INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
@@ -56,6 +56,13 @@ INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
     };
     if (rule->kind == FR_RULE_ADAM) {
         n.step_size = (real)(lr / (1 - batch->power[0]));
+        n.root_fix = (real)(1 / __builtin_sqrt(1 - batch->power[1]));
+    }
+    if (rule->kind == FR_RULE_NADAM) {
+        const double warm_up = batch->power[2], P = batch->power[0];
+        const double mu = rule->beta1 * (1 - warm_up / 2), next = rule->beta1 * (1 - warm_up * rule->warm_up / 2);
+        n.gradient_step = (real)(lr * (1 - mu) / (1 - P));
+        n.step_size = (real)(lr * next / (1 - P * next));
         n.root_fix = (real)(1 / __builtin_sqrt(1 - batch->power[1]));
     }
     return n;
@@ -140,6 +147,16 @@ INLINE move rule_adam(vec w, vec g, real *slot0, real *slot1, const fr_numbers *
     const vec inverse = vset1(1) / vfma(vsqrt(v), vset1(n->root_fix), vset1(n->eps));
     vstore(slot0, m);
     return (move){.weight = vfma(-n->step_size * m, inverse, w), .threshold = vset1(n->threshold) * inverse};
+}
+
+/* m and v as there; w -= lr * (mu' * m / (1 - P * mu') + (1 - mu) * g / (1 - P)) / (sqrt(v^) + eps), with mu = mu_t, mu' the
+ * next one, mu_t = beta1 * (1 - warm_up^t / 2), P = mu_1 ... mu_t */
+INLINE move rule_nadam(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    const vec m = vfma(vset1(n->beta1), vload(slot0), n->rest1 * g), v = second_moment(slot1, g, n);
+    const vec inverse = vset1(1) / vfma(vsqrt(v), vset1(n->root_fix), vset1(n->eps));
+    vstore(slot0, m);
+    const vec step = vfma(vset1(-n->gradient_step), g, -n->step_size * m);
+    return (move){.weight = vfma(step, inverse, w), .threshold = vset1(n->threshold) * inverse};
 }
 
 INLINE move move_by(const int kind, vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {

@@ -11,15 +11,16 @@ Weights can be made smaller in two ways, which are the same for plain SGD (l2 = 
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
 from fastreg.optimizers import schedules
 from fastreg.optimizers.schedules import Schedule
 from fastreg.program.rules import Rule
+from fastreg.reference.updates import growth
 
-__all__ = ["BY_NAME", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
+__all__ = ["BY_NAME", "SGD", "Adam", "AdamW", "NAdam", "Optimizer", "RMSprop", "get"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,7 +211,40 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
 
-BY_NAME: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+@dataclass(frozen=True, repr=False)
+class NAdam(Adam):
+    """NAdam (Dozat, Incorporating Nesterov Momentum into Adam, 2016, in PyTorch's form): Adam with Nesterov's momentum.
+
+    mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) and P = mu_1 ... mu_t in step t = 1, 2, ...; with m, v and v' of
+    `Adam`, w <- w - lr (mu_(t+1) m / (1 - P mu_(t+1)) + (1 - mu_t) g / (1 - P)) / (sqrt(v') + eps).
+
+    Parameters
+    ----------
+    lr, beta1, beta2, eps, weight_decay
+        As in `Adam`; only the usual rate is another. Weight decay is decoupled, as PyTorch's with
+        decoupled_weight_decay=True.
+    momentum_decay
+        How fast mu_t grows from beta1 / 2 to beta1, at least 0.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.NAdam(1e-3)
+    NAdam(lr=0.001)
+    """
+
+    lr: float | Schedule = 2e-3
+    momentum_decay: float = field(default=4e-3, kw_only=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(momentum_decay=checking.number("momentum_decay", self.momentum_decay))
+
+    def rule(self) -> Rule:
+        return replace(super().rule(), kind="nadam", warm_up=growth(self.momentum_decay))
+
+
+BY_NAME: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "nadam": NAdam}
 
 
 def get(value: str | Optimizer) -> Optimizer:

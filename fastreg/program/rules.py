@@ -75,6 +75,7 @@ UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
     "rmsprop": ("v",),
     "rmsprop_momentum": ("v", "m"),
     "adam": ("m", "v"),
+    "nadam": ("m", "v"),
 }
 
 # Rules that write to the engine's gradients instead of to the parameter.

@@ -14,10 +14,11 @@ from typing import NamedTuple, ParamSpec
 
 import numpy as np
 
+from fastreg.common import checking
 from fastreg.program.rules import UPDATE_SLOTS, Rule
 from fastreg.reference import arguments
 
-__all__ = ["adam_update", "momentum_update", "rmsprop_update", "sgd_update"]
+__all__ = ["adam_update", "momentum_update", "nadam_update", "rmsprop_update", "sgd_update"]
 
 Given = ParamSpec("Given")
 Described = tuple[Rule, dict[str, np.ndarray]]  # a rule, and the state that it moves by the names of the arguments
@@ -199,6 +200,53 @@ def adam_update(
     return Rule("adam", beta1=beta1, beta2=beta2, eps=eps, **penalties), {"m": m, "v": v}
 
 
+@described
+def nadam_update(
+    w,
+    g,
+    m,
+    v,
+    lr,
+    step,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    momentum_decay=4e-3,
+    l1=0.0,
+    l2=0.0,
+    weight_decay=0.0,
+    proximal=True,
+) -> Described:
+    """Adam with Nesterov's momentum (Dozat, 2016, in the form of torch.optim.NAdam).
+
+    With mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) and P = mu_1 ... mu_t, w <- w - lr s / (sqrt(v') + eps), where
+    s = mu_(t+1) m / (1 - P mu_(t+1)) + (1 - mu_t) g / (1 - P), and m, v, v' are those of `adam_update`. So is the
+    threshold of L1.
+
+    Parameters
+    ----------
+    w, g, lr
+        As in `sgd_update`.
+    m, v, step, beta1, beta2, eps
+        As in `adam_update`.
+    momentum_decay
+        How fast mu_t grows from beta1 / 2 to beta1, at least 0.
+    l1, l2, weight_decay, proximal
+        As in `sgd_update`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, m, v = np.ones(1), np.zeros(1), np.zeros(1)
+    >>> fr.reference.nadam_update(w, [4.0], m, v, lr=0.1, step=1)
+    >>> w.round(6), m.round(6), v.round(6)
+    (array([0.894355]), array([0.4]), array([0.016]))
+    """
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    moments = {"beta1": beta1, "beta2": beta2, "warm_up": growth(momentum_decay)}
+    return Rule("nadam", eps=eps, **moments, **penalties), {"m": m, "v": v}
+
+
 # --- The rules -------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +318,22 @@ def _adam(g, slots, lr, rule, step, l1) -> Move:
     return Move(rate * (m / (1 - rule.beta1**step)), rate * l1)
 
 
+def growth(momentum_decay) -> float:
+    """The `warm_up` of a rule under NAdam."""
+    return 0.96 ** checking.number("momentum_decay", momentum_decay)
+
+
+def _nadam(g, slots, lr, rule, step, l1) -> Move:
+    m, v = slots
+    m *= rule.beta1
+    m += (1 - rule.beta1) * g
+    v *= rule.beta2
+    v += (1 - rule.beta2) * g * g
+    rate = lr / (np.sqrt(v / (1 - rule.beta2**step)) + _above_zero(rule.eps, v))
+    mu, following, product = rule.mu(step), rule.mu(step + 1), rule.powers(step)[0]
+    return Move(rate * ((1 - mu) / (1 - product) * g + following / (1 - product * following) * m), rate * l1)
+
+
 RULES: dict[str, Callable[..., Move]] = {
     "sgd": _sgd,
     "momentum": _momentum,
@@ -277,6 +341,7 @@ RULES: dict[str, Callable[..., Move]] = {
     "rmsprop": _rmsprop,
     "rmsprop_momentum": _rmsprop_momentum,
     "adam": _adam,
+    "nadam": _nadam,
 }
 
 
