@@ -98,7 +98,8 @@ typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
     X(RULE_RMSPROP, rmsprop, 1)                                                                                        \
     X(RULE_RMSPROP_MOMENTUM, rmsprop_momentum, 2)                                                                      \
     X(RULE_ADAM, adam, 2)                                                                                              \
-    X(RULE_NADAM, nadam, 2)
+    X(RULE_NADAM, nadam, 2)                                                                                            \
+    X(RULE_LION, lion, 1)
 
 /* Rules by which it rests, and its gradient is stored. */
 #define FR_FOR_EACH_STORE(X)                                                                                           \

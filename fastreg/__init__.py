@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastreg.model import files
     from fastreg.model.files import FileFormatError, load
     from fastreg.model.sequential import Sequential
-    from fastreg.optimizers import SGD, Adam, AdamW, NAdam, RMSprop, schedules
+    from fastreg.optimizers import SGD, Adam, AdamW, Lion, NAdam, RMSprop, schedules
     from fastreg.training.ensembles import Bagging
     from fastreg.training.epochs import DivergenceError
     from fastreg.training.trainer import Trainer
@@ -52,7 +52,7 @@ _HOMES = {
     **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "machine.threads"),
     **dict.fromkeys(("show_versions",), "machine.versions"),
     **dict.fromkeys(("Sequential",), "model.sequential"),
-    **dict.fromkeys(("SGD", "Adam", "AdamW", "NAdam", "RMSprop"), "optimizers"),
+    **dict.fromkeys(("SGD", "Adam", "AdamW", "Lion", "NAdam", "RMSprop"), "optimizers"),
     **dict.fromkeys(("Bagging",), "training.ensembles"),
     **dict.fromkeys(("DivergenceError",), "training.epochs"),
     **dict.fromkeys(("Trainer",), "training.trainer"),
@@ -96,6 +96,7 @@ __all__ = [
     "History",
     "LRScheduler",
     "LayerStatistics",
+    "Lion",
     "NAdam",
     "Progress",
     "RMSprop",

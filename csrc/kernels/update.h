@@ -159,6 +159,13 @@ INLINE move rule_nadam(vec w, vec g, real *slot0, real *slot1, const fr_numbers 
     return (move){.weight = vfma(step, inverse, w), .threshold = vset1(n->threshold) * inverse};
 }
 
+/* w -= lr * sign(beta1 * m + (1 - beta1) * g), then m = beta2 * m + (1 - beta2) * g */
+INLINE move rule_lion(vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
+    const vec m = vload(slot0), direction = sign_of(vfma(vset1(n->beta1), m, n->rest1 * g));
+    vstore(slot0, vfma(vset1(n->beta2), m, n->rest2 * g));
+    return rule_sgd(w, direction, slot0, slot1, n);
+}
+
 INLINE move move_by(const int kind, vec w, vec g, real *slot0, real *slot1, const fr_numbers *n) {
     switch (kind) {
 #define CASE(KIND, NAME, ...)                                                                                          \

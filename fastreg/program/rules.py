@@ -76,6 +76,7 @@ UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
     "rmsprop_momentum": ("v", "m"),
     "adam": ("m", "v"),
     "nadam": ("m", "v"),
+    "lion": ("m",),
 }
 
 # Rules that write to the engine's gradients instead of to the parameter.

@@ -18,7 +18,7 @@ from fastreg.common import checking
 from fastreg.program.rules import UPDATE_SLOTS, Rule
 from fastreg.reference import arguments
 
-__all__ = ["adam_update", "momentum_update", "nadam_update", "rmsprop_update", "sgd_update"]
+__all__ = ["adam_update", "lion_update", "momentum_update", "nadam_update", "rmsprop_update", "sgd_update"]
 
 Given = ParamSpec("Given")
 Described = tuple[Rule, dict[str, np.ndarray]]  # a rule, and the state that it moves by the names of the arguments
@@ -247,6 +247,36 @@ def nadam_update(
     return Rule("nadam", eps=eps, **moments, **penalties), {"m": m, "v": v}
 
 
+@described
+def lion_update(w, g, m, lr, beta1=0.9, beta2=0.99, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Described:
+    """w <- w - lr sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g; the rest as `sgd_update`.
+
+    All elements move by lr, whatever the size of the gradient (Chen et al., Symbolic discovery of optimization
+    algorithms, 2023). The threshold of L1 is lr l1, so l1 counts in units of that step and not of the gradient.
+
+    Parameters
+    ----------
+    w, g, lr
+        As in `sgd_update`.
+    m
+        The mean of g, an array like w, changed in place.
+    beta1, beta2
+        The share of m in the direction of the step, and how much of m is kept; both from 0 to below 1.
+    l1, l2, weight_decay, proximal
+        As in `sgd_update`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> w, m = np.ones(2), np.zeros(2)
+    >>> fr.reference.lion_update(w, [4.0, -0.5], m, lr=0.25)
+    >>> w, m
+    (array([0.75, 1.25]), array([ 0.04 , -0.005]))
+    """
+    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    return Rule("lion", beta1=beta1, beta2=beta2, **penalties), {"m": m}
+
+
 # --- The rules -------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +364,14 @@ def _nadam(g, slots, lr, rule, step, l1) -> Move:
     return Move(rate * ((1 - mu) / (1 - product) * g + following / (1 - product * following) * m), rate * l1)
 
 
+def _lion(g, slots, lr, rule, step, l1) -> Move:
+    (m,) = slots
+    direction = np.sign(rule.beta1 * m + (1 - rule.beta1) * g)
+    m *= rule.beta2
+    m += (1 - rule.beta2) * g
+    return Move(lr * direction, lr * l1)
+
+
 RULES: dict[str, Callable[..., Move]] = {
     "sgd": _sgd,
     "momentum": _momentum,
@@ -342,6 +380,7 @@ RULES: dict[str, Callable[..., Move]] = {
     "rmsprop_momentum": _rmsprop_momentum,
     "adam": _adam,
     "nadam": _nadam,
+    "lion": _lion,
 }
 
 

@@ -33,10 +33,11 @@ LIMIT = {"float32": 2e-5, "float64": 1e-11}  # of max|difference| / max|gradient
 @pytest.fixture(autouse=True)
 def one_thread():
     """The networks are tiny, and torch's threads would fight over the cores with the engine's."""
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(before[0])
+    torch.set_default_dtype(before[1])
 
 
 def random_network(seed: int):
@@ -144,6 +145,11 @@ OPTIMIZERS = {
         fr.AdamW(3e-3, weight_decay=0.2),
         lambda p: torch.optim.AdamW([{**p[0], "weight_decay": 0.2}, {**p[1], "weight_decay": 0.0}], lr=3e-3),
     ),
+    "nadam": (
+        fr.NAdam(3e-3, beta1=0.85, momentum_decay=0.02),
+        lambda p: torch.optim.NAdam(p, lr=3e-3, betas=(0.85, 0.999), momentum_decay=0.02),
+    ),
+    "nadam with decay": (fr.NAdam(3e-3, weight_decay=0.2), lambda p: torch.optim.NAdam(p, lr=3e-3)),
 }
 
 
@@ -185,6 +191,7 @@ class Twin:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_over_two_hundred_steps(engine, name, dtype, tolerance):
     """With L2 on, so that the penalty reaches the moments; the last batch is smaller."""
+    torch.set_default_dtype(getattr(torch, dtype))  # NAdam keeps its mu product in it
     twin = Twin(engine, dtype, *OPTIMIZERS[name])
     twin.trainer.fit(twin.X, twin.y, epochs=40, batch_size=20, shuffle=False)
     for _ in range(40):

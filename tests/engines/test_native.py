@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import ADAM, MOMENTUM, MORE, PLAIN, Case, Network, assert_close
+from networks import ADAM, MOMENTUM, MORE, PLAIN, YOUNGER, Case, Network, assert_close
 
 import fastreg as fr
 from fastreg.engines.base import Tally
@@ -18,7 +18,7 @@ from fastreg.program.rules import Rule
 
 TARGETS = threads.simd()["available"]
 FUSED = [name for name in TARGETS if name != "generic"]
-NETWORKS = PLAIN | MORE
+NETWORKS = PLAIN | MORE | YOUNGER
 
 
 @pytest.fixture(params=NETWORKS)

@@ -23,6 +23,8 @@ NESTEROV = Rule("nesterov", momentum=0.5, weight_decay=0.01)
 SGD = Rule("sgd", l1=0.02, proximal=False)
 RMSPROP = Rule("rmsprop", beta2=0.9, eps=1e-3, lr_scale=0.1, l1=1e-3, l1_per_row=True, l2=1e-2)
 RMSPROP_MOMENTUM = Rule("rmsprop_momentum", momentum=0.8, beta2=0.9, eps=1e-3, lr_scale=0.1, l1=1e-3, weight_decay=0.01)
+NADAM = Rule("nadam", beta1=0.9, beta2=0.99, eps=1e-3, warm_up=0.95, lr_scale=0.1, l1=1e-3, l2=1e-2, weight_decay=0.01)
+LION = Rule("lion", beta1=0.9, beta2=0.99, lr_scale=0.1, l1=1e-2, l2=1e-2, l2_per_row=True)
 
 FOR_WEIGHTS = {"l1": 0, "l2": 0, "weight_decay": 0, "non_negative": False, "max_norm": 0, "max_frobenius": 0}
 
@@ -154,6 +156,24 @@ MORE = {
     "smoothed labels": LABELS.but(smoothing=0.3),
     "frozen below": CLASSIFY.but(frozen=("1", "3"), clip_norm=0.1),
     "frozen above": CLASSIFY.but(frozen=("7",)),
+}
+
+# Younger than the golden digests.
+YOUNGER = {
+    "nadam": replace(CLASSIFY, rule=NADAM),
+    "nadam, two passes": replace(REGRESS, rule=replace(NADAM, max_norm=0.7), clip_norm=0.1, accumulate=2),
+    "lion": replace(REGRESS, rule=LION),
+    "lion, two passes": replace(CLASSIFY, rule=replace(LION, clip_value=1e-3), clip_norm=0.05),
+    "activations": Network(
+        37,
+        [
+            *(Dense(65, "silu"), Dropout(keep_prob=0.5), Dense(33, "elu"), Dropout(keep_prob=0.7)),
+            *(Dense(20, "selu"), Dropout(rate=0.3, kind="gaussian"), Dense(17, "softplus"), Dropout(rate=0.5)),
+            *(Dense(33, "mish", activity_l1=0.01), Dropout(rate=0.3, per="unit"), Dense(9, "hard_swish"), Dense(3)),
+        ],
+        "mse",
+        MOMENTUM,
+    ),
 }
 
 

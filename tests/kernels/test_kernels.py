@@ -273,7 +273,36 @@ def test_fma_targets_give_the_same_bits(dtype):
     assert results[0] == results[1]
 
 
+class Lion:
+    """By hand, with torch's face."""
+
+    def __init__(self, parameters, lr, beta1, beta2, weight_decay):
+        (self.w,) = parameters
+        self.m, self.numbers = np.zeros(self.w.shape), (lr, beta1, beta2, weight_decay)
+
+    def zero_grad(self):
+        self.w.grad = None
+
+    def step(self):
+        lr, beta1, beta2, weight_decay = self.numbers
+        w, g = self.w.detach().numpy(), self.w.grad.numpy()
+        w -= lr * (weight_decay * w + np.sign(beta1 * self.m + (1 - beta1) * g))
+        self.m = beta2 * self.m + (1 - beta2) * g
+
+
 STEPS = {
+    "nadam": (
+        lambda torch, p: torch.optim.NAdam(p, lr=0.01, betas=(0.85, 0.99), eps=1e-6, momentum_decay=0.02),
+        lambda module, w, g, s, t: module.nadam_update(w, g, *s, 0.01, t, 0.85, 0.99, 1e-6, 0.02),
+    ),
+    "nadam, decay": (
+        lambda torch, p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+        lambda module, w, g, s, t: module.nadam_update(w, g, *s, 0.01, t, weight_decay=0.1),
+    ),
+    "lion": (
+        lambda torch, p: Lion(p, 0.003, 0.9, 0.98, 0.1),
+        lambda module, w, g, s, t: module.lion_update(w, g, s[0], 0.003, 0.9, 0.98, weight_decay=0.1),
+    ),
     "rmsprop": (
         lambda torch, p: torch.optim.RMSprop(p, lr=0.01),
         lambda module, w, g, s, t: module.rmsprop_update(w, g, s[0], 0.01),
@@ -289,11 +318,20 @@ STEPS = {
 }
 
 
+@pytest.fixture
+def torch(dtype):
+    """PyTorch with this dtype by default: NAdam keeps a running product in it."""
+    module = pytest.importorskip("torch")
+    before = module.get_default_dtype()
+    module.set_default_dtype(getattr(module, dtype.name))
+    yield module
+    module.set_default_dtype(before)
+
+
 @pytest.mark.parametrize("module", [kernels, reference])
 @pytest.mark.parametrize("name", STEPS)
-def test_optimizers_follow_torch_for_200_steps(name, module, dtype):
+def test_optimizers_follow_torch_for_200_steps(name, module, dtype, torch):
     """On a quadratic with noise, so that the gradient depends on where the parameters are."""
-    torch = pytest.importorskip("torch")
     make, update = STEPS[name]
     rng = np.random.default_rng(9)
     curvature = rng.uniform(0.1, 3, (7, 5)).astype(dtype)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import MORE, PLAIN, Case
+from networks import MORE, PLAIN, YOUNGER, Case
 
 import fastreg as fr
 from fastreg.program.ops import DenseDw, Totals
@@ -30,11 +30,11 @@ def test_large_layers_wait_for_each_other():
 
 
 @pytest.mark.parametrize("small", [0, 2000, 10**9])
-@pytest.mark.parametrize("network", PLAIN | MORE)
+@pytest.mark.parametrize("network", PLAIN | MORE | YOUNGER)
 def test_a_barrier_stands_between_ops_that_need_it(network, small):
     """Whatever an op touches that another has written, or writes that another has touched, lies behind a barrier; but
     for the buffers between ops whose workers keep to their own rows."""
-    program = Case((PLAIN | MORE)[network], "float32", small=small).engine().program
+    program = Case((PLAIN | MORE | YOUNGER)[network], "float32", small=small).engine().program
     since = []
     for op in program.ops:
         since = [] if op.wait else since

@@ -27,6 +27,8 @@ def arrays() -> dict:
         "momentum_update": step | {"v": v, "momentum": 0.9},
         "rmsprop_update": step | {"v": v**2, "m": m, "momentum": 0.9},
         "adam_update": step | {"m": m, "v": v**2, "step": 2},
+        "nadam_update": step | {"m": m, "v": v**2, "step": 2},
+        "lion_update": step | {"m": m},
     }
 
 
@@ -136,6 +138,10 @@ CASES = {
     "adam_update": PENALTIES
     | {"m": BAD_STATE, "v": BAD_STATE, "beta1": BAD_SHARES, "beta2": BAD_SHARES, "eps": BAD_NUMBERS}
     | {"step": (("got 0, expected an integer of at least 1", 0), (r"got 1\.5, expected an integer", 1.5))},
+    "nadam_update": PENALTIES
+    | {"m": BAD_STATE, "v": BAD_STATE, "beta1": BAD_SHARES, "beta2": BAD_SHARES, "eps": BAD_NUMBERS}
+    | {"momentum_decay": BAD_NUMBERS, "step": (("got 0, expected an integer of at least 1", 0),)},
+    "lion_update": PENALTIES | {"m": BAD_STATE, "beta1": BAD_SHARES, "beta2": BAD_SHARES},
 }
 TABLE = [
     pytest.param(function, argument, value, message, id=f"{function}-{argument}-{number}")
@@ -185,7 +191,7 @@ def test_native_kernels_begin_at_row_0():
 
 SLOTS = [("momentum_update", "v"), ("rmsprop_update", "v"), ("rmsprop_update", "m")]
 SLOTS += [("adam_update", "m"), ("adam_update", "v")]
-UPDATES = ("sgd_update", "momentum_update", "rmsprop_update", "adam_update")
+UPDATES = ("sgd_update", "momentum_update", "rmsprop_update", "adam_update", "nadam_update", "lion_update")
 
 
 @pytest.mark.parametrize("module", MODULES)
