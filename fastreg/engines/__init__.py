@@ -1,1 +1,1 @@
-"""Engines run programs: the native one in C, the reference in NumPy, and the memory both work on."""
+"""Engines run programs: the native one in C, the reference one in NumPy. The memory that both work on is here too."""

@@ -1,4 +1,4 @@
-"""Several padded arrays in one piece of memory, so that all of them are saved and put back by one copy."""
+"""Several padded arrays in one piece of memory: one copy saves all of them, another puts them back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastreg.engines.memory import padded, padded_width
 
 
 class Arena(Mapping):
-    """Arrays by name, zero at first, with rows padded as `fastreg.engines.memory.padded` does it.
+    """Arrays by name. They start at zero, and their rows are padded as by `fastreg.engines.memory.padded`.
 
     Parameters
     ----------
     shapes
-        One or two dimensions for every name.
+        The shape of each array, of one or two dimensions, by name.
     dtype
         "float32" or "float64".
     """
@@ -47,7 +47,7 @@ class Arena(Mapping):
         return {name: np.ascontiguousarray(values).copy() for name, values in self.arrays.items()}
 
     def take(self, values: Mapping[str, np.ndarray]) -> None:
-        """Copies values in, name by name."""
+        """Copies values in, by name."""
         for name, own in self.arrays.items():
             own[...] = values[name]
 

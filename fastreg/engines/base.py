@@ -1,12 +1,12 @@
-"""Engines run programs. Both have the same face:
+"""What both engines have in common: the interface, what an epoch reads and what a run adds up.
 
     engine = make_engine(name, program, params, state, batch_size, dtype, threads)
     engine.run(feed, tally, first, stop, seconds)   # batches first .. stop - 1, or fewer when time is up
     engine.run_op(feed, batch, index)               # one op of one batch, for comparisons and profiles
     engine.buffers[name]                            # what the ops wrote
-    engine.gradients[name]                          # of parameters, under rules that store them
+    engine.gradients[name]                          # of parameters whose rule stores the gradient
 
-`params` and `state` are read and written in place; they are arrays of `fastreg.engines.memory.padded`.
+The engines read and write `params` and `state` in place. These are arrays of `fastreg.engines.memory.padded`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from fastreg.program.program import Program
 class Feed:
     """What an epoch reads.
 
-    inputs    (n, ...) any numeric dtype and strides; a row is flattened in C order
-    targets   int64 labels (n,) for softmax_cross_entropy, else (n, outputs) of any numeric dtype; None to predict
+    inputs    (n, ...), of any numeric dtype and strides. A row is flattened in C order
+    targets   int64 labels (n,) for softmax_cross_entropy, else (n, outputs) of any numeric dtype. None to predict
     weights   sample weights (n,) in the working dtype, or None
-    order     int64 (rows,): position in the epoch -> row of the data, which may come any number of times; None for all
-              rows as they come
-    epoch     a coordinate of the augmentation
-    step      global step of the epoch's first batch: a coordinate of the dropout masks
-    by_position   draws follow the position of a row in the epoch instead of that in its batch, and `step` is that of
-              all batches: nothing depends on the batch size
-    rates     float64, the learning rate of every batch of the epoch
-    out       (n, outputs) working dtype: where Emit puts row `position`
+    order     int64 (rows,): the row of the data at each position of the epoch. A row may come any number of times.
+              None for all rows in their own order
+    epoch     the number of the epoch, a coordinate of the draws of the augmentation
+    step      the global step of the epoch's first batch, a coordinate of the dropout masks
+    by_position   draws follow the position of a row in the epoch instead of its position in the batch, and all batches
+              have the same `step`. Then nothing depends on the batch size
+    rates     float64, the learning rate of each batch of the epoch
+    out       (n, outputs) in the working dtype: Emit writes the row at `position` there
     """
 
     inputs: np.ndarray
@@ -53,7 +53,7 @@ class Feed:
 
     @property
     def rows(self) -> int:
-        """Rows of an epoch."""
+        """The number of rows of an epoch."""
         return len(self.inputs) if self.order is None else len(self.order)
 
     @property
@@ -61,7 +61,7 @@ class Feed:
         return -(-self.rows // self.batch_size)
 
     def need(self, name: Literal["targets", "order", "rates", "out"]) -> np.ndarray:
-        """The array of that name, for who cannot do without."""
+        """The array of that name, for ops that cannot run without it."""
         array: np.ndarray | None = getattr(self, name)
         if array is None:
             raise ValueError(f"feed.{name}: got None, expected an array")
@@ -70,19 +70,19 @@ class Feed:
 
 @dataclass
 class Tally:
-    """What a run adds up. `updates` counts the steps the optimizer has taken since its start (Adam's t)."""
+    """What a run adds up. `updates` counts all steps that the optimizer has taken so far (Adam's t)."""
 
     loss: float = 0.0  # sum of w_i * l_i
     weight: float = 0.0  # sum of w_i
-    hits: float = 0.0  # sum of w_i over right predictions
+    hits: float = 0.0  # sum of w_i over correct predictions
     penalty: float = 0.0  # sum over steps of the penalty before the update
-    batches: int = 0  # steps (of weight above zero): batches, or groups of them where gradients are accumulated
+    batches: int = 0  # steps of a weight above zero: batches, or groups of batches if gradients are accumulated
     updates: int = 0
-    diverged: bool = field(default=False)  # a batch loss was not finite; the run stopped there
-    bad_row: int = -1  # a row of the data with a non-finite value; the run stopped before using it
+    diverged: bool = field(default=False)  # a batch loss was not finite: the run stopped there
+    bad_row: int = -1  # a row of the data with a value that is not finite: the run stopped before using it
 
     def means(self, metrics: Iterable[str]) -> dict[str, float]:
-        """The loss, and the `metrics`, of a sample."""
+        """The mean loss, and the mean of each of the `metrics`."""
         return {"loss": self.loss / self.weight, **dict.fromkeys(metrics, self.hits / self.weight)}
 
     @property
@@ -92,19 +92,19 @@ class Tally:
 
 
 def nothing() -> None:
-    """The `look` of a run that nobody interrupts."""
+    """The `look` of a run that nothing interrupts."""
 
 
 def noisy_copies(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
-    """Room for the weights that the program perturbs."""
+    """Arrays for the noisy copies of the weights that the program perturbs."""
     return {op.out: padded(params[op.weight].shape, dtype) for op in program.ops if isinstance(op, Perturb)}
 
 
 class Engine(Protocol):
     program: Program
-    params: dict[str, np.ndarray]  # noisy copies among them
+    params: dict[str, np.ndarray]  # with the noisy copies
     buffers: dict[str, np.ndarray]
-    gradients: dict[str, np.ndarray]  # of the parameters whose rule stores them
+    gradients: dict[str, np.ndarray]  # of the parameters whose rule stores the gradient
     clip: np.ndarray  # one number: the factor of the last ClipNorm
 
     def run(
@@ -116,13 +116,13 @@ class Engine(Protocol):
         seconds: float | None = None,
         look: Callable[[], None] = nothing,
     ) -> int:
-        """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
+        """Runs batches first to stop - 1, or fewer if `seconds` have passed. Returns the next batch.
 
-        In the middle of a batch that takes long it calls `look` now and then: what that raises ends the run, and the
-        parameters are half updated.
+        During a long batch it calls `look` now and then. If `look` raises, the run ends with the parameters half
+        updated.
         """
         ...
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:
-        """Runs the one op `program.ops[index]` on the buffers as they stand."""
+        """Runs only the op `program.ops[index]`, on the buffers as they are."""
         ...

@@ -1,4 +1,4 @@
-"""What the ops of a batch share, in the reference engine."""
+"""The batch of the reference engine: the state that its ops share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Stop(Exception):
 class Batch:
     """What the ops of one batch share.
 
-    rows      rows of the data: an array of indices, or a slice where they come in order
-    position  of the first row in the epoch
-    weight    of every row, in the working dtype
-    opens, closes             whether it is the first, the last batch of its step
-    step_rows, step_weight    rows of the whole step and the sum of their weights
+    rows      rows of the data: an array of indices, or a slice if they come in order
+    position  the position of the first row in the epoch
+    weight    the weight of each row, in the working dtype
+    opens, closes             whether it is the first and whether it is the last batch of its step
+    step_rows, step_weight    the number of rows of the whole step and the sum of their weights
     penalty   value of the penalties, before the update
-    doubled   whether the op at hand has the perturbed rows, too
+    doubled   whether the current op also works on the perturbed rows
     bad       rows of the batch in which a gather found a value that is not finite
     """
 
@@ -45,7 +45,7 @@ class Batch:
     bad: list[int] = field(default_factory=list)
 
     def row_of_data(self, row: int) -> int:
-        """The row of the data that is row `row` of the batch."""
+        """The index in the data of row `row` of the batch."""
         position = self.position + row
         return position if self.feed.order is None else int(self.feed.order[position])
 
@@ -56,7 +56,7 @@ class Batch:
 
 
 def batch_at(index: int, feed: Feed, tally: Tally, accumulate: int, dtype: np.dtype) -> Batch:
-    """The batch of that number, and the step that it belongs to."""
+    """The batch with this number, with its place in its step."""
     size = feed.batch_size
     start, step_start = index * size, index // accumulate * accumulate * size
     stop, step_stop = min(start + size, feed.rows), min(step_start + accumulate * size, feed.rows)
@@ -76,7 +76,7 @@ def batch_at(index: int, feed: Feed, tally: Tally, accumulate: int, dtype: np.dt
 
 
 def _weights(feed: Feed, dtype: np.dtype, start: int, stop: int) -> np.ndarray:
-    """Of the rows at these positions of the epoch."""
+    """The weights of the rows at these positions of the epoch."""
     if feed.weights is None:
         return np.ones(stop - start, dtype)
     return feed.weights[_rows_of_data(feed, start, stop)].astype(dtype)

@@ -1,7 +1,7 @@
-"""What C is told of an op: its numbers and the arrays that it works on, found by the names of the program.
+"""Turns the ops of `fastreg.program` into what C reads: numbers, and the arrays behind the names of the program.
 
-The one way from the ops of `fastreg.program` to the structs of csrc/fastreg.h. The native engine takes it, and so do
-the functions of `fastreg.kernels`.
+This is the only way from an op to the structs of csrc/fastreg.h. The native engine and the functions of
+`fastreg.kernels` both use it. A new op gets a case here.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from fastreg.program.rules import STORES_GRADIENT, Rule
 
 @dataclass
 class Binding:
-    """The arrays of a program: buffers, parameters, the state of those that are trained, and stored gradients.
+    """The arrays of a program: buffers, parameters, the optimizer state of trained parameters, stored gradients.
 
-    Gradients that are stored and not given are made here.
+    Stored gradients that are not given are allocated here.
     """
 
     dtype: np.dtype
@@ -33,7 +33,7 @@ class Binding:
     _norms: dict[str, np.ndarray] = field(default_factory=dict)  # sums of squares of the columns, by row group
 
     def fields(self, op: O.Op) -> dict[str, object]:
-        """All fields of the op, for `_core.Program`."""
+        """All fields of the op, as `_core.Program` takes them."""
         head = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise, "doubled": op.doubled}
         return head | self._own(op)
 
@@ -158,12 +158,14 @@ class Binding:
         return self.buffers[through.y], z, through.activation, through.activity_l1, through.mask
 
     def _param(self, name: str, rule: Rule | None = None) -> tuple:
-        """A parameter with what its updates need: value, slots, rule, sums of the penalty and of the squares. Without
-        a rule it stays as it is."""
+        """A parameter with what its updates need: value, slots, rule, sums of the penalty and of the squares.
+
+        A parameter without a rule is not updated.
+        """
         value, penalty = self.params[name], None
         slots: tuple[np.ndarray, ...] = ()
         rows = value.shape[0] if value.ndim == 2 else 1
-        sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for every row group and column
+        sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for each row group and column
         if rule is not None:
             slots = self.state.get(name, ())
             if rule.kind in STORES_GRADIENT:
@@ -174,6 +176,6 @@ class Binding:
                 penalty = padded(sums, self.dtype)
             if rule.limits_norms and rule.kind not in STORES_GRADIENT:
                 self._norms[name] = padded(sums, self.dtype)
-            # Behind the last column all is zero and has to stay so: nothing may be divided by 0 there.
+            # The padding after the last column is zero and must stay zero, so nothing may be divided by 0 there.
             rule = replace(rule, eps=max(rule.eps, float(np.finfo(self.dtype).tiny)))
         return value, slots, rule, penalty, self._norms.get(name)

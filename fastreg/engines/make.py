@@ -1,4 +1,4 @@
-"""An engine by its name."""
+"""Makes the engine of a given name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_engine(
     dtype: str,
     threads: int | None = None,
 ) -> Engine:
-    """The engine called `name` ("native" or "reference"), with its buffers for `batch_size` rows."""
+    """The engine called `name` ("native" or "reference"), with buffers for `batch_size` rows."""
     if name == "native":
         return NativeEngine(program, params, state, batch_size, dtype, threads)
     if name == "reference":

@@ -1,8 +1,8 @@
 """Aligned, padded arrays: the memory that both engines work on and Python can see.
 
-Rows start on cache lines and are a whole number of 16 elements apart, so kernels use full vectors without
-looking at edges. What lies behind the last column is zero for parameters and their state, and of no meaning
-in activations.
+Each row starts on a cache line, and the distance between rows is a multiple of 16 elements. So kernels use full
+vectors and need no special case at the edges. The padding after the last column is zero in parameters and their state.
+In activations it has no meaning.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ CACHE_LINE = 64
 
 
 def padded_width(columns: int, itemsize: int) -> int:
-    """Elements from one row to the next: a multiple of LANES, and never a multiple of 512 bytes,
-    which would put the rows of a tile into the same few sets of the first-level cache."""
+    """Elements from one row to the next: a multiple of LANES, but never a multiple of 512 bytes.
+
+    That would put the rows of a tile into the same few sets of the first-level cache.
+    """
     width = -(-columns // LANES) * LANES
     if width * itemsize % 512 == 0:
         width += LANES

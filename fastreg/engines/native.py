@@ -1,6 +1,6 @@
-"""The native engine: hands a program to C once, then runs slices of an epoch without the GIL.
+"""The native engine: passes a program to C once, then runs slices of an epoch without the GIL.
 
-It owns the buffers and the scratch memory, and knows nothing of layers.
+It owns the buffers and the scratch memory. It knows ops, not layers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from fastreg.program.rules import STORES_GRADIENT, Rule
 
 UNLIMITED = 0.0
 AT_REST = (1.0, 1.0, 1.0)
-UNINTERRUPTED = 10_000_000  # steps between two looks of Python for Ctrl-C
-AUGMENT_FLOPS = 100.0  # floating-point operations of matrix products that take the time of an augmented pixel
+UNINTERRUPTED = 10_000_000  # steps until Python can check for Ctrl-C again
+AUGMENT_FLOPS = 100.0  # an augmented pixel takes as long as this many floating-point operations of a matrix product
 
 
 class NativeEngine:
-    """See fastreg.engines. `scramble` is for tests: a seed that permutes who does which tile."""
+    """See `fastreg.engines.base`. `scramble` is for tests: a seed that permutes which worker does which tile."""
 
     def __init__(
         self,
@@ -122,7 +122,8 @@ class NativeEngine:
         op.function(*(self.buffers[name][:rows] for name in (*op.reads_, *op.writes_)))
 
     def _catch_up(self, updates: int) -> None:
-        """The running numbers come from one multiplication a step: a resumed run has the bits of one that went on."""
+        """Sets the running numbers. They change by one multiplication per step, so that a resumed run has the same bits
+        as one that was never stopped."""
         if updates != self._updates:
             self._powers, self._updates = _powers_after(updates, self._rule), updates
 
@@ -158,18 +159,18 @@ class NativeEngine:
 
 
 def _powers_after(updates: int, rule: Rule) -> list[float]:
-    """The running numbers after a count that may be any number: it was set, or read from a file."""
+    """The running numbers after this many updates. The count can be huge, since users set it or a file holds it."""
     powers = list(AT_REST)
     for start in range(0, updates, UNINTERRUPTED):
         before = powers
         powers = _core.advanced(powers, rule, min(UNINTERRUPTED, updates - start))
-        if powers == before:  # 0, or the last number before it
+        if powers == before:  # 0, or the smallest number above it
             break
     return powers
 
 
 def _source(array: np.ndarray) -> _core.Source:
-    """The array as it lies, where a kernel reads its dtype; rare dtypes (float16, another byte order) are converted."""
+    """The array itself if kernels read its dtype. Rare dtypes (float16, another byte order) are converted."""
     if array.dtype.str[1:] not in _core.DTYPES or not array.dtype.isnative:
         array = array.astype(np.float64)
     if array.ndim == 1:
@@ -178,7 +179,7 @@ def _source(array: np.ndarray) -> _core.Source:
 
 
 def flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:
-    """The mean work of the stretches between barriers: what a further thread could share."""
+    """The mean work between two barriers: what one more thread could share."""
     total, stretches = 0.0, 1
     clean = {op.out: op.weight for op in program.ops if isinstance(op, Perturb)}
     for op in program.ops:

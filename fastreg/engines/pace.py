@@ -1,8 +1,8 @@
-"""How many threads do small work fastest just now: measured, where nobody has asked for a count.
+"""Measures whether all threads or one are faster for small work, unless the user has set a number.
 
-A step of some microseconds is shared at the cost of lines that go from one processor's cache to another's. Where the
-two are far apart, or a neighbour takes the time of one, two threads take longer than one, and no count of operations
-tells. Results do not depend on the number of threads, so a run may change it whenever it likes.
+To share a step of a few microseconds, cache lines have to move from one processor to another. If the two are far apart,
+or if another process takes the time of one, two threads are slower than one. No count of operations can tell. Results
+do not depend on the number of threads, so a run may change it at any time.
 """
 
 from __future__ import annotations
@@ -10,40 +10,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-SHORT_SECONDS = 1e-3  # a batch: longer ones hand out their work piece by piece, which evens out what disturbs them
-FIRST_SECONDS = 0.02  # of what has been best so far, before the other is tried
+SHORT_SECONDS = 1e-3  # of a batch: longer ones hand out their work piece by piece, which evens out disturbances
+FIRST_SECONDS = 0.02  # for the best count so far, before the other one is tried
 TRY_SECONDS = 0.004
 EVERY_SECONDS = 1.0
-CLEARLY = 0.95  # a change has to pay, or it would follow every whim of the clock
+CLEARLY = 0.95  # a change must gain this much, or it would follow the noise of the clock
 
-Go = Callable[[int, int, int, float], int]  # threads, first and last batch, seconds; returns the next batch
+Go = Callable[[int, int, int, float], int]  # threads, first, stop, seconds; returns the next batch
 
 
 class Pace:
-    """The threads of an engine's runs: all of them or one, whichever was faster when both were last tried.
+    """How many threads an engine runs on: all or one, whichever was faster when both were last tried.
 
     Parameters
     ----------
     clock
-        Seconds; for tests.
+        Returns the time in seconds. For tests.
     """
 
     def __init__(self, clock: Callable[[], float] = perf_counter):
         self._clock = clock
-        self._all = 0  # threads, where there is more than one
-        self._count = 0  # of them in use
+        self._all = 0  # the number of threads, if there is more than one
+        self._count = 0  # how many of them are in use
         self._due = 0.0  # when the other count is tried again
 
     def run(self, threads: int, first: int, stop: int, seconds: float, go: Go, ended: Callable[[], bool]) -> int:
-        """Batches first .. stop - 1 with at most so many threads, or fewer when time is up or the run has `ended`;
-        returns the next one."""
+        """Runs batches first to stop - 1 with at most this many threads. Returns the next batch.
+
+        It runs fewer batches if time is up or the run has `ended`.
+        """
         if threads == 1:
             return go(1, first, stop, seconds)
         if threads != self._all:
             self._all = self._count = threads
             self._due = 0.0
         if self._clock() >= self._due:
-            # Both are timed anew, one after the other: an older time is one of another machine, or of colder caches.
+            # Both are timed again, one after the other: load and caches may have changed since the last time.
             first, here = self._timed(self._count, first, stop, min(FIRST_SECONDS, seconds), go)
             if first < stop and not ended():
                 if here < SHORT_SECONDS:
@@ -61,7 +63,7 @@ class Pace:
         return first
 
     def _timed(self, threads: int, first: int, stop: int, seconds: float, go: Go) -> tuple[int, float]:
-        """The next batch, and the seconds of one of those that were run."""
+        """The next batch, and the seconds per batch."""
         start = self._clock()
         reached = go(threads, first, stop, seconds)
         return reached, (self._clock() - start) / max(reached - first, 1)

@@ -1,4 +1,4 @@
-"""The reference engine: a program run in NumPy, one short method an op. The specification of the native engine."""
+"""The reference engine runs a program in NumPy, with one short method per op. It specifies the native engine."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class ReferenceEngine:
     program
         The ops of one batch.
     params, state
-        Arrays of `fastreg.engines.memory.padded`, read and written in place; `state` holds the slots of every trained
+        Arrays of `fastreg.engines.memory.padded`, read and written in place. `state` holds the slots of each trained
         parameter in the order of `fastreg.program.rules.UPDATE_SLOTS`.
     batch_size
-        Rows of the buffers.
+        The number of rows of the buffers.
     dtype
         "float32" or "float64".
 
@@ -50,7 +50,7 @@ class ReferenceEngine:
     buffers
         What the ops wrote, by the names of the program.
     gradients
-        Of the parameters whose rule stores them.
+        The gradients of the parameters whose rule stores them.
     clip
         One number: the factor of the last ClipNorm.
     """
@@ -71,9 +71,9 @@ class ReferenceEngine:
         self.trains = any(rule.kind not in rules.STORES_GRADIENT for rule in program.rules.values())
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
-        """Runs batches first, first + 1, ... until `stop` or until `seconds` have passed; returns the next batch.
+        """Runs batches first to stop - 1, or fewer if `seconds` have passed. Returns the next batch.
 
-        A run that a bad row or a loss that is not finite has stopped returns the batch it stopped in.
+        If a bad row or a loss that is not finite stops the run, it returns the batch in which it stopped.
         """
         start = perf_counter()
         for index in range(first, stop):
@@ -86,7 +86,7 @@ class ReferenceEngine:
         return max(first, stop)
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:
-        """Runs the one op `program.ops[index]` on the buffers as they stand; an update counts as the first."""
+        """Runs only the op `program.ops[index]`, on the buffers as they are. An update counts as the first one."""
         with suppress(Stop):
             self._run(self.program.ops[index], self._batch(feed, Tally(), batch))
 
@@ -96,7 +96,7 @@ class ReferenceEngine:
     def _run_batch(self, batch: Batch, look: Callable[[], None]) -> None:
         gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
         others = [op for op in self.program.ops if not isinstance(op, O.Gather)]
-        for gather in gathers:  # all of them first: a bad row stops the batch before anything is learned from it
+        for gather in gathers:  # these run first, so that a bad row stops the batch before anything is learned from it
             self._run(gather, batch)
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
@@ -117,7 +117,7 @@ class ReferenceEngine:
         if isinstance(op, O.Call):
             op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
             return
-        # What overflows shows up in the loss, which is looked at; NumPy's warnings would only repeat it.
+        # An overflow shows in the loss, which is checked. NumPy's warnings would only repeat it.
         with np.errstate(all="ignore"):
             RUN[type(op)](self, op, batch)
 
@@ -159,7 +159,7 @@ class ReferenceEngine:
         else:
             targets = np.tile(batch.feed.need("targets")[batch.rows], 1 + op.doubled)
         row_loss = self._rows("row_loss", batch)
-        if op.kind == "given":  # by the Call before
+        if op.kind == "given":  # by the Call before it
             loss, gradient, hit = row_loss, targets, 0
         else:
             smoothing = (op.smoothing,) if op.smoothing else ()
@@ -236,13 +236,13 @@ class ReferenceEngine:
         out = batch.feed.need("out")[batch.position : batch.position + batch.count]
         out[...] = TRANSFORMS[op.transform](self._rows(op.x, batch))
 
-    # --- what they are made of ---------------------------------------------------------------------------------
+    # --- what the ops are made of ------------------------------------------------------------------------------
 
     def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
         return self.buffers[buffer][: batch.count * (1 + batch.doubled)]
 
     def _row_weights(self, batch: Batch) -> np.ndarray:
-        """The weight of every row of the op at hand: a row and its perturbed one share that of the data."""
+        """The weight of each row of the current op. A row and its perturbed copy share the sample weight."""
         if not batch.doubled:
             return batch.weight
         clean, weight = self.program.clean, batch.weight.astype(np.float64)
@@ -259,7 +259,7 @@ class ReferenceEngine:
         return R.through(self._masked(dy, through.mask, batch), a, through.activation, z=z)
 
     def _masked(self, x: np.ndarray, mask: Mask | None, batch: Batch) -> np.ndarray:
-        """x times what the mask says."""
+        """x with the mask applied."""
         if mask is None:
             return x
         keep, factor = self._factors(mask, x.shape, batch)
@@ -282,13 +282,13 @@ class ReferenceEngine:
         return x + noise.std * self._normals(x.shape, batch.key(noise))
 
     def _normals(self, shape: tuple[int, ...], key: R.Key) -> np.ndarray:
-        """Normal draws: the kernels' own, they come from one routine, in C."""
+        """Normal draws. One routine in C makes them for both engines."""
         draws = np.empty(shape, self.dtype)
         _core.fill_draws(draws, *key)
         return draws
 
     def _step(self, name: str, gradient: np.ndarray, rule: rules.Rule, batch: Batch) -> None:
-        """`gradient` is that of the data loss, or what came of it in an earlier op."""
+        """Applies the rule. `gradient` is that of the data loss, or what an earlier op made of it."""
         w = self.params[name]
         if rule.kind == "raw":
             self.gradients[name][...] = gradient if batch.opens else self.gradients[name] + gradient

@@ -1,6 +1,6 @@
-"""Sessions: a program bound to an engine and its memory, and how it is run in slices.
+"""Sessions: a program bound to an engine and its memory, and how to run it in slices.
 
-Binding costs milliseconds and running must not, so whoever runs a program keeps its session while its key holds.
+Binding takes milliseconds. So the session of a program is kept and used again, as long as its key stays the same.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from fastreg.program.program import Program
 from fastreg.program.rules import UPDATE_SLOTS
 
 SLICE_SECONDS = 0.1  # Python gets control back about this often
-ROWS = 512  # of a batch where nothing is trained: enough for full speed, few enough for the caches
+ROWS = 512  # of a batch if nothing is trained: enough for full speed, few enough for the caches
 
 
 @dataclass
 class Session:
-    """A program that is ready to run; `key` tells what it was bound for."""
+    """A program that is ready to run. `key` tells what it was bound for."""
 
     key: tuple
     engine: Engine
     parameters: Arena
     state: Arena
-    rates: np.ndarray | None = None  # the learning rate of every batch of an epoch, kept from fit to fit
+    rates: np.ndarray | None = None  # the learning rate of each batch of an epoch, kept from fit to fit
     _saved: tuple[np.ndarray, ...] = ()
 
     def save(self) -> None:
-        """Notes parameters and state, for put_back."""
+        """Saves parameters and state for `put_back`."""
         live = self.parameters.flat, self.state.flat
         if not self._saved:
             self._saved = tuple(np.empty_like(values) for values in live)
@@ -46,26 +46,26 @@ class Session:
             np.copyto(saved, values)
 
     def put_back(self) -> None:
-        """Parameters and state as they were saved."""
+        """Restores the parameters and the state that were saved."""
         np.copyto(self.parameters.flat, self._saved[0])
         np.copyto(self.state.flat, self._saved[1])
 
 
 class Sessions:
-    """One session for every use ("train", "evaluate", ...): the latest."""
+    """Keeps the latest session for each use ("train", "evaluate", ...)."""
 
     def __init__(self):
         self._kept: dict[str, Session] = {}
 
     @contextmanager
     def hold(self, use: str, key: tuple, bind: Callable[[tuple], Session]) -> Iterator[Session]:
-        """The session that is kept for `use` if it was bound for `key`, else a new one, for the caller alone.
+        """The session kept for `use` if it was bound for `key`, else a new one. Only the caller has it.
 
-        Another thread that wants one in the meantime finds none and binds its own: buffers are never shared.
+        Another thread that asks meanwhile finds none and binds its own: buffers are never shared.
         """
         session = self._kept.pop(use, None)  # atomic
         if session is None or session.key != key:
-            session = None  # its memory first
+            session = None  # frees its memory first
             session = bind(key)
         try:
             yield session
@@ -73,28 +73,28 @@ class Sessions:
             self._kept[use] = session
 
     def __reduce__(self):
-        return Sessions, ()  # engines stay behind when their owner is copied or pickled
+        return Sessions, ()  # engines are not copied or pickled with their owner
 
 
 class Claim:
-    """One fit at a time: what a second thread, or a callback, may not do meanwhile."""
+    """Allows one fit at a time, and refuses what a second thread or a callback may not do meanwhile."""
 
     def __init__(self):
-        self._held: dict[int, object] = {}  # by process: a fork in the middle of a fit leaves no claim to the child
+        self._held: dict[int, object] = {}  # by process: a child forked during a fit does not hold the claim
 
     @contextmanager
     def held(self, what: str) -> Iterator[None]:
-        """For the time of the block; refused to `what` while another holds it."""
+        """Holds the claim during the block. Refuses `what` if another holds it."""
         mine, process = object(), os.getpid()
         if self._held.setdefault(process, mine) is not mine:  # atomic
             raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
         try:
             yield
         finally:
-            del self._held[process]  # not of the process at hand: a child forked in the block may leave it, too
+            del self._held[process]  # not os.getpid(): a child forked in the block may leave it, too
 
     def check_free(self, what: str) -> None:
-        """Refuses `what` while somebody holds it."""
+        """Refuses `what` while a fit holds the claim."""
         if os.getpid() in self._held:
             raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
 
@@ -103,7 +103,7 @@ class Claim:
 
 
 def make_state(program: Program, parameters: Arena, dtype: str) -> Arena:
-    """Zeros for the slots of every parameter that the program trains."""
+    """Zeros for the slots of each parameter that the program trains."""
     rules = program.rules
     return Arena({f"{p}/{slot}": parameters[p].shape for p in rules for slot in UPDATE_SLOTS[rules[p].kind]}, dtype)
 
@@ -117,7 +117,7 @@ def bind(
     engine: str,
     threads: int | None,
 ) -> Session:
-    """The session of `program` on `parameters` and on `state` (None: its own)."""
+    """Binds `program` to `parameters` and `state`. With None as the state, it makes one."""
     dtype = parameters.flat.dtype.name
     state = make_state(program, parameters, dtype) if state is None else state
     slots = {p: tuple(state[f"{p}/{slot}"] for slot in rule.slots) for p, rule in program.rules.items()}
@@ -126,7 +126,7 @@ def bind(
 
 
 def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -> None:
-    """All batches of a feed that trains nothing; `names` of the data in an error."""
+    """Runs all batches of a feed that trains nothing. `names` are the names of the data in an error."""
     first, stop = 0, feed.batches
     while first < stop and not tally.ended:
         first = engine.run(feed, tally, first, stop, SLICE_SECONDS)
@@ -134,13 +134,13 @@ def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -
 
 
 def refuse_bad_row(tally: Tally, names: str = "X, y", advice: str = "") -> None:
-    """Raises where the engine found a value that is not finite."""
+    """Raises if the engine found a value that is not finite."""
     if tally.bad_row >= 0:
         raise ValueError(f"{names}: row {tally.bad_row} of the data holds a value that is not finite{advice}")
 
 
 class Uninterrupted:
-    """Holds Ctrl-C back while a slice runs, so that parameters and counters are those of a finished slice."""
+    """Holds Ctrl-C back until a slice has finished, so that parameters and counters fit together."""
 
     def __enter__(self):
         self._signal, self._give_up = None, math.inf
@@ -152,16 +152,16 @@ class Uninterrupted:
         return self
 
     def _note(self, *arguments) -> None:
-        if self._signal is None:  # of several the first one counts: impatience gains nothing
-            # One more slice, where that is within what a slice takes: at least 1.5 times its time, at most twice.
+        if self._signal is None:  # only the first Ctrl-C counts: pressing it again does not end the slice sooner
+            # Waits for one more slice, but until at least 1.5 and at most 2 slices after the start of this one.
             lasted = perf_counter() - self._start
             self._give_up = self._start + min(max(lasted + SLICE_SECONDS, 1.5 * SLICE_SECONDS), 2 * SLICE_SECONDS)
         self._signal = arguments
 
     def look(self) -> None:
-        """In the middle of a batch. The slice is waited for, or all since the start of the epoch would be lost, but not
-        where a batch takes long: Ctrl-C must not wait for its end. (A handler of the user's does: it may want to end
-        the fit in another way.)"""
+        """Called during a batch. Normally Ctrl-C waits for the end of the slice, since otherwise all work since the
+        start of the epoch would be lost. It must not wait for the end of a long batch, so it gives up after a while. A
+        handler of the user's own always waits: it may want to end the fit in another way."""
         if self._signal and self._handler is default_int_handler and perf_counter() >= self._give_up:
             self._signal = None
             raise KeyboardInterrupt
