@@ -112,7 +112,7 @@ class NativeEngine:
                 look=look,
                 **ops,
             )
-        finally:  # the powers have gone on even where a Call has failed
+        finally:  # the powers have advanced even if a Call failed
             self._updates = tally.updates
 
     def _call(self, index: int, rows: int) -> None:

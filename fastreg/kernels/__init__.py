@@ -1,4 +1,4 @@
-"""The native kernels as functions on arrays, in C."""
+"""The C kernels as functions on arrays. `fastreg.reference` has the same functions in NumPy."""
 
 from fastreg.kernels import updates
 from fastreg.kernels.functions import (

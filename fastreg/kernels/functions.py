@@ -1,8 +1,8 @@
 """The native kernels as functions on arrays: the same names, arguments and results as in `fastreg.reference`.
 
-Each call is a program of one op, run by the threads that `fastreg.set_num_threads` allows; the bits do not depend on
-their number. Arrays are float32 or float64, all of one dtype. Rows that are a whole number of 16 elements apart are
-used where they lie; others are copied into padded memory first.
+Each call is a program of one op. It runs on as many threads as `fastreg.set_num_threads` allows, and the bits do not
+depend on their number. Arrays are float32 or float64, all of one dtype. Kernels use an array in place if the distance
+between its rows is a multiple of 16 elements. Other arrays are first copied into padded memory.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
     w : ndarray (K, N)
     b : ndarray (N,), optional
     activation : str
-        A row of `fastreg.reference.ACTIVATIONS`.
+        A name in `fastreg.reference.ACTIVATIONS`.
     keep_prob : float
-        Share of elements kept, honoured to 2**-16.
+        The share of elements to keep, rounded to a multiple of 2**-16.
     key : Key or int
-        Coordinates of the draws; an int is the seed. Needed where 0 < keep_prob < 1.
+        Coordinates of the draws. An int is the seed. Required if 0 < keep_prob < 1.
     out : ndarray (M, N), optional
-        Where the result goes; it is returned.
+        The array to write the result to. It is also returned.
 
     Raises
     ------
     ValueError
-        For shapes that do not fit, an unknown activation, a probability outside [0, 1], a missing key.
+        Shapes do not fit, the activation is unknown, a probability is outside [0, 1], or the key is missing.
     TypeError
-        For dtypes other than float32 and float64, or several of them.
+        A dtype is not float32 or float64, or the dtypes differ.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
 
 
 def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
-    """Gradients of `dense` from `dy`, the one at its output `y`.
+    """Gradients of `dense` from `dy`, the gradient at its output `y`.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
     activation, keep_prob, key
         As they were given to `dense`.
     z : ndarray (M, N), optional
-        x @ w + b, for activations whose slope cannot be had from `y`.
+        x @ w + b, for activations whose slope does not follow from `y`.
 
     Returns
     -------
@@ -125,18 +125,18 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
 
 
 def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
-    """Inverted dropout: x / keep where a draw keeps it, else 0.
+    """Inverted dropout: an element is x / keep if its draw keeps it, else 0.
 
     Parameters
     ----------
     x : ndarray
-        The last axis are the columns, all before it the rows; a one-dimensional `x` is one row.
+        The last axis holds the columns, all axes before it the rows. A one-dimensional `x` is one row.
     keep_prob : float
-        Share of elements kept, honoured to 2**-16; the scale is that of the probability drawn.
+        The share of elements to keep, rounded to a multiple of 2**-16. The scale follows the rounded share.
     key : Key or int
-        Coordinates of the draws; an int is the seed. Needed where 0 < keep_prob < 1.
+        Coordinates of the draws. An int is the seed. Required if 0 < keep_prob < 1.
     out : ndarray, optional
-        Where the result goes; it is returned.
+        The array to write the result to. It is also returned.
 
     Raises
     ------
@@ -161,12 +161,12 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
 
 
 def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
-    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale.
+    """The gradient of `dropout` at x from `dy`, the gradient at its output. Mask and scale are the same.
 
     Parameters
     ----------
     dy : ndarray
-        Of the shape of x.
+        An array of the shape of x.
     keep_prob, key, out
         As they were given to `dropout`.
 
@@ -181,7 +181,7 @@ def dropout_backward(dy, keep_prob: float, key=None, out=None) -> np.ndarray:
 
 
 def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
-    """-log softmax(logits)[label], mean over the rows, and its gradient.
+    """-log softmax(logits)[label], averaged over the rows, and its gradient.
 
     With `label_smoothing` e the targets are (1 - e) onehot + e / classes (Szegedy et al., 2016).
 
@@ -220,7 +220,7 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
 
 
 def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
-    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), averaged over outputs and rows, and its gradient.
 
     With `label_smoothing` e the targets are (1 - e) t + e / 2.
 
@@ -259,7 +259,7 @@ def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
-    """(y - t)**2, mean over outputs and rows, and its gradient.
+    """(y - t)**2, averaged over outputs and rows, and its gradient.
 
     Parameters
     ----------

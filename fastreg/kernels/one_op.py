@@ -1,4 +1,4 @@
-"""Runs one op, or a loss, of the native engine on arrays: what `fastreg.kernels` is made of."""
+"""Runs one op, or a loss, of the native engine on arrays. The functions of `fastreg.kernels` are made of this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastreg.reference.arguments import Key
 
 
 def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=None, lr=None, powers=(1.0, 1.0, 1.0)):
-    """Runs the ops on the arrays of the binding, as one batch of so many rows."""
+    """Runs the ops on the arrays of the binding, as one batch of `rows` rows."""
     key = Key(0) if key is None else arguments.key(key)
     fields = [binding.fields(op) for op in with_waits(ops, binding.buffers)]
     per_row = (binding.buffers.get(name) for name in ("row_loss", "row_hit"))
@@ -41,7 +41,7 @@ class Tally:
 
 
 def fits(array: np.ndarray) -> bool:
-    """Whether kernels can use the array where it lies: whole vectors, nothing of anybody else's between the rows."""
+    """Whether kernels can use the array in place: rows are whole vectors, with no foreign data between them."""
     size = array.itemsize
     if array.shape[-1] % LANES or array.strides[-1] != size or array.ctypes.data % size:
         return False
@@ -57,12 +57,14 @@ def as_padded(array: np.ndarray) -> np.ndarray:
 
 
 def result(out, shape, dtype, flat_shape=None, inputs=()):
-    """The array to return and the one that the kernel writes: a view of it where it fits and shares no memory with
-    what the kernel still has to read."""
+    """The array to return and the array for the kernel to write.
+
+    The second is a view of the first, unless that does not fit or shares memory with what the kernel still reads.
+    """
     arguments.out(out, shape, dtype)
     if out is None:
         out = np.empty(shape, dtype)
-    flat = out.reshape(flat_shape or shape)  # a copy where no view of these strides has that shape
+    flat = out.reshape(flat_shape or shape)  # a copy if no view of these strides has that shape
     shared = any(array is not None and np.may_share_memory(out, array) for array in inputs)
     return out, flat if fits(flat) and not shared else padded(flat.shape, dtype)
 
@@ -115,5 +117,5 @@ def update(rule: Rule, w, g, state, lr, step) -> None:
 
 
 def flat(array: np.ndarray) -> np.ndarray:
-    """One dimension, without a copy where the array is contiguous."""
+    """The array in one dimension, without a copy if it is contiguous."""
     return array.reshape(-1)

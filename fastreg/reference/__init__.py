@@ -1,4 +1,4 @@
-"""The same functions in NumPy: the specification."""
+"""The functions of `fastreg.kernels` in NumPy: the specification."""
 
 from fastreg.reference import updates
 from fastreg.reference.activations import ACTIVATIONS, Activation, sigmoid

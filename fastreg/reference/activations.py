@@ -1,4 +1,4 @@
-"""The activations: formula, derivative, and what else is to be known of each; csrc/fastreg.h has the same for C."""
+"""The activations: formula, derivative and properties of each. A new one also gets its C version, in csrc/fastreg.h."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 class Activation:
     """a = value(z), and da/dz = slope(a, z).
 
-    needs_z      whether the slope looks at z; it looks at a otherwise, and z need not be kept for the way back
-    initializer  where the weights of a layer with this activation start, unless that is asked for
+    needs_z      whether the slope needs z. Otherwise it needs only a, and z is not kept for the backward pass
+    initializer  the default initializer of the weights of a layer with this activation
     """
 
     value: Callable[[np.ndarray], np.ndarray]
@@ -27,13 +27,13 @@ LEAK = 0.01
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)), without an overflow on either side."""
+    """1 / (1 + exp(-z)), without overflow for large z of either sign."""
     e = np.exp(-np.abs(z))
     return np.where(z >= 0, 1, e) / (1 + e)
 
 
 def _normal_cdf(z: np.ndarray) -> np.ndarray:
-    """(1 + erf(z / sqrt 2)) / 2, by erfc, which keeps its digits far below zero."""
+    """(1 + erf(z / sqrt 2)) / 2, computed by erfc, which stays precise far below zero."""
     halves = [0.5 * math.erfc(-x / math.sqrt(2)) for x in z.ravel().tolist()]
     return np.array(halves, z.dtype).reshape(z.shape)
 
@@ -54,7 +54,7 @@ def _gelu_tanh(z: np.ndarray) -> np.ndarray:
 def _gelu_tanh_slope(z: np.ndarray) -> np.ndarray:
     u = z * (A + B * z * z)
     s = sigmoid(u)
-    return s + z * s * sigmoid(-u) * (A + 3 * B * z * z)  # sigmoid(-u) is 1 - s, with all its digits
+    return s + z * s * sigmoid(-u) * (A + 3 * B * z * z)  # sigmoid(-u) is 1 - s, to full precision
 
 
 def _expm1_below(z: np.ndarray) -> np.ndarray:
@@ -70,11 +70,11 @@ def _softplus(z: np.ndarray) -> np.ndarray:
 
 
 def _silu_slope(z: np.ndarray) -> np.ndarray:
-    return sigmoid(z) * (1 + z * sigmoid(-z))  # sigmoid(-z) is 1 - sigmoid(z), with all its digits
+    return sigmoid(z) * (1 + z * sigmoid(-z))  # sigmoid(-z) is 1 - sigmoid(z), to full precision
 
 
 def _mish_slope(z: np.ndarray) -> np.ndarray:
-    s = sigmoid(-z)  # exp(-softplus(z)): 1 - tanh(softplus(z))^2 is the square below, with all its digits
+    s = sigmoid(-z)  # exp(-softplus(z)): 1 - tanh(softplus(z))^2 is the square below, to full precision
     return np.tanh(_softplus(z)) + z * sigmoid(z) * np.square(2 * s / (1 + s * s))
 
 

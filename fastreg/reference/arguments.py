@@ -1,6 +1,7 @@
-"""Checks of the functions on arrays: `fastreg.kernels` and `fastreg.reference` share them, as they share signatures.
+"""Checks the arguments of the functions on arrays. `fastreg.kernels` and `fastreg.reference` share these checks.
 
-Values of arrays are not looked at, NaN goes through as in NumPy; all else is refused before anything is written.
+Values in arrays are not checked: NaN passes through as in NumPy. Any other bad argument is refused before anything is
+written.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ WORD = 2**32 - 1
 
 
 class Key(NamedTuple):
-    """Coordinates of the draws of an array; wherever a key is asked for, an int stands for its seed.
+    """Coordinates of the draws of an array. Functions that take a key also take an int, its seed.
 
     seed     64 bits: the key of Philox
     step     the global step
-    stream   what draws: purpose and layer, as `fastreg.program.riders.stream` packs them
+    stream   what the draws are for: purpose and layer, as `fastreg.program.riders.stream` packs them
     row      the coordinate of the first row
 
     Examples
@@ -44,7 +45,7 @@ class Key(NamedTuple):
 
 
 def key(value) -> Key:
-    """A Key, given as one, as a tuple of its numbers or as a seed."""
+    """A Key, from a Key, a tuple of its numbers or a seed."""
     parts = value if isinstance(value, tuple) else (value,)
     if not 1 <= len(parts) <= len(Key._fields):
         raise ValueError(f"key: got {checking.shown(value)}, expected a Key or a seed")
@@ -53,7 +54,7 @@ def key(value) -> Key:
 
 
 def mask(keep_prob, value) -> Mask:
-    """The dropout of keep_prob and a key; keep 1 and keep 0 draw nothing and need no key."""
+    """The mask of keep_prob and a key. Keep 1 and keep 0 draw nothing and need no key."""
     found = Mask(checking.number("keep_prob", keep_prob, 0, 1), 0 if value is None else key(value).stream)
     if value is None and 0 < found.threshold < 65536:
         raise ValueError(f"key: got None, expected a Key or a seed, because keep_prob is {keep_prob}")
@@ -64,7 +65,7 @@ def mask(keep_prob, value) -> Mask:
 
 
 def arrays(**named) -> list:
-    """The arrays, all float32 or all float64; None stays."""
+    """The arrays, all float32 or all float64. None stays None."""
     found = [None if array is None else checking.as_array(name, array) for name, array in named.items()]
     dtypes = {array.dtype for array in found if array is not None}
     if len(dtypes) != 1 or not dtypes <= set(REAL):
@@ -74,7 +75,7 @@ def arrays(**named) -> list:
 
 
 def given(name: str, value) -> None:
-    """Refuses None where an array has to be."""
+    """Refuses None if an array is required."""
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of float32 or float64")
 
@@ -114,7 +115,7 @@ def dense_backward(dy, x, w, y, z) -> list:
 
 
 def out(value, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Refuses an array that the result does not fit into."""
+    """Refuses an array that cannot hold the result."""
     if value is None:
         return
     if not isinstance(value, np.ndarray):
@@ -156,7 +157,7 @@ def targets(value, like: np.ndarray) -> np.ndarray:
 
 
 def smoothing(value) -> float:
-    """The share of label smoothing."""
+    """The share of label smoothing, checked."""
     return checking.number("label_smoothing", value, 0, 1)
 
 
@@ -164,7 +165,7 @@ def smoothing(value) -> float:
 
 
 def update(w, g, lr, state: dict, **settings) -> tuple[np.ndarray, float]:
-    """What an update in place takes: g in w's dtype, and lr. `state` and `settings` go by their names."""
+    """Checks the arguments of an update in place and returns g in w's dtype, and lr. State and settings have names."""
     for name, array in {"w": w, **state}.items():
         if not isinstance(array, np.ndarray) or not array.flags.writeable or array.shape != np.shape(w):
             got = checking.shown(array)
@@ -178,7 +179,7 @@ def update(w, g, lr, state: dict, **settings) -> tuple[np.ndarray, float]:
     largest = float(np.finfo(w.dtype).max)
     for name, value in {"lr": lr, **settings}.items():
         SETTINGS[name](name, value)
-        # Not lr and decay: the reference engine comes this way, and one that overflows while it trains is divergence.
+        # lr and weight_decay may be larger: the reference engine uses this, and an overflow in training is divergence.
         if name in ("l1", "l2") and not value <= largest:
             raise ValueError(f"{name}: got {checking.shown(value)}, expected a number finite in {w.dtype}")
     g = checking.array("g", g, w.dtype.name)
@@ -190,7 +191,7 @@ def update(w, g, lr, state: dict, **settings) -> tuple[np.ndarray, float]:
 
 
 def rmsprop_state(v, m, momentum) -> dict:
-    """The slots of RMSprop: m is there where its momentum is."""
+    """The slots of RMSprop. With momentum there must be an m."""
     if m is None and _share("momentum", momentum):
         raise ValueError(f"m: got None, expected an array like w, because momentum is {momentum}")
     return {"v": v} if m is None else {"v": v, "m": m}

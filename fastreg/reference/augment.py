@@ -1,4 +1,4 @@
-"""Augmented images in NumPy: random affine maps, displacement fields, bilinear resampling. The specification."""
+"""The specification of augmentation, in NumPy: random affine maps, displacement fields, bilinear resampling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastreg.reference import functions as R
 
 
 def augmented(rows: np.ndarray, augment: Augment, seed: int, epoch: int, position: int) -> np.ndarray:
-    """The images of these rows as they are at `position`, `position` + 1, ... of the epoch; in the dtype of `rows`."""
+    """The images of these rows, augmented as those at `position`, `position` + 1, ... of the epoch. Keeps the dtype."""
     planes, H, W, channels = augment.layout
     out = np.empty_like(rows)
     y, x = np.mgrid[0:H, 0:W].astype(np.float64)
@@ -24,9 +24,9 @@ def augmented(rows: np.ndarray, augment: Augment, seed: int, epoch: int, positio
 
 
 def affine_map(transforms: tuple[Transform, ...], H: int, W: int, key: R.Key) -> tuple[np.ndarray, np.ndarray]:
-    """(matrix, offset): the pixel at p = (y, x) comes from matrix @ p + offset of the stored image.
+    """(matrix, offset): the pixel at p = (y, x) comes from the stored image at matrix @ p + offset.
 
-    A transform maps positions about the centre; the last one of the list is undone first.
+    Transforms map positions relative to the centre. The last one is inverted first.
     """
     product = np.eye(3)
     for number, transform in enumerate(transforms):
@@ -38,7 +38,7 @@ def affine_map(transforms: tuple[Transform, ...], H: int, W: int, key: R.Key) ->
 
 
 def inverse(transform: Transform, u: list[float], H: int, W: int) -> np.ndarray:
-    """The map from positions (y, x, 1) behind a transform to those before it; u are uniform draws in (0, 1)."""
+    """The map from positions (y, x, 1) after a transform to those before it. u are uniform draws in (0, 1)."""
     low, high = transform.low, transform.high
     amount = low + (high - low) * u[0]
     map = np.eye(3)
@@ -50,7 +50,7 @@ def inverse(transform: Transform, u: list[float], H: int, W: int) -> np.ndarray:
             map[:2, 2] = -amount * H, -(low + (high - low) * u[1]) * W
         case "resize":
             map[0, 0] = map[1, 1] = 1 / amount
-        case "crop":  # the centre of the window, drawn where all of it is inside
+        case "crop":  # the centre of the window is drawn so that the window lies inside the image
             map[0, 0] = map[1, 1] = amount
             map[:2, 2] = (1 - amount) * H * (u[1] - 0.5), (1 - amount) * W * (u[2] - 0.5)
         case "shear":  # the top to the right
@@ -65,7 +65,7 @@ def inverse(transform: Transform, u: list[float], H: int, W: int) -> np.ndarray:
 
 
 def displacements(elastic: Displacement, H: int, W: int, key: R.Key) -> list[np.ndarray]:
-    """Two fields (H, W) in pixels: down and to the right. Outside of the image the draws are 0."""
+    """Two fields (H, W) in pixels: down and to the right. Outside the image the draws count as 0."""
     weights, fields = elastic.weights, []
     for number in (1, 2):
         draws = R.draws(key._replace(stream=key.stream + number), 1, H * W).reshape(H, W)
@@ -82,7 +82,7 @@ def _smoothed(line: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def bilinear(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """`image` (planes, H, W, channels) at positions (H, W), between its four neighbours; pixels outside are 0."""
+    """`image` (planes, H, W, channels) at positions (H, W), interpolated from four pixels. Pixels outside are 0."""
     H, W = image.shape[1:3]
     bordered = np.pad(image, ((0, 0), (1, 2), (1, 2), (0, 0)))
     y, x = np.clip(y, -1, H), np.clip(x, -1, W)

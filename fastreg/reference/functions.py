@@ -1,7 +1,7 @@
-"""The kernels as NumPy functions: the specification that `fastreg.kernels` and both engines are held against.
+"""The kernels as NumPy functions: the specification of `fastreg.kernels` and of both engines.
 
-Plain formulas, in the dtype of their arrays (float32 or float64); nothing here is written for speed, and nothing
-changes its inputs except the updates, which work in place. Every random bit is a pure function of a `Key`.
+These are plain formulas in the dtype of their arrays (float32 or float64), not written for speed. No function changes
+its inputs. Each random bit is a pure function of a `Key`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def philox(counter, key, rounds: int = ROUNDS) -> tuple[np.ndarray, ...]:
     key
         Two 32-bit words.
     rounds
-        7 here; Random123's known answers are for 10.
+        7 in this project. Random123's known answers are for 10.
 
     Returns
     -------
@@ -53,9 +53,9 @@ def philox(counter, key, rounds: int = ROUNDS) -> tuple[np.ndarray, ...]:
 
 
 def draws(key: Key | int, rows: int, columns: int) -> np.ndarray:
-    """16 random bits for every element of an array of `rows` x `columns`, uint16.
+    """16 random bits for each element of an array of `rows` x `columns`, uint16.
 
-    One block gives eight: column j takes half j mod 2 (the low one first) of word (j mod 8) // 2.
+    One block serves eight columns. Column j takes half j mod 2 (0 is the low half) of word (j mod 8) // 2.
     """
     key = arguments.key(key)
     block = np.arange(-(-columns // 8))
@@ -78,7 +78,7 @@ def mask(keep_prob: float, key: Key | int | None, rows: int, columns: int) -> np
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
-    """exp(z) over its sum along a row, shifted by the row's maximum so that nothing overflows."""
+    """exp(z) divided by its sum over the row. z is shifted by the row's maximum, so that nothing overflows."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
@@ -91,7 +91,7 @@ def _activation(name: str) -> Activation:
 
 
 def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
-    """Inverted dropout: x / keep where a draw keeps it, else 0.
+    """Inverted dropout: an element is x / keep if its draw keeps it, else 0.
 
     Arguments, results and errors: see `fastreg.kernels.dropout`.
     """
@@ -103,7 +103,7 @@ def dropout(x, keep_prob: float, key: Key | int | None = None, out=None) -> np.n
 
 
 def dropout_backward(dy, keep_prob: float, key: Key | int | None = None, out=None) -> np.ndarray:
-    """The gradient at x of `dropout` from `dy`, the one at its output: the same mask, the same scale.
+    """The gradient of `dropout` at x from `dy`, the gradient at its output. Mask and scale are the same.
 
     Arguments, results and errors: see `fastreg.kernels.dropout_backward`.
     """
@@ -123,7 +123,7 @@ def dense(x, w, b=None, activation="linear", keep_prob=1.0, key=None, out=None) 
 
 
 def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=None):
-    """Gradients of `dense` from `dy`, the one at its output `y`.
+    """Gradients of `dense` from `dy`, the gradient at its output `y`.
 
     Arguments, results and errors: see `fastreg.kernels.dense_backward`.
     """
@@ -133,11 +133,11 @@ def dense_backward(dy, x, w, y, activation="linear", keep_prob=1.0, key=None, z=
 
 
 def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.ndarray:
-    """The way back through y = dropout(activation(z)): dz = dy * mask * scale * activation'."""
+    """The backward pass through y = dropout(activation(z)): dz = dy * mask * scale * activation'."""
     slope, needs_z = _activation(activation).slope, _activation(activation).needs_z
     if z is None and needs_z:
         raise ValueError(f"z: got None, expected x @ w + b, because the slope of {activation} needs it")
-    a = np.asarray(y) * (arguments.mask(keep_prob, key).threshold / 65536)  # dropout undone where it kept
+    a = np.asarray(y) * (arguments.mask(keep_prob, key).threshold / 65536)  # undoes the scale of kept elements
     return dropout_backward(dy, keep_prob, key) * slope(a, a if z is None else z)
 
 
@@ -147,7 +147,7 @@ SUM_BLOCK = 64  # FR_SUM_BLOCK of csrc/fastreg.h
 
 
 def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
-    """-log softmax(logits)[label], mean over the rows; labels are integers (M,).
+    """-log softmax(logits)[label], averaged over the rows, and its gradient. Labels are integers (M,).
 
     Arguments, results and errors: see `fastreg.kernels.softmax_cross_entropy`.
     """
@@ -156,7 +156,7 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
 
 
 def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
-    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), mean over outputs and rows; as softmax_cross_entropy.
+    """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), averaged over outputs and rows, and its gradient.
 
     Arguments, results and errors: see `fastreg.kernels.sigmoid_cross_entropy`.
     """
@@ -165,7 +165,7 @@ def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0
 
 
 def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
-    """(y - t)**2, mean over outputs and rows; returns as softmax_cross_entropy.
+    """(y - t)**2, averaged over outputs and rows, and its gradient.
 
     Arguments, results and errors: see `fastreg.kernels.mse`.
     """
@@ -173,7 +173,7 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
 
 
 def softmax_cross_entropy_rows(logits, labels, smoothing=0.0):
-    """Of every row: the loss, its gradient, and whether the (first) largest logit is the label's."""
+    """For each row: the loss, its gradient, and whether the label's logit is the largest (the first of equal ones)."""
     rows, classes = logits.shape
     labels = arguments.labels(labels, rows, classes)
     each = np.arange(rows)
@@ -188,7 +188,7 @@ def softmax_cross_entropy_rows(logits, labels, smoothing=0.0):
 
 
 def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0):
-    """Of every row: the loss, its gradient, and the share of outputs on the right side of one half."""
+    """For each row: the loss, its gradient, and the share of outputs on the correct side of one half."""
     labels = arguments.targets(targets, logits)
     targets = labels * (1 - smoothing) + smoothing / 2
     loss = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
@@ -197,13 +197,13 @@ def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0):
 
 
 def mse_rows(y, targets):
-    """Of every row: the loss and its gradient; there is no right or wrong."""
+    """For each row: the loss and its gradient, and zero hits, because no output is right or wrong."""
     error = y - arguments.targets(targets, y)
     return (error * error).mean(axis=1), error * (2 / y.shape[1]), np.zeros(len(y))
 
 
 def total(values) -> float:
-    """The sum in float64, blocks of SUM_BLOCK in order: the one way in which losses and weights are added."""
+    """The sum in float64, by blocks of SUM_BLOCK in order. Losses and weights are always added this way."""
     values = np.asarray(values, np.float64)
     return float(sum(values[i : i + SUM_BLOCK].sum() for i in range(0, len(values), SUM_BLOCK)))
 

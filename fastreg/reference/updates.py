@@ -1,8 +1,7 @@
-"""The updates of `fastreg.reference`: how a parameter follows its gradient, in place.
+"""The updates of the optimizers in NumPy: how a parameter follows its gradient, in place. The specification.
 
-The function of an update says by its signature what can be set. It returns the rule that this is, with the state that
-it moves. `follow` carries a rule out, for these functions and for the engine. `fastreg.kernels` has the same functions;
-there C does it.
+The signature of an update says what can be set. The body returns the rule and the state that it changes. `follow`
+applies the rule, both for these functions and for the engine. `fastreg.kernels` has the same functions, applied by C.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ from fastreg.reference import arguments
 __all__ = ["adam_update", "lion_update", "momentum_update", "nadam_update", "rmsprop_update", "sgd_update"]
 
 Given = ParamSpec("Given")
-Described = tuple[Rule, dict[str, np.ndarray]]  # a rule, and the state that it moves by the names of the arguments
+Described = tuple[Rule, dict[str, np.ndarray]]  # a rule, and the state that it changes, by the names of the arguments
 DESCRIPTIONS: dict[str, Callable[..., Described]] = {}
 
 
 def in_place(describe: Callable[Given, Described], carry_out: Callable[..., None]) -> Callable[Given, None]:
-    """The update that `describe` tells: its arguments are checked, then carry_out(rule, w, g, state, lr, step) runs."""
+    """The update that `describe` describes. It checks its arguments, then calls
+    carry_out(rule, w, g, state, lr, step)."""
     signature = inspect.signature(describe)
 
     @wraps(describe)
@@ -44,7 +44,7 @@ def in_place(describe: Callable[Given, Described], carry_out: Callable[..., None
 
 
 def described(describe: Callable[Given, Described]) -> Callable[Given, None]:
-    """Makes an update in NumPy of its description, and keeps that for `fastreg.kernels`."""
+    """Makes the NumPy update from its description, and keeps the description for `fastreg.kernels`."""
     DESCRIPTIONS[describe.__name__] = describe
     return in_place(describe, _penalized_step)
 
@@ -64,15 +64,15 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Des
     Parameters
     ----------
     w, g
-        The parameter, changed in place, and the gradient of the data loss: arrays of one shape.
+        The parameter, changed in place, and the gradient of the data loss. Both have the same shape.
     lr
         Learning rate, at least 0.
     l1, l2
         Coefficients of l1 |W|_1 + l2/2 |W|^2.
     weight_decay
-        Decoupled from the gradient.
+        Coefficient of the weight decay, which is decoupled from the gradient.
     proximal
-        L1 by soft-thresholding after the step, so that zeros are exact; else l1 sign(w) is added to g.
+        True: L1 by soft-thresholding after the step, so that zeros are exact. False: l1 sign(w) is added to g.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Des
 def momentum_update(
     w, g, v, lr, momentum=0.9, nesterov=False, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
 ) -> Described:
-    """v <- momentum v + g, then a step by v (nesterov: by g + momentum v); the rest as `sgd_update`.
+    """v <- momentum v + g, then a step by v (nesterov: by g + momentum v). The rest is as in `sgd_update`.
 
     Nesterov's threshold is lr (1 + momentum) l1: at rest it steps by (1 + momentum) g, and g and l1 must balance.
     After a proximal step the velocity becomes the step that was taken: v <- (w_old - w_new) / lr.
@@ -106,9 +106,9 @@ def momentum_update(
     v
         The velocity, an array like w, changed in place.
     momentum
-        From 0 to below 1.
+        At least 0 and below 1.
     nesterov
-        Whether the step is Nesterov's.
+        Whether to take Nesterov's step.
     l1, l2, weight_decay, proximal
         As in `sgd_update`.
 
@@ -129,10 +129,10 @@ def momentum_update(
 def rmsprop_update(
     w, g, v, lr, alpha=0.99, eps=1e-8, momentum=0.0, m=None, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
 ) -> Described:
-    """v <- alpha v + (1 - alpha) g**2 and d = g / (sqrt(v) + eps), then w <- w - lr d; the rest as `sgd_update`.
+    """v <- alpha v + (1 - alpha) g**2 and d = g / (sqrt(v) + eps), then w <- w - lr d. The rest is as in `sgd_update`.
 
-    With `m`, an array like w: m <- momentum m + d, then w <- w - lr m. The threshold of L1 is lr l1 / (sqrt(v) + eps),
-    element by element; after a proximal step m becomes the step that was taken, as in `momentum_update`. Tieleman and
+    With `m`, an array like w: m <- momentum m + d, then w <- w - lr m. The threshold of L1 is lr l1 / (sqrt(v) + eps)
+    for each element. After a proximal step m becomes the step that was taken, as in `momentum_update`. Tieleman and
     Hinton, Neural Networks for Machine Learning, lecture 6.5 (2012), in the form of torch.optim.RMSprop.
 
     Parameters
@@ -142,12 +142,12 @@ def rmsprop_update(
     v
         The mean square of g, an array like w, changed in place.
     alpha
-        How much of v is kept, from 0 to below 1.
+        The share of v that is kept, at least 0 and below 1.
     eps
-        Added to the root, at least 0. Less than the smallest normal number of the dtype counts as that, so that
-        nothing is divided by 0; to a root that is not 0 it adds nothing.
+        Added to the root, at least 0. A smaller value than the smallest normal number of the dtype is raised to it, so
+        that nothing is divided by 0. That does not change a root that is not 0.
     momentum, m
-        The share of m that is kept, from 0 to below 1, and the array, changed in place.
+        The share of m that is kept, at least 0 and below 1, and the array, changed in place.
     l1, l2, weight_decay, proximal
         As in `sgd_update`.
 
@@ -168,9 +168,9 @@ def rmsprop_update(
 def adam_update(
     w, g, m, v, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True
 ) -> Described:
-    """w <- w - lr m' / (sqrt(v') + eps), with m', v' the moments of g freed of their bias; AdamW by weight_decay.
+    """w <- w - lr m' / (sqrt(v') + eps), with m', v' the bias-corrected moments of g. With weight_decay it is AdamW.
 
-    The threshold of L1 is lr l1 / (sqrt(v') + eps), element by element.
+    The threshold of L1 is lr l1 / (sqrt(v') + eps) for each element.
 
     Parameters
     ----------
@@ -179,12 +179,12 @@ def adam_update(
     m, v
         The moments, arrays like w, changed in place.
     step
-        Of which it is: 1, 2, ...
+        The number of this step: 1, 2, ...
     beta1, beta2
-        How much of the moments is kept, from 0 to below 1.
+        The shares of m and v that are kept, at least 0 and below 1.
     eps
-        Added to the root, at least 0. Less than the smallest normal number of the dtype counts as that, so that
-        nothing is divided by 0; to a root that is not 0 it adds nothing.
+        Added to the root, at least 0. A smaller value than the smallest normal number of the dtype is raised to it, so
+        that nothing is divided by 0. That does not change a root that is not 0.
     l1, l2, weight_decay, proximal
         As in `sgd_update`.
 
@@ -249,10 +249,10 @@ def nadam_update(
 
 @described
 def lion_update(w, g, m, lr, beta1=0.9, beta2=0.99, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Described:
-    """w <- w - lr sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g; the rest as `sgd_update`.
+    """w <- w - lr sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g. The rest is as in `sgd_update`.
 
-    All elements move by lr, whatever the size of the gradient (Chen et al., Symbolic discovery of optimization
-    algorithms, 2023). The threshold of L1 is lr l1, so l1 counts in units of that step and not of the gradient.
+    Each element moves by lr, whatever the size of the gradient (Chen et al., Symbolic discovery of optimization
+    algorithms, 2023). The threshold of L1 is lr l1, so l1 is in units of that step and not of the gradient.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def lion_update(w, g, m, lr, beta1=0.9, beta2=0.99, l1=0.0, l2=0.0, weight_decay
     m
         The mean of g, an array like w, changed in place.
     beta1, beta2
-        The share of m in the direction of the step, and how much of m is kept; both from 0 to below 1.
+        The share of m in the direction of the step, and the share of m that is kept. Both are at least 0 and below 1.
     l1, l2, weight_decay, proximal
         As in `sgd_update`.
 
@@ -289,8 +289,8 @@ class Move(NamedTuple):
 
 
 def follow(w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int, l1: float) -> None:
-    """w follows g by a rule, in step 1, 2, ...; l1 is stepped by its proximal operator. A velocity then becomes the
-    step that was taken."""
+    """Moves w along g by a rule, in step 1, 2, ... Then applies the proximal operator of l1. After that the velocity, if
+    there is one, becomes the step that was taken."""
     if rule.kind not in RULES:
         raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(UPDATE_SLOTS)}")
     if rule.weight_decay:
@@ -385,12 +385,12 @@ RULES: dict[str, Callable[..., Move]] = {
 
 
 def soft_threshold(w, threshold) -> np.ndarray:
-    """The proximal operator of threshold * |w|: towards zero by `threshold`, and not beyond."""
+    """The proximal operator of threshold * |w|: moves w towards zero by `threshold`, but not past zero."""
     return np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
 
 
 def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
-    """g + l2 w + l1 sign(w): the gradient with the penalties in it."""
+    """g + l2 w + l1 sign(w): the gradient with the penalties."""
     if l2:
         g = g + l2 * w
     return g + l1 * np.sign(w) if l1 else g
