@@ -289,8 +289,8 @@ class Move(NamedTuple):
 
 
 def follow(w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int, l1: float) -> None:
-    """Moves w along g by a rule, in step 1, 2, ... Then applies the proximal operator of l1. After that the velocity, if
-    there is one, becomes the step that was taken."""
+    """Moves w along g by a rule, in step 1, 2, ... Then applies the proximal operator of l1, after which a velocity
+    becomes the step that was taken."""
     if rule.kind not in RULES:
         raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(UPDATE_SLOTS)}")
     if rule.weight_decay:
