@@ -1,14 +1,14 @@
-"""Checkpoints: files from which a fit goes on to the same bits as one that never stopped.
+"""Checkpoints: writes files from which a fit can continue, to the same bits as one that never stopped.
 
-A checkpoint is a model file, which `fastreg.load` opens, with more in it, under names that no parameter can have:
+A checkpoint is a model file, which `fastreg.load` opens, with more tensors. No parameter can have their names:
 
     checkpoint/state/<parameter>/<slot>   what the optimizer keeps
-    checkpoint/callbacks/<index>/<name>   state_dict of the callbacks that have one, or settings; in their order
+    checkpoint/callbacks/<index>/<name>   state_dict of the callbacks with a state_dict or settings, in their order
     checkpoint/epochs, checkpoint/history int64 (epochs,), float64 (epochs, names): the history of the fit
 
-and, as JSON in the metadata, the counters of the trainer and what a resumed fit has to repeat, each as a line of text.
+The metadata hold JSON: the counters of the trainer, and what a resumed fit must repeat, each fact as a line of text.
 
-`fastreg.training.resume` reads them.
+`fastreg.training.resume` reads these files.
 """
 
 from __future__ import annotations
@@ -39,32 +39,33 @@ HISTORY = CHECKPOINT_PREFIX + "history"
 
 
 class Checkpoint(Callback):
-    """Writes what `fit(resume=path)` needs to go on to the same bits, and what `fastreg.load(path)` opens as a model.
+    """Writes checkpoints during training. `fit(resume=path)` continues from one; `fastreg.load(path)` reads its model.
 
-    A file takes the place of the one before only when it is whole and on the disk, so that whatever happens, from
-    kill -9 to a full disk, costs at most the epochs since the last one. Its weights are those of training, also where
-    an EarlyStopping puts back better ones at the end. Where the list of callbacks has it does not matter.
+    A resumed fit ends with the same bits as one that never stopped. A new file replaces the old one only when it is
+    complete and on the disk. So whatever happens, from kill -9 to a full disk, costs at most the epochs since the last
+    checkpoint. The weights in it are those of training, even if EarlyStopping restores better ones at the end. The
+    position in the list of callbacks does not matter.
 
     Parameters
     ----------
     path
-        The file of the newest checkpoint, in a folder that exists. The others lie beside it, for "run.safetensors" as
-        "run.12.safetensors" (behind 12 epochs) and "run.best.safetensors".
+        The file of the newest checkpoint, in a folder that exists. Other checkpoints are next to it. For
+        "run.safetensors" they are "run.12.safetensors" (after 12 epochs) and "run.best.safetensors".
     every
-        Epochs from one to the next. There is always one behind the last epoch.
+        Number of epochs between two checkpoints. The last epoch always has one.
     keep
-        How many of the newest are kept, the one at `path` among them.
+        How many of the newest checkpoints to keep, including the one at `path`.
     save_best
-        Whether the best one is kept, too. For it every epoch counts, whatever `every` is.
+        Whether to keep the best checkpoint, too. Any epoch can be the best, whatever `every` is.
     monitor
-        What is looked at for it: a name in the history.
+        The value that decides which is best: a name in the history.
     mode
-        "min", "max" or "auto": "max" where the monitor ends in "accuracy".
+        "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
 
     Raises
     ------
     OSError
-        From fit: a file cannot be written. The checkpoints before it are intact, and so is the model.
+        In fit: a file cannot be written. Earlier checkpoints and the model are intact.
 
     Examples
     --------
@@ -103,12 +104,12 @@ class Checkpoint(Callback):
         self.mode = checking.choice("mode", mode, MODES)
 
     def beside(self, mark: str | int) -> Path:
-        """The path of another checkpoint: `mark` is "best" or a number of epochs."""
+        """The path of another checkpoint, with `mark` "best" or a number of epochs."""
         return self.path.with_name(f"{self.path.stem}.{mark}{self.path.suffix}")
 
     def check_fit(self, trainer: Training, plan: Plan) -> None:
         check_target("Checkpoint path", self.path)
-        trainer.model.metadata()  # refuses what no file can hold, such as layers in Python
+        trainer.model.metadata()  # refuses what a file cannot hold, such as layers in Python
         if self.save_best:
             check_monitor(self, self.monitor, plan)
 
@@ -119,14 +120,14 @@ class Checkpoint(Callback):
                 self._best = min(self._best, self._sign * row[self.monitor])
         for path in (self.path, self.beside("best"), self.beside(self.plan.first_epoch)):
             remove_leftovers(path)
-        self._written: int | None = None  # epochs behind the file at `path`, if it is of this training
-        self._older: list[int] = []  # and behind those beside it
+        self._written: int | None = None  # the epochs of the file at `path`, if it is of this training
+        self._older: list[int] = []  # and of the files next to it
         if self.plan.resumed and self.path.exists() and self.path.samefile(self.plan.resumed):
             self._written = self.plan.first_epoch
             self._older = self._found(self.plan.first_epoch)
 
     def _found(self, end: int) -> list[int]:
-        """The numbers, below `end`, of the files beside `path`."""
+        """The numbers below `end` of the files next to `path`."""
         pattern = re.compile(rf"{re.escape(self.path.stem)}\.([0-9]+){re.escape(self.path.suffix)}")
         matches = filter(None, (pattern.fullmatch(file.name) for file in self.path.parent.iterdir()))
         return sorted(number for match in matches if (number := int(match[1])) < end)
@@ -162,7 +163,7 @@ class Checkpoint(Callback):
 
 
 def write(path: PathLike, trainer: Training, plan: Plan) -> None:
-    """Writes the present state of a fit, which stands between two epochs, atomically."""
+    """Writes the current state of a fit that is between two epochs, atomically."""
     history = plan.history
     tensors: dict[str, Any] = dict(trainer.model.parameters)
     tensors |= {STATE + name: value for name, value in trainer.optimizer_state.items()}
@@ -178,11 +179,11 @@ def write(path: PathLike, trainer: Training, plan: Plan) -> None:
     write_tensors(path, tensors, {**trainer.model.metadata(), CHECKPOINT_KEY: json.dumps(header)})
 
 
-# --- What a resumed fit has to repeat -----------------------------------------------------------------------------
+# --- What a resumed fit must repeat ------------------------------------------------------------------------------
 
 
 def repeated(trainer: Training, plan: Plan, sample_shape: tuple[int, ...] | None) -> dict[str, str]:
-    """All that decides what training comes to, as text."""
+    """Everything that decides the result of training, as text."""
     layers = {f"layer {layer.name!r}": layer for layer in trainer.model.layers}
     callbacks = [f"{type(c).__name__}({_text(dict(c.settings()))})" for c in to_repeat(plan.callbacks)]
     facts = {
@@ -197,12 +198,12 @@ def repeated(trainer: Training, plan: Plan, sample_shape: tuple[int, ...] | None
 
 
 def to_repeat(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The callbacks that a resumed fit has to repeat."""
+    """The callbacks that a resumed fit must have, too."""
     return [c for c in callbacks if c.settings() or type(c).state_dict is not Callback.state_dict]
 
 
 def _text(value: Any) -> str:
-    """All of a setting, as text that is the same in another process."""
+    """A setting as complete text, the same in each process."""
     match value:
         case Description() if is_dataclass(value):
             parts = (f"{f.name}={_text(getattr(value, f.name))}" for f in fields(value))

@@ -1,15 +1,16 @@
-"""Stopping early: rules that end a fit, each of which puts the best weights back.
+"""Early stopping: rules that end a fit. Each of them restores the best weights. Add a new rule here.
 
-`EarlyStopping` waits for a gain with patience; `GL`, `PQ` and `UP` are the three classes of criteria of Prechelt, Early
-Stopping - But When? (in Neural Networks: Tricks of the Trade, 1998). With E the monitored value of an epoch:
+`EarlyStopping` waits for an improvement with patience. `GL`, `PQ` and `UP` are the three classes of criteria of
+Prechelt, Early Stopping - But When? (in Neural Networks: Tricks of the Trade, 1998). With E the monitored value of an
+epoch:
 
     GL(t) = 100 (E(t) - E_opt) / |E_opt|,  E_opt the smallest E so far        generalization loss, in percent
     P(t)  = 1000 (mean of L over the strip / smallest L of the strip - 1)     training progress, in per mille
 
-with L the training loss of an epoch, and a strip so many epochs in a row, the first one from the start of the fit. Of a
-positive E, as errors are, GL(t) is 100 (E(t) / E_opt - 1), as Prechelt writes it.
+Here L is the training loss of an epoch. A strip is a fixed number of epochs in a row; the first strip begins with the
+fit. For a positive E, as errors are, GL(t) is 100 (E(t) / E_opt - 1), as Prechelt writes it.
 
-A value that is not finite counts as infinitely large: it is no gain, and it is worse than all that are finite.
+A value that is not finite counts as infinitely large. It is no improvement, and worse than any finite value.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ __all__ = ["GL", "PQ", "UP"]
 
 
 class BestWeights(Callback):
-    """Base of the stopping rules: knows the best epoch and its weights and puts these back, however training ends.
+    """Base of the stopping rules. It keeps the weights of the best epoch and restores them, however training ends.
 
     Attributes
     ----------
     best : float
-        The best value; one that is not finite never is.
+        The best value. A value that is not finite is never the best.
     best_epoch : int or None
-        Its epoch.
+        The epoch with the best value.
     """
 
     mode = "min"
-    watched: ClassVar[dict[str, type]] = {}  # attributes that a checkpoint keeps beside the best: int or float
+    watched: ClassVar[dict[str, type]] = {}  # attributes that a checkpoint also keeps: int or float
 
     def __init__(self, monitor: str):
         if not isinstance(monitor, str):
@@ -56,10 +57,10 @@ class BestWeights(Callback):
         self._sign = direction(self.monitor, self.mode)
         self.best, self.best_epoch, self._weights = self._sign * math.inf, None, None
         self._best_updates, self._best_loss = 0, math.inf
-        self.trainer.best = None  # that of an earlier fit is none of this one, which may end without any
+        self.trainer.best = None  # the best epoch of an earlier fit does not count for this one
 
     def keep_best(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Keeps the weights if those of the epoch are the best ones."""
+        """Keeps the weights of the epoch if they are the best so far."""
         if math.isfinite(logs[self.monitor]) and self._sign * logs[self.monitor] < self._sign * self.best:
             self.best, self.best_epoch = logs[self.monitor], epoch
             self._best_updates, self._best_loss = self.trainer.updates, logs["loss"]
@@ -99,7 +100,7 @@ class BestWeights(Callback):
         self.check_watched(told, len(epochs))
 
     def check_watched(self, told: State, epochs: int) -> None:
-        """Whether what is `watched` can be so behind so many epochs."""
+        """Refuses values of what is `watched` that are impossible after this many epochs."""
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         self.best, best_epoch = float(state["best"]), int(state["best_epoch"])
@@ -112,27 +113,27 @@ class BestWeights(Callback):
 
 
 class EarlyStopping(BestWeights):
-    """Stops when a value no longer improves, and always puts the best weights back, however training ends.
+    """Stops training when a value no longer improves. It always restores the best weights, however training ends.
 
     Parameters
     ----------
     monitor
-        A name in the history.
+        The value to watch: a name in the history.
     patience
-        Training stops after so many epochs in a row without improvement: 4 for "four checks without gain".
+        Training stops after this many epochs in a row without an improvement.
     min_delta
-        What counts as improvement is better by more than this. The weights kept are the best ones in any case.
+        A value must be better by more than this to count as an improvement. The best weights are kept in any case.
     mode
-        "min", "max" or "auto": "max" where the monitor ends in "accuracy".
+        "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
     start_from_epoch
-        Epochs before this one are not looked at.
+        Epochs before this one are ignored.
 
     Attributes
     ----------
     best : float
-        The best value; NaN never is.
+        The best value. NaN is never the best.
     best_epoch : int or None
-        Its epoch.
+        The epoch with the best value.
 
     Examples
     --------
@@ -183,7 +184,7 @@ class EarlyStopping(BestWeights):
 
 
 class Prechelt(BestWeights):
-    """Base of Prechelt's rules: subclasses say whether an epoch is the last one. The monitor has to be an error."""
+    """Base of Prechelt's rules. Subclasses say whether an epoch is the last one. The monitor must be an error."""
 
     def __init__(self, monitor: str):
         super().__init__(monitor)
@@ -197,11 +198,12 @@ class Prechelt(BestWeights):
             self.trainer.stop_training = True
 
     def is_last(self, value: float, loss: float) -> bool:
-        """Whether training stops behind the epoch with this error, infinite where it is not finite, and this loss."""
+        """Whether training stops after an epoch with this error and training loss. Errors that are not finite are
+        passed as infinite."""
         raise NotImplementedError
 
     def generalization_loss(self, value: float) -> float:
-        """GL(t) in percent: how far `value` is above the best one."""
+        """GL(t) in percent: how far `value` is above the best value."""
         if value == math.inf:
             return math.inf
         above = value - self.best
@@ -209,24 +211,24 @@ class Prechelt(BestWeights):
 
 
 class GL(Prechelt):
-    """Stops behind the first epoch with GL(t) = 100 (E(t) / E_opt - 1) > alpha: the generalization loss in percent.
+    """Stops after the first epoch with GL(t) = 100 (E(t) / E_opt - 1) > alpha: the generalization loss in percent.
 
     Parameters
     ----------
     alpha
-        In percent, at least 0; Prechelt tried 1 to 5.
+        The limit in percent, at least 0. Prechelt tried 1 to 5.
     monitor
-        A name in the history that falls as training goes well.
+        A name in the history, of an error that falls during training.
 
     Attributes
     ----------
     best, best_epoch
-        As in `EarlyStopping`; the weights of that epoch are put back, however training ends.
+        As in `EarlyStopping`. The weights of that epoch are restored, however training ends.
 
     Raises
     ------
     ValueError, TypeError
-        `alpha` is no number of at least 0; the monitor is an accuracy, or, in fit, not in the history.
+        `alpha` is not a number of at least 0. The monitor is an accuracy, or fit finds that it is not in the history.
 
     Examples
     --------
@@ -247,29 +249,29 @@ class GL(Prechelt):
 
 
 class PQ(Prechelt):
-    """Stops at the end of the first strip where GL(t) / P(t) > alpha: the loss of generalization outgrows the progress.
+    """Stops at the end of the first strip with GL(t) / P(t) > alpha: generalization loss outgrows training progress.
 
-    While the training loss still falls fast, P(t) = 1000 (mean of the strip's training losses / their least - 1), in
-    per mille, is large, and a rise of the error may be made good again. Training losses are those of the history.
+    P(t) = 1000 (mean of the strip's training losses / the smallest of them - 1), in per mille. It is large while the
+    training loss still falls fast. Then a rise of the error may not last. Training losses are those of the history.
 
     Parameters
     ----------
     alpha
-        At least 0; Prechelt tried 0.5 to 3.
+        The limit, at least 0. Prechelt tried 0.5 to 3.
     strip
-        Epochs of a strip; Prechelt's were 5.
+        Epochs per strip. Prechelt used 5.
     monitor
-        A name in the history that falls as training goes well.
+        A name in the history, of an error that falls during training.
 
     Attributes
     ----------
     best, best_epoch
-        As in `EarlyStopping`; the weights of that epoch are put back, however training ends.
+        As in `EarlyStopping`. The weights of that epoch are restored, however training ends.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above; the monitor is an accuracy, or, in fit, not in the history.
+        An argument is not as described above. The monitor is an accuracy, or fit finds that it is not in the history.
 
     Examples
     --------
@@ -290,7 +292,7 @@ class PQ(Prechelt):
         self._begin_strip()
 
     def _begin_strip(self) -> None:
-        self._epochs, self._sum, self._least = 0, 0.0, math.inf  # of the strip so far: its training losses
+        self._epochs, self._sum, self._least = 0, 0.0, math.inf  # of the training losses of the strip so far
 
     def is_last(self, value: float, loss: float) -> bool:
         self._epochs, self._sum, self._least = self._epochs + 1, self._sum + loss, min(self._least, loss)
@@ -300,7 +302,7 @@ class PQ(Prechelt):
         self._begin_strip()
         above = mean - least
         progress = 1000 * above / abs(least) if least else math.inf * above if above else 0.0
-        return self.generalization_loss(value) > self.alpha * progress  # not divided: the progress may be 0
+        return self.generalization_loss(value) > self.alpha * progress  # no division, since the progress may be 0
 
     def check_watched(self, told: State, epochs: int) -> None:
         begun = told.count("epochs", 0, min(self.strip - 1, epochs)) > 0
@@ -313,26 +315,26 @@ class PQ(Prechelt):
 
 
 class UP(Prechelt):
-    """Stops when the error has risen in s successive strips: from the end of one to the end of the next.
+    """Stops when the error has risen in s strips in a row, from the end of one to the end of the next.
 
     Parameters
     ----------
     s
-        Rises in a row, at least 1; Prechelt tried 2 to 8.
+        Rises in a row, at least 1. Prechelt tried 2 to 8.
     strip
-        Epochs of a strip; Prechelt's were 5. The first one has nothing before it to rise from.
+        Epochs per strip. Prechelt used 5. The first strip cannot be a rise, since nothing comes before it.
     monitor
-        A name in the history that falls as training goes well.
+        A name in the history, of an error that falls during training.
 
     Attributes
     ----------
     best, best_epoch
-        As in `EarlyStopping`; the weights of that epoch are put back, however training ends.
+        As in `EarlyStopping`. The weights of that epoch are restored, however training ends.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above; the monitor is an accuracy, or, in fit, not in the history.
+        An argument is not as described above. The monitor is an accuracy, or fit finds that it is not in the history.
 
     Examples
     --------
@@ -351,13 +353,13 @@ class UP(Prechelt):
     def on_train_begin(self) -> None:
         super().on_train_begin()
         self._epochs = self._rises = 0
-        self._before = math.nan  # the error at the end of the strip before
+        self._before = math.nan  # the error at the end of the previous strip
 
     def is_last(self, value: float, loss: float) -> bool:
         self._epochs += 1
         if self._epochs % self.strip:
             return False
-        rises = value > self._before or value == self._before == math.inf  # false behind the first strip
+        rises = value > self._before or value == self._before == math.inf  # false after the first strip
         self._rises, self._before = self._rises + 1 if rises else 0, value
         return self._rises >= self.s
 

@@ -1,4 +1,4 @@
-"""Trainer: a model, a loss, penalties and an optimizer, brought together on an engine."""
+"""Trainer: fits a model by a loss, penalties and an optimizer, on an engine. The loop itself is in `epochs`."""
 
 from __future__ import annotations
 
@@ -41,67 +41,68 @@ COUNTERS = frozenset(("epoch", "batches", "step", "updates"))
 
 
 class Trainer:
-    """Trains a model: J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1, the sums over the weights of the layers.
+    """Trains a model to minimize J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1. The sums are over all weights W.
 
     Parameters
     ----------
     model
-        A `Sequential`. Where it has no parameters yet, they are drawn from `seed` at the first sight of data. Its
-        predictions become those of the loss: probabilities under a cross-entropy.
+        A `Sequential`. If it has no parameters yet, they are drawn from `seed` when the trainer first sees data. The
+        loss decides what the model predicts: probabilities under a cross-entropy.
     loss
-        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. This and every other
-        object may be given by a spec, a call as text such as "sgd(lr=0.01)" (`fastreg.specs`).
+        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. Instead of this or any
+        other object you can give a spec, a call as text such as "sgd(lr=0.01)" (`fastreg.specs`).
     optimizer
-        A name of `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
+        A name in `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
     l1, l2
-        Penalties on every weight: a number, `fastreg.L1`, `fastreg.L2`. A layer's own `l1=`, `l2=` win. Biases are
-        never penalized.
+        Penalties on all weights: a number, a `fastreg.L1`, a `fastreg.L2`. A layer's own `l1=` and `l2=` take
+        precedence. Biases are never penalized.
     penalty
-        Both in one, instead of them: a `fastreg.ElasticNet`, or an L1 or L2, beside which the other is 0. It is kept as
-        `l1` and `l2`, also when it is set later. (Read, `trainer.penalty` is a method: the penalties' value.)
+        Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0. The trainer
+        stores it as `l1` and `l2`. You can set `trainer.penalty` later, but to read it is different: it is a method.
     metrics
         ("accuracy",) or (). There is no accuracy under "mse".
     clip_norm
-        The gradients of a step, penalties included, are scaled down where their norm (of all of them together) is
-        over this limit (Pascanu et al., 2013). A proximal L1 is no part of them.
+        Limit on the norm of all gradients of a step together. Above it, they are scaled down to it (Pascanu et al.,
+        2013). The gradients include the penalties, except a proximal L1.
     clip_value
-        Every element of the gradients is cut to +- this limit, before clip_norm.
+        Each element of the gradients is cut to +- this limit, before clip_norm.
     accumulate
-        Batches whose gradients make one step, that of one batch as large as all of them; at the end of an epoch,
-        those that are left.
+        Number of batches per optimizer step. Their gradients combine as if they were one large batch. The last step of
+        an epoch may have fewer.
     augment
-        An object of `fastreg.data.augment` (or "compose([rotate(15), flip()])"): other views of the images, fresh for
-        every epoch, in training alone.
+        An object of `fastreg.data.augment`, or a spec such as "compose([rotate(15), flip()])". It changes the images at
+        random, anew in each epoch, and only in training.
     adversarial
-        `fastreg.FGSM`: every step is on the rows of the batch and on perturbed ones beside them.
+        A `fastreg.FGSM`: each step trains on the rows of the batch and on a perturbed copy of each.
     engine
         "native" (C) or "reference" (NumPy).
     dtype
         "float32" or "float64".
     seed
-        Of parameters, dropout and the order of the samples. The same seed, data and settings give the same bits
-        for any number of threads.
+        Seed of the parameters, of dropout and of the order of the samples. The same seed, data and settings give the
+        same bits for any number of threads.
     threads
-        For this trainer; None for the default (`fastreg.set_num_threads`).
+        Number of threads of this trainer. None takes the default (`fastreg.set_num_threads`).
 
     Attributes
     ----------
     model, loss, optimizer, ... :
-        Every argument but `penalty`, under its name. It may be changed between fits, not by a callback within one
-        (rates are: `Callback.on_rates`); what the constructor refuses is refused then.
+        Each argument except `penalty`, under its name. You can change it between fits, and the checks of the
+        constructor apply. A callback cannot change it during a fit, but it can set learning rates
+        (`Callback.on_rates`).
     epoch, batches : int
-        Epochs and batches seen since the start or `reset`.
+        Epochs and batches seen since the start or the last `reset`.
     updates : int
-        Steps that the optimizer has taken since then. One step may take several batches (`accumulate`). This is the
-        time of a schedule that counts steps, per="step", and the t of Adam.
+        Optimizer steps taken since then. One step may take several batches (`accumulate`). Schedules with per="step"
+        count these steps. This is also the t of Adam.
     step : int
-        An older name of `batches`, and not the time of schedules: it is what the dropout masks depend on.
+        An older name of `batches`. The dropout masks depend on it. Schedules do not.
     arguments : Settings
-        All arguments, checked, as one object. It is replaced when one of them is set.
+        All checked arguments in one object. Setting one of them replaces the object.
     stop_training : bool
-        A callback sets it to end the training behind the epoch.
+        A callback sets it to end training after the current epoch.
     best : fastreg.stopping.Best or None
-        The best epoch of the last fit that a stopping rule has watched; None where it had none.
+        The best epoch of the last fit with a stopping rule. None if that fit had no best epoch.
 
     Examples
     --------
@@ -142,22 +143,22 @@ class Trainer:
         self.epoch = self.batches = self.updates = 0
         self.stop_training = False
         self.best: Best | None = None
-        self._state: Arena | None = None  # of the optimizer,
-        self._trained: Arena | None = None  # for these parameters
+        self._state: Arena | None = None  # of the optimizer
+        self._trained: Arena | None = None  # the parameters that the state belongs to
         self._sessions = Sessions()
         self._fitting = Claim()
 
     # --- Arguments -----------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        """An argument, under its name."""
+        """Finds the arguments, under their names."""
         if name in ARGUMENTS and "arguments" in self.__dict__:
             return getattr(self.arguments, name)
         raise AttributeError(f"'Trainer' object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value) -> None:
-        """Arguments may be changed between fits; they pass the same checks then. In a fit they may not: its program is
-        made, and the epoch loop, validation and checkpoints would each see another half of the change."""
+        """Checks an argument as the constructor does. During a fit no argument may change: the program is already
+        made, so the epoch loop, validation and checkpoints would disagree about it."""
         if name in ARGUMENTS or name == "penalty":
             self._fitting.check_free(name)
             changed: dict[str, Any] = {name: value}
@@ -171,19 +172,19 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """An older name of `batches`; the steps of the optimizer are `updates`."""
+        """An older name of `batches`. The steps of the optimizer are `updates`."""
         return self.batches
 
     def __dir__(self) -> Iterable[str]:
         return {*super().__dir__(), *ARGUMENTS}
 
     def settings(self) -> dict[str, Any]:
-        """The arguments that decide what training comes to: all but the model and the number of threads."""
+        """The arguments that decide the result of training: all but the model and the number of threads."""
         return self.arguments.deciding()
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics that the loss has."""
+        """The metrics that exist for the loss."""
         return self.arguments.metric_names
 
     # --- Training ------------------------------------------------------------------------------------------------
@@ -204,64 +205,64 @@ class Trainer:
         verbose: int = 0,
         resume=None,
     ) -> History:
-        """Trains for some epochs; called again, it goes on where it was.
+        """Trains for some epochs. Another call continues where the last one ended.
 
         Parameters
         ----------
         X
-            (n, ...) finite real numbers of any strides, or a memory map; never copied whole, but where the dtype is
+            (n, ...) finite real numbers of any strides, or a memory map. X is copied as a whole only if its dtype is
             float16, long double, unsigned of 32 or 64 bits, or of another byte order.
         y
-            Targets, as the loss wants them: labels (n,) or one-hot rows (n, outputs) for "softmax_cross_entropy",
-            else (n, outputs), or (n,) for one output.
+            The targets of the loss: labels (n,) or one-hot rows (n, outputs) for "softmax_cross_entropy", else
+            (n, outputs), or (n,) for one output.
         epochs
-            How many more; under `resume` how many in total, counted from the start of the trainer.
+            The number of epochs to add. With `resume`, the total number, counted from the start of the trainer.
         batch_size
-            Rows a step. The last, smaller batch of an epoch is trained on, too.
+            Rows per batch. The last batch of an epoch may be smaller; it is trained on, too.
         shuffle
-            Whether the rows are put into a new order every epoch: one that follows from the seed and the epoch.
+            Whether each epoch has a new order of the rows. The order follows from the seed and the epoch.
         rows
-            Integers: the rows of X and y to train on, None for all; nothing of the data is copied. One that comes
-            twice is trained on twice. An epoch is then so many rows, those of a bootstrap set or of a fold of
-            cross-validation; everything else, `sample_weight` too, still has all rows of X.
+            The rows of X and y to train on, as integers, such as a bootstrap set or a fold of cross-validation. None
+            for all. The data are not copied. An epoch has that many rows, and a row that comes twice is trained on
+            twice. All other arguments, even `sample_weight`, still have all rows of X.
         sample_weight
-            (n,) weights w of at least 0: the loss of a batch is sum(w_i l_i) / sum(w_i). A batch of zero weight
-            takes no step.
+            (n,) weights w of at least 0. The loss of a batch is sum(w_i l_i) / sum(w_i). A batch whose weights are all
+            0 takes no step.
         class_weight
-            A dict {label: weight}, 1 for those not in it, or "balanced": n / (k count) for a label that `count` of the
-            n rows have, with k labels among them (King and Zeng, 2001; scikit-learn's formula). It multiplies
-            `sample_weight`: a weight of 2 counts like the row twice, 0 like no row. Targets have to be labels;
-            `validation_data` is not weighted by it.
+            A dict {label: weight}, with weight 1 for all other labels. Or "balanced": n / (k count) for a label that
+            `count` of the n rows have, if there are k different labels (King and Zeng, 2001; scikit-learn's formula).
+            It multiplies `sample_weight`: weight 2 counts the row twice, weight 0 drops it. The targets must be labels.
+            It does not apply to `validation_data`.
         validation_data
-            (X, y) or (X, y, sample_weight): evaluated behind every epoch, dropout off, penalty not in the loss.
+            (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty.
         callbacks
             Objects of `fastreg.callbacks`.
         verbose
             1 shows progress, 0 is silent.
         resume
-            The path of a file of `fastreg.Checkpoint`: the fit goes on from there, to the same bits as one that never
-            stopped. Model, settings, sizes of data and batches and callbacks have to be those of the checkpoint; the
-            trainer may be fresh or not. What it has learned since is replaced.
+            The path of a file of `fastreg.Checkpoint`. The fit continues from there and ends with the same bits as a
+            fit that never stopped. Model, settings, callbacks and the sizes of data and batches must be those of the
+            checkpoint. The trainer may be a new one or a used one, whose training so far is then replaced.
 
         Returns
         -------
         History
             "loss" (mean over the samples), "penalty" (mean over the steps), "accuracy", "val_loss", "val_accuracy",
-            and "seconds" of training: lists, one value an epoch.
+            and "seconds" of training. Each is a list with one value per epoch.
 
         Raises
         ------
         ValueError, TypeError
-            Arguments that do not fit, before anything changes. A value that is not finite, found in a memory map:
+            An argument is not as described above; nothing has changed. Or a memory map has a value that is not finite;
             the parameters are those of the start of the epoch.
         DivergenceError
-            The loss or a parameter is no longer finite; the parameters are those of the last finished epoch.
+            The loss or a parameter is no longer finite. The parameters are those of the last finished epoch.
         RuntimeError
-            The model is being fitted: by another thread, or the call comes from a callback.
+            The model is already being fitted: by another thread, or the call comes from a callback.
         KeyboardInterrupt
-            Ctrl-C, behind the slice in work: the parameters are those of the last finished slice. A batch that takes
-            longer than half a slice, 0.05 s, may not be waited for, and one of more than 0.1 s is not: the parameters
-            are then those of the start of the epoch.
+            Ctrl-C. Training first finishes the current slice, about 0.1 s; the parameters are those at its end. But it
+            may break off a batch that takes longer than 0.05 s, and always breaks off one that takes longer than 0.1 s.
+            The parameters are then those of the start of the epoch.
         """
         resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)
@@ -276,7 +277,7 @@ class Trainer:
         validation = held_back(settings.model, settings.loss, settings.dtype, validation_data, shape)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
         if resume is not None:
-            from fastreg.training import resume as resuming  # and with it all that reads files: only where it is needed
+            from fastreg.training import resume as resuming  # imports all that reads files, so only if needed
 
             plan, saved = resuming.resume(resume, self, plan, count, shape)
         for callback in callbacks:
@@ -291,8 +292,7 @@ class Trainer:
             return run_epochs(self, session, data, validation, plan, saved)
 
     def training_data(self, X, y, sample_weight=None, class_weight=None, rows=None) -> tuple[Data, dict[str, Any]]:
-        """The arguments of fit with all weights of the rows, if model and loss can take them; and what of them a
-        resumed fit has to repeat."""
+        """The checked data of fit, with class weights in their weights, and what a resumed fit must repeat of them."""
         data = self.arguments.checked(X, y, sample_weight, rows)
         if class_weight is None:
             return data, {}
@@ -302,7 +302,7 @@ class Trainer:
     refit = second_round
 
     def reset(self) -> None:
-        """Optimizer state, step and epoch counters back to the start; the parameters stay."""
+        """Sets the optimizer state and all counters back to the start. The parameters stay."""
         self.model.claim.check_free("reset")
         self.epoch = self.batches = self.updates = 0
         self.best = None
@@ -311,9 +311,9 @@ class Trainer:
 
     @property
     def optimizer_state(self) -> dict[str, np.ndarray]:
-        """What the optimizer keeps for every parameter, by "<parameter>/<slot>"; live, and empty before the first fit.
+        """The arrays that the optimizer keeps, by "<parameter>/<slot>". They are no copies. Empty before the first fit.
 
-        Slots have the letters of the optimizer's formulas: "v" of SGD's momentum, "m" and "v" of Adam.
+        Slots have the letters of the optimizer's formulas: "v" for SGD's momentum, "m" and "v" for Adam.
         """
         return {} if self._state is None else self._state.arrays
 
@@ -323,7 +323,7 @@ class Trainer:
         Parameters
         ----------
         dtype, engine
-            Others for the copy.
+            Those of the copy. None keeps those of this trainer.
         """
         settings = self.settings()
         settings["engine"] = self.engine if engine is None else engine
@@ -341,71 +341,75 @@ class Trainer:
     # --- Questions -----------------------------------------------------------------------------------------------
 
     def evaluate(self, X, y, sample_weight=None, *, rows=None) -> dict[str, float]:
-        """Loss and metrics, dropout off, the penalty not in it; of some `rows` only, as in fit.
+        """Loss and metrics, without dropout and without the penalty. `rows` selects rows as in fit.
 
         Returns
         -------
         dict
-            "loss" and, under a cross-entropy, "accuracy": means over the samples, weighted if need be. The accuracy
-            of "sigmoid_cross_entropy" is the share of outputs on the right side of one half.
+            "loss" and, under a cross-entropy, "accuracy". Both are means over the samples, weighted by
+            `sample_weight`. The accuracy of "sigmoid_cross_entropy" is the share of outputs on the correct side of 1/2.
         """
         return self.evaluate_data(self.arguments.checked(X, y, sample_weight, rows))
 
     def predict(self, X, batch_size: int = ROWS, *, rows=None, samples: int | None = None, seed: int = 0):
-        """`model.predict` on the engine of this trainer; of some `rows` only, as in fit. With `samples` (mean, std) of
-        so many passes with dropout and noise live."""
+        """`model.predict` on the engine of this trainer. `rows` selects rows as in fit.
+
+        With `samples`, it returns (mean, std) of that many passes with dropout and noise on.
+        """
         how = self.loss.transform, self.engine, self.threads
         return self.model.run_forward(X, batch_size, *how, rows, samples, seed)
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
-        """The gradients of `objective`, (l1) sign(W) for L1; nothing is updated.
+        """The gradients of `objective`. Nothing is updated. L1 adds its subgradient l1 sign(W).
 
         Parameters
         ----------
         X, y, sample_weight
             One batch.
         step
-            None: without dropout. A number: with the masks of that batch, as `batches` counts them.
+            None for no dropout. A number for the dropout masks of that batch, as counted by `batches`.
 
         Returns
         -------
         dict
-            An array for every parameter that is trained, under its name. Nothing is clipped.
+            The gradient of each trained parameter, by name. They are not clipped.
         """
         return questions.gradients(self, X, y, sample_weight, step)
 
     def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
-        """Data loss and penalties of X as one batch: what a step of the optimizer goes down. `step` as in gradients."""
+        """Data loss plus penalties of X as one batch: what the optimizer minimizes. `step` is as in gradients."""
         return questions.objective(self, X, y, sample_weight, step)
 
     def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False) -> np.ndarray:
-        """The loss of every row, float64 (n,), not weighted. Weights are only checked; `step` as in gradients. With
-        `activity` the activity penalties of the row are in it."""
+        """The loss of each row, float64 (n,). The weights are checked but not applied. `step` is as in gradients.
+
+        With `activity`, the loss of a row includes its activity penalties.
+        """
         return questions.row_losses(self, X, y, sample_weight, step, activity)
 
     def input_gradient(self, X, y, *, rows=None) -> np.ndarray:
-        """The gradient of the data loss of every row at its inputs, dl_i/dx_i: what the loss of a row is sensitive to.
+        """The gradient of the data loss of each row at its inputs, dl_i/dx_i: how sensitive the loss is to each input.
 
-        Dropout and noise are off, penalties not in it, rows neither weighted nor averaged; the x is that of X, before
-        any standardization. Its sign is the direction of the fast gradient sign method (Goodfellow et al., Explaining
-        and Harnessing Adversarial Examples, 2015; `fastreg.FGSM`).
+        Dropout and noise are off. The gradient excludes the penalties, and rows are neither weighted nor averaged. x is
+        the input before any standardization. The sign of the gradient is the direction of the fast gradient sign method
+        (Goodfellow et al., Explaining and Harnessing Adversarial Examples, 2015; `fastreg.FGSM`).
 
         Parameters
         ----------
         X, y
             As in evaluate.
         rows
-            Of some rows only, as in fit.
+            Selects rows, as in fit.
 
         Returns
         -------
         ndarray of the shape of X
-            In the working dtype.
+            In the working dtype. With `rows`, the selected rows only.
 
         Raises
         ------
         ValueError, TypeError
-            Arguments that do not fit.
+            An argument is not as described above.
         DivergenceError
             A loss is not finite.
 
@@ -422,45 +426,45 @@ class Trainer:
         return questions.input_gradient(self, X, y, rows)
 
     def penalty(self, rows: int) -> float:
-        """The penalties at the present parameters (frozen ones have none); `rows` stands for the m of "batch" and
-        "train"."""
+        """The value of the penalties at the current parameters, without frozen ones. `rows` stands for m="batch" and
+        m="train"."""
         return questions.penalty(self, rows)
 
-    # The same of data that have passed the checks.
+    # The same for data that are already checked.
 
     def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
-        """`evaluate` of data that have passed the checks; `names` of them in an error."""
+        """`evaluate` for data that are already checked. `names` are their names in an error."""
         return questions.evaluate_data(self, data, names)
 
     def perturbed(self, data: Data, step: int | None = None) -> np.ndarray:
-        """The rows that the attack puts behind these at the present parameters, as data. `step` as in gradients."""
+        """The rows of `data` as the attack perturbs them at the current parameters. `step` is as in gradients."""
         return questions.perturbed(self, data, step)
 
     def run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
-        """One batch of all rows, data that have passed the checks; with dropout if there is a step."""
+        """Runs all rows of the checked `data` as one batch, with dropout if there is a step."""
         return questions.run_batch(self, mode, data, step)
 
     # --- Programs ------------------------------------------------------------------------------------------------
 
     def program(self, mode: str, rows: int = 1, dropout: bool | None = None) -> Program:
-        """What the engines run for a batch.
+        """The program that the engines run for a batch.
 
         Parameters
         ----------
         mode
-            "train", "gradients", "probe" (the same without the rows of an attack), "input_gradient", "evaluate" or
-            "predict".
+            "train", "gradients", "probe" (gradients without the perturbed rows of an attack), "input_gradient",
+            "evaluate" or "predict".
         rows
-            Of the training set: the m of penalties with m="train".
+            The number of rows of the training set: the m of penalties with m="train".
         dropout
-            Whether anything is drawn: masks, noise, augmentation; by default only in training.
+            Whether to draw masks, noise and augmentation. By default only in training.
         """
         checking.choice("mode", mode, MODES)
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
         return make_program(self.arguments, mode, checking.integer("rows", rows), dropout)
 
     def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]:
-        """The program of `mode`, bound to the engine, for who enters; kept until something it depends on changes."""
+        """A context with the program of `mode`, bound to the engine. It is kept until what it depends on changes."""
         settings = self.arguments
         rows = rows if settings.follows_rows else 1
         bound_to = id(settings.model.arena), settings.engine, settings.threads, settings.in_programs
@@ -474,7 +478,7 @@ class Trainer:
         if mode == "train":
             fresh = make_state(program, arena, settings.dtype)
             if self._state is None or self._trained is not arena or self._state.keys() != fresh.keys():
-                # the first fit, the model was built again, or the optimizer has become another one
+                # the first fit, a model that was built again, or another optimizer
                 self._state, self._trained = fresh, arena
             state = self._state
         return bind(key, program, arena, state, batch_size, settings.engine, settings.threads)
