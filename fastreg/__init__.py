@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fastreg.training.epochs import DivergenceError
     from fastreg.training.trainer import Trainer
 
-# Everything is loaded at its first use, so that `import fastreg` costs a few milliseconds: name -> its module.
+# Each name is loaded at its first use, so that `import fastreg` takes only a few milliseconds. name -> its module
 _HOMES = {
     **dict.fromkeys(("Callback", "Checkpoint", "CSVLogger", "EarlyStopping", "History"), "callbacks"),
     **dict.fromkeys(("LayerStatistics", "LRScheduler", "Progress"), "callbacks"),
@@ -58,7 +58,7 @@ _HOMES = {
     **dict.fromkeys(("Trainer",), "training.trainer"),
 }
 
-# Public modules that live in a room: name -> where. They can be imported as `fastreg.NAME`, too.
+# Public modules inside a package: name -> where. They can also be imported as `fastreg.NAME`.
 _ROOMED = {
     "files": "model.files",
     "initializers": "layers.initializers",
@@ -150,20 +150,20 @@ class _Roomed:
         return ModuleSpec(name, _Roomed()) if package == "fastreg" and module in _ROOMED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec):
-        """The module in its room."""
+        """The module in its package."""
         module = __getattr__(spec.name.removeprefix("fastreg."))
         self.spec = module.__spec__
         return module
 
     def exec_module(self, module) -> None:
-        """Nothing to run. The import has set the spec of the public name: the own one comes back."""
+        """Runs nothing. The import has set the spec of the public name, so this restores the module's own."""
         module.__spec__ = self.spec
 
 
 sys.meta_path.append(_Roomed)
 
-# The threads and the SIMD target at once, so that a wrong FASTREG_SIMD ends the import. The command loads them where it
-# has a line for what is wrong, or for Ctrl-C.
+# Loads threads and the SIMD target at once, so that a wrong FASTREG_SIMD ends the import. The command loads them later,
+# when it can report an error or Ctrl-C in one line.
 if is_command():
     begin_command()
 else:

@@ -1,4 +1,4 @@
-"""Callbacks: what watches and steers a fit."""
+"""Callbacks: objects that watch and steer a fit."""
 
 from fastreg.callbacks.base import Callback, Plan, Progress, TerminateOnNaN
 from fastreg.callbacks.checkpoint import Checkpoint

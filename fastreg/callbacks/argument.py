@@ -1,4 +1,4 @@
-"""The argument `callbacks` of a fit: objects, or specs of them, in the order of their calls."""
+"""The argument `callbacks` of a fit: objects, or specs of them. A new callback that specs can name is listed here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from fastreg.callbacks.base import Callback, Progress
 from fastreg.common import checking, specs
 
-# What a spec may name, and where it is.
+# The names that a spec may use, and where each callback is.
 BY_NAME = {
     "early_stopping": "callbacks.stopping.EarlyStopping",
     "gl": "callbacks.stopping.GL",
@@ -25,7 +25,7 @@ BY_NAME = {
 
 
 def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
-    """The argument `callbacks` as a list of objects, made where they are specs."""
+    """The argument `callbacks` as a list of objects. Specs become objects."""
     if isinstance(callbacks, (str, Callback)):
         shown = checking.shown(callbacks)
         raise TypeError(f"callbacks: got {shown}, expected a list of callbacks: [{shown}]")
@@ -38,7 +38,7 @@ def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
 
 
 def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
-    """The callbacks of a fit, checked and in the order of their calls; a Progress first where it is verbose."""
+    """The callbacks of a fit, checked, in the order in which they are called. If verbose, a Progress comes first."""
     callbacks = listed(callbacks)
     if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
         raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")

@@ -1,4 +1,4 @@
-"""Callbacks: what happens around epochs. The methods have Keras's names."""
+"""The base class of the callbacks, whose methods have Keras's names, with the plan of a fit and two small callbacks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MODES = ("auto", "min", "max")
 class Plan:
     """What a fit is going to do.
 
-    first_epoch, last_epoch   the number of its first epoch, and the one behind its last
-    batches                   an epoch
-    names                     of the values in the logs of an epoch
-    history                   what the epochs came to, so far; under resume from those of the checkpoint on
-    resumed                   the path of the checkpoint that the fit goes on from, or None
-    data                      what is said of data and batches, which a resumed fit has to repeat
-    callbacks                 of the fit
+    first_epoch, last_epoch   the number of its first epoch, and its last epoch's number plus 1
+    batches                   the number of batches per epoch
+    names                     the names of the values in the logs of an epoch
+    history                   the results so far. A resumed fit begins with those of the checkpoint
+    resumed                   the path of the checkpoint from which the fit continues, or None
+    data                      facts about data and batches that must be the same in a resumed fit
+    callbacks                 the callbacks of the fit
     training                  the training set
     """
 
@@ -51,16 +51,16 @@ class Plan:
 
 
 class Callback:
-    """Base of the callbacks; override what is needed.
+    """Base of the callbacks. Override the methods that you need.
 
-    `trainer`, `model` and `plan` are set before on_train_begin. Setting `trainer.stop_training = True` ends the
-    training behind the epoch. Epochs and batches count from 0. What a fit has to be like is looked at in `check_fit`.
+    `trainer`, `model` and `plan` are set before on_train_begin. To end training after the current epoch, set
+    `trainer.stop_training = True`. Epochs and batches count from 0. `check_fit` can refuse a fit.
 
-    A callback that defines a batch hook makes slices of one step, which costs speed; on_slice_end comes about every
-    0.1 s and costs nothing. Parameters may be read and changed in every hook.
+    A callback with a batch hook makes each slice one batch, which costs speed. on_slice_end comes about every 0.1 s and
+    costs nothing. All hooks may read and change parameters.
 
-    One that carries something from epoch to epoch defines `state_dict` and `load_state_dict`, so that a resumed fit
-    goes on as one that never stopped.
+    A callback that remembers something from one epoch to the next defines `state_dict` and `load_state_dict`. Then a
+    resumed fit continues as if it had never stopped.
 
     Examples
     --------
@@ -77,8 +77,8 @@ class Callback:
 
     trainer: Training
     plan: Plan
-    last_update: int | None = None  # training ends behind this step of the optimizer, in the middle of an epoch or not
-    goes_last: ClassVar[bool] = False  # whether its hooks come behind those of all other callbacks
+    last_update: int | None = None  # training ends after this step of the optimizer, even in the middle of an epoch
+    goes_last: ClassVar[bool] = False  # whether its hooks come after those of all other callbacks
 
     @property
     def model(self):
@@ -86,38 +86,38 @@ class Callback:
         return self.trainer.model
 
     def check_fit(self, trainer: Training, plan: Plan) -> None:
-        """Before anything changes, and before `trainer` and `plan` are set: an error from here refuses the fit."""
+        """Called before anything changes, and before `trainer` and `plan` are set. An error here refuses the fit."""
 
     def on_train_begin(self) -> None:
-        """Before the first epoch, and before a checkpoint is put in. The model has its parameters."""
+        """Called before the first epoch, and before a checkpoint is restored. The model has its parameters."""
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Before every epoch."""
+        """Called before each epoch."""
 
     def on_rates(self, epoch: int, rates: np.ndarray) -> None:
-        """Before every epoch: the learning rates of its batches, float64 (batches,), to be changed in place.
+        """Called before each epoch with the learning rates of its batches, float64 (batches,), to change in place.
 
-        They are those of the optimizer, as the callbacks before have left them. Under `accumulate=` the batches of a
-        step have the same rate. The first rate is that of step number `trainer.updates`.
+        They come from the optimizer and from the callbacks before this one. With `accumulate=`, all batches of a step
+        have the same rate. The first rate is that of step number `trainer.updates`.
         """
 
     def on_batch_begin(self, batch: int) -> None:
-        """Before every batch."""
+        """Called before each batch."""
 
     def on_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
-        """Behind every batch, with its `loss`."""
+        """Called after each batch, with its `loss`."""
 
     def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
-        """About every 0.1 s, with the number of `batches` done in this epoch and the mean `loss` so far."""
+        """Called about every 0.1 s, with the number of `batches` done in this epoch and their mean `loss`."""
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Behind every epoch, validation included, with what goes into the history."""
+        """Called after each epoch and its validation, with the values for the history."""
 
     def on_train_end(self) -> None:
-        """At the end, whatever it was: the last epoch, Ctrl-C or an error."""
+        """Called at the end, be it the last epoch, Ctrl-C or an error."""
 
     def settings(self) -> Mapping[str, Any]:
-        """The arguments that decide how training goes on: a resumed fit has to repeat them."""
+        """The arguments that influence training. A resumed fit must have the same."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,13 +125,13 @@ class Callback:
         return {}
 
     def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Training, plan: Plan) -> None:
-        """Before anything changes, beside check_fit: an error from here says what is wrong with the state.
+        """Called before anything changes, next to check_fit. An error here says what is wrong with the state.
 
-        `trainer` is a copy as it will be, with the counters of the checkpoint, and so is plan.history.
+        `trainer` is a copy with the counters of the checkpoint, and `plan.history` is that of the checkpoint.
         """
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Puts back what state_dict gave, as arrays, numbers with shape (); it comes behind on_train_begin."""
+        """Restores what state_dict returned, after on_train_begin. Numbers are arrays of shape ()."""
 
     def __repr__(self) -> str:
         known = vars(self) | dict(self.settings())
@@ -146,14 +146,14 @@ class Callback:
 
 
 class TerminateOnNaN(Callback):
-    """Stops training, with a warning, behind an epoch with a value that is not finite, such as `val_loss`.
+    """Stops training, with a warning, after an epoch with a value that is not finite, such as `val_loss`.
 
-    Where the training loss or a parameter stops being finite, training ends with a DivergenceError in any case.
+    If the training loss or a parameter is not finite, training ends with a DivergenceError even without this callback.
 
     Parameters
     ----------
     monitor
-        A name in the history; None for all of them.
+        A name in the history. None for all of them.
 
     Examples
     --------
@@ -175,7 +175,7 @@ class TerminateOnNaN(Callback):
         for name in logs if self.monitor is None else (self.monitor,):
             if not math.isfinite(logs[name]):
                 self.trainer.stop_training = True
-                text = f"training stops behind epoch {epoch + 1}: {name} is {logs[name]}"
+                text = f"training stops after epoch {epoch + 1}: {name} is {logs[name]}"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
                 return
 
@@ -184,22 +184,21 @@ class TerminateOnNaN(Callback):
 
 
 class _Nowhere(io.TextIOBase):
-    """Takes any text and keeps none."""
+    """Discards any text."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
 class Progress(Callback):
-    """Shows how training goes: a bar on a terminal, a plain line an epoch elsewhere. `fit(verbose=1)` adds it.
+    """Shows the progress of training: a bar on a terminal, else one plain line per epoch. `fit(verbose=1)` adds it.
 
-    A terminal gets at most ten updates a second: of epochs that are shorter than that only some are shown, the last
-    one among them.
+    A terminal gets at most ten updates per second. So not all short epochs are shown, but the last one always is.
 
     Parameters
     ----------
     file
-        Where to write; standard output by default.
+        Where to write. Standard output by default.
 
     Examples
     --------
@@ -211,7 +210,7 @@ class Progress(Callback):
     2
     """
 
-    INTERVAL = 0.1  # seconds between two updates, at least
+    INTERVAL = 0.1  # at least this many seconds between two updates
     WIDTH = 24  # characters of the bar
 
     def __init__(self, file: TextIO | None = None):
@@ -231,7 +230,7 @@ class Progress(Callback):
         self._label = f"epoch {epoch + 1}/{self.plan.last_epoch}"
 
     def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
-        # Bars at half the rate, so that bars and ends of epochs together keep to it.
+        # Bars come at half the rate, so that bars and ends of epochs together keep the limit.
         if self._live and perf_counter() - self._shown >= 2 * self.INTERVAL:
             done = self.WIDTH * batches // self.plan.batches
             bar = "=" * done + " " * (self.WIDTH - done)
@@ -249,11 +248,11 @@ class Progress(Callback):
     def on_train_end(self) -> None:
         if self._skipped:
             self._show(self._skipped)
-        if self._length:  # also where an epoch was cut short
+        if self._length:  # also if an epoch was cut short
             self._end_line()
 
     def _show(self, text: str) -> None:
-        if self._live:  # over the line before, and over what is left of it
+        if self._live:  # overwrites the previous line, also if that is longer
             self._out.write("\r" + text + " " * (self._length - len(text)))
         else:
             self._out.write(text)
@@ -272,13 +271,13 @@ class Progress(Callback):
 
 
 def _told(value: Any) -> str:
-    """A value as a spec may have it; in one line in any case."""
+    """A value as a spec writes it, always on one line."""
     text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
     return checking.shown(value) if "\n" in text else text  # of an array
 
 
 def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:
-    """Refuses the fit where the history does not hold what a callback is to look at."""
+    """Refuses the fit if the value that a callback watches is not in the history."""
     if monitor not in plan.names:
         advice = " (give validation_data)" if monitor.startswith("val_") else ""
         expected = f"one of {', '.join(plan.names)}{advice}"
@@ -286,5 +285,5 @@ def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:
 
 
 def direction(monitor: str, mode: str) -> float:
-    """The sign that makes small values the good ones."""
+    """The sign by which to multiply values so that small ones are good."""
     return -1.0 if mode == "max" or (mode == "auto" and monitor.endswith("accuracy")) else 1.0

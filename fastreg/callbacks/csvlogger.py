@@ -1,4 +1,4 @@
-"""CSVLogger: the history as a table in a file, while it is being made."""
+"""CSVLogger writes the history to a CSV file during training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fastreg.common.fileio import PathLike, atomic_write, check_target, remove_l
 
 
 class CSVLogger(Callback):
-    """Writes a line for every epoch: its number, counted from 0, and all values of the history.
+    """Writes a line per epoch: its number, counted from 0, and all values of the history.
 
-    A fit starts the file afresh. A resumed one goes on behind the epochs that the checkpoint knows, so that the table
-    is that of a fit that never stopped (but for the seconds of epochs that were trained twice).
+    A fit begins a new file. A resumed fit continues after the epochs of the checkpoint. So the table is that of a fit
+    that never stopped, except for the seconds of epochs that were trained twice.
 
     Parameters
     ----------
     path
-        The file. Its folder has to exist.
+        The file. Its folder must exist.
 
     Examples
     --------

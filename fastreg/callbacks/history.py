@@ -1,4 +1,4 @@
-"""History: what every epoch of a fit came to."""
+"""History: the results of each epoch of a fit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastreg.common import checking
 
 
 class History(Mapping):
-    """Lists of equal length by name, one value an epoch; an integer index gives one epoch as a dict.
+    """Lists of equal length by name, with one value per epoch. An integer index gives one epoch as a dict.
 
     Attributes
     ----------
     epochs : list of int
-        The number of every epoch, counted from 0 since the trainer was made or reset.
+        The number of each epoch, counted from 0 since the trainer was made or reset.
 
     Examples
     --------
@@ -41,15 +41,15 @@ class History(Mapping):
 
     @property
     def objective(self) -> list[float]:
-        """J = loss + penalty of every epoch: what training goes down.
+        """J = loss + penalty of each epoch: what training minimizes.
 
-        With full batches (batch_size the rows of the data) both are those before the epoch's one step; then, without
-        dropout and noise and at a learning rate that is small enough, J falls in every epoch. The loss alone need not.
+        If a batch is the whole data set, both are measured before the one step of the epoch. Then J falls in each
+        epoch, without dropout and noise and at a small enough learning rate. The loss alone may rise.
         """
         return [loss + penalty for loss, penalty in zip(self["loss"], self["penalty"], strict=True)]
 
     def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Epoch by epoch: its number and its values."""
+        """The number and the values of each epoch."""
         return ((epoch, self._row(index)) for index, epoch in enumerate(self.epochs))
 
     @overload

@@ -1,4 +1,4 @@
-"""Callbacks that set the learning rate: by a schedule, or lower once training no longer gets better."""
+"""Callbacks that set the learning rate: by a schedule, or by lowering it when training no longer improves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LRScheduler(Callback):
     Parameters
     ----------
     schedule
-        An object of `fastreg.schedules`, or a number. Its time is the trainer's, not that of the fit.
+        An object of `fastreg.schedules`, or a number. Its time counts from the start of the trainer, not of the fit.
 
     Examples
     --------
@@ -48,39 +48,40 @@ class LRScheduler(Callback):
 class ReduceOnPlateau(Callback):
     """Lowers the learning rate when the exponential mean of a value no longer improves.
 
-    With v the value of an epoch (its negative where large is good), m <- smoothing m + (1 - smoothing) v, from m = v at
-    the first epoch. An epoch improves if m < best - threshold |best|; then best <- m. So neither the baseline `best`
-    nor the count of patience hangs on one lucky value: it moves m by 1 - smoothing of its luck. Epochs without
-    improvement are counted from the last one with; beyond `patience` of them the count restarts and the rates of the
-    epochs to come are multiplied by `factor` once more: max(rate scale, min_lr), where scale = factor^reductions and
-    rate is what the optimizer or an `LRScheduler` before this callback gives. smoothing=0 makes it torch's
-    ReduceLROnPlateau. A value that is not finite is no improvement and does not enter the mean.
+    Let v be the value of an epoch (its negative if large is good). The mean is m <- smoothing m + (1 - smoothing) v,
+    with m = v in the first epoch. An epoch improves if m < best - threshold |best|; then best <- m. So one lucky value
+    decides neither `best` nor the patience: it moves m by only 1 - smoothing of its luck.
+
+    After more than `patience` epochs in a row without an improvement, the rates of all later epochs are multiplied by
+    `factor`, and the count restarts. The rate is max(rate scale, min_lr), with scale = factor^reductions and the rate
+    of the optimizer or of an `LRScheduler` before this callback. smoothing=0 makes it torch's ReduceLROnPlateau. A
+    value that is not finite is no improvement and does not enter the mean.
 
     Parameters
     ----------
     monitor
-        A name in the history.
+        The value to watch: a name in the history.
     factor
-        From 0 to below 1.
+        At least 0 and below 1.
     patience
-        Epochs without improvement that are borne; the next one lowers the rate, as in torch.
+        Number of epochs without an improvement that do not lower the rate. The next one does, as in torch.
     smoothing
-        From 0 (no smoothing) to below 1; the mean reaches back about 1 / (1 - smoothing) epochs.
+        At least 0 (no smoothing) and below 1. The mean reaches back about 1 / (1 - smoothing) epochs.
     threshold
-        What counts as improvement, relative to the best mean.
+        How much counts as an improvement, relative to the best mean.
     cooldown
-        Epochs after a reduction in which none is counted.
+        Number of epochs after a reduction that are not counted.
     min_lr
-        No rate is lowered below it.
+        Rates are not lowered below it.
     mode
-        "min", "max" or "auto": "max" where the monitor ends in "accuracy".
+        "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
 
     Attributes
     ----------
     scale : float
-        By what the rates of the next epoch are multiplied; 1 at the start of every fit.
+        The factor on the rates of the next epoch. It is 1 at the start of each fit.
     mean, best : float
-        The exponential mean and the best one so far, in the units of the monitor; NaN before the first epoch.
+        The exponential mean and the best one so far, in the units of the monitor. NaN before the first epoch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The state of a callback as a checkpoint tells it, read with distrust: what no fit could have written is refused."""
+"""Reads the state of a callback from a checkpoint, and refuses what no fit could have written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastreg.common.safetensors import brief
 
 
 class State:
-    """Numbers and arrays by name; every question is a ValueError where the answer cannot be.
+    """Numbers and arrays by name. Each method raises ValueError if a fit cannot have written the value.
 
     Examples
     --------
@@ -32,11 +32,11 @@ class State:
         return result
 
     def number(self, name: str) -> float:
-        """The number `name`, whatever it is."""
+        """The number `name`, of any value."""
         return float(self._scalar(name, "fiu", "a number"))
 
     def array(self, name: str, like: np.ndarray) -> np.ndarray:
-        """The array `name`: finite, of the shape and dtype of another."""
+        """The array `name`: finite, of the shape and dtype of `like`."""
         array = self.arrays[name]
         if (array.shape, array.dtype) != (like.shape, like.dtype):
             raise ValueError(f"{name}: got {array.dtype} {array.shape}, expected {like.dtype} {like.shape}")
@@ -44,9 +44,9 @@ class State:
         return array
 
     def require(self, holds: bool, name: str) -> None:
-        """Refuses the state for what `name` is."""
+        """Refuses the value of `name` if the condition does not hold."""
         if not holds:
-            raise ValueError(f"{name}: got {brief(self.arrays[name].tolist())}, which no fit has written")
+            raise ValueError(f"{name}: got {brief(self.arrays[name].tolist())}, expected a value that a fit can write")
 
     def _scalar(self, name: str, kinds: str, expected: str) -> np.ndarray:
         array = self.arrays[name]

@@ -1,4 +1,4 @@
-"""LayerStatistics: how large activations and gradients are from layer to layer, and whether they vanish or explode."""
+"""LayerStatistics records how large activations and gradients are in each layer, and whether they vanish or explode."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ UNKNOWN = {"mean": math.nan, "std": math.nan, "zeros": math.nan}
 
 
 class LayerStatistics(Callback):
-    """Records mean, spread and share of zeros of activations and gradients of every `Dense` layer, and warns of
-    vanishing and exploding ones.
+    """Records mean, spread and share of zeros of the activations and gradients of each `Dense` layer. Warns if they
+    vanish or explode.
 
-    A probe, always the same rows, goes through the network and back, without dropout, noise and attack. Nothing of it
-    touches training: it has the same bits as without this callback.
+    The same rows, the probe, go through the network and back each time, without dropout, noise and attack. This does
+    not touch training: it gives the same bits as without this callback.
 
-    Activations are those behind the layer's activation function. Gradients are those of the loss of a row, penalties on
-    activations among it, with respect to z = x W + b (NaN below the lowest layer that is trained). The size of either
-    is its root mean square. A signal, the activations on their way up or the gradients on their way down,
+    Activations are outputs of the layer's activation function. Gradients are those of the loss of a row, including
+    penalties on activations, with respect to z = x W + b. They are NaN below the lowest trained layer. The size of
+    either is its root mean square. The signal is the activations on the way up, or the gradients on the way down. It
 
-    - vanishes where its size in a layer is below 1/ratio of the one in the layer where it starts, or below `smallest`;
-    - explodes where it is over `ratio` times the one where it starts, over `largest`, or not finite.
+    - vanishes if its size in a layer is below 1/ratio of its size in the layer where it starts, or below `smallest`;
+    - explodes if its size is over `ratio` times that where it starts, over `largest`, or not finite.
 
     In a deep linear network with the weights W = w I the sizes are powers of w: w^l in layer l, and w^(L-l) on the way
-    back from layer L. The last layer's outputs are not looked at, since their size is that of the targets; nor are
-    gradients where already those of the last layer are below `smallest`, since there is nothing left to learn.
+    back from layer L. The outputs of the last layer are not checked, since their size is that of the targets. Gradients
+    are not checked if those of the last layer are already below `smallest`, since there is nothing left to learn.
 
     Parameters
     ----------
     probe
-        (X, y), a few hundred rows; None for the first rows of the training set.
+        (X, y), a few hundred rows. None for the first rows of the training set.
     every
-        Epochs from one record to the next. There is one before the first epoch, too.
+        Number of epochs between two records. There is also one before the first epoch.
     rows
-        How many rows of the training set are taken.
+        How many rows of the training set to take.
     ratio, smallest, largest
-        Where to warn, see above: at most once a fit of what vanishes, and once of what explodes (RuntimeWarning).
+        The limits above. A fit warns at most once of what vanishes, and once of what explodes (RuntimeWarning).
 
     Attributes
     ----------
     records : list of dict
-        One for every layer of every epoch: "epoch" (how many the trainer had behind it), "layer" (its name),
-        "activation_mean", "activation_std", "activation_zeros" and "gradient_mean", "gradient_std", "gradient_zeros";
-        zeros are a share from 0 to 1.
+        One for each layer of each recorded epoch: "epoch" (how many epochs the trainer had finished), "layer" (its
+        name), "activation_mean", "activation_std", "activation_zeros" and "gradient_mean", "gradient_std",
+        "gradient_zeros". Zeros are a share from 0 to 1.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above; from fit: the model cannot take the probe.
+        An argument is not as described above, or fit finds that the model cannot take the probe.
 
     Notes
     -----
-    X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), look at
-    the same quantities. A share of zeros near 1 behind a ReLU means that the layer has all but died.
+    X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010), study
+    the same quantities. A share of zeros near 1 after a ReLU means that nearly all units of the layer are dead.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class LayerStatistics(Callback):
         self._data = self._rows_of(self.trainer, self.plan)
 
     def _rows_of(self, trainer: Training, plan: Plan) -> Data:
-        """The rows that are looked at."""
+        """The rows of the probe."""
         assert plan.training is not None
         if self.probe is None:
             return plan.training.first(self.rows)
@@ -149,7 +149,7 @@ class LayerStatistics(Callback):
             buffers = session.engine.buffers
             activations = {name: _moments(buffers[f"{name}.y"][:rows]) for name in names}
             back = {name: buffers[f"d:{name}.y"][:rows] for name in reversed(names) if f"d:{name}.y" in buffers}
-            # of a row: the program's gradients are those of the mean over the rows
+            # times the rows, to get the gradient of one row: the program's are those of the mean over the rows
             gradients = {name: UNKNOWN if tally.diverged else _moments(dz, rows) for name, dz in back.items()}
         for name in names:
             record = {"epoch": epoch, "layer": name}
@@ -165,7 +165,7 @@ class LayerStatistics(Callback):
         if not sizes:
             return
         first, start = next(iter(sizes.items()))
-        for steps, (name, size) in reversed(list(enumerate(sizes.items()))):  # from the far end, where it shows most
+        for steps, (name, size) in reversed(list(enumerate(sizes.items()))):  # from the far end, where it is clearest
             explodes = not size <= min(self.largest, self.ratio * start)  # or is not a number
             vanishes = size < self.smallest or size * self.ratio < start
             verb = "explode" if explodes else "vanish"
@@ -182,7 +182,7 @@ class LayerStatistics(Callback):
 
 def _moments(values: np.ndarray, scale: float = 1.0) -> dict[str, float]:
     """Mean, standard deviation and share of zeros of scale * values."""
-    with np.errstate(all="ignore"):  # what has overflown shows as such
+    with np.errstate(all="ignore"):  # an overflow shows in the result
         scaled = values.astype(np.float64) * scale
         return {"mean": float(scaled.mean()), "std": float(scaled.std()), "zeros": float(np.mean(values == 0))}
 

@@ -1,4 +1,4 @@
-"""Training: what callbacks and the epoch loop know of a trainer, and no more."""
+"""The protocol `Training`: all that callbacks and the epoch loop know of a trainer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch of a fit that was watched by a stopping rule: `trainer.best`.
+    """The best epoch of a fit that a stopping rule has watched: `trainer.best`.
 
     epoch       its number
-    updates     steps the optimizer had taken at its end, since the start of the trainer
+    updates     the optimizer steps at its end, since the start of the trainer
     loss        its training loss, as in the history
-    batch_size, shuffle   of the fit
+    batch_size, shuffle   arguments of the fit
     """
 
     epoch: int
@@ -36,11 +36,11 @@ class Best:
 
 
 class Training(Protocol):
-    """A trainer as its callbacks and the epoch loop see it: `fastreg.Trainer` is one, and a test may have its own.
+    """A trainer as callbacks and the epoch loop see it: a `fastreg.Trainer`, or a simple stand-in in a test.
 
-    epoch, batches, updates   epochs and batches seen and steps of the optimizer taken, since the start
-    stop_training             set to end the training after the epoch
-    best                      the best epoch of the fit, where a stopping rule watches it
+    epoch, batches, updates   epochs and batches seen, and optimizer steps taken, since the start
+    stop_training             set to end training after the current epoch
+    best                      the best epoch of the fit, if a stopping rule watches it
     """
 
     epoch: int
@@ -74,13 +74,13 @@ class Training(Protocol):
     def optimizer_state(self) -> Mapping[str, np.ndarray]: ...
 
     def settings(self) -> Mapping[str, Any]:
-        """What a resumed fit has to repeat."""
+        """The settings that a resumed fit must have, too."""
         ...
 
     def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
-        """Loss and metrics of data that have passed the checks; `names` of them in an error."""
+        """Loss and metrics of data that are already checked. `names` are their names in an error."""
         ...
 
     def run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
-        """All rows of the data as one batch, of which nothing is learned."""
+        """Runs all rows of the data as one batch, without learning from it."""
         ...

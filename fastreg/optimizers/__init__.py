@@ -1,4 +1,4 @@
-"""Optimizers and schedules: how parameters follow their gradients."""
+"""Optimizers (`optimizers`) and schedules of learning rates (`schedules`)."""
 
 from fastreg.optimizers import optimizers
 from fastreg.optimizers.optimizers import *  # noqa: F403  its __all__ is static

@@ -1,12 +1,12 @@
-"""Optimizers: how a parameter follows its gradient g, in PyTorch's form. `rule` is all that the engines see of them.
+"""Optimizers: how a parameter follows its gradient g, in PyTorch's form. Engines see only the `rule` of an optimizer.
 
-Weights can be made smaller in two ways, which are the same for plain SGD (l2 = weight_decay) and for nothing else:
+There are two ways to make weights smaller. Only for plain SGD are they the same (l2 = weight_decay):
 
-- The penalty `l2=` of the trainer or of a layer is in the objective and goes through the gradient: g <- g + l2 w, so
-  also through momentum and through the divisors of RMSprop and Adam.
+- The penalty `l2=` of the trainer or of a layer is in the objective and goes through the gradient: g <- g + l2 w. So it
+  also goes through momentum and through the divisors of RMSprop and Adam.
 - `weight_decay=` of an optimizer is decoupled (Loshchilov and Hutter, 2019): w <- w - lr weight_decay w before the
-  step, for weights and not for biases; neither objective nor gradient know of it. (PyTorch's AdamW does the same;
-  `weight_decay` of PyTorch's SGD, RMSprop and Adam is what is called l2 here.)
+  step, for weights and not for biases. It is in neither the objective nor the gradient. (PyTorch's AdamW does the same.
+  `weight_decay` of PyTorch's SGD, RMSprop and Adam is called l2 here.)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Optimizer(Description):
     lr: float | Schedule
 
     def rule(self) -> Rule:
-        """The update of a weight; a bias follows the same one without weight decay and penalties."""
+        """The update of a weight. A bias has the same update without weight decay and penalties."""
         raise NotImplementedError
 
 
@@ -38,7 +38,7 @@ class Optimizer(Description):
 class SGD(Optimizer):
     """Stochastic gradient descent: w <- w - lr g.
 
-    With momentum v <- momentum v + g and w <- w - lr v; with Nesterov's, w <- w - lr (g + momentum v)
+    With momentum: v <- momentum v + g and w <- w - lr v. With Nesterov's: w <- w - lr (g + momentum v)
     (Sutskever et al., 2013, as PyTorch writes it). Weight decay, for weights only and before the step:
     w <- w - lr weight_decay w.
 
@@ -47,17 +47,17 @@ class SGD(Optimizer):
     lr
         Learning rate, at least 0, or a schedule of `fastreg.schedules`.
     momentum
-        From 0 to below 1.
+        At least 0 and below 1.
     nesterov
-        Nesterov's form of momentum.
+        Whether to use Nesterov's form of momentum.
     weight_decay
-        At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
-        of the trainer goes through it: g <- g + l2 w.
+        At least 0. It is decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty
+        `l2=` of the trainer goes through the gradient instead: g <- g + l2 w.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012): w <- w - lr g / (sqrt(v) + eps).
 
-    v <- alpha v + (1 - alpha) g^2. With momentum m <- momentum m + g / (sqrt(v) + eps) and w <- w - lr m. Weight
+    Here v <- alpha v + (1 - alpha) g^2. With momentum: m <- momentum m + g / (sqrt(v) + eps) and w <- w - lr m. Weight
     decay, for weights only and before the step: w <- w - lr weight_decay w.
 
     Parameters
@@ -98,19 +98,19 @@ class RMSprop(Optimizer):
     lr
         Learning rate, at least 0, or a schedule of `fastreg.schedules`.
     alpha
-        How much of the mean square is kept, from 0 to below 1.
+        The share of the mean square that is kept, at least 0 and below 1.
     eps
-        Added to the root, at least 0. (Where it is 0, an element without any gradient so far stays as it is.)
+        Added to the root, at least 0. With 0, an element that has had no gradient so far does not change.
     momentum
-        From 0 to below 1.
+        At least 0 and below 1.
     weight_decay
-        At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
-        of the trainer goes through it, and so through v: g <- g + l2 w.
+        At least 0. It is decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty
+        `l2=` of the trainer goes through the gradient instead, and so through v: g <- g + l2 w.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -145,25 +145,25 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015): w <- w - lr m' / (sqrt(v') + eps).
 
-    m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2; m' = m / (1 - beta1^t), v' = v / (1 - beta2^t)
-    in step t = 1, 2, ... Weight decay, for weights only and before the step: w <- w - lr weight_decay w.
+    Here m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, and in step t = 1, 2, ... m' = m / (1 - beta1^t),
+    v' = v / (1 - beta2^t). Weight decay, for weights only and before the step: w <- w - lr weight_decay w.
 
     Parameters
     ----------
     lr
         Learning rate, at least 0, or a schedule of `fastreg.schedules`.
     beta1, beta2
-        How much of the moments is kept, from 0 to below 1.
+        The shares of m and v that are kept, at least 0 and below 1.
     eps
-        Added to the root, at least 0. (Where it is 0, an element without any gradient so far stays as it is.)
+        Added to the root, at least 0. With 0, an element that has had no gradient so far does not change.
     weight_decay
-        At least 0; decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=`
-        of the trainer goes through it, and so through m and v: g <- g + l2 w.
+        At least 0. It is decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty
+        `l2=` of the trainer goes through the gradient instead, and so through m and v: g <- g + l2 w.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -199,7 +199,7 @@ class AdamW(Adam):
     Parameters
     ----------
     lr, beta1, beta2, eps, weight_decay
-        As in `Adam`; only the usual weight decay is another.
+        As in `Adam`. Only the default of weight_decay is different.
 
     Examples
     --------
@@ -215,13 +215,13 @@ class AdamW(Adam):
 class NAdam(Adam):
     """NAdam (Dozat, Incorporating Nesterov Momentum into Adam, 2016, in PyTorch's form): Adam with Nesterov's momentum.
 
-    mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) and P = mu_1 ... mu_t in step t = 1, 2, ...; with m, v and v' of
-    `Adam`, w <- w - lr (mu_(t+1) m / (1 - P mu_(t+1)) + (1 - mu_t) g / (1 - P)) / (sqrt(v') + eps).
+    In step t = 1, 2, ... let mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) and P = mu_1 ... mu_t. With m, v and v' as
+    in `Adam`, w <- w - lr (mu_(t+1) m / (1 - P mu_(t+1)) + (1 - mu_t) g / (1 - P)) / (sqrt(v') + eps).
 
     Parameters
     ----------
     lr, beta1, beta2, eps, weight_decay
-        As in `Adam`; only the usual rate is another. Weight decay is decoupled, as PyTorch's with
+        As in `Adam`. Only the default of lr is different. Weight decay is decoupled, like PyTorch's with
         decoupled_weight_decay=True.
     momentum_decay
         How fast mu_t grows from beta1 / 2 to beta1, at least 0.
@@ -246,10 +246,10 @@ class NAdam(Adam):
 
 @dataclass(frozen=True, repr=False)
 class Lion(Optimizer):
-    """Lion (Chen et al., Symbolic Discovery of Optimization Algorithms, 2023): steps of lr, by a sign.
+    """Lion (Chen et al., Symbolic Discovery of Optimization Algorithms, 2023): every element of w moves by lr.
 
-    w <- w - lr sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g. Rates are 3 to 10 times smaller than
-    Adam's, and weight decays 3 to 10 times larger. Weight decay, for weights only and before the step:
+    w <- w - lr sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g. Use a learning rate 3 to 10 times
+    smaller than Adam's, and a weight decay 3 to 10 times larger. Weight decay, for weights only and before the step:
     w <- w - lr weight_decay w.
 
     Parameters
@@ -257,15 +257,15 @@ class Lion(Optimizer):
     lr
         Learning rate, at least 0, or a schedule of `fastreg.schedules`.
     beta1, beta2
-        The share of m in the direction of the step, and how much of m is kept; both from 0 to below 1.
+        The share of m in the direction of the step, and the share of m that is kept. Both are at least 0 and below 1.
     weight_decay
-        At least 0; decoupled from the gradient, and for weights only. The penalty `l2=` of the trainer goes through the
-        gradient: g <- g + l2 w. The threshold of `l1=` is lr l1, so l1 counts in units of a step.
+        At least 0. It is decoupled from the gradient, and for weights only. The penalty `l2=` of the trainer goes
+        through the gradient instead: g <- g + l2 w. The threshold of `l1=` is lr l1, so l1 is in units of a step.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -303,7 +303,7 @@ BY_NAME: dict[str, type[Optimizer]] = {
 
 
 def get(value: str | Optimizer) -> Optimizer:
-    """The optimizer given by its name, with the usual settings, by a spec such as "sgd(lr=0.01)" or as it is."""
+    """The optimizer of a name (with default settings) or of a spec such as "sgd(lr=0.01)". Objects pass unchanged."""
     if isinstance(value, Optimizer):
         return value
     if isinstance(value, str):

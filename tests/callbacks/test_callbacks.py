@@ -312,7 +312,7 @@ def test_csv_logger_leaves_what_is_no_file(tmp_path):
 @pytest.mark.parametrize("monitor", [None, "val_loss"])
 def test_terminate_on_nan(monitor):
     made = Made([3.0, math.inf, 1.0])
-    with pytest.warns(RuntimeWarning, match="training stops behind epoch 2: val_loss is inf"):
+    with pytest.warns(RuntimeWarning, match="training stops after epoch 2: val_loss is inf"):
         _, history = train([made, fr.TerminateOnNaN(monitor)], epochs=3)
     assert history.epochs == [0, 1]
     train([Made([3.0, math.nan]), fr.TerminateOnNaN("loss")], epochs=2)
