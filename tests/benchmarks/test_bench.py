@@ -76,7 +76,7 @@ def test_a_nan_differs():
     assert not Row("x", "1", "avx2", None, 1.0, 1.0, "GB/s", 1.0, float("nan"), 1.0).agrees
 
 
-def test_hobbling_variables_are_cleared(monkeypatch):
+def test_variables_that_slow_numpy_down_are_cleared(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert "OPENBLAS_CORETYPE=Haswell" in environment.hobbles()
     assert "OPENBLAS_CORETYPE" not in environment.free_environment()

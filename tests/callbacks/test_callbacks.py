@@ -106,7 +106,7 @@ def test_a_callback_can_stop_training():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_every_callback_gets_its_end(error):
+def test_on_train_end_is_called_for_every_callback_after_an_error(error):
     class Fail(Callback):
         def on_epoch_end(self, epoch, logs):
             raise error
@@ -144,7 +144,7 @@ def test_early_stopping_on_made_curves(curve, settings, stops, best):
     assert trainer.model.parameters["0.bias"].item() == expected
 
 
-def test_accuracy_is_to_be_large(blobs):
+def test_early_stopping_on_accuracy_keeps_the_largest(blobs):
     X, y = blobs
     stopping = fr.EarlyStopping(monitor="val_accuracy", patience=3)
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(0.05))
@@ -302,7 +302,7 @@ def test_csv_logger_without_a_folder_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
-def test_csv_logger_leaves_what_is_no_file(tmp_path):
+def test_csv_logger_refuses_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"CSVLogger path: got '.*pipe', not a regular file, expected a file"):
         train([fr.CSVLogger(tmp_path / "pipe")])
@@ -334,7 +334,7 @@ def test_history_is_lists_of_equal_length():
         history.append(3, {"loss": 1.0})
 
 
-def test_an_error_of_an_end_does_not_hide_what_ended_the_fit(blobs):
+def test_an_error_in_on_train_end_does_not_hide_the_one_that_ended_the_fit(blobs):
     class Fail(fr.Callback):
         def on_epoch_end(self, epoch, logs):
             raise OSError("the disk is full")

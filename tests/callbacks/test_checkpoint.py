@@ -55,7 +55,7 @@ TRAININGS = {
 
 
 @pytest.mark.parametrize("case", TRAININGS)
-def test_stopped_behind_every_epoch(engine, path, case):
+def test_stopped_after_every_epoch(engine, path, case):
     settings = TRAININGS[case]
     expected, trained = whole(engine, **settings), None
     for epoch in range(1, EPOCHS + 1):
@@ -112,7 +112,7 @@ def test_frozen_layers_and_standardized_inputs(engine, path):
     assert digest(resumed, history) == digest(whole, whole.fit(X, Y, epochs=4))
 
 
-def test_values_that_are_not_finite_are_kept(path):
+def test_values_that_are_not_finite_survive(path):
     values = [np.inf, np.nan, np.inf, np.nan]
     fit(measuring(values), path, epochs=2)
     history = fit(measuring(values), path, epochs=4, resume=path)

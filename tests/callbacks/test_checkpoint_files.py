@@ -84,12 +84,12 @@ def plain(path, epochs, resume=None, **settings):
     return trained
 
 
-def test_the_newest_alone(path):
+def test_only_the_newest_is_kept(path):
     plain(path, 3)
     assert names(path) == ["run.safetensors"] and epoch_of(path) == 3
 
 
-def test_the_last_few(path):
+def test_the_last_three_are_kept(path):
     plain(path, 5, keep=3)
     assert names(path) == ["run.3.safetensors", "run.4.safetensors", "run.safetensors"]
     assert [epoch_of(path.parent / name) for name in names(path)] == [3, 4, 5]
@@ -100,12 +100,12 @@ def test_the_last_few(path):
     assert epoch_of(path) == 6
 
 
-def test_every_so_many_epochs_and_the_last(path):
+def test_every_third_epoch_and_the_last(path):
     plain(path, 7, every=3, keep=9)
     assert names(path) == ["run.3.safetensors", "run.6.safetensors", "run.safetensors"] and epoch_of(path) == 7
 
 
-def test_the_best(path):
+def test_the_best_is_kept_too(path):
     best = path.parent / "run.best.safetensors"
 
     def go(epochs, resume=None):
@@ -136,7 +136,7 @@ def test_leftovers_of_a_kill_are_removed(path):
     assert not left.exists() and kept.exists()
 
 
-def test_links_are_atomic_and_copies_where_there_are_none(tmp_path, monkeypatch):
+def test_links_are_atomic_and_copies_stand_in_where_links_are_not_possible(tmp_path, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("1")
     two.write_text("2")

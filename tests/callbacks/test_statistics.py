@@ -69,7 +69,7 @@ def test_warns_of_sizes_by_themselves(engine, limits, verb):
         trainer.fit(x, x + 1, callbacks=[fr.LayerStatistics(**limits)])
 
 
-def test_nothing_left_to_learn_is_not_vanishing(engine):
+def test_gradients_of_zero_are_not_called_vanishing(engine):
     x = RNG.normal(size=(30, 4))
     statistics = fr.LayerStatistics()
     deep(engine, 1.0).fit(x, x, callbacks=[statistics])
@@ -113,7 +113,7 @@ def test_the_first_rows_are_the_probe_by_default(engine, rows):
     assert own.records == given.records and len(own.records) == 4
 
 
-def test_every(engine):
+def test_statistics_of_every_third_epoch(engine):
     x, y = RNG.normal(size=(20, 4)), np.arange(20) % 3
     statistics, trainer = fr.LayerStatistics(every=3), classifier(engine)
     trainer.fit(x, y, epochs=7, callbacks=[statistics])
@@ -135,7 +135,7 @@ def test_training_has_the_same_bits(engine):
         assert same(parameters, results[0][0]) and history == results[0][1]
 
 
-def test_a_checkpoint_knows_nothing_of_it(tmp_path):
+def test_a_checkpoint_does_not_hold_statistics(tmp_path):
     x, y = RNG.normal(size=(20, 4)), np.arange(20) % 3
     path = tmp_path / "run.safetensors"
     classifier().fit(x, y, epochs=2, callbacks=[fr.Checkpoint(path), fr.LayerStatistics()])

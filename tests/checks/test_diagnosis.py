@@ -68,7 +68,7 @@ def test_history_of_losses_needs_limits():
     assert diagnose(history, bias_limit=1, variance_limit=1, best=0.2).case == "high variance"
 
 
-def test_what_cannot_be_is_said():
+def test_impossible_errors_get_a_remark():
     assert "both sets are drawn from the same data" in diagnose((0.3, 0.1)).advice[0]
     assert "too high a guess" in diagnose((0.01, 0.02), best=0.2).advice[0]
 

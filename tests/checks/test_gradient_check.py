@@ -81,7 +81,7 @@ def test_a_bug_in_one_entry_is_located(engine, monkeypatch):
     assert "2.weight[3, 1]: gradient" in str(check)
 
 
-def test_a_bug_in_an_op_is_below_what_is_right(monkeypatch):
+def test_a_wrong_backward_pass_makes_the_layers_below_it_wrong(monkeypatch):
     """A backward pass that forgets the dropout of a layer: what lies above it is right, what lies below is not."""
     right = reference_engine.RUN[O.DenseDx]
 

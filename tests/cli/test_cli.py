@@ -131,7 +131,7 @@ def test_defaults_suit_the_set(tmp_path, name):
     assert regularized["test_loss"] < 1.3 * plain["test_loss"] + 0.01
 
 
-def test_raw_scales(tmp_path):
+def test_columns_of_very_different_scales_are_learned_from(tmp_path):
     """Columns in units of their own are learned from, and the saved model takes them as they are."""
     rng = np.random.default_rng(0)
     X = rng.normal([1e6, -3e-4, 50], [1e3, 1e-5, 1e2], (400, 3))

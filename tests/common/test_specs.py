@@ -218,7 +218,7 @@ def test_layers_and_callbacks_refuse():
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "csv_logger"])
-def test_a_call_is_no_path(tmp_path, monkeypatch, kind):
+def test_a_call_is_not_taken_for_a_path(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TypeError, match=r"path: got 'now\(1\)', expected the path of a file$"):
         trainer().fit(X, Y, callbacks=[f"{kind}(now(1))"])

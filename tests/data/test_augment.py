@@ -141,7 +141,7 @@ def test_right_angles_shifts_and_flips_move_pixels_exactly(engine):
     assert np.array_equal(got(Compose([Flip(p=1.0), Flip("vertical", p=1.0)])), square[:, ::-1, ::-1])
 
 
-def test_directions():
+def test_positive_angles_and_shifts_have_their_documented_direction():
     image = np.zeros((1, 21, 21), np.uint8)
     image[0, 2, 10] = 100  # at the top, in the middle
     column = np.arange(21.0)
@@ -165,13 +165,13 @@ def test_a_composition_is_the_transforms_one_after_the_other():
 @pytest.mark.parametrize(
     "augment", [Rotate(0), Translate(0), Resize(0), Crop(1), Shear(0), Flip(p=0), Elastic(0, 4)], ids=str
 )
-def test_nothing_to_do_leaves_the_pixels(engine, augment):
+def test_transforms_by_nothing_leave_the_pixels(engine, augment):
     for images in (GREY, WIDE, COLOUR, WIDE.astype(np.float64)):
         dtype = "float64" if images.dtype == np.float64 else "float32"
         assert np.array_equal(augment.apply(images, engine=engine, dtype=dtype), images)
 
 
-def test_draws_are_even():
+def test_shifts_are_drawn_uniformly():
     centre, image = [], np.zeros((2000, 9, 9), np.uint8)
     image[:, 4, 4] = 1
     moved = Translate(0.25).apply(image)

@@ -45,7 +45,7 @@ def test_the_same_bits_as_in_memory(tmp_path, dtype, engine):
 
 
 @linux
-def test_the_checks_read_nothing(big):
+def test_checks_do_not_read_the_file(big):
     trainer = new_trainer()
     y = np.zeros(ROWS, int)
     trainer.fit(big[:10], y[:10])

@@ -51,7 +51,7 @@ def test_a_small_spread_around_a_large_mean():
     np.testing.assert_allclose(fitted(X).var_, [0.25], rtol=1e-12)
 
 
-def test_data_as_they_lie(tmp_path, rng):
+def test_data_of_any_dtype_layout_and_place(tmp_path, rng):
     X = rng.integers(0, 256, size=(5000, 3, 8), dtype=np.uint8)
     expected = fitted(X.astype(np.float64))
     mapped = np.memmap(tmp_path / "x", np.uint8, "w+", shape=X.shape)

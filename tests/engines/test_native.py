@@ -76,7 +76,7 @@ def test_same_bits_for_every_fused_target(network, dtype, restore_target):
     assert all(result == results[0] for result in results)
 
 
-def test_what_lies_behind_the_last_column_of_a_parameter_stays_zero(network, dtype):
+def test_the_padding_of_a_parameter_stays_zero(network, dtype):
     case = Case(network, dtype)
     case.train(NativeEngine, 2)
     for name, array in case.arrays().items():
@@ -227,7 +227,7 @@ def test_predictions_do_not_depend_on_the_batch(dtype):
 
 @pytest.mark.parametrize("updates", [0, 1, 7, 3000, 800_000, 2**60])
 @pytest.mark.parametrize("optimizer", [fr.Adam(0.01, beta2=0.99), fr.SGD(0.01, momentum=0.9)])
-def test_any_number_of_updates_may_lie_behind(optimizer, updates):
+def test_any_number_of_updates_may_have_been_made(optimizer, updates):
     """Powers of beta are products step by step, down to what no step changes; a count from a damaged file costs no
     time beyond."""
     trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), optimizer=optimizer)

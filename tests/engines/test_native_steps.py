@@ -246,7 +246,7 @@ def test_an_exception_of_a_call_comes_out_and_the_next_run_works(kind, where, er
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_failing_right_behind_another_call_hangs_nobody():
+def test_a_call_that_fails_right_after_another_does_not_hang():
     """Workers that come late to the barrier before the call must not take its failure for one of an earlier op."""
     slow = Function(lambda x: time.sleep(0.001) or x, lambda dy, x, y: dy)
     network = Network(6, [Dense(3), slow, Failing(RuntimeError("mine"), after=0).layer], "mse", ADAM)

@@ -49,7 +49,7 @@ def test_the_faster_count_does_the_work(cost, seconds, threads, share):
     assert machine.ran == list(range(len(machine.ran)))  # every batch once, in order
 
 
-def test_both_ways_when_the_machine_changes():
+def test_the_choice_follows_the_machine_both_ways():
     machine = Machine({1: 50e-6, 2: 35e-6})
     machine.train(5)
     machine.cost[2] = 100e-6  # a neighbour has come
@@ -79,7 +79,7 @@ def test_one_thread_has_nothing_to_choose_from():
     assert machine.share(1) == 1
 
 
-def test_a_run_that_has_ended_is_not_gone_on_with():
+def test_a_run_ends_when_it_is_told_to():
     machine = Machine({1: 50e-6, 2: 35e-6})
     reached = machine.pace.run(2, 0, 10**9, 0.1, machine.go, lambda: True)
     assert reached == len(machine.ran) == round(0.02 / 35e-6)

@@ -58,7 +58,7 @@ def test_clipping_by_the_common_norm_is_that_of_torch(limit, accumulate):
 
 
 @pytest.mark.parametrize("limit", [1e-3, 0.1])
-def test_values_are_clipped_behind_the_penalties(limit):
+def test_values_are_clipped_after_the_penalties(limit):
     torch = pytest.importorskip("torch")
     case = Case(SMALL, "float64", 24, 24)
     params = gradients_by_torch(torch, case, np.ones(24))

@@ -60,7 +60,7 @@ def test_any_tensors_come_back_to_the_bit(tmp_path_factory, tensors, metadata):
         assert read[name].tobytes() == array.tobytes()
 
 
-def test_nothing(tmp_path):
+def test_no_tensors_at_all(tmp_path):
     write_tensors(tmp_path / "a", {})
     assert read_tensors(tmp_path / "a") == ({}, {})
 
@@ -83,7 +83,7 @@ def test_we_read_the_safetensors_package(tmp_path):
     assert metadata == {"key": "value"}
 
 
-def test_model(tmp_path):
+def test_a_model_comes_back_as_it_was(tmp_path):
     X = np.random.default_rng(0).normal(size=(6, 4))
     model = small_model()
     model.output_transform = "softmax"
@@ -164,7 +164,7 @@ def test_a_log_on_a_disk_that_gets_full_names_the_file(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
-def test_what_is_no_file_is_left_alone(tmp_path):
+def test_a_pipe_is_refused_and_left_alone(tmp_path):
     """A file takes the place of what is at its path: for who may do everything, of a device, too."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"path: got '.*pipe', not a regular file, expected a file"):

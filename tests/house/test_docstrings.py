@@ -45,7 +45,7 @@ def test_examples_run(name):
     assert doctest.testmod(import_module(name)).failed == 0
 
 
-def test_the_walk_finds_what_it_should():
+def test_public_names_of_all_kinds_are_found():
     assert {
         "fastreg.Dense",
         "fastreg.kernels.dense",

@@ -35,7 +35,7 @@ def test_preactivation_noise_has_its_mean_and_variance(engine, rng):
     np.testing.assert_array_equal(trainer.predict(X), X)
 
 
-def test_noise_behind_a_linear_layer_rides_on_it(engine):
+def test_noise_after_a_linear_layer_rides_on_it(engine):
     layers = [fr.Dense(3), fr.GaussianNoise(0.5)]
     trainer = fr.Trainer(fr.Sequential(layers), "mse", engine=engine)
     trainer.model.build(4)

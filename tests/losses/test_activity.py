@@ -44,7 +44,7 @@ def test_gradients(engine, blobs, activation, step):
     assert check.ok, str(check)
 
 
-def test_gradients_know_it(engine, blobs):
+def test_gradients_include_the_penalty(engine, blobs):
     """A plain layer under mse: the difference to no penalty is activity_l1 / rows * X^T sign(y)."""
     X, _ = blobs
     targets = np.zeros((len(X), 4))
@@ -70,7 +70,7 @@ def test_the_representation_becomes_sparser(engine):
     assert all(np.diff(shares) > 0.01), shares
 
 
-def test_it_costs_no_op():
+def test_the_penalty_adds_no_op():
     """It rides on dense, on the way back, and on the totals."""
     kinds = []
     for l1 in (0.0, 0.1):

@@ -202,7 +202,7 @@ def test_no_step_and_all_weight_on_the_rows_change_nothing_but_rounding(engine):
             np.testing.assert_allclose(value, state(plain)[name], rtol=1e-10, atol=1e-12)
 
 
-def test_a_standardization_is_looked_through(engine):
+def test_epsilon_and_clip_are_in_the_units_of_the_raw_data(engine):
     """epsilon and clip are in the units of the data: the same as a model on standardized columns, each with its own."""
     scaler = fr.data.Standardizer().fit(X)
     trainer = trained(engine, 2, fr.FGSM(0.1, clip=(0.2, 0.7)), [scaler, fr.Dense(3)])
@@ -213,14 +213,14 @@ def test_a_standardization_is_looked_through(engine):
     np.testing.assert_allclose(trainer.row_losses(X, Y), expected, rtol=1e-12)
 
 
-def test_validation_knows_nothing_of_it():
+def test_validation_is_not_attacked():
     trainer = trained(epochs=1, validation_data=(X, Y))
     assert trainer.history["val_loss"] == [trainer.evaluate(X, Y)["loss"]]
     trainer.adversarial, before = None, trainer.evaluate(X, Y)
     assert trainer.evaluate(X, Y) == before
 
 
-def test_it_makes_a_model_robust():
+def test_adversarial_training_makes_a_model_robust():
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, size=400)
     x = rng.normal(size=(400, 20)) * 0.3 + np.where(y, 0.05, -0.05)[:, None]

@@ -44,7 +44,7 @@ def test_limits():
     assert fr.get_num_threads() == default and threads.resolve(None, 0) == 1  # the default is back, not its count
 
 
-def test_what_was_asked_for_comes_back():
+def test_after_the_limit_the_earlier_setting_is_back():
     fr.set_num_threads(2)
     with threadpoolctl.threadpool_limits(1):
         assert fr.get_num_threads() == 1

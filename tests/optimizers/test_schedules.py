@@ -158,7 +158,7 @@ def plateau_rates(values, lr=0.3, **settings):
 @pytest.mark.parametrize("largest", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"patience": 3}, {"patience": 0, "factor": 0.7}, {"cooldown": 4}])
 @pytest.mark.parametrize("min_lr", [0.0, 1e-3])
-def test_without_smoothing_it_is_torchs(settings, min_lr, largest):
+def test_reduce_on_plateau_without_smoothing_is_torchs(settings, min_lr, largest):
     noise = np.random.default_rng(0).normal(size=N)
     values = 2 + np.exp(-np.arange(N) / 30) + 0.05 * noise
     values = 5 - values if largest else values
@@ -185,7 +185,7 @@ def test_noise_around_a_plateau_lowers_the_rate():
     assert plateau_rates(values, patience=10)[-1] <= 0.03
 
 
-def test_the_mean_is_what_the_docstring_says():
+def test_the_smoothed_mean_is_what_the_docstring_says():
     callback = fr.ReduceOnPlateau("accuracy", smoothing=0.75)
     callback.plan = Plan(0, 9, 1, ("accuracy",))
     callback.on_train_begin()
@@ -194,7 +194,7 @@ def test_the_mean_is_what_the_docstring_says():
     assert callback.mean == callback.best == pytest.approx(0.75 * (0.75 * 0.5 + 0.25 * 0.9) + 0.25 * 0.7)
 
 
-def test_in_training(engine, blobs):
+def test_a_plateau_in_training_lowers_the_rate_down_to_min_lr(engine, blobs):
     rates, plateau = Rates(), fr.ReduceOnPlateau("loss", factor=0.5, patience=1, min_lr=0.2)
     scheduler = fr.LRScheduler(S.Constant(1.0))
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=fr.SGD(0.0), engine=engine)
@@ -215,7 +215,7 @@ def test_in_training(engine, blobs):
 @pytest.mark.parametrize(
     "optimizer", [fr.SGD(momentum=0.9), fr.RMSprop(momentum=0.9), fr.SGD(momentum=0.5, nesterov=True)]
 )
-def test_a_rate_that_has_faded_away_moves_nothing_and_breaks_nothing(engine, dtype, optimizer, rate, rng):
+def test_a_rate_of_almost_zero_changes_and_breaks_nothing(engine, dtype, optimizer, rate, rng):
     """What L1's proximal step divides by: an exponential schedule comes there in the end."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 5))
     first, then = S.Step(0.1, 1, 0.0), S.Step(0.1, 1, rate / 0.1)
@@ -232,7 +232,7 @@ def test_a_rate_that_has_faded_away_moves_nothing_and_breaks_nothing(engine, dty
 
 
 @pytest.mark.parametrize("rate", [-0.1, math.nan, math.inf])
-def test_a_rate_that_is_none_is_refused_before_the_epoch(engine, blobs, rate):
+def test_a_rate_that_is_not_finite_or_negative_is_refused_before_the_epoch(engine, blobs, rate):
     class Change(fr.Callback):
         def on_rates(self, epoch, rates):
             if epoch == 1:

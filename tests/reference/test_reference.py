@@ -229,7 +229,7 @@ def test_gradients_of_losses_are_their_differences(loss):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_logarithm_sees_a_zero(dtype):
+def test_losses_of_extreme_logits_are_finite(dtype):
     logits = np.array([[1000, -1000], [-1000, 1000]], dtype)
     loss, gradient = R.softmax_cross_entropy(logits, np.array([0, 0]))
     assert loss == 1000.0 and gradient.dtype == dtype
@@ -343,7 +343,7 @@ def test_updates_follow_torch_step_by_step(name):
 
 
 @pytest.mark.parametrize("lr", [0.1, np.float64(0.1)])
-def test_updates_stay_in_float32_and_leave_the_gradient_alone(lr):
+def test_updates_stay_in_float32_and_do_not_change_the_gradient(lr):
     g = normal(0, 5).astype(np.float32)
     before = g.copy()
     w, m, v = (np.ones(5, np.float32) for _ in range(3))

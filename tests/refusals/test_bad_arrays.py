@@ -207,7 +207,7 @@ def test_states_have_memory_of_their_own(module, function, slot):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_columns_of_one_array_are_no_shared_memory(module):
+def test_columns_of_one_array_do_not_overlap(module):
     both, w, v = np.ones((4, 6)), np.ones((4, 3)), np.ones((4, 3))
     MODULES[module].momentum_update(both[:, ::2], np.ones((4, 3)), both[:, 1::2], 0.1)
     MODULES[module].momentum_update(w, np.ones((4, 3)), v, 0.1)
@@ -238,7 +238,7 @@ def test_coefficients_beyond_float32(module, function, name):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("module", MODULES)
-def test_what_overflows_goes_through_as_infinity(module):
+def test_values_beyond_float32_become_infinite(module):
     w = np.ones(4, np.float32)
     MODULES[module].sgd_update(w, np.full(4, 1e300), 0.1)
     assert (w == -np.inf).all()

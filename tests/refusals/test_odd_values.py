@@ -216,7 +216,7 @@ MASKED = np.ma.masked_array(X, mask=np.arange(48).reshape(12, 4) == 5)
 
 
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
-def test_what_is_masked_is_not_taken_for_data(name):
+def test_masked_values_are_refused(name):
     """A mask that hides nothing is none."""
     values = {"X": X, "y": Y, "sample_weight": np.ones(12)}
     hidden = np.ma.masked_array(values[name], mask=np.arange(values[name].size).reshape(values[name].shape) == 5)
@@ -269,7 +269,7 @@ OVERFLOWING = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", OVERFLOWING)
-def test_settings_beyond_float32_diverge_at_worst(engine, name):
+def test_settings_beyond_float32_end_in_nothing_worse_than_divergence(engine, name):
     """In both engines alike; the parameters are those of the last epoch that ended well."""
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=OVERFLOWING[name], engine=engine)
     try:

@@ -124,7 +124,7 @@ def together(trainer, k, n, rows=60_000, batch_size=128):
     return fr.Bagging(lambda seed: None, k)._together(trainer, data, batch_size, n)
 
 
-def test_choice_by_work():
+def test_the_amount_of_work_decides_what_runs_side_by_side():
     """Full rounds go side by side; what is left over does where the threads could not share one member's work well."""
 
     def wide(**settings):
@@ -408,7 +408,7 @@ def test_refuses_the_callbacks_of_the_last_member_before_the_first_is_trained():
         bagging.fit(X, LABELS, callbacks=lambda i: [Never()] if i < 2 else ["early_stoping"])
 
 
-def test_all_samples_seen_by_all_members(monkeypatch):
+def test_out_of_bag_needs_samples_that_some_member_has_not_seen(monkeypatch):
     monkeypatch.setattr(ensembles.random, "integers", lambda count, high, seed, stream: np.arange(count) % high)
     bagging = fitted(k=1)
     assert np.isnan(bagging.oob_predict(X)).all()

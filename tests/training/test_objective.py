@@ -24,14 +24,14 @@ def net(engine, keep_prob=1.0, lr=0.1, **settings) -> fr.Trainer:
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_it_falls_at_every_step(engine, penalty):
+def test_the_objective_falls_at_every_step(engine, penalty):
     trainer = net(engine, **PENALTIES[penalty])
     history = trainer.fit(X, Y, epochs=100, batch_size=len(X))
     assert trainer.step == 100
     assert (np.diff(history.objective) < 0).all()
 
 
-def test_it_is_the_objective_before_the_step(engine):
+def test_the_reported_objective_is_that_before_the_step(engine):
     """Loss and penalty of an epoch belong to the same parameters, so their sum is J there."""
     trainer = net(engine, l1=0.01, l2=0.05)
     trainer.model.build(8, dtype="float64")
@@ -42,7 +42,7 @@ def test_it_is_the_objective_before_the_step(engine):
         assert history.objective == [history["loss"][0] + history["penalty"][0]]
 
 
-def test_the_loss_alone_may_rise(engine):
+def test_the_loss_may_rise_while_the_objective_falls(engine):
     """From the least-squares line a penalty draws the weight back: the loss rises, J falls."""
     x = np.array([[-1.0], [0.0], [1.0]])
     trainer = line(engine, lr=0.1, w=2.0, b=0.0, l2=1.0)
@@ -51,13 +51,13 @@ def test_the_loss_alone_may_rise(engine):
     assert (np.diff(history.objective) < 0).all()
 
 
-def test_with_dropout_it_need_not_fall(engine):
+def test_with_dropout_the_objective_need_not_fall(engine):
     """Every step has an objective of its own: that is why the rule asks for keep_prob = 1."""
     history = net(engine, keep_prob=0.5).fit(X, Y, epochs=100, batch_size=len(X))
     assert (np.diff(history.objective) > 0).any()
 
 
-def test_a_rate_too_large_shows(engine):
+def test_too_large_a_rate_makes_the_objective_rise(engine):
     """What the rule is for: J rises, so something is wrong. (J has the curvature 2 here, and 2 / 2 is the limit.)"""
     x = np.array([[-1.0], [1.0]])
     history = line(engine, lr=1.01, w=0.0, b=0.0).fit(x, x, epochs=5, batch_size=2)

@@ -54,7 +54,7 @@ class Try(fr.Callback):
 
 
 @pytest.mark.parametrize("name", ["fit", "build", "reset"])
-def test_a_callback_may_not_pull_the_rug(name, trained, blobs):
+def test_a_callback_may_not_train_build_or_reset_the_model(name, trained, blobs):
     X, y = blobs
     other = fr.Trainer(trained.model, engine=trained.engine)
     calls = {"fit": lambda: other.fit(X, y), "build": lambda: trained.model.build(4), "reset": trained.reset}
@@ -107,7 +107,7 @@ def test_a_second_fit_of_another_thread_is_refused(trained, blobs):
     assert len(errors) == 1
 
 
-def test_a_callback_may_look(trained, blobs):
+def test_a_callback_may_evaluate_and_predict(trained, blobs):
     X, y = blobs
     looks = Try(lambda: [trained.evaluate(X, y), trained.predict(X), trained.gradients(X, y)])
     twin = trained.copy()

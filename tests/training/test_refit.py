@@ -134,7 +134,7 @@ def test_going_on_until_the_loss_is_under_that_of_training(engine):
     np.testing.assert_allclose(history["val_loss"], (1 - b) ** 2, rtol=1e-6)
 
 
-def test_going_on_stops_behind_the_first_epoch_under_the_target(engine):
+def test_going_on_stops_after_the_first_epoch_under_the_target(engine):
     held = np.zeros((4, 1)), np.ones(4)
     trainer = line(engine, lr=0.1, b=0.5)
     trainer.fit(np.zeros((4, 1)), np.zeros(4), batch_size=4, validation_data=held, callbacks=[fr.EarlyStopping()])

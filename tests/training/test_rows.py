@@ -49,7 +49,7 @@ def test_rows_may_be_more_than_the_data_has(engine):
     assert classifier(engine).fit(X, LABELS, rows=many, batch_size=45, epochs=1).epochs == [0]
 
 
-def test_rows_are_noted_at_the_start(engine):
+def test_rows_are_copied_at_the_start(engine):
     """What the caller does to the array while the fit runs changes nothing."""
 
     class Spoil(fr.Callback):
