@@ -1,6 +1,8 @@
 """Fixtures that several files share."""
 
+import random
 import signal
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -14,6 +16,20 @@ settings.load_profile("usual")
 # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+FEW = 6  # cases of a test that has many
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test with many cases, a few, always the same ones, are quick; all others are marked slow."""
+    cases = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    for name, alike in cases.items():
+        for item in random.Random(name).sample(alike, max(len(alike) - FEW, 0)):
+            item.add_marker("slow")
 
 
 @pytest.fixture(params=["reference", "native"])

@@ -189,6 +189,7 @@ class Twin:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-10)])
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.slow
 def test_optimizers_over_two_hundred_steps(engine, name, dtype, tolerance):
     """With L2 on, so that the penalty reaches the moments; the last batch is smaller."""
     torch.set_default_dtype(getattr(torch, dtype))  # NAdam keeps its mu product in it

@@ -47,6 +47,7 @@ def free(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.slow
 def test_bench(capsys, free):
     code, out, err = run_main(capsys, "bench", "--quick")
     assert code == 0 and err == "" and "differs" not in out
@@ -55,6 +56,7 @@ def test_bench(capsys, free):
         assert name in out
 
 
+@pytest.mark.slow
 def test_bench_json(capsys, free, monkeypatch):
     monkeypatch.setattr(benchmarks.training, "rows", lambda settings: iter(()))
     code, out, _ = run_main(capsys, "bench", "--quick", "--json")
@@ -132,6 +134,7 @@ MODULES = {"numpy": "numpy", "sklearn": "sklearn", "torch": "torch", "jax": "jax
 @needs_bench
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("workload", ["dfn", "curve-dropout"])
+@pytest.mark.slow
 def test_peers_train(bench, name, workload):
     pytest.importorskip(MODULES[name])
     tiny = workloads.WORKLOADS[workload].shrunk()
@@ -174,6 +177,7 @@ def test_peers_agree_with_fastreg(bench, name, workload, optimizer):
 
 
 @needs_bench
+@pytest.mark.slow
 def test_epochs(bench, tmp_path, capsys):
     epochs = bench("epochs")
     files = ["--json", str(tmp_path / "e.json")]
@@ -192,6 +196,7 @@ def test_epochs(bench, tmp_path, capsys):
 
 
 @needs_bench
+@pytest.mark.slow
 def test_epochs_without_a_peer(bench, monkeypatch, capsys):
     epochs = bench("epochs")
     monkeypatch.setattr(epochs, "is_installed", lambda name: False)
@@ -200,6 +205,7 @@ def test_epochs_without_a_peer(bench, monkeypatch, capsys):
 
 
 @needs_bench
+@pytest.mark.slow
 def test_a_worker_tells_its_errors(bench):
     processes = bench("processes")
     worker = processes.Worker("numpy")
@@ -223,6 +229,7 @@ def test_intervals(bench):
 
 
 @needs_bench
+@pytest.mark.slow
 def test_scaling(bench, tmp_path, capsys):
     scaling = bench("scaling")
     given = ["--quick", "--parts", "batch", "threads", "memory", "--json", str(tmp_path / "s.json")]
@@ -233,6 +240,7 @@ def test_scaling(bench, tmp_path, capsys):
 
 
 @needs_bench
+@pytest.mark.slow
 def test_kernels_for_pytest_benchmark(tmp_path):
     pytest.importorskip("pytest_benchmark")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-disable"]

@@ -139,6 +139,7 @@ def test_a_users_callback_keeps_its_state(path):
     assert count.seen == 3 and count.total.tolist() == [[3, 3], [3, 3]]
 
 
+@pytest.mark.slow
 def test_killed_twenty_times(tmp_path):
     """Trainings are killed at random moments after their start, and go on until they have come to the same bits."""
     expected, dice, kills, logs = whole(), random.Random(8), 0, []

@@ -64,6 +64,7 @@ def trainer_of(layers, **settings) -> fr.Trainer:
 @pytest.mark.parametrize("engine", ["native", "reference"])
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_gradients_are_right(model, steps, engine, data):
     """Clipping and accumulation belong to the step, not to the gradient."""
     X, y, weights = data

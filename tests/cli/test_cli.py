@@ -45,6 +45,7 @@ def test_info_json(tmp_path):
     assert facts["fastreg"] == fr.__version__ and facts["simd"]["current"] in facts["simd"]["available"]
 
 
+@pytest.mark.slow
 def test_train_digits(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
@@ -63,6 +64,7 @@ def test_train_digits(tmp_path):
     assert (fr.load(folder / "regularized.safetensors").predict(X).argmax(axis=1) == y).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_json_and_options(tmp_path, blobs_file):
     options = "--epochs 3 --batch-size 16 --hidden 8 --keep-prob 0.5 --l2 0.01 --optimizer momentum --lr 0.1 --seed 3"
     options += " --threads 1 --output out --json"
@@ -80,6 +82,7 @@ def test_json_and_options(tmp_path, blobs_file):
         assert numbers["test_loss"] == answer["runs"][variant]["test_loss"]
 
 
+@pytest.mark.slow
 def test_more_options(tmp_path, blobs_file):
     """Layers, schedule and early stopping; what they are is read from the file and from the headline."""
     options = "--hidden 64,32 --activation tanh --keep-prob 0.9,0.8,0.5 --l1 1e-4 --optimizer nesterov"
@@ -99,6 +102,7 @@ def test_more_options(tmp_path, blobs_file):
 @pytest.mark.parametrize(
     "schedule", ["constant", "step", "exponential", "cosine", "one-cycle", "warm-up", "on-plateau"]
 )
+@pytest.mark.slow
 def test_schedules(tmp_path, blobs_file, schedule):
     optimizer = {"cosine": "rmsprop", "step": "adamw"}.get(schedule, "sgd")
     options = ["--schedule", schedule, "--optimizer", optimizer, "--epochs", 2, "--json"]
@@ -107,6 +111,7 @@ def test_schedules(tmp_path, blobs_file, schedule):
     assert json.loads(result.stdout)["runs"]["plain"]["test_accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_on_plateau(tmp_path, blobs_file):
     """A rate that is at once divided by a million leaves the network where it was; samples are held back to watch."""
     options = "--optimizer sgd --lr 0.01 --epochs 8 --keep-prob 1 --json --output out"
@@ -122,6 +127,7 @@ def test_on_plateau(tmp_path, blobs_file):
 
 
 @pytest.mark.parametrize("name", ["curve", "moons", "breast-cancer"])
+@pytest.mark.slow
 def test_defaults_suit_the_set(tmp_path, name):
     """What regularizes by default does no harm worth the name."""
     if name == "breast-cancer":
@@ -131,6 +137,7 @@ def test_defaults_suit_the_set(tmp_path, name):
     assert regularized["test_loss"] < 1.3 * plain["test_loss"] + 0.01
 
 
+@pytest.mark.slow
 def test_columns_of_very_different_scales_are_learned_from(tmp_path):
     """Columns in units of their own are learned from, and the saved model takes them as they are."""
     rng = np.random.default_rng(0)
@@ -143,6 +150,7 @@ def test_columns_of_very_different_scales_are_learned_from(tmp_path):
     assert json.loads(result.stdout)["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_images(tmp_path):
     """Bytes go to [0, 1] in the model; a saved model takes them as they are."""
     X = np.random.default_rng(0).integers(0, 256, (200, 6, 5), np.uint8)
@@ -154,6 +162,7 @@ def test_images(tmp_path):
     assert (model.predict(X.reshape(200, -1)).argmax(axis=1) == np.arange(200) % 2).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_engines_agree(tmp_path, blobs_file):
     losses = []
     for engine in ("native", "reference"):
@@ -172,6 +181,7 @@ def test_regression(tmp_path):
     assert len([float(line) for line in result.stdout.split()]) == 101
 
 
+@pytest.mark.slow
 def test_predict(tmp_path, blobs_file, blobs):
     assert run("train", blobs_file, "--epochs", 5, cwd=tmp_path).returncode == 0
     model = "fastreg-runs/blobs/plain.safetensors"
@@ -182,6 +192,7 @@ def test_predict(tmp_path, blobs_file, blobs):
     assert answer["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_without_matplotlib(tmp_path, blobs_file):
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
@@ -243,6 +254,7 @@ def test_bad_input(tmp_path, arguments, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_readme(tmp_path):
     """The example of the README runs as it stands there."""
     pytest.importorskip("sklearn")

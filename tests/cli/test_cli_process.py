@@ -31,6 +31,7 @@ def start(command, folder):
 
 
 @posix
+@pytest.mark.slow
 def test_ctrl_c_at_any_moment(tmp_path):
     """While NumPy is loaded, while the command works, and while it ends: one line, or none if done."""
     for command in commands(tmp_path):
@@ -56,6 +57,7 @@ def loads_numpy(pid):
 
 @posix
 @pytest.mark.parametrize("more", [[], ["--json", "--early-stopping", "100000"]])
+@pytest.mark.slow
 def test_ctrl_c_in_training_leaves_models(tmp_path, more):
     process = start([*COMMAND, "train", "moons", "--epochs", "100000", "--output", "out", *more], tmp_path)
     told = process.stderr if "--json" in more else process.stdout
@@ -71,6 +73,7 @@ def test_ctrl_c_in_training_leaves_models(tmp_path, more):
 
 
 @posix
+@pytest.mark.slow
 def test_ctrl_c_again_and_again_leaves_models(tmp_path):
     process = start([*COMMAND, "train", "moons", "--epochs", "100000", "--output", "out"], tmp_path)
     assert process.stdout.readline().startswith("moons: ")
@@ -130,6 +133,7 @@ def test_json_alone_is_on_stdout(trained, arguments):
 @posix
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("arguments", [PRINTING["info"], PRINTING["train"]], ids=["info", "train"])
+@pytest.mark.slow
 def test_closed_streams(tmp_path, closed, arguments):
     for command in commands(tmp_path):
         full = f"{shlex.join([*command, *arguments])} {closed}"
@@ -154,6 +158,7 @@ PIPES = [*(("head -n 1", each) for each in (*PRINTING.values(), *LIGHT[1:])), *(
 
 @posix
 @pytest.mark.parametrize(("reader", "arguments"), PIPES, ids=[" ".join([*each, "|", to]) for to, each in PIPES])
+@pytest.mark.slow
 def test_a_closed_pipe(trained, reader, arguments):
     folder, model = trained
     command = shlex.join(model if word == "MODEL" else word for word in (*COMMAND, *arguments))

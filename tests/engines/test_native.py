@@ -116,6 +116,7 @@ RULES = [Rule("sgd"), replace(ADAM, eps=0.1), replace(MOMENTUM, max_norm=0.8)]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+@pytest.mark.slow
 def test_shares_end_between_any_columns(rule, dtype):
     """Whole units of columns for every worker, and those that several share; with sums over the columns and without."""
     case = Case(Network(70, SHARED, "softmax_cross_entropy", rule), dtype, small=0)

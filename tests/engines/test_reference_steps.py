@@ -176,6 +176,7 @@ def test_normal_draws_are_quantiles_of_the_words(target, dtype, ulps):
     assert error.max() < ulps
 
 
+@pytest.mark.slow
 def test_normal_draws_are_normal():
     stats = pytest.importorskip("scipy.stats")
     draws = np.empty((1000, 1000))

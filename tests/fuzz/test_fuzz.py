@@ -26,6 +26,7 @@ def test_every_kept_file(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slow
 def test_a_slice(seed):
     answers = fuzz_files.fuzz(1500, 60, seed + int(os.environ.get("FASTREG_FUZZ_SEED", "0")))
     assert len(answers) > 20 and answers["checkpoint"]

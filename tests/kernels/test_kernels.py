@@ -81,6 +81,7 @@ LIMITS = {"silu": 2.9, "elu": 1.2, "selu": 1.9, "softplus": 1.8, "mish": 3.8, "h
 
 
 @pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.slow
 def test_activations_in_ulp_of_torch(target, dtype, name):
     """Of the value that PyTorch gives in float64; float64 itself to 1e-12."""
     torch = pytest.importorskip("torch")
@@ -330,6 +331,7 @@ def torch(dtype):
 
 @pytest.mark.parametrize("module", [kernels, reference])
 @pytest.mark.parametrize("name", STEPS)
+@pytest.mark.slow
 def test_optimizers_follow_torch_for_200_steps(name, module, dtype, torch):
     """On a quadratic with noise, so that the gradient depends on where the parameters are."""
     make, update = STEPS[name]

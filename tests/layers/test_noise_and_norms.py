@@ -65,6 +65,7 @@ def test_gradients_under_noise(engine, blobs):
         fr.check_gradients(trainer, X[:30], y[:30])
 
 
+@pytest.mark.slow
 def test_noise_on_the_inputs_is_a_penalty_on_the_slope(engine, rng):
     """For a linear model the expected loss is that without noise plus std^2 |w|^2: the optimum is that of ridge."""
     X = rng.normal(size=(400, 3))

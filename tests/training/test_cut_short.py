@@ -211,6 +211,7 @@ def test_ctrl_c_waits_for_a_slice_but_not_for_a_long_batch(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_a_long_batch(threads, rng):
     """Every batch takes seconds: all of it is undone, and training can go on."""
     X, y = rng.normal(size=(30_000, 64)).astype(np.float32), np.arange(30_000) % 10
@@ -229,15 +230,21 @@ def test_ctrl_c_does_not_wait_for_a_long_batch(threads, rng):
     assert same(state(trainer), state(other))
 
 
+@pytest.mark.slow
 def test_a_long_batch_is_finished_under_a_handler_of_the_users_own(rng):
     """It may want to end the fit in another way, and nothing is lost."""
     X, y = rng.normal(size=(4000, 64)).astype(np.float32), np.arange(4000) % 10
     trainer = fr.Trainer(fr.Sequential([fr.Dense(2048), fr.Dense(1024), fr.Dense(10)]))
-    before = signal.signal(signal.SIGINT, lambda *_: setattr(trainer, "stop_training", True))
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+
+    class Start(fr.Callback):
+        def on_epoch_begin(self, epoch):  # the start of a fit resets stop_training
+            if epoch == 0:
+                timer.start()
+
+    before = signal.signal(signal.SIGINT, lambda *_: setattr(trainer, "stop_training", True))
     try:
-        trainer.fit(X, y, epochs=1000, batch_size=len(X))
+        trainer.fit(X, y, epochs=1000, batch_size=len(X), callbacks=[Start()])
     finally:
         signal.signal(signal.SIGINT, before)
         timer.cancel()
@@ -255,6 +262,7 @@ def test_uninterrupted_leaves_other_handlers_alone():
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.06, 0.09])
+@pytest.mark.slow
 def test_ctrl_c_among_short_batches_keeps_what_was_learned(engine, seconds):
     """In the middle of the first epoch: the parameters are those of a finished slice, not of the epoch's start."""
     X, y = np.random.default_rng(0).normal(size=(200_000, 20)), np.arange(200_000) % 3
