@@ -1,1 +1,1 @@
-"""Training: the trainer, its settings, the loop over epochs, ensembles."""
+"""Training: the trainer, its settings, the loop over epochs, resuming, refitting, ensembles."""

@@ -1,4 +1,4 @@
-"""Epochs: the loop of a fit, in slices of about 0.1 s, and what remains when it is cut short."""
+"""The loop of a fit over epochs, in slices of about 0.1 s, and what remains if it is cut short."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DivergenceError(ArithmeticError):
-    """The loss or a parameter stopped being finite. The model is the one of the last finished epoch.
+    """The loss or a parameter is no longer finite. The parameters are those of the last finished epoch.
 
     Examples
     --------
@@ -38,10 +38,10 @@ class DivergenceError(ArithmeticError):
 
 
 class Restorable(Protocol):
-    """What a checkpoint holds."""
+    """A checkpoint as the loop sees it."""
 
     def restore(self, training: Training, callbacks: tuple[Callback, ...]) -> None:
-        """Puts training and callbacks into the state of the checkpoint; where that fails, both are untouched."""
+        """Puts training and callbacks into the state of the checkpoint. If that fails, both are unchanged."""
         ...
 
 
@@ -55,7 +55,7 @@ def make_plan(
     callbacks: list[Callback],
     more: dict[str, object] | None = None,
 ) -> Plan:
-    """What a fit of `count` further epochs is going to do; `more` has to be repeated, too."""
+    """The plan of a fit of `count` more epochs. `more` are further facts that a resumed fit must repeat."""
     rows = data.size
     metrics = training.metric_names
     names = ("loss", *metrics, "penalty", "seconds")
@@ -81,7 +81,7 @@ def run_epochs(
 ) -> History:
     """Trains until the last epoch of the plan, or until a callback sets `training.stop_training`."""
     rows, shuffle = data.size, plan.data["shuffle"]
-    batch_size = min(plan.data["batch_size"], rows)  # buffers for the rows there are
+    batch_size = min(plan.data["batch_size"], rows)  # buffers hold no more rows than there are
     history, callbacks = plan.history, plan.callbacks
     rates, smallest = _rates(session, plan.batches), _smallest_rate(training)
     training.stop_training = False
@@ -125,7 +125,7 @@ def run_epochs(
 
 
 def _validate(training: Training, session: Session, data: Data, step: int, updates: int) -> dict[str, float]:
-    """The logs of the validation data. A row of a memory map may be refused: then the epoch does not count."""
+    """The logs of the validation data. If it refuses a row of a memory map, the epoch does not count."""
     try:
         measured = training.evaluate_data(data, "validation_data")
     except ValueError:
@@ -138,8 +138,8 @@ def _validate(training: Training, session: Session, data: Data, step: int, updat
 def _run_epoch(
     training: Training, session: Session, feed: Feed, callbacks: tuple[Callback, ...], last_update: int
 ) -> Tally:
-    """One epoch, at most to the step `last_update` of the optimizer; where it must not count, everything goes back to
-    its start."""
+    """Runs one epoch, at most up to step `last_update` of the optimizer. If it must not count, everything returns to
+    its state at the start."""
     before = training.batches, training.updates
     session.save()
     tally = Tally(updates=training.updates)
@@ -155,7 +155,7 @@ def _run_epoch(
         refuse_bad_row(tally, advice=f" in {training.dtype}; the parameters are those of the start of the epoch")
         advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
         if tally.diverged and training.updates == 0 and reached < training.accumulate:
-            # in the first step of all: no learning rate is to blame
+            # this is the very first step, so the learning rate is not the cause
             advice = f"No step was taken before: data or parameters are too large for {training.dtype}; scale them."
         raise DivergenceError(
             f"training diverged in epoch {training.epoch + 1}: {failure}. The parameters are those of the start of "
@@ -167,11 +167,11 @@ def _run_epoch(
 def _run_slices(
     training: Training, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...], last_update: int
 ) -> int:
-    """Batch after batch; returns how many were run. The training's counters follow slice by slice."""
+    """Runs the batches in slices, and updates the counters after each. Returns how many batches were run."""
     single = any(callback.wants_batches for callback in callbacks)
     first, updates, accumulate = 0, tally.updates, training.accumulate
     while not tally.ended:
-        # Batches to the last update, if every step to come is taken: those of zero weight are not, and more follow.
+        # Up to the last update, if all coming steps are taken. Steps of zero weight are not: then the loop runs again.
         stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
         if first >= stop:
             break
@@ -183,7 +183,7 @@ def _run_slices(
             try:
                 last = first + 1 if single else stop
                 first = session.engine.run(feed, tally, first, last, SLICE_SECONDS, signals.look)
-            except BaseException:  # of a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
+            except BaseException:  # from a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
                 session.put_back()
                 training.batches, training.updates = feed.step, updates
                 raise
@@ -201,14 +201,14 @@ def _run_slices(
 
 
 def _rates(session: Session, batches: int) -> np.ndarray:
-    """Room for the learning rate of every batch of an epoch."""
+    """An array for the learning rate of each batch of an epoch."""
     if session.rates is None or len(session.rates) != batches:
         session.rates = np.empty(batches)
     return session.rates
 
 
 def _end(callbacks: list[Callback]) -> None:
-    """Every callback gets its end, in order, even if one of them fails; its error does not hide what ended the fit."""
+    """Calls on_train_end of all callbacks in order, even if one fails. Its error does not hide what ended the fit."""
     if callbacks:
         try:
             callbacks[0].on_train_end()
@@ -217,7 +217,7 @@ def _end(callbacks: list[Callback]) -> None:
 
 
 def _check_rates(rates: np.ndarray, epoch: int) -> None:
-    """What a schedule or a callback of the user's has made of them."""
+    """Refuses bad rates from a schedule or from a callback of the user's."""
     bad = ~((rates >= 0) & (rates < np.inf))
     if bad.any():
         batch = int(np.argmax(bad))
@@ -226,7 +226,9 @@ def _check_rates(rates: np.ndarray, epoch: int) -> None:
 
 
 def _smallest_rate(training: Training) -> float:
-    """The smallest rate that is one: 1 / rate, by which a velocity follows a step of L1, is finite in every layer whose
-    lr_scale is at least 1e-6 (others must not suffer from a smaller one). With less than that no parameter moves."""
+    """The smallest rate that is used; smaller ones count as 0, and no parameter would move with them anyway.
+
+    After a step of L1 the velocity is multiplied by 1 / rate, which must be finite in each layer. Layers with an
+    lr_scale below 1e-6 do not count here, so that they do not raise the limit for the others."""
     scales = [layer.lr_scale for layer in trained_layers(training.model) if layer.lr_scale > 0]
     return float(np.finfo(training.dtype).tiny) / max(min(scales, default=1.0), 1e-6)

@@ -1,4 +1,4 @@
-"""From the settings of a trainer to the program of a batch: what is minimized, and how every parameter follows it."""
+"""From the settings of a trainer to the program of a batch: what is minimized, and the rule of each parameter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
 
 
 def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:
-    """The rule of every parameter that is trained; `rows` of the training set."""
+    """The rule of each trained parameter. `rows` is the number of rows of the training set."""
     check_trainable(settings.model)
     rules = {}
     for layer in trained_layers(settings.model):
@@ -63,7 +63,7 @@ def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:
 
 
 def penalty_value(settings: Settings, rows: int) -> float:
-    """The penalties of the trained weights; `rows` stands for the m of "batch" and "train"."""
+    """The penalties of the trained weights. `rows` stands for m="batch" and m="train"."""
     total = 0.0
     for layer in trained_layers(settings.model):
         w = settings.model.parameters[f"{layer.name}.weight"].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a trainer can be asked: losses, gradients, penalties. Nothing here changes it."""
+"""Questions to a trainer: its losses, gradients and penalties. Nothing here changes the trainer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastreg.training.settings import Settings
 
 
 class Asked(Protocol):
-    """What a question needs of a trainer: its arguments, and programs that are ready to run."""
+    """What a question needs of a trainer: its arguments, and programs bound to an engine."""
 
     @property
     def arguments(self) -> Settings: ...
@@ -29,7 +29,7 @@ class Asked(Protocol):
 
 
 def evaluate_data(trainer: Asked, data: Data, names: str) -> dict[str, float]:
-    """Loss and metrics, dropout off; `names` of the data in an error."""
+    """Loss and metrics, without dropout. `names` are the names of the data in an error."""
     settings, tally = trainer.arguments, Tally()
     settings.build(data.inputs.shape[1:])
     with trainer.session("evaluate", ROWS, 1, False) as session:
@@ -51,14 +51,14 @@ def gradients(trainer: Asked, X, y, sample_weight, step: int | None) -> dict[str
 
 
 def objective(trainer: Asked, X, y, sample_weight, step: int | None) -> float:
-    """Data loss and penalties of X as one batch."""
+    """Data loss plus penalties of X as one batch."""
     rows = row_losses(trainer, X, y, sample_weight, step, activity=True)
     weights = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     return float(np.dot(weights, rows) / weights.sum()) + penalty(trainer, len(rows))
 
 
 def row_losses(trainer: Asked, X, y, sample_weight, step: int | None, activity: bool) -> np.ndarray:
-    """The loss of every row, not weighted; with `activity` its activity penalties are in it."""
+    """The loss of each row, not weighted. With `activity` it includes the activity penalties of the row."""
     data = trainer.arguments.checked(X, y, sample_weight)
     mode = "gradients" if trainer.arguments.adversarial else "evaluate"
     with run_batch(trainer, mode, data._replace(weights=None), step) as (session, _):
@@ -68,11 +68,11 @@ def row_losses(trainer: Asked, X, y, sample_weight, step: int | None, activity: 
         for op in program.ops:
             for buffer, coefficient in op.activity if activity and isinstance(op, Totals) else ():
                 losses += coefficient * parts * buffers[buffer].sum(axis=1, dtype=np.float64)
-        return losses.reshape(-1, data.size).sum(axis=0)  # of a row and of its perturbed one
+        return losses.reshape(-1, data.size).sum(axis=0)  # of a row and its perturbed copy
 
 
 def input_gradient(trainer: Asked, X, y, rows) -> np.ndarray:
-    """The gradient of the data loss of every row at its inputs."""
+    """The gradient of the data loss of each row at its inputs."""
     settings = trainer.arguments
     data = settings.checked(X, y, None, rows)
     settings.build(data.inputs.shape[1:])
@@ -90,7 +90,7 @@ def input_gradient(trainer: Asked, X, y, rows) -> np.ndarray:
 
 
 def perturbed(trainer: Asked, data: Data, step: int | None) -> np.ndarray:
-    """The rows that the attack puts beside these at the present parameters, as data."""
+    """These rows as the attack perturbs them at the current parameters."""
     settings = trainer.arguments
     assert settings.adversarial is not None
     with run_batch(trainer, "gradients", data, step) as (session, _):
@@ -99,20 +99,21 @@ def perturbed(trainer: Asked, data: Data, step: int | None) -> np.ndarray:
 
 
 def _at_inputs(settings: Settings, session: Session, rows: int) -> np.ndarray:
-    """The gradient at x that a batch of a session has left: at what was gathered, times the standardization's."""
+    """The gradient at x that a batch has left in the session: that at the gathered rows, times the scale of the
+    standardization."""
     gather = next(op for op in session.engine.program.ops if isinstance(op, Gather) and op.source == "inputs")
     scale = settings.model.parameters[gather.standardize[1]] if gather.standardize else 1
     return session.engine.buffers["d:inputs"][:rows] * scale
 
 
 def penalty(trainer: Asked, rows: int) -> float:
-    """The penalties at the present parameters."""
+    """The value of the penalties at the current parameters."""
     return penalty_value(trainer.arguments, checking.integer("rows", rows))
 
 
 @contextmanager
 def run_batch(trainer: Asked, mode: str, data: Data, step: int | None) -> Iterator[tuple[Session, Tally]]:
-    """One batch of all rows; with dropout if there is a step."""
+    """Runs all rows as one batch, with dropout if there is a step."""
     rows = data.size
     dropout = step is not None
     step = checking.integer("step", step, 0) if dropout else 0

@@ -1,6 +1,6 @@
-"""The second round: once a stopping rule has found when to stop, training on all data, the validation part among them.
+"""Refitting: after a stopping rule has found when to stop, trains on all data, including the validation data.
 
-Both ways are those of Goodfellow, Bengio and Courville, Deep Learning, 2016, section 7.8 (algorithms 7.2 and 7.3).
+Both strategies are from Goodfellow, Bengio and Courville, Deep Learning, 2016, section 7.8 (algorithms 7.2 and 7.3).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STRATEGIES = ("restart", "continue")
 
 
 class Refitted(Training, Protocol):
-    """What a second round asks of a trainer: to fit again, on all data."""
+    """What refitting needs of a trainer."""
 
     @property
     def fit(self) -> Callable[..., History]: ...
@@ -50,41 +50,44 @@ def refit(
     callbacks: Iterable[Callback] = (),
     verbose: int = 0,
 ) -> History:
-    """Trains on all data after a fit that a stopping rule has watched (`fastreg.EarlyStopping` or `fastreg.stopping`).
+    """Trains on all data, after a fit with a stopping rule (`fastreg.EarlyStopping` or one of `fastreg.stopping`).
 
-    "restart" begins anew and takes as many steps as the best weights had behind them: steps of the optimizer, not
-    epochs, so that the last epoch is cut short where the steps are up. The layers that are trained get the parameters
-    that a first fit draws from the trainer's `seed`; frozen ones keep theirs; optimizer, counters and so masks and
-    orders start from 0. The result is that of a new trainer with this seed.
+    "restart" begins again and takes as many optimizer steps as the best weights had taken. These are steps, not
+    epochs, so the last epoch may be cut short. Trained layers get the parameters that a first fit draws from the
+    trainer's `seed`; frozen layers keep theirs. The optimizer and all counters start from 0, and so do dropout masks
+    and the order of the rows. The result is that of a new trainer with this seed.
 
-    "continue" goes on from the best weights, with the optimizer as it is, until the loss of `validation_data`, which is
-    now trained on, falls under the training loss of the best epoch; it may never do so, so there are `max_epochs`.
+    "continue" starts from the best weights, with the optimizer as it is. It trains on all data until the loss of
+    `validation_data` falls below the training loss of the best epoch. This may never happen, so it stops after
+    `max_epochs`.
 
     Parameters
     ----------
     X, y, sample_weight, class_weight, callbacks, verbose
-        As in fit: all data.
+        As in fit, with all data.
     strategy
         "restart" or "continue".
     validation_data
-        The part that was held back, as in fit: needed to continue; otherwise its loss is shown, no more.
+        The data that were held back, as in fit. "continue" needs them. "restart" only shows their loss.
     max_epochs
-        To continue: the most epochs. With a warning where they do not suffice.
+        For "continue": the largest number of epochs. A warning tells if they were not enough.
     target
-        To continue: the loss to fall under; by default that in the history for the best epoch (`trainer.best.loss`),
-        which dropout raises. `trainer.evaluate(X_train, y_train)["loss"]` before is without it.
+        For "continue": the loss to fall below. The default is the training loss of the best epoch
+        (`trainer.best.loss`), which dropout raises. `trainer.evaluate(X_train, y_train)["loss"]` before refit gives
+        one without dropout.
     batch_size, shuffle
-        By default those of the fit that was watched.
+        By default those of the fit with the stopping rule.
 
     Returns
     -------
     History
-        Of this fit; to continue, of no epoch where the loss is under the target already.
+        The history of this fit. With "continue" it is empty if the loss is already below the target.
 
     Raises
     ------
     ValueError, TypeError
-        No fit of this trainer has been watched; arguments that do not fit, before anything changes.
+        No stopping rule has watched a fit of this trainer, or an argument is not as described above. Nothing has
+        changed.
     DivergenceError, RuntimeError, KeyboardInterrupt
         As in fit.
 
@@ -128,14 +131,14 @@ def refit(
 
 
 class _Steps(Callback):
-    """Ends training behind a step of the optimizer."""
+    """Ends training after a given step of the optimizer."""
 
     def __init__(self, updates: int):
         self.last_update = updates
 
 
 class _Under(Callback):
-    """Ends training where the validation loss is under a target, maybe before it begins."""
+    """Ends training when the validation loss is below a target, maybe before the first epoch."""
 
     def __init__(self, target: float, loss: Callable[[], float]):
         self.target, self.loss = target, loss
@@ -152,7 +155,7 @@ class _Under(Callback):
 def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], settings: dict) -> History:
     data, _ = trainer.training_data(X, y, settings["sample_weight"], settings["class_weight"])
     batches = -(-data.size // settings["batch_size"])
-    # of an epoch: batches of zero weight take no step, but there is a row with a weight in every epoch
+    # at least this many per epoch: batches of zero weight take no step, but each epoch has a row with a weight
     steps = -(-batches // trainer.accumulate) if data.weights is None or data.weights.all() else 1
     epochs = -(-best.updates // steps)  # at most: `_Steps` ends them
     model = trainer.model
@@ -168,7 +171,7 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     try:
         return trainer.fit(X, y, epochs=epochs, callbacks=[*callbacks, _Steps(best.updates)], **settings)
     except BaseException:
-        if trainer.batches == 0:  # an argument was refused, or the end came before a step: as if nothing had been
+        if trainer.batches == 0:  # an argument was refused, or the end came before a step: restores everything
             model.arena.take(before)
             trainer.epoch, trainer.batches, trainer.updates = counters
             for name, value in trainer.optimizer_state.items():

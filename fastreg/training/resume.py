@@ -1,4 +1,4 @@
-"""Resuming: a checkpoint is read with distrust, held against the fit that is to go on from it, and put in."""
+"""Resuming: reads a checkpoint with distrust, compares it with the fit that will continue from it, and restores it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 160  # characters of a setting in an error
 
 
 class Resumable(Training, Protocol):
-    """A trainer that a checkpoint can be held against."""
+    """A trainer that can be compared with a checkpoint."""
 
     def copy(self) -> Resumable: ...
 
@@ -36,7 +36,7 @@ class Resumable(Training, Protocol):
 
 @dataclass
 class Saved:
-    """A checkpoint that fits the trainer and what it is about to do."""
+    """A checkpoint that fits the trainer and its plan."""
 
     path: str
     model: Sequential
@@ -48,7 +48,7 @@ class Saved:
     callbacks: list[dict[str, np.ndarray]]
 
     def restore(self, trainer: Training, callbacks: tuple[Callback, ...]) -> None:
-        """Puts trainer and callbacks into the state of the checkpoint; where that fails, all are untouched."""
+        """Puts trainer and callbacks into the state of the checkpoint. If that fails, all are unchanged."""
         lasting = to_repeat(callbacks)
         before = [dict(vars(callback)) for callback in lasting]
         try:
@@ -68,15 +68,16 @@ class Saved:
 
 
 def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape: tuple[int, ...]) -> tuple[Plan, Saved]:
-    """The plan that goes on to `epochs` in total, and the checkpoint it goes on from, once all of it is known to fit.
+    """The plan for `epochs` epochs in total, and the checkpoint to continue from. All of it is checked.
 
-    The trainer stays as it is.
+    The trainer does not change.
 
     Raises
     ------
     ValueError
-        The file belongs to another training; the message says in what. FileFormatError, a ValueError, too: it is
-        damaged or no checkpoint.
+        The file is of another training. The message says what differs.
+    FileFormatError
+        The file is damaged or not a checkpoint. This is also a ValueError.
     OSError
         The file cannot be opened.
     """
@@ -88,7 +89,7 @@ def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape:
         header = _header(metadata[CHECKPOINT_KEY])
     _compare(path, header["repeat"], repeated(trainer, plan, sample_shape))
     if epochs < header["epoch"]:
-        raise ValueError(f"epochs: got {epochs}, expected at least {header['epoch']}: so many has {path} behind it")
+        raise ValueError(f"epochs: got {epochs}, expected at least {header['epoch']}: {path} has already run that many")
     extra = {name: tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT_PREFIX)}
     counters = {name: header[name] for name in COUNTERS}
     twin = trainer.copy()
@@ -109,7 +110,7 @@ def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape:
 
 @contextmanager
 def _reading(path: PathLike, callback: Callback) -> Iterator[None]:
-    """Whatever a callback says of its state is an error of the file."""
+    """Turns any error of a callback about its state into an error about the file."""
     try:
         yield
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -124,7 +125,7 @@ def _header(text: str) -> dict[str, Any]:
     repeat = header["repeat"]
     if not all(type(header[name]) is int for name in COUNTERS) or type(header["stopped"]) is not bool:
         raise FileFormatError("the counters of the checkpoint are not whole numbers")
-    if largest := [name for name in COUNTERS if header[name] > MAX_INT // 2]:  # and training has to go on from it
+    if largest := [name for name in COUNTERS if header[name] > MAX_INT // 2]:  # leaves room for training to continue
         raise FileFormatError(f"its {largest[0]} is {header[largest[0]]}, more than any training has counted")
     if not isinstance(repeat, dict) or not all(isinstance(value, str) for value in repeat.values()):
         raise FileFormatError("the settings of the checkpoint are not text")
@@ -132,7 +133,7 @@ def _header(text: str) -> dict[str, Any]:
 
 
 def _take(extra: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The tensors under `prefix`, without it; they leave `extra`."""
+    """Removes the tensors under `prefix` from `extra` and returns them, without the prefix in their names."""
     return {name.removeprefix(prefix): extra.pop(name) for name in list(extra) if name.startswith(prefix)}
 
 
@@ -170,7 +171,7 @@ def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str]) -> None
 
 
 def _differing(*texts: str) -> Iterator[str]:
-    """Texts that are not the same, cut for an error: they show the argument in which they begin to differ."""
+    """Cuts different texts for an error message, so that they show the argument where they begin to differ."""
     letters = enumerate(zip(*texts, strict=False))
     common = next((i for i, (first, *rest) in letters if rest != [first] * len(rest)), min(map(len, texts)))
     start = texts[0].rfind(", ", 0, common) + 2 if common > SHOWN // 2 else 0

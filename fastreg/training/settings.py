@@ -1,4 +1,4 @@
-"""The settings of a trainer: its arguments, and what each has to be, from the start and whenever it is set later."""
+"""The settings of a trainer: its arguments and their checks, at the start and whenever one is set later."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ def _clip(name: str, value) -> float | None:
 def _augment(value) -> Augmentation | None:
     if value is None:
         return None
-    from fastreg.data import augment  # only where there is one: the package of data is large
+    from fastreg.data import augment  # imported only if needed, since the data package is large
 
     return augment.get("augment", value)
 
 
 def _kept(check: Callable[[Any], Any], in_programs: bool = False) -> dict[str, Any]:
-    """What is said of an argument. Its check takes the value and gives it back in the form that is kept.
+    """Facts about an argument. Its check takes a value and returns it in the form that is stored.
 
-    in_programs   whether a program depends on it, apart from the layers of the model and the rule of the optimizer
+    in_programs   whether programs depend on it, apart from the layers of the model and the rule of the optimizer
     """
     return {"check": check, "in_programs": in_programs}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All arguments of a trainer, each checked by itself; those that belong together are held against each other by
-    `check`, since they may be set one after the other.
+    """All arguments of a trainer. Each is checked alone when it is set. `check` compares them with each other, later,
+    since they may be set one after the other.
 
-    Whatever is derived from them is derived from this object, so that other settings derive it anew.
+    Anything derived from the arguments is kept in this object, so that a new object derives it again.
     """
 
     model: Sequential = field(metadata=_kept(_model))
@@ -84,7 +84,7 @@ class Settings:
     penalty: InitVar[L1 | L2 | ElasticNet | None] = None
 
     def __post_init__(self, penalty):
-        values = self.__dict__  # of a frozen object that is being made
+        values = self.__dict__  # since the object is frozen
         for row in fields(self):
             values[row.name] = row.metadata["check"](values[row.name])
         if penalty is not None:
@@ -92,7 +92,7 @@ class Settings:
             values["l1"], values["l2"] = penalties.pair("penalty", penalty)
 
     def check(self) -> None:
-        """Whether model, loss, penalties and dtype, any of which may have been changed, fit together."""
+        """Refuses a model, a loss, penalties and a dtype that do not fit together. Any of them may have changed."""
         last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
         if isinstance(last, Dense) and last.activation in self.loss.forbids:
             raise ValueError(
@@ -111,7 +111,7 @@ class Settings:
         for owner, parts in {"": self, **layers}.items():
             for name in ("l1", "l2"):
                 part = getattr(parts, name)
-                if isinstance(part, Penalty) and not part.coefficient(1) <= largest:  # at most: whatever m="train" is
+                if isinstance(part, Penalty) and not part.coefficient(1) <= largest:  # the largest, even for m="train"
                     raise ValueError(f"{owner}{name}: got {part!r}, expected a coefficient finite in {self.dtype}")
         for owner, layer in layers.items():
             if not layer.activity_l1 <= largest:
@@ -119,12 +119,12 @@ class Settings:
                 raise ValueError(f"{owner}activity_l1: {text}")
 
     def checked(self, X, y, sample_weight=None, rows=None, **how) -> Data:
-        """The data, if model and loss can take them; `how` as in `fastreg.model.dataset.checked`."""
+        """The data, if model and loss can take them. `how` is as in `fastreg.model.dataset.checked`."""
         self.check()
         return checked(self.model, self.loss, self.dtype, X, y, sample_weight, rows, **how)
 
     def check_augment(self, shape: tuple[int, ...]) -> None:
-        """Whether samples of this shape are images, where they are to be augmented."""
+        """Refuses samples of this shape if they should be augmented but are not images."""
         if self.augment is not None:
             try:
                 self.augment.on(shape)
@@ -132,34 +132,34 @@ class Settings:
                 raise ValueError(f"X: {error}") from None
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Draws the parameters of a model that has none, for samples of this shape; its predictions become those of
-        the present loss."""
+        """Draws the parameters of a model that has none, for samples of this shape. Sets its predictions to those of
+        the current loss."""
         if not self.model.built:
             self.model.build(shape, self.seed, self.dtype)
         self.model.output_transform = self.loss.transform
 
     def deciding(self) -> dict[str, Any]:
-        """Those that decide what training comes to: all but the model and the number of threads."""
+        """The arguments that decide the result of training: all but the model and the number of threads."""
         names = (row.name for row in fields(self) if row.name not in ("model", "threads"))
         return {name: getattr(self, name) for name in names}
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics that the loss has."""
+        """The metrics that exist for the loss."""
         return self.metrics if self.loss.counts_hits else ()
 
     @cached_property
     def in_programs(self) -> tuple:
-        """What programs depend on, apart from the layers: where it is equal, a program will do. (The learning rate is
-        no part of it.)"""
+        """What programs depend on, apart from the layers. While it is equal, a program can be used again. (It does not
+        include the learning rate.)"""
         names = (row.name for row in fields(self) if row.metadata["in_programs"])
         return self.optimizer.rule(), *(getattr(self, name) for name in names)
 
     def penalties(self, layer: Dense) -> tuple[L1, L2]:
-        """The layer's own, or those for all."""
+        """The penalties of a layer: its own, or those of the trainer."""
         return layer.l1 if isinstance(layer.l1, L1) else self.l1, layer.l2 if isinstance(layer.l2, L2) else self.l2
 
     @cached_property
     def follows_rows(self) -> bool:
-        """Whether a program depends on the rows of the training set."""
+        """Whether a program depends on the number of rows of the training set."""
         return any("train" in (l1.m, l2.m) for l1, l2 in map(self.penalties, trained_layers(self.model)))

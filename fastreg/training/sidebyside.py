@@ -1,4 +1,4 @@
-"""Fits beside each other, in threads of Python: the engine runs without the lock of the interpreter."""
+"""Runs several fits at the same time, in Python threads. The engine runs without the lock of the interpreter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fastreg.callbacks.history import History
 
 
 class _Stopped(Exception):
-    """Another member has failed, or Ctrl-C has come."""
+    """Another fit has failed, or Ctrl-C was pressed."""
 
 
 class _StopAll(Callback):
-    """Ends a fit within a slice once somebody says so."""
+    """Ends a fit within a slice after `stop` is set."""
 
     def __init__(self, stop: threading.Event):
         self.stop = stop
@@ -26,9 +26,9 @@ class _StopAll(Callback):
 
 
 def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
-    """The results of all jobs, n at a time in threads of Python. If one fails, or Ctrl-C comes, all end.
+    """The results of all jobs, with n at a time in Python threads. If one fails, or Ctrl-C is pressed, all end.
 
-    A job takes a callback and gives it to its fit.
+    A job takes a callback and passes it to its fit.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(min(n, len(jobs)), "fastreg-bagging") as pool:

@@ -1,4 +1,4 @@
-"""Class weights: a weight for every row that follows from its label."""
+"""Class weights: the weight of a row follows from its label."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ BALANCED = "balanced"
 
 
 def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight) -> tuple[Data, object]:
-    """The data with the weights of their classes times their own, and `class_weight` as a resumed fit has to repeat it.
+    """The data with class weights multiplied into their weights, and `class_weight` in the form that a resumed fit
+    must repeat.
 
-    "balanced" gives n / (k count) to a class of `count` of the n rows that are meant, with k classes among them.
+    "balanced" gives weight n / (k count) to a class with `count` of the n rows that are trained on, if k classes occur
+    in them.
     """
     labels, classes = _labels(data, loss, outputs)
     if isinstance(class_weight, str):
@@ -37,20 +39,20 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
 
 
 def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
-    """The label of every row, and how many there may be."""
+    """The label of each row, and the number of possible labels."""
     targets = data.targets
     if targets.ndim == 1:
         return targets, outputs
     if loss.transform == "sigmoid" and targets.shape[1] == 1:
         ones = targets[:, 0] == 1
-        if (ones | (targets[:, 0] == 0)).all():  # of whatever dtype; other values are shares
+        if (ones | (targets[:, 0] == 0)).all():  # of any dtype; other values are shares, not labels
             return ones.astype(np.int64), 2
     got = f"targets of shape {targets.shape} in {targets.dtype} under {loss.name!r}"
     raise ValueError(f"class_weight: got {got}, expected integer labels, or 0 and 1, one a row")
 
 
 def _by_class(value, classes: int) -> np.ndarray:
-    """The weight of every class; 1 where none is given."""
+    """The weight of each class, 1 if none is given."""
     if not isinstance(value, Mapping):
         raise TypeError(f"class_weight: got {checking.shown(value)}, expected 'balanced' or a dict of weights by label")
     weights = np.ones(classes)

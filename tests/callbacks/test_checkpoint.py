@@ -198,7 +198,7 @@ REFUSED = {
     "validation": (None, {"validation_data": VALIDATION}, r"history: got \('loss', .*'val_loss'"),
     "callback": (None, {"callbacks": []}, r"callbacks: got none, expected EarlyStopping\(monitor='loss', patience=3"),
     "patience": (None, {"callbacks": [fr.EarlyStopping("loss", 4)]}, r"callbacks: got EarlyStopping\(.*patience=4"),
-    "epochs": (None, {"epochs": 1}, r"epochs: got 1, expected at least 2: so many has .* behind it"),
+    "epochs": (None, {"epochs": 1}, r"epochs: got 1, expected at least 2: .* has already run that many"),
     "resume": (None, {"resume": 3}, r"resume: got 3, expected the path of a file"),
     "resume ''": (None, {"resume": ""}, r"resume: got '', expected the path of a file"),
     "no file": (None, {"resume": "nowhere.safetensors"}, r"No such file.*nowhere\.safetensors"),
