@@ -59,6 +59,7 @@ def mutate(random, content):
     return bytes(content)
 
 
+@pytest.mark.slow
 def test_mutated_files(tmp_path):
     """No crash, nothing but FileFormatError, and what is accepted is a file of the format to the last byte."""
     random = np.random.default_rng(20)
@@ -109,6 +110,7 @@ def test_mutated_files_agree_with_the_safetensors_package(tmp_path):
             assert array.tobytes() == other[name].tobytes() and array.shape == other[name].shape
 
 
+@pytest.mark.slow
 def test_mutated_models(tmp_path):
     """The config behind the header: a model that predicts, or a FileFormatError."""
     random = np.random.default_rng(22)

@@ -182,6 +182,7 @@ def test_penalties_on_a_quadratic_reach_the_closed_forms(engine, optimizer, rng)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2"])
+@pytest.mark.slow
 def test_logistic_regression_reaches_scikit_learns_optimum(kind):
     """C = 1/lambda; lambda/m of the penalty is m="train"."""
     sklearn = pytest.importorskip("sklearn")
