@@ -1,4 +1,4 @@
-"""Losses, penalties and adversarial training: what is minimized."""
+"""What is minimized: losses (`losses`), penalties (`penalties`) and adversarial training (`adversarial`)."""
 
 from fastreg.losses.losses import (
     BY_NAME,

@@ -1,4 +1,4 @@
-"""Adversarial training: beside every row of a batch one that is moved against the model."""
+"""Adversarial training: each row of a batch gets a copy that is moved against the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastreg.program.riders import Attack
 
 
 class Attacked(Protocol):
-    """What an attack asks of a trainer."""
+    """What an attack needs of a trainer."""
 
     @property
     def dtype(self) -> str: ...
@@ -23,34 +23,33 @@ class Attacked(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class FGSM(Description):
-    """Training on rows and on rows perturbed by the fast gradient sign method.
+    """Trains on the rows of a batch and on copies perturbed by the fast gradient sign method.
 
     J~ = weight J(x) + (1 - weight) J(x'), with x' = clip(x + epsilon sign(dJ(x)/dx)): the adversarial objective of
     Goodfellow et al., Explaining and Harnessing Adversarial Examples, 2015, sec. 6, whose alpha is `weight`. J is the
-    data loss; penalties are added to J~ once. The gradient takes x' as given, for sign is flat.
+    data loss. Penalties are added to J~ once. The gradient treats x' as a constant, since sign is flat.
 
-    Both halves are one batch of twice the rows, so that there is one backward pass and one update: row i has the weight
-    weight w_i, its perturbed one (1 - weight) w_i, with its sample weight w_i. A step costs about two and a half of the
-    usual ones: a pass forward and back to the inputs, then that of twice the rows.
+    Both halves form one batch with twice the rows, with one backward pass and one update. If row i has sample weight
+    w_i, it counts weight w_i, and its perturbed copy (1 - weight) w_i. A step costs about two and a half normal steps:
+    one pass forward and back to the inputs, then one with twice the rows.
 
-    Where dropout and noise are live, dJ/dx is taken with the draws of the rows of the batch, the perturbed rows have
-    draws of their own. The loss and accuracy in the history are those of J~, weighted alike; evaluation and validation
-    know nothing of it.
+    With dropout or noise, dJ/dx uses the draws of the batch's own rows. The perturbed rows have their own draws. Loss
+    and accuracy in the history are those of J~, with the same weights. Evaluation and validation are not perturbed.
 
     Parameters
     ----------
     epsilon
-        The step in every column of x, at least 0, in the units of the data as they are given to fit: before a
-        standardization that is part of the model.
+        The step in each column of x, at least 0. It is in the units of the data given to fit, before any
+        standardization in the model.
     weight
-        The share of the rows as they are, from 0 to 1.
+        The share of the unperturbed rows, from 0 to 1.
     clip
-        (low, high): where the values of x' have to lie, such as (0, 1) for pixels; None for no limits.
+        (low, high): limits on the values of x', such as (0, 1) for pixels. None for no limits.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -77,16 +76,16 @@ class FGSM(Description):
 
     @property
     def rider(self) -> Attack:
-        """What the lowering puts into a program."""
+        """The rider for the lowering."""
         return Attack(self.epsilon, *(self.clip or (-np.inf, np.inf)), clean=self.weight)
 
     def attack(self, trainer: Attacked, X, y, *, rows=None) -> np.ndarray:
-        """The rows of X perturbed against a trained model: clip(x + epsilon sign(dl/dx)), dropout off.
+        """The rows of X, perturbed against a trained model: clip(x + epsilon sign(dl/dx)), without dropout.
 
         Parameters
         ----------
         trainer
-            Its model and its loss are attacked.
+            The trainer whose model and loss are attacked.
         X, y, rows
             As in `trainer.input_gradient`.
 
@@ -103,7 +102,7 @@ class FGSM(Description):
         return self.moved(X.astype(trainer.dtype), gradient)
 
     def check_dtype(self, name: str, dtype: str) -> None:
-        """Whether all its numbers are finite in the working dtype; errors name the argument `name`."""
+        """Refuses numbers that are not finite in the working dtype. The error names the argument `name`."""
         if max(map(abs, (self.epsilon, *(self.clip or ())))) > float(np.finfo(dtype).max):
             raise ValueError(f"{name}: got {self!r}, expected numbers finite in {dtype}")
 
@@ -117,7 +116,7 @@ BY_NAME = {"fgsm": FGSM}
 
 
 def get(value) -> FGSM | None:
-    """The argument `adversarial`, as it is or a spec of it."""
+    """The argument `adversarial`: a FGSM, a spec of one, or None."""
     value = specs.make("adversarial", value, BY_NAME) if isinstance(value, str) else value
     if value is None or isinstance(value, FGSM):
         return value

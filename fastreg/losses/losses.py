@@ -1,4 +1,4 @@
-"""Losses: what is minimized, which targets it takes, and what a prediction of it is. All from logits.
+"""Losses: each says what is minimized, which targets it takes and what predictions are. All are computed from logits.
 
 The loss of a batch is sum(w_i l_i) / sum(w_i) over its rows, with sample weights w_i.
 """
@@ -23,11 +23,11 @@ TRANSFORMS = ("linear", "sigmoid", "softmax")
 class Loss(Description):
     """Base of the losses.
 
-    name            as the programs know it
-    transform       of logits to predictions: "softmax", "sigmoid" or "linear"
-    counts_hits     whether a prediction can be right or wrong, so that there is an accuracy
+    name            its name in programs
+    transform       from logits to predictions: "softmax", "sigmoid" or "linear"
+    counts_hits     whether predictions can be correct or wrong, so that there is an accuracy
     forbids         activations of the last layer that would apply the transform twice
-    label_smoothing share of a target that goes to all classes alike
+    label_smoothing the share of a target that is spread evenly over all classes
 
     Examples
     --------
@@ -44,11 +44,11 @@ class Loss(Description):
 
     @property
     def in_program(self) -> str | RowLoss:
-        """What `lower` takes: a name that the engines know, or the loss itself, to be called."""
+        """What `lower` takes: a name that the engines know, or the loss itself, for them to call."""
         return self.name
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        """`y`, checked, in the form in which the engines read it; copied only where its form has to change."""
+        """`y`, checked, in the form that the engines read. It is copied only if its form must change."""
         raise NotImplementedError
 
 
@@ -61,15 +61,15 @@ class SoftmaxCrossEntropy(Loss):
     Parameters
     ----------
     label_smoothing
-        e from 0 to 1: the loss is that of the targets (1 - e) onehot + e / outputs, so that no logit gains by growing
-        without end (Szegedy et al., Rethinking the Inception Architecture, 2016, sec. 7; the formula of
-        torch.nn.functional.cross_entropy). It is part of the loss wherever that is measured, in evaluation too, as in
-        PyTorch and Keras; accuracy does not change.
+        e from 0 to 1: the loss uses the targets (1 - e) onehot + e / outputs, so that growing logits without end does
+        not pay (Szegedy et al., Rethinking the Inception Architecture, 2016, sec. 7; the formula of
+        torch.nn.functional.cross_entropy). It is part of the loss in evaluation too, as in PyTorch and Keras. Accuracy
+        does not change.
 
     Raises
     ------
     ValueError, TypeError
-        `label_smoothing` is no number from 0 to 1.
+        `label_smoothing` is not a number from 0 to 1.
 
     Examples
     --------
@@ -93,19 +93,19 @@ class SoftmaxCrossEntropy(Loss):
 
 @dataclass(frozen=True, repr=False)
 class SigmoidCrossEntropy(Loss):
-    """l = mean over outputs of -t log p - (1 - t) log(1 - p) with p = sigmoid(z): yes or no, once or many times.
+    """l = mean over outputs of -t log p - (1 - t) log(1 - p) with p = sigmoid(z): one or more yes-or-no questions.
 
     Targets lie in [0, 1] and have the shape (n, outputs), or (n,) for one output. Predictions are probabilities.
 
     Parameters
     ----------
     label_smoothing
-        e from 0 to 1: the loss is that of the targets (1 - e) t + e / 2, in evaluation too; see `SoftmaxCrossEntropy`.
+        e from 0 to 1: the loss uses the targets (1 - e) t + e / 2, in evaluation too. See `SoftmaxCrossEntropy`.
 
     Raises
     ------
     ValueError, TypeError
-        `label_smoothing` is no number from 0 to 1.
+        `label_smoothing` is not a number from 0 to 1.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class SigmoidCrossEntropy(Loss):
 class MSE(Loss):
     """l = mean over outputs of (y - t)^2.
 
-    Targets are numbers of the shape (n, outputs), or (n,) for one output. Predictions are the outputs as they are.
+    Targets are numbers of the shape (n, outputs), or (n,) for one output. Predictions are the outputs themselves.
 
     Examples
     --------
@@ -154,39 +154,40 @@ class MSE(Loss):
 
 @dataclass(frozen=True, repr=False, init=False)
 class Custom(Loss, saved=False):
-    """A loss written in Python: row losses (M,), and the gradient (M, N) of every row by itself.
+    """A loss written in Python: the loss (M,) and the gradient (M, N) of each row.
 
-    Rows are weighted and averaged by the engine: the loss of a batch is sum(w_i l_i) / sum(w_i), and what `function`
-    gives for a row must not depend on the others. Results equal those of a built-in loss to the bit where the function
-    computes the rows by the same formula in the same order: sums over several outputs have an order of their own, that
-    of `fastreg.kernels.mse` and its kin on single rows. One thread calls it while the others wait.
+    The engine weights and averages the rows: the loss of a batch is sum(w_i l_i) / sum(w_i). The result of `function`
+    for a row must not depend on other rows. It has the same bits as a built-in loss if it computes each row by the same
+    formula in the same order. For sums over several outputs, that is the order of `fastreg.kernels.mse` and similar
+    functions on single rows. One thread calls it while the others wait.
 
     Parameters
     ----------
     function
         (outputs (M, N), targets) -> (losses (M,), gradients (M, N)), with gradients dl_i/d(outputs of row i). Arrays
-        are in the working dtype and must not be written to; M is the rows of the batch, or those looked at in one go.
+        are in the working dtype and must not be written to. M is the number of rows of the batch, or in evaluation of
+        those processed together.
     targets
-        "values": numbers of the shape (n, outputs), or (n,) for one output, which the function gets as (M, N);
-        "labels": integers (n,) from 0 to outputs - 1 or one-hot rows, which it gets as integers (M,).
+        "values": numbers of shape (n, outputs), or (n,) for one output. The function gets them as (M, N).
+        "labels": integers (n,) from 0 to outputs - 1, or one-hot rows. The function gets them as integers (M,).
     transform
-        What predict makes of the outputs: "linear", "sigmoid" or "softmax".
+        How predict transforms the outputs: "linear", "sigmoid" or "softmax".
     name
-        For errors.
+        The name in errors.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not what it says above. While running: the function returned something else. From config: files
-        hold no Python functions.
+        An argument is not as described above. While running: the function returned something else. In config: files
+        cannot hold Python functions.
 
     Notes
     -----
-    The model can be saved, for it knows no loss; a checkpoint names the function, and is resumed by a trainer that has
-    it.
+    The model can be saved, because it does not hold the loss. A checkpoint has only the name of the function. A trainer
+    with this function can resume it.
 
-    An exception of the function ends a fit unchanged, and the parameters are those of the start of the epoch.
-    `fastreg.check_gradients` tells whether its gradients are right.
+    If the function raises, the exception ends the fit unchanged. The parameters are those of the start of the epoch.
+    `fastreg.check_gradients` tells whether the gradients are correct.
 
     Examples
     --------
@@ -228,7 +229,7 @@ class Custom(Loss, saved=False):
 
     @property
     def target_columns(self) -> int | None:
-        """Columns of the targets in the program; None for as many as outputs."""
+        """Columns of the targets in the program. None for as many as outputs."""
         return 1 if self.kind == "labels" else None
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
@@ -236,7 +237,7 @@ class Custom(Loss, saved=False):
         return check(argument, y, rows, outputs, working)
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray, row_loss: np.ndarray, gradient: np.ndarray) -> None:
-        """Fills row_loss (M,) and gradient (M, N): what the engines call."""
+        """Fills row_loss (M,) and gradient (M, N). The engines call this."""
         seen = targets[:, 0].astype(np.int64) if self.kind == "labels" else calls.read_only(targets)
         result = self.function(calls.read_only(outputs), seen)
         if not isinstance(result, tuple) or len(result) != 2:
@@ -257,7 +258,7 @@ BY_NAME = {kind.name: kind for kind in (SoftmaxCrossEntropy, SigmoidCrossEntropy
 
 
 def get(value: str | Loss) -> Loss:
-    """The loss given by its name, by a spec such as "softmax_cross_entropy(label_smoothing=0.1)" or as it is."""
+    """The loss of a name or of a spec such as "softmax_cross_entropy(label_smoothing=0.1)". Objects pass unchanged."""
     if isinstance(value, str):
         return specs.make("loss", value, BY_NAME)
     return value if isinstance(value, Loss) else BY_NAME[checking.choice("loss", value, BY_NAME)]()
@@ -265,7 +266,7 @@ def get(value: str | Loss) -> Loss:
 
 def _array(argument: str, y, rows: int, working: str) -> np.ndarray:
     if y is None:
-        raise TypeError(f"{argument}: got None, expected targets, one a row of the inputs")
+        raise TypeError(f"{argument}: got None, expected targets, one per row of the inputs")
     y = checking.array(argument, y, working)
     if not y.ndim or len(y) != rows:
         raise ValueError(f"{argument}: got shape {y.shape}, expected {rows} rows, as many as the inputs have")
@@ -294,12 +295,12 @@ def _labels(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarr
         raise TypeError(f"{argument}: got labels of {y.dtype}, expected integers; y.astype(int) makes them")
     low, high = y.min(), y.max()
     if low < 0 or high >= outputs:
-        raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one an output")
-    return np.array(y, np.int64, order="C")  # a copy: labels changed during a fit must not get past the checks
+        raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one per output")
+    return np.array(y, np.int64, order="C")  # a copy, so that labels cannot change after the checks
 
 
 def _labels_of_one_hot(argument: str, y: np.ndarray) -> np.ndarray:
-    """The column of the 1 in every row; in chunks, so that nothing as large as y is made."""
+    """The column of the 1 in each row. It works in chunks, to need little memory."""
     labels = np.empty(len(y), np.int64)
     step = max(1, checking.CHUNK // y.shape[1])
     for start in range(0, len(y), step):
@@ -307,6 +308,6 @@ def _labels_of_one_hot(argument: str, y: np.ndarray) -> np.ndarray:
         good = ((part == 0) | (part == 1)).all(axis=1) & (np.count_nonzero(part, axis=1) == 1)
         if not good.all():
             row = start + int(np.argmin(good))
-            raise ValueError(f"{argument}: row {row} is not one-hot, expected a single 1 a row")
+            raise ValueError(f"{argument}: row {row} is not one-hot, expected a single 1 per row")
         labels[start : start + step] = part.argmax(axis=1)
     return labels

@@ -1,4 +1,4 @@
-"""Penalties: what is added to the loss for every weight (never for a bias).
+"""Penalties on weights, which are added to the loss. Biases are never penalized.
 
 J = data loss + sum of l2/(2m) |W|^2 + sum of l1/m |W|_1 over the weights; the gradient adds (l2/m) W + (l1/m) sign(W).
 """
@@ -15,7 +15,7 @@ from fastreg.common.description import Description
 
 @dataclass(frozen=True, repr=False)
 class Penalty(Description):
-    """A coefficient `lam`, divided by `m`."""
+    """Base of L1 and L2: a coefficient `lam`, divided by `m`."""
 
     lam: float
     m: Literal["batch", "train"] | float = 1
@@ -27,23 +27,23 @@ class Penalty(Description):
 
     @property
     def per_row(self) -> bool:
-        """Whether the engine divides by the rows of every batch."""
+        """Whether the engine divides by the rows of each batch."""
         return self.m == "batch"
 
     def coefficient(self, rows: int) -> float:
-        """lam / m for a training set of `rows`; lam itself where m is the batch, by which the engine divides."""
+        """lam / m for a training set of `rows`. For m="batch" lam itself, since the engine divides by the batch."""
         if self.m == "batch":
             return self.lam
         return self.lam / (rows if self.m == "train" else self.m)
 
     def value(self, rows: int) -> float:
-        """lam / m where the batch and the training set are the same `rows`."""
+        """lam / m if the batch is the whole training set of `rows`."""
         return self.coefficient(rows) / (rows if self.per_row else 1)
 
 
 @dataclass(frozen=True, repr=False)
 class L1(Penalty):
-    """The penalty (lam/m) |W|_1: makes weights exactly zero (Tibshirani, Regression shrinkage and selection via the
+    """The penalty (lam/m) |W|_1. It makes weights exactly zero (Tibshirani, Regression shrinkage and selection via the
     lasso, 1996).
 
     Parameters
@@ -51,16 +51,16 @@ class L1(Penalty):
     lam
         The coefficient, at least 0.
     m
-        1 (the default) or another number; "batch": the rows of the batch; "train": the rows of the training set.
+        1 (the default) or another number. "batch": the rows of the batch. "train": the rows of the training set.
     proximal
-        True: after the step every weight moves towards zero by lr lam/m and stops there, so zeros are exact
-        (Parikh and Boyd, Proximal Algorithms, 2014); by lr lam/m over the optimizer's own divisor, sqrt(v) + eps, under
-        RMSprop and Adam. False: the subgradient (lam/m) sign(W).
+        True: after the step each weight moves towards zero by lr lam/m and stops there, so zeros are exact (Parikh and
+        Boyd, Proximal Algorithms, 2014). Under RMSprop, Adam and NAdam the move is divided by the optimizer's own
+        divisor, sqrt(v) + eps. False: the subgradient (lam/m) sign(W) is added to the gradient.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -78,8 +78,8 @@ class L1(Penalty):
 
 @dataclass(frozen=True, repr=False)
 class L2(Penalty):
-    """The penalty lam/(2m) |W|^2, added through the gradient, which is (lam/m) W (Hoerl and Kennard, Ridge regression,
-    1970; Goodfellow, Bengio and Courville, Deep Learning, 2016, 7.1.1).
+    """The penalty lam/(2m) |W|^2. It adds (lam/m) W to the gradient (Hoerl and Kennard, Ridge regression, 1970;
+    Goodfellow, Bengio and Courville, Deep Learning, 2016, 7.1.1).
 
     Under plain SGD this is weight decay: W <- (1 - lr lam/m) W - lr dW.
 
@@ -88,12 +88,12 @@ class L2(Penalty):
     lam
         The coefficient, at least 0.
     m
-        1 (the default) or another number; "batch": the rows of the batch; "train": the rows of the training set.
+        1 (the default) or another number. "batch": the rows of the batch. "train": the rows of the training set.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -105,16 +105,16 @@ class L2(Penalty):
 
 @dataclass(frozen=True, repr=False)
 class ElasticNet(Description):
-    """The penalty alpha (l1_ratio |W|_1 + (1 - l1_ratio)/2 |W|^2) / m, in scikit-learn's words: L1 and L2 in one.
+    """The penalty alpha (l1_ratio |W|_1 + (1 - l1_ratio)/2 |W|^2) / m, with scikit-learn's names: L1 and L2 in one.
 
-    Zeros are exact, as under L1, and weights of correlated inputs stay together, as under L2 (Zou and Hastie,
+    Zeros are exact, as with L1, and weights of correlated inputs stay together, as with L2 (Zou and Hastie,
     Regularization and variable selection via the elastic net, 2005). scikit-learn's own ElasticNet and Lasso minimize
-    half of our mean squared error: their alpha is half of ours.
+    half of our mean squared error, so their alpha is half of ours.
 
     Parameters
     ----------
     alpha
-        The coefficient of the whole, at least 0.
+        The coefficient of the sum, at least 0.
     l1_ratio
         The share of L1, from 0 (L2 alone) to 1 (L1 alone).
     m, proximal
@@ -123,12 +123,12 @@ class ElasticNet(Description):
     Attributes
     ----------
     l1, l2
-        Its parts: L1(alpha l1_ratio) and L2(alpha (1 - l1_ratio)).
+        The two parts: L1(alpha l1_ratio) and L2(alpha (1 - l1_ratio)).
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -164,7 +164,7 @@ BY_NAME = {"l1": L1, "l2": L2, "elastic_net": ElasticNet}
 
 
 def pair(name: str, value) -> tuple[L1, L2]:
-    """The two parts of a penalty: an L1, an L2 or an ElasticNet, or a spec of one."""
+    """The L1 and the L2 part of a penalty, given as an L1, an L2, an ElasticNet, or a spec of one."""
     value = specs.make(name, value, BY_NAME) if isinstance(value, str) else value
     if isinstance(value, ElasticNet):
         return value.l1, value.l2
@@ -174,19 +174,19 @@ def pair(name: str, value) -> tuple[L1, L2]:
 
 
 def alone(name: str, value, l1, l2) -> None:
-    """Refuses a `penalty` beside its parts."""
+    """Refuses a `penalty` together with l1 or l2."""
     if l1 or l2:
         raise ValueError(f"{name}: got {value!r} with l1={l1!r} and l2={l2!r}, expected one or the other")
 
 
 def l1(name: str, value) -> L1:
-    """An L1 of a number, an L1 or a spec of one."""
+    """An L1, from a number, an L1 or a spec of one."""
     value = specs.make(name, value, ONLY_L1) if specs.is_spec(value, ONLY_L1) else value
     return value if isinstance(value, L1) else L1(_lam(name, value, "L1"))
 
 
 def l2(name: str, value) -> L2:
-    """An L2 of a number, an L2 or a spec of one."""
+    """An L2, from a number, an L2 or a spec of one."""
     value = specs.make(name, value, ONLY_L2) if specs.is_spec(value, ONLY_L2) else value
     return value if isinstance(value, L2) else L2(_lam(name, value, "L2"))
 

@@ -1,1 +1,1 @@
-"""What engines run: ops on named buffers, what rides on them, rules of updates, their order."""
+"""What engines run: ops on named buffers, riders on ops, the rules of updates, and programs of all these."""

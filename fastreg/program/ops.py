@@ -1,7 +1,7 @@
-"""The ops: what a fused kernel computes, said once, on named buffers, parameters and masks.
+"""The ops: one class per fused kernel says what it computes, on named buffers, parameters and masks.
 
-They are plain descriptions; `fastreg.program` puts them in order, `engines/reference.py` (NumPy, the specification)
-and `engines/native.py` (C) run them. An op does not know layers. Nothing here computes.
+They are plain descriptions and compute nothing. A `Program` holds them in order. `engines/reference.py` (NumPy, the
+specification) and `engines/native.py` (C) run them. An op does not know layers.
 
 Letters: M rows of the batch, K inputs, N units of a dense layer.
 """
@@ -21,10 +21,10 @@ from fastreg.program.rules import STORES_GRADIENT, Rule
 class Op:
     """One fused kernel.
 
-    wait      all workers meet before it, because it needs the whole of an earlier op
-    rowwise   every worker does the same share of the rows of the batch as in every other rowwise op, and needs no
-              others: between two such ops nobody waits
-    doubled   its rows are 2 M: those of the batch, and the perturbed ones that an Append has put behind them
+    wait      all workers meet before it, because it needs the complete result of an earlier op
+    rowwise   each worker has the same rows of the batch as in all other rowwise ops, and needs no other rows. So
+              workers do not wait between two such ops
+    doubled   it has 2 M rows: those of the batch, then the perturbed ones that an Append has added
     """
 
     wait: bool = field(default=False, kw_only=True)
@@ -45,7 +45,7 @@ class Gather(Op):
     """out = dropout((augment(rows of the data set, converted to the working dtype) - mean) * scale + noise).
 
     source        "inputs" or "targets" of the feed
-    standardize   names of the parameters `mean` and `scale`, one value a column
+    standardize   names of the parameters `mean` and `scale`, with one value per column
     """
 
     rowwise: bool = field(default=True, kw_only=True)
@@ -67,9 +67,9 @@ class Gather(Op):
 
 @dataclass(frozen=True)
 class Dense(Op):
-    """z = x @ weight + bias + noise;  out = dropout(activation(z));  z is stored where `z` names a buffer.
+    """z = x @ weight + bias + noise;  out = dropout(activation(z));  z is stored if `z` names a buffer.
 
-    With an activity penalty, the buffer `activity` gets the sums of |out| over every PANEL columns of a row.
+    With an activity penalty, the buffer `activity` gets the sums of |out| over each block of PANEL columns of a row.
     """
 
     out: str
@@ -94,8 +94,10 @@ class Dense(Op):
 
 @dataclass(frozen=True)
 class Perturb(Op):
-    """out = weight + noise: a copy for one batch, by which Dense and DenseDx multiply in place of the weight. The noise
-    of an element follows its row and column of the weight. DenseDw and the update know nothing of it."""
+    """out = weight + noise: a copy for one batch. Dense and DenseDx multiply by it instead of the weight.
+
+    The noise of an element follows from its row and column in the weight. DenseDw and the update use the clean weight.
+    """
 
     out: str
     weight: str
@@ -117,19 +119,19 @@ def noisy(weight: str) -> str:
 
 @dataclass(frozen=True)
 class Loss(Op):
-    """Loss of every row, and dz = d(batch loss)/d(z of the last layer), in one pass.
+    """Loss of each row, and dz = d(batch loss)/d(z of the last layer), in one pass.
 
-    With l_i the loss of row i (mean over outputs for sigmoid_cross_entropy and mse), w_i its sample
-    weight: batch loss = sum(w_i l_i) / sum(w_i); row_loss[i] = w_i l_i; row_hit[i] = w_i where the
-    prediction of row i is right, else 0. Doubled, a row of the batch has the weight clean w_i and the perturbed one of
-    it (1 - clean) w_i, with the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or
-    targets and take `logits` = through.y.
+    Let l_i be the loss of row i (mean over outputs for sigmoid_cross_entropy and mse) and w_i its sample weight. Then
+    batch loss = sum(w_i l_i) / sum(w_i), row_loss[i] = w_i l_i, and row_hit[i] = w_i if the prediction of row i is
+    correct, else 0. If doubled, a row of the batch has weight clean w_i and its perturbed copy (1 - clean) w_i, with
+    the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or targets, and their logits are
+    through.y.
 
     kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse", or "given":
               a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
-    targets   buffer of gathered float targets; None where integer labels are read
-    by_row    dz is then dl_i/dz: the gradient of every row by itself, weights left out
-    smoothing e: the targets are (1 - e) t + e / classes under softmax_cross_entropy, (1 - e) t + e / 2 under
+    targets   buffer of gathered float targets. None if integer labels are read
+    by_row    dz is then dl_i/dz: the gradient of each row alone, without weights
+    smoothing e: the targets are (1 - e) t + e / classes in softmax_cross_entropy, (1 - e) t + e / 2 in
               sigmoid_cross_entropy
     """
 
@@ -152,11 +154,11 @@ class Loss(Op):
 
 
 class RowLoss(Protocol):
-    """A loss in Python: fills row_loss (M,) and gradient (M, N) of every row by itself, unweighted."""
+    """A loss in Python. It fills row_loss (M,) and gradient (M, N), for each row alone and without weights."""
 
     @property
     def target_columns(self) -> int | None:
-        """Columns of the targets; None for as many as outputs."""
+        """Columns of the targets. None for as many as outputs."""
         ...
 
     def __call__(self, outputs, targets, row_loss, gradient) -> None: ...
@@ -164,10 +166,10 @@ class RowLoss(Protocol):
 
 @dataclass(frozen=True)
 class Append(Op):
-    """Rows M to 2 M - 1 of `out` become its rows 0 to M - 1, moved against the model (Goodfellow et al., 2015).
+    """Writes rows 0 to M - 1 of `out`, moved against the model, to its rows M to 2 M - 1 (Goodfellow et al., 2015).
 
-    out[M + i] = clip(out[i] + epsilon sign(gradient[i]), low, high); without a gradient a plain copy. Where `out` is
-    standardized, (x - mean) scale, epsilon, low and high are those of x all the same.
+    out[M + i] = clip(out[i] + epsilon sign(gradient[i]), low, high). Without a gradient it is a plain copy. Even if
+    `out` is standardized, (x - mean) scale, epsilon, low and high are in the units of x.
     """
 
     rowwise: bool = field(default=True, kw_only=True)
@@ -193,10 +195,10 @@ class Append(Op):
 
 @dataclass(frozen=True)
 class Totals(Op):
-    """Adds row_loss and row_hit to the totals of the run, in float64, blocks of 64 rows in order.
+    """Adds row_loss and row_hit to the totals of the run, in float64, by blocks of 64 rows in order.
 
-    Of the activity penalties, given by the buffer of their sums and their coefficient, it adds the value to the
-    penalty of the step: coefficient * sum_i w_i sum_j |y_ij| / sum(w).
+    It also adds the activity penalties to the penalty of the step: coefficient * sum_i w_i sum_j |y_ij| / sum(w).
+    `activity` has the buffer of the sums and the coefficient of each.
     """
 
     activity: tuple[tuple[str, float], ...] = ()
@@ -226,9 +228,9 @@ class DenseDx(Op):
 
 @dataclass(frozen=True)
 class DenseDw(Op):
-    """dW = x.T @ dz and db = sum of the rows of dz, then at once the penalties and the update of weight and bias.
+    """dW = x.T @ dz and db = sum of the rows of dz, fused with the penalties and the update of weight and bias.
 
-    The gradient is never stored, except under rules that say so (STORES_GRADIENT).
+    The gradient is stored only under the rules in STORES_GRADIENT.
     """
 
     weight: str
@@ -251,13 +253,13 @@ class DenseDw(Op):
 
 
 def gradient(param: str) -> str:
-    """The name under which ops refer to the stored gradient of a parameter."""
+    """The name that ops use for the stored gradient of a parameter."""
     return f"{param}/g"
 
 
 @dataclass(frozen=True)
 class Penalize(Op):
-    """Makes the raw gradient of `param` the one to be clipped: penalties and clip_value of `rule`; sums its squares."""
+    """Adds penalties to the raw gradient of `param` and applies the clip_value of `rule`. Then sums its squares."""
 
     param: str
     rule: Rule
@@ -273,8 +275,8 @@ class Penalize(Op):
 
 @dataclass(frozen=True)
 class ClipNorm(Op):
-    """The factor by which the updates scale their gradients: min(1, limit / (norm + 1e-6)), with the norm of the
-    gradients of all `params` together (Pascanu et al., 2013; the form of torch.nn.utils.clip_grad_norm_)."""
+    """The factor on the gradients of the updates: min(1, limit / (norm + 1e-6)). The norm is that of the gradients of
+    all `params` together (Pascanu et al., 2013; the form of torch.nn.utils.clip_grad_norm_)."""
 
     limit: float
     params: tuple[str, ...]
@@ -290,9 +292,9 @@ class ClipNorm(Op):
 
 @dataclass(frozen=True)
 class Update(Op):
-    """The second pass of DenseDw where the gradient had to exist first: the same arithmetic, the same bits.
+    """The update as a second pass after DenseDw, if the gradient must be stored first. The bits are the same.
 
-    scaled   whether a ClipNorm came before
+    scaled   whether a ClipNorm comes before it
     """
 
     param: str
@@ -310,8 +312,8 @@ class Update(Op):
 
 @dataclass(frozen=True)
 class MaxNorm(Op):
-    """Columns of `weight` (the incoming weights of a unit) of a norm over `limit` are scaled down to it
-    (Srivastava et al., JMLR 15, 2014), then all of it, where its Frobenius norm is over `whole`; 0 for no limit."""
+    """Scales columns of `weight` (the incoming weights of a unit) with a norm over `limit` down to it (Srivastava et
+    al., JMLR 15, 2014). Then scales all of it if its Frobenius norm is over `whole`. 0 means no limit."""
 
     weight: str
     limit: float
@@ -322,13 +324,13 @@ class MaxNorm(Op):
         return {self.weight}
 
 
-# Ops that wait for the last batch of a group when gradients are accumulated.
+# Ops that run only in the last batch of a step if gradients are accumulated.
 ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm)
 
 
 @dataclass(frozen=True)
 class Elementwise(Op):
-    """out = through'(dropout(x + noise)): what has no neighbour to ride on, forward (no through) or back (no noise)."""
+    """out = through'(dropout(x + noise)): riders with no op to ride on. Forward has no through, backward no noise."""
 
     rowwise: bool = field(default=True, kw_only=True)
     out: str
@@ -348,8 +350,8 @@ class Elementwise(Op):
 
 @dataclass(frozen=True)
 class Call(Op):
-    """Hands buffers to a Python function, between two barriers: function(*arrays), the rows of the batch of `reads_`,
-    then of `writes_`, which it fills. One worker calls it, with the GIL."""
+    """Calls a Python function between two barriers: function(*arrays). The arrays are the rows of the batch in
+    `reads_`, then those in `writes_`, which it fills. One worker calls it, with the GIL."""
 
     function: Callable[..., None]
     reads_: tuple[str, ...]
@@ -366,7 +368,7 @@ class Call(Op):
 
 @dataclass(frozen=True)
 class Emit(Op):
-    """Rows of `x` to the result array of the feed; transform "softmax", "sigmoid" or "linear"."""
+    """Writes the rows of `x` to the result array of the feed. transform is "softmax", "sigmoid" or "linear"."""
 
     rowwise: bool = field(default=True, kw_only=True)
     x: str

@@ -1,6 +1,6 @@
-"""A program: ops in order, with the buffers they work on and the barriers between them.
+"""A program: ops in order, with their buffers and the barriers between them.
 
-Lowering (`fastreg.model.lowering`) makes programs, engines run them.
+Lowering (`fastreg.model.lowering`) makes programs. Engines run them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from fastreg.program.rules import Rule
 
 @dataclass(frozen=True)
 class Program:
-    """Ops in order, and the width of every buffer (all have M rows, or 2 M where an op is doubled; row_loss and row_hit
-    are one wide).
+    """Ops in order, and the width of each buffer. All buffers have M rows, or 2 M if any op is doubled. row_loss and
+    row_hit have width 1.
 
-    accumulate   batches in a step: their gradients add up to that of one large batch (the row weights of a group
-                 are divided by the weight of the whole group), and the ops of ONCE_A_STEP run behind the last
-    clean        the share of the rows of the batch in the loss of doubled ops; the perturbed ones have the rest
+    accumulate   batches per step. Their gradients add up to that of one large batch: row weights are divided by the
+                 weight of the whole step. The ops of ONCE_A_STEP run only in the last batch of the step
+    clean        the share of the batch's own rows in the loss of doubled ops. The perturbed rows have the rest
     """
 
     ops: tuple[Op, ...]
@@ -29,13 +29,13 @@ class Program:
 
     @property
     def copies(self) -> int:
-        """How many times the rows of a batch have room in the buffers."""
+        """How many copies of the rows of a batch the buffers can hold."""
         return 2 if any(op.doubled for op in self.ops) else 1
 
     @property
     def rules(self) -> dict[str, Rule]:
-        """The update rule of every parameter that the program trains."""
-        rules: dict[str, Rule] = {}  # of an Update, which comes later, where there are two passes
+        """The update rule of each parameter that the program trains."""
+        rules: dict[str, Rule] = {}  # with two passes, the rule of an Update, which comes later, counts
         for op in self.ops:
             if isinstance(op, DenseDw):
                 rules[op.weight] = op.weight_rule
@@ -47,14 +47,14 @@ class Program:
 
 
 def with_waits(ops: list[Op], buffers: Collection[str]) -> tuple[Op, ...]:
-    """Puts a barrier before every op that touches what another op since the last barrier wrote, or writes what it read.
+    """Puts a barrier before each op that touches what an op since the last barrier wrote, or writes what it read.
 
-    Workers share the rows and columns of an op in their own ways, so only a barrier orders two ops; but not in buffers
-    between two rowwise ops of the same rows, where every worker finds what it has left itself. The start of a batch is
-    a barrier of its own.
+    Workers divide the rows and columns of each op differently, so only a barrier orders two ops. Two rowwise ops of the
+    same rows need none for buffers, since each worker reads only what it wrote itself. The start of a batch is also a
+    barrier.
     """
     ordered: list[Op] = []
-    since: list[Op] = []  # the last barrier
+    since: list[Op] = []  # ops since the last barrier
     for op in ops:
         wait = any(_conflict(op, before, buffers) for before in since)
         since = [op] if wait else [*since, op]

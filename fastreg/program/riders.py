@@ -1,6 +1,6 @@
-"""What rides on an op: masks, noise, augmentation, the way back through an activation; and the streams of their draws.
+"""Riders, which other ops carry along: masks, noise, augmentation, attacks, and the way back through an activation.
 
-Plain descriptions, as `fastreg.program.ops`. Nothing here computes.
+They are plain descriptions, like the ops, and compute nothing. The streams of their random draws are here too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-# Purposes of random numbers: the high half of the fourth word of the Philox counter; the low half
-# is the index of the layer that draws (DESIGN: counter = column / 8, row, global step, purpose and layer).
+# Purposes of random numbers: the high half of the fourth word of the Philox counter. The low half is the index of the
+# layer that draws. The words of the counter are column / 8, row, global step, purpose and layer.
 PURPOSE_DROPOUT = 0
 PURPOSE_INIT = 1
 PURPOSE_SHUFFLE = 2
 PURPOSE_NOISE = 3
-PURPOSE_AUGMENT = 4  # its counters are its own: see Augment
+PURPOSE_AUGMENT = 4  # it has other counters: see Augment
 PURPOSE_WEIGHT_NOISE = 5
 PURPOSE_BOOTSTRAP = 8
 
@@ -29,15 +29,15 @@ def stream(purpose: int, layer: int) -> int:
 
 @dataclass(frozen=True)
 class Mask:
-    """What dropout multiplies by: `scale` where an element's 16-bit draw is below `threshold`, else 0.
+    """The factors of dropout: `scale` if an element's 16-bit draw is below `threshold`, else 0.
 
-    The draw of (row, column) in a global step is a pure function of the seed and these coordinates, so a
-    mask is never stored: the backward pass draws it again.
+    The draw of (row, column) in a global step is a pure function of the seed and these coordinates. So a mask is never
+    stored: the backward pass draws it again.
 
-    kind       "inverted": the scale is 1 / keep_prob, as it is drawn. "standard": 1. "expected": keep_prob, and nothing
-               is drawn. "gaussian": 1 + std n, with the normal draws n and std^2 = (1 - keep_prob) / keep_prob: the
-               variance of the inverted mask
-    per_unit   the draws of row 0 hold for all rows
+    kind       "inverted": the scale is 1 / keep_prob, with keep_prob as rounded for the draws. "standard": the scale is
+               1. "expected": the scale is keep_prob, and nothing is drawn. "gaussian": the factor is 1 + std n, with
+               normal draws n and the variance of the inverted mask, std^2 = (1 - keep_prob) / keep_prob
+    per_unit   all rows use the draws of row 0
     """
 
     keep_prob: float
@@ -70,7 +70,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Transform:
-    """A random affine transform of an image: of an amount between `low` and `high`; a flip has the probability `low`.
+    """A random affine transform of an image, by an amount between `low` and `high`. A flip has the probability `low`.
 
     kind   "rotate" and "shear" (degrees), "translate" (of the sides), "resize" and "crop" (factors), "flip_horizontal",
            "flip_vertical"
@@ -94,7 +94,7 @@ class Displacement:
 
     @property
     def weights(self) -> np.ndarray:
-        """The Gaussian, cut off at four sigma, of sum 1."""
+        """The Gaussian, cut off at four sigma, with sum 1."""
         x = np.arange(-int(4 * self.sigma + 0.5), int(4 * self.sigma + 0.5) + 1)
         gaussian = np.exp(-0.5 * (x / self.sigma) ** 2)
         return gaussian / gaussian.sum()
@@ -102,11 +102,12 @@ class Displacement:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random transforms one after the other, then a displacement: one pass of bilinear resampling, 0 outside.
+    """Random transforms one after the other, then a displacement, all in one pass of bilinear resampling. Outside is 0.
 
-    The draws of an image are a pure function of the seed, the epoch and the image's position in it: transform number i
-    has the four words of the counter (i, position, epoch, stream); the pixel at (y, x) is displaced down by the draw of
-    column y width + x in row `position` of (epoch, stream + 1), and to the right by that of (epoch, stream + 2).
+    The draws of an image are a pure function of the seed, the epoch and the image's position in the epoch. Transform
+    number i uses the four words of the counter (i, position, epoch, stream). The pixel at (y, x) is displaced down by
+    the draw at row `position` and column y width + x of (epoch, stream + 1), and to the right by the draw there of
+    (epoch, stream + 2).
 
     layout   planes, height, width, interleaved channels: how the columns of a row make an image
     """
@@ -119,9 +120,9 @@ class Augment:
 
 @dataclass(frozen=True)
 class Attack:
-    """Beside every row x of a batch a perturbed one, clip(x + epsilon sign(dl/dx), low, high).
+    """Adds a perturbed copy of each row x of a batch: clip(x + epsilon sign(dl/dx), low, high).
 
-    clean   the share of the rows as they are in the loss; the perturbed ones have the rest
+    clean   the share of the unperturbed rows in the loss. The perturbed rows have the rest
     """
 
     epsilon: float
@@ -132,11 +133,11 @@ class Attack:
 
 @dataclass(frozen=True)
 class Through:
-    """The way back through what made `y`: dz = dy * m * activation'(y / m), with the m of the mask.
+    """The way back through the layer that made `y`: dz = dy * m * activation'(y / m), with m from the mask.
 
-    `y` is the stored output (after dropout); `z` is the stored pre-activation, for the activations
-    whose derivative cannot be had from the output.
-    An activity penalty first adds its own gradient at y to dy: activity_l1 * w_i / sum(w) * sign(y) in row i.
+    `y` is the stored output (after dropout). `z` is the stored pre-activation, for activations whose derivative does
+    not follow from the output. An activity penalty first adds its own gradient at y to dy:
+    activity_l1 * w_i / sum(w) * sign(y) in row i.
     """
 
     y: str

@@ -1,4 +1,4 @@
-"""Rules: how a parameter follows its gradient. Optimizers and penalties become one; engines carry it out."""
+"""Rules: how a parameter follows its gradient. An optimizer and its penalties become a rule, which engines apply."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rule:
-    """How a parameter follows its gradient g (penalties' part added first): one row of UPDATE_SLOTS.
+    """How a parameter follows its gradient g, to which the penalties' part is first added.
 
-    kind       a row of UPDATE_SLOTS. "gradient" leaves the parameter alone and writes g to the engine's gradients;
-               "raw" adds the gradient of the data loss to them (the first batch of a group overwrites)
-    l1, l2     coefficients of the penalties; divided by the rows of the step where `per_row` says so
-    proximal   L1 by soft-thresholding after the step instead of by l1 * sign(w) in g
-    clip_value     g is then cut to [-clip_value, clip_value]; 0 for no limit
-    beta1, beta2   how much of the moments is kept. That of the first may grow: in step t it is
+    kind       a name in UPDATE_SLOTS. "gradient" does not change the parameter but writes g to the engine's gradients.
+               "raw" adds the gradient of the data loss to them (the first batch of a step overwrites)
+    l1, l2     coefficients of the penalties. They are divided by the rows of the step if `per_row` says so
+    proximal   L1 by soft-thresholding after the step, instead of l1 * sign(w) in g
+    clip_value     g is then cut to [-clip_value, clip_value]. 0 means no limit
+    beta1, beta2   the shares of the moments that are kept. That of the first may grow: in step t it is
                mu_t = beta1 (1 - warm_up^t / 2), so a `warm_up` of 0 means beta1 from the start
     weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
-    counted    whether the penalty's value enters the tally here (once a step, where w is still the old one)
+    counted    whether the penalty's value is added to the tally here (once per step, while w is still the old one)
     non_negative   the updated parameter is projected onto w >= 0: w <- max(0, w)
-    max_norm, max_frobenius   the largest norm that a column, and the whole, may have after the update, 0 for none; a
-               MaxNorm op sees to it
+    max_norm, max_frobenius   the largest norm of a column, and of the whole, after the update. 0 means no limit. A
+               MaxNorm op applies them
     """
 
     kind: str = "sgd"
@@ -52,11 +52,11 @@ class Rule:
         return UPDATE_SLOTS[self.kind]
 
     def mu(self, step: int) -> float:
-        """How much of the first moment is kept in step 1, 2, ..."""
+        """The share of the first moment that is kept in step 1, 2, ..."""
         return self.beta1 * (1 - self.warm_up**step / 2)
 
     def powers(self, steps: int) -> list[float]:
-        """The running numbers after so many steps: mu_1 ... mu_t, beta2^t, warm_up^t."""
+        """The running numbers after t = `steps` steps: mu_1 ... mu_t, beta2^t, warm_up^t."""
         product = self.beta1**steps
         if self.warm_up and product > VANISHED:
             product = math.prod(self.mu(step) for step in range(1, steps + 1))
@@ -65,7 +65,7 @@ class Rule:
 
 VANISHED = 1e-20  # 1 minus a smaller number is 1
 
-# The state an update keeps for every parameter, in the order in which the engines take it.
+# The state that an update keeps for each parameter, in the order in which the engines take it.
 UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
     "gradient": (),
     "raw": (),

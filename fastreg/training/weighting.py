@@ -48,7 +48,7 @@ def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
         if (ones | (targets[:, 0] == 0)).all():  # of any dtype; other values are shares, not labels
             return ones.astype(np.int64), 2
     got = f"targets of shape {targets.shape} in {targets.dtype} under {loss.name!r}"
-    raise ValueError(f"class_weight: got {got}, expected integer labels, or 0 and 1, one a row")
+    raise ValueError(f"class_weight: got {got}, expected integer labels, or 0 and 1, one per row")
 
 
 def _by_class(value, classes: int) -> np.ndarray:
