@@ -1,4 +1,4 @@
-"""A model: layers in a row, and how they become a program."""
+"""Models: layers in a row, their lowering to a program, their data sets and files."""
 
 from fastreg.model.sequential import Sequential
 

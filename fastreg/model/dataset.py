@@ -1,4 +1,4 @@
-"""Data sets that have passed the checks, and the checks: nothing is copied that engines can read where it lies."""
+"""Checked data sets, and the checks. Data are copied only if engines cannot read them in place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastreg.model.sequential import Sequential
 
 
 class Data(NamedTuple):
-    """Inputs, targets and sample weights as the engines read them; `rows` are the ones meant (None: all)."""
+    """Inputs, targets and sample weights as the engines read them. `rows` selects rows. None means all."""
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -22,21 +22,21 @@ class Data(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many rows are meant."""
+        """The number of selected rows."""
         return len(self.inputs) if self.rows is None else len(self.rows)
 
     def first(self, count: int) -> Data:
-        """The first rows of those that are meant, without weights."""
+        """The first `count` selected rows, without weights."""
         if self.rows is None:
             return Data(self.inputs[:count], self.targets[:count], None)
         return Data(self.inputs, self.targets, None, self.rows[:count])
 
     def ordered(self, permutation: np.ndarray) -> np.ndarray:
-        """The rows that are meant, in the order of a permutation of `size`."""
+        """The selected rows, in the order of a permutation of `size`."""
         return permutation if self.rows is None else self.rows[permutation]
 
     def feed(self, batch_size: int, order: np.ndarray | None = None, **more) -> Feed:
-        """What an epoch reads, the rows as they come unless there is an `order`; `more` are fields of Feed."""
+        """What an epoch reads: the selected rows in `order`, or in their own order. `more` are fields of Feed."""
         order = self.rows if order is None else order
         return Feed(self.inputs, batch_size, self.targets, self.weights, order, **more)
 
@@ -55,8 +55,8 @@ def checked(
 ) -> Data:
     """The data, if `model` and `loss` can take them in the working dtype.
 
-    names   of the arguments, for errors
-    shape   of a sample of the training set, where these have to be alike
+    names   the names of the arguments, for errors
+    shape   the shape that samples must have, that of the training set. None for any
     """
     x_name, y_name, weight_name = names
     X = model.check_inputs(x_name, X)
@@ -71,7 +71,7 @@ def checked(
 
 
 def held_back(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:
-    """The argument `validation_data`, whose samples have the `shape` of the training set's."""
+    """The argument `validation_data`, checked. Its samples must have the `shape` of the training set's."""
     if value is None:
         return None
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):

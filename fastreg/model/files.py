@@ -1,6 +1,6 @@
-"""Model files: a model is its state_dict in the safetensors format, with its config as JSON in the metadata.
+"""Model files: the state_dict of a model in the safetensors format, with its config as JSON in the metadata.
 
-Nothing in a file is run, imported or opened: layers are looked up by name among those that exist.
+Nothing in a file is run, imported or opened. Layers are looked up by name among those that exist.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ CHECKPOINT_PREFIX = "checkpoint/"  # no name of a layer holds a slash
 
 
 def save(model: Sequential, path: PathLike) -> None:
-    """Write a model to a safetensors file, atomically: the old file is whole until the new one is.
+    """Write a model to a safetensors file, atomically: an old file stays until the new one is complete.
 
     Parameters
     ----------
     model : Sequential
-        A built model: its config and its parameters are written.
+        A built model. Its config and its parameters are written.
     path : str or path
-        Any safetensors reader can read the file; `load` gives the model back.
+        Where to write. Any safetensors reader can read the file, and `load` gives the model back.
 
     Raises
     ------
     OSError
-        The file cannot be written; what was at `path` is still there.
+        The file cannot be written. An old file at `path` is still there.
 
     Examples
     --------
@@ -51,12 +51,12 @@ def save(model: Sequential, path: PathLike) -> None:
 
 
 def load(path: PathLike) -> Sequential:
-    """Read a model that `save` wrote; it is ready to predict.
+    """Read a model that `save` wrote. It is ready to predict.
 
     Parameters
     ----------
     path : str or path
-        A file of `save` or of a `fastreg.Checkpoint`. Files of strangers are safe to open: nothing in them is run.
+        A file of `save` or of a `fastreg.Checkpoint`. Files from strangers are safe to open: nothing in them is run.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def load(path: PathLike) -> Sequential:
 
 
 def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequential:
-    """The model in what `read_tensors` gave; in a checkpoint, what lies beside the model is passed over."""
+    """The model in what `read_tensors` returned. In a checkpoint, everything else is ignored."""
     if FORMAT_KEY not in metadata:
         raise FileFormatError("holds tensors but no fastreg model")
     if metadata[FORMAT_KEY] != FORMAT:
@@ -92,12 +92,12 @@ def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequen
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHECKPOINT_PREFIX)}
     try:
         return _make(Sequential, config, tensors)
-    except Exception as error:  # whatever the checks of layers and arrays say of a strange config
+    except Exception as error:  # any error of the checks of layers and arrays, from a strange config
         raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
 
 
 def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
-    """The model, once its config has been held against the tensors: it may claim more than memory holds."""
+    """The model. Its config is first compared with the tensors, since it may claim more than memory holds."""
     plan = kind.from_config({**config, "input_shape": None})
     if strange := config.keys() - plan.config().keys():
         raise FileFormatError(f"its config has {brief(sorted(strange))}, which no model has")

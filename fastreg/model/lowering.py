@@ -1,8 +1,8 @@
-"""From layers, loss, penalties and optimizer to a program.
+"""Lowering: from layers, loss, penalties and optimizer to a program.
 
-Here, and only here, it is decided what rides on what: a dropout folds into the gather or dense op before it,
-bias and activation into the dense op, the derivative of the layer below into dense_dx, penalty and optimizer
-into dense_dw. What finds no neighbour becomes an elementwise op.
+Only this module decides what rides on what. Dropout rides on the gather or dense op before it, bias and activation on
+the dense op, the derivative of the layer below on dense_dx, penalty and optimizer on dense_dw. A rider that finds no
+neighbour becomes an elementwise op.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from fastreg.reference.activations import ACTIVATIONS
 GRADIENT = Rule(kind="gradient", proximal=False)
 RAW = Rule(kind="raw")
 
-# Elements of a weight that stays in the nearest cache of every worker: then the rows of the batch are shared, all the
-# way from the data to the gradients, and not the columns, which would need a barrier between two layers.
+# Up to this many elements, a weight stays in the nearest cache of each worker. Then workers divide the rows of a batch,
+# all the way from the data to the gradients. Dividing the columns would need a barrier between two layers.
 SMALL = 1 << 14
 
 
@@ -80,24 +80,25 @@ def lower(
     n_inputs
         Width of the input.
     loss
-        Name of a loss that the engines know, or one in Python; with it the program ends in a loss.
+        The name of a loss that the engines know, or a loss in Python. With it the program ends in a loss.
     rules
-        The update rule of every parameter that is trained; with them the program trains (or, under the rule
-        "gradient", writes gradients).
+        The update rule of each trained parameter. With them the program trains, or writes gradients under the rule
+        "gradient".
     dropout
         Whether masks and noise are drawn.
     transform
         With it the program emits predictions: "softmax", "sigmoid" or "linear".
     clip_norm, accumulate
-        Largest norm of all gradients together; batches in a step. Both need the gradients stored before the updates.
+        The largest norm of all gradients together, and the batches per step. Both need the gradients stored before the
+        updates.
     smoothing
-        Of the labels, by a loss that the engines know.
+        Label smoothing, for a loss that the engines know.
     augment
         Transforms of the images that are gathered.
     attack
-        With it every batch has its perturbed rows beside its own.
+        With it each batch also has perturbed copies of its rows.
     input_gradient
-        Whether the gradient of the loss of every row at the inputs is all that is wanted: it is left in "d:inputs".
+        Whether to compute only the gradient of the loss of each row at the inputs. It is left in "d:inputs".
     """
     rides = attack is None and not input_gradient
     forward = _Forward(
@@ -109,7 +110,7 @@ def lower(
 
     if transform is not None:
         ops.append(Emit(x=forward.y, transform=transform))
-    first: list[Op] = []  # what comes before the batch has its perturbed rows
+    first: list[Op] = []  # ops that run before the batch has its perturbed rows
     if input_gradient and loss is not None:
         _loss(forward, ops, loss, smoothing, wanted=True, by_row=True)
         _backward(forward, ops, {}, lowest=0)
@@ -133,8 +134,8 @@ def lower(
 
 
 class _Step:
-    """A forward op that made a buffer, and the way back through it. `weight` is the parameter of a dense op, which
-    may multiply by a noisy copy."""
+    """A forward op that made a buffer, and the way back through it. `weight` is the parameter of a dense op, even if
+    the op multiplies by a noisy copy."""
 
     def __init__(
         self, op: Gather | Dense | Elementwise | Call, layer: L.Function | None = None, weight: str | None = None
@@ -150,11 +151,11 @@ class _Step:
         op = self.op
         if isinstance(op, Dense):
             return Through(op.out, op.activation, op.mask, op.z, op.activity_l1)
-        return Through(self.out)  # elementwise and call ops have a step of their own on the way back
+        return Through(self.out)  # elementwise and call ops have their own step on the way back
 
 
 class _Forward:
-    """Collects forward steps; the last one stays open so that noise and dropout can still ride on it."""
+    """Collects forward steps. The last one stays open, so that noise and dropout can still ride on it."""
 
     def __init__(
         self, n_inputs: int, dropout: bool, augment: Augment | None, penalized: bool, rides_on_gather: bool = True
@@ -194,7 +195,7 @@ class _Forward:
         return name
 
     def _ride(self, **fields) -> None:
-        """Lets something ride on the op that is still open."""
+        """Adds riders to the op that is still open."""
         last = self.steps[-1]
         self.steps[-1] = _Step(replace(last.op, **fields), weight=last.weight)
 
@@ -219,7 +220,7 @@ class _Forward:
         self.steps.append(_Step(op, weight=weight))
 
     def _takes(self, op: Op) -> bool:
-        """Whether draws may ride on it: not on a gather whose rows are to be perturbed as they are."""
+        """Whether draws may ride on the op. They may not on a gather whose rows will be perturbed."""
         return self.rides_on_gather or not isinstance(op, Gather)
 
     def _mask(self, name: str | None, mask: Mask) -> None:
@@ -233,7 +234,7 @@ class _Forward:
         last = self.steps[-1].op
         linear = last if isinstance(last, Gather) or (isinstance(last, Dense) and last.activation == "linear") else None
         if isinstance(linear, Dense) and linear.activity:
-            linear = None  # its penalty is on what comes before the noise
+            linear = None  # its penalty is on the values before the noise
         if linear and self._takes(linear) and linear.mask is None and linear.noise is None:
             self._ride(noise=noise)
         else:
@@ -247,7 +248,7 @@ class _Forward:
 def _loss(
     forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, wanted: bool, by_row: bool = False
 ) -> None:
-    """The loss, and with `wanted` the gradient at the z of the last step. Its name is "d:" and the buffer's."""
+    """Adds the loss, and with `wanted` the gradient at the z of the last step, named "d:" plus the buffer's name."""
     buffers, y = forward.buffers, forward.y
     targets, dz = None, None
     if loss != "softmax_cross_entropy":
@@ -269,9 +270,9 @@ def _loss(
 def _perturbed(
     forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, attack: Attack
 ) -> tuple[list[Op], list[Op]]:
-    """What puts the perturbed rows behind those of the batch, and the forward ops that then see all of them.
+    """The ops that append the perturbed rows to the batch, and the forward ops that then run on all rows.
 
-    The gradient at the inputs has the masks of the batch's own rows; the perturbed rows draw masks of their own.
+    The gradient at the inputs uses the masks of the batch's own rows. The perturbed rows draw their own masks.
     """
     forward = _without_activity(forward)
     first: list[Op] = [step.op for step in forward.steps]
@@ -286,7 +287,7 @@ def _perturbed(
 
 
 def _without_activity(forward: _Forward) -> _Forward:
-    """The same steps and buffers without penalties on activations, which are no part of the data loss."""
+    """The same steps and buffers without penalties on activations, which do not belong to the data loss."""
     quiet = copy(forward)
     quiet.steps = [
         _Step(replace(step.op, activity=None, activity_l1=0.0), step.layer, step.weight)
@@ -302,9 +303,11 @@ def _totals(ops: list[Op]) -> Totals:
 
 
 def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule], lowest: int | None = None) -> None:
-    """From the last step down to the lowest layer that is trained, or to the step `lowest`. dense_dx of a layer comes
-    before its dense_dw changes W; dense_dw may overlap the dense_dx of the layer below, which with_waits allows. It is
-    put off until then, so that it does not come between ops that need no barrier."""
+    """Adds the backward ops, from the last step down to the lowest trained layer, or to the step `lowest`.
+
+    dense_dx of a layer comes before its dense_dw, which changes W. dense_dw may overlap the dense_dx of the layer
+    below, as with_waits allows. It is put off until then, so that it does not come between ops that need no barrier.
+    """
     steps, buffers = forward.steps, forward.buffers
     put_off: list[Op] = []
     if lowest is None:
@@ -334,8 +337,8 @@ def _backward(forward: _Forward, ops: list[Op], rules: dict[str, Rule], lowest: 
 
 
 def _second_pass(ops: list[Op], rules: dict[str, Rule], clip_norm: float | None) -> None:
-    """The updates from stored gradients, after clipping them by their common norm if that is asked for. Last layer
-    first, as the fused updates come, so that penalties add up to the same bits."""
+    """Adds the updates from stored gradients, with clip_norm after clipping by their common norm. The last layer comes
+    first, as in the fused updates, so that penalties add up to the same bits."""
     backwards = list(reversed(rules.items()))
     if clip_norm is None:
         ops += [Update(name, rule) for name, rule in backwards]

@@ -22,11 +22,11 @@ from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.lowering import lower
 from fastreg.program.riders import PURPOSE_INIT, stream
 
-FORMAT = "1"  # of model files
+FORMAT = "1"  # the version of model files
 FORMAT_KEY = "fastreg.format"
 MODEL_KEY = "fastreg.model"
 TRANSFORMS = ("linear", "sigmoid", "softmax")
-MAX_LAYERS = 1 << 15  # the streams of the random draws have room for so many
+MAX_LAYERS = 1 << 15  # the streams of the random draws have no room for more
 SETTINGS: dict[str, Callable[[Any], Any]] = {
     "engine": checking.engine,
     "threads": checked_threads,
@@ -43,23 +43,23 @@ class Sequential:
     Parameters
     ----------
     layers
-        Objects of `fastreg.layers`, or specs of them such as "dropout(keep_prob=0.5)" (`fastreg.specs`); a fitted
-        `fastreg.data.Standardizer` may be the first. The model keeps named copies of them; a layer without a name is
-        called by its index ("0", "1", ...).
+        Objects of `fastreg.layers`, or specs of them such as "dropout(keep_prob=0.5)" (`fastreg.specs`). A fitted
+        `fastreg.data.Standardizer` may come first. The model keeps named copies of the layers. The default name of a
+        layer is its index ("0", "1", ...).
 
     Attributes
     ----------
     layers : tuple of Layer
         The layers with their names.
     input_shape : tuple of int or None
-        The shape of a sample, once the model is built.
+        The shape of a sample. None until the model is built.
     dtype : str
         "float32" or "float64".
     output_transform : str
-        What predict does with the last layer's output: "softmax", "sigmoid" or "linear". A trainer sets it to that
-        of its loss.
+        How predict transforms the output of the last layer: "softmax", "sigmoid" or "linear". A trainer sets it to the
+        transform of its loss.
     engine, threads
-        What predict runs on: "native" or "reference", and a number of threads or None.
+        The engine of predict, "native" or "reference", and its number of threads, or None for the default.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Sequential:
         self.claim = Claim()
 
     def __setattr__(self, name: str, value) -> None:
-        """What can be set passes its check then."""
+        """Checks what is set."""
         check = SETTINGS.get(name)
         value = value if check is None else check(value)
         if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
@@ -92,16 +92,16 @@ class Sequential:
     # --- Parameters ----------------------------------------------------------------------------------------------
 
     def build(self, input_shape: int | Iterable[int], seed: int = 0, dtype: str = "float32") -> None:
-        """Draws the parameters; a trainer does it at the first sight of data.
+        """Draws the parameters. A trainer calls it when it first sees data.
 
         Parameters
         ----------
         input_shape
             The shape of a sample, without the number of rows.
         seed
-            The draws are a pure function of it and of the place of the layer.
+            The draws are a pure function of the seed and of the position of the layer.
         dtype
-            "float32" or "float64"; both start from the same draws.
+            "float32" or "float64". Both start from the same draws.
         """
         shape, seed, dtype = checking.sample_shape(input_shape), checking.seed(seed), checking.dtype(dtype)
         self.claim.check_free("build")
@@ -109,7 +109,7 @@ class Sequential:
         drawn = {}
         for index, (layer, before) in enumerate(zip(self.layers, self.shapes(shape), strict=False)):
             for part, (key, p) in enumerate(layer.parameters(before).items()):
-                # Weight and bias of a layer draw from streams of their own.
+                # Weight and bias of a layer draw from different streams.
                 place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
                 drawn[f"{layer.name}.{key}"] = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
         self._allocate(shape, dtype)
@@ -133,7 +133,7 @@ class Sequential:
         return shapes
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of a sample before every layer, and behind the last one."""
+        """The shape of a sample before each layer, and after the last one."""
         shapes = [input_shape]
         for layer in self.layers:
             try:
@@ -151,7 +151,7 @@ class Sequential:
     def parameters(self) -> dict[str, np.ndarray]:
         """The parameters that the engines work on, by "<layer>.weight" (inputs, units) and "<layer>.bias" (units,).
 
-        Changing their values changes the model; `state_dict` gives copies.
+        Changing their values changes the model. `state_dict` gives copies.
         """
         return self.arena.arrays
 
@@ -164,14 +164,14 @@ class Sequential:
 
     @property
     def inputs(self) -> int:
-        """The columns of a sample."""
+        """The number of columns of a sample."""
         if self.input_shape is None:
             raise ValueError(NOT_BUILT)
         return math.prod(self.input_shape)
 
     @property
     def outputs(self) -> int:
-        """The columns of the last layer's output."""
+        """The number of outputs of the last layer."""
         widths = [layer.units for layer in self.layers if isinstance(layer, (Dense, Function))]
         return [units for units in widths if units is not None][-1]
 
@@ -185,7 +185,7 @@ class Sequential:
         Parameters
         ----------
         state
-            As `state_dict` gives it: every parameter of this model and nothing else, real and finite.
+            A mapping like that of `state_dict`: all parameters of this model and nothing else, real and finite.
         """
         own = self.parameters
         if not isinstance(state, Mapping):
@@ -209,27 +209,29 @@ class Sequential:
     # --- Predictions ---------------------------------------------------------------------------------------------
 
     def predict(self, X, batch_size: int = ROWS, *, samples: int | None = None, seed: int = 0):
-        """Predictions for the rows of X; dropout and noise are off, or live in many passes.
+        """Predictions for the rows of X. Dropout and noise are off, unless `samples` asks for random passes.
 
         Parameters
         ----------
         X
             (n, ...) real numbers: samples of `input_shape`.
         batch_size
-            Rows at a time. The prediction of a row does not depend on it.
+            Rows to process at a time. The prediction of a row does not depend on it.
         samples
-            None, or a number of passes with dropout and noise live, whose mean and spread are returned: what the
-            network does not know shows in the spread (Gal and Ghahramani, Dropout as a Bayesian Approximation, 2016).
+            None, or a number of passes with dropout and noise on. Their mean and standard deviation are returned. A
+            large deviation shows what the network does not know (Gal and Ghahramani, Dropout as a Bayesian
+            Approximation, 2016).
         seed
-            Of the passes: the draws of a pass follow from it, the number of the pass and the place of the row in X.
+            Seed of the passes. The draws of a pass follow from it, the number of the pass and the position of the row
+            in X.
 
         Returns
         -------
         ndarray of shape (n, outputs)
             Probabilities under a cross-entropy, values otherwise.
         mean, std
-            With `samples`: two of these arrays, the mean of the passes' predictions and their standard deviation,
-            sqrt(mean of (p - mean)^2) as numpy.std has it. All spreads are 0 where nothing is random.
+            With `samples`: two such arrays, the mean of the passes' predictions and their standard deviation,
+            sqrt(mean of (p - mean)^2) as in numpy.std. It is 0 if nothing is random.
 
         Examples
         --------
@@ -254,7 +256,7 @@ class Sequential:
         samples: int | None = None,
         seed: int = 0,
     ):
-        """`predict` with all that it depends on; of some `rows` only, if they are given."""
+        """`predict` with everything it depends on as arguments. `rows` selects rows."""
         arena = self.arena
         X = self.check_inputs("X", X)
         batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
@@ -274,7 +276,7 @@ class Sequential:
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
     def check_inputs(self, name: str, X) -> np.ndarray:
-        """X as an array of finite rows that this model takes."""
+        """X as an array of finite rows, if this model can take them."""
         X = checking.inputs(name, X, self.dtype)
         if self.input_shape is None:
             self.shapes(X.shape[1:])
@@ -286,7 +288,7 @@ class Sequential:
     # --- Description ---------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """All but the parameters, as a dict that JSON can hold."""
+        """Everything but the parameters, as a dict for JSON."""
         return {
             "layers": [layer.config() for layer in self.layers],
             "input_shape": None if self.input_shape is None else list(self.input_shape),
@@ -296,7 +298,7 @@ class Sequential:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
-        """The model that `config` describes; its parameters, where it was built, are zeros to be loaded."""
+        """The model that `config` describes. If it was built, its parameters are zeros, to be loaded."""
         _check_count(len(config["layers"]))
         model = cls([from_config(layer) for layer in config["layers"]])
         model.output_transform = config["output_transform"]
@@ -306,7 +308,7 @@ class Sequential:
         return model
 
     def copy(self, dtype: str | None = None) -> Sequential:
-        """An independent model with the same layers and the values of the parameters, if need be in another dtype."""
+        """An independent model with the same layers and parameter values, maybe in another dtype."""
         dtype = self.dtype if dtype is None else checking.dtype(dtype)
         other = type(self)(self.layers)
         other.engine, other.threads, other.output_transform = self.engine, self.threads, self.output_transform
@@ -323,13 +325,13 @@ class Sequential:
         write_tensors(path, self.parameters, self.metadata())
 
     def metadata(self) -> dict[str, str]:
-        """The text that makes a file of the parameters a model file."""
+        """The metadata that make a file of parameters a model file."""
         config = json.dumps(self.config(), allow_nan=False, separators=(",", ":"))
         return {FORMAT_KEY: FORMAT, MODEL_KEY: config}
 
     def summary(self) -> str:
-        """A table of the layers: what they are, the shapes of their outputs, their parameters, the share of weights
-        that are exactly zero, and the memory as it is and with the weights as compressed sparse rows.
+        """A table of the layers: their shapes, their number of parameters, the share of weights that are exactly zero,
+        and their memory, both as it is and with the weights as compressed sparse rows.
 
         `fastreg.summary.sparsity(model)` gives the same numbers as data.
 
@@ -354,7 +356,7 @@ class Sequential:
 
 
 def trained_layers(model: Sequential) -> list[Dense]:
-    """The layers with parameters that a fit changes."""
+    """The layers whose parameters a fit changes."""
     return [layer for layer in model.layers if isinstance(layer, Dense) and layer.trainable]
 
 
@@ -365,7 +367,7 @@ def check_trainable(model: Sequential) -> None:
 
 
 def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    """Copies of the layers, each with a name of its own."""
+    """Copies of the layers, each with its own name."""
     given = list(islice(checking.iterate("layers", layers, "a list of layers"), MAX_LAYERS + 1))
     _check_count(len(given))
     named: list[Layer] = []
@@ -378,7 +380,7 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{index}]: got {checking.shown(layer)}, expected a layer such as Dense(10)")
         if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in named):
-            raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or behind a Flatten()")
+            raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or after a Flatten()")
         name = str(index) if layer.name is None else layer.name
         if name in names:
             raise ValueError(f"layers: got the name {name!r} twice, expected every name once")
@@ -390,7 +392,8 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
 
 
 def _mean_and_std(engine: Engine, feed: Feed, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the outputs of so many passes, whose number is the step of their draws. Welford's sums, in float64."""
+    """Mean and standard deviation of the outputs of `samples` passes, by Welford's sums in float64. The number of a
+    pass is the step of its draws."""
     out = feed.need("out")
     mean, squares = np.zeros(out.shape), np.zeros(out.shape)
     for number in range(samples):
