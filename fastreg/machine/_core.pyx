@@ -1,6 +1,6 @@
-"""The only extension: hands programs, feeds and arrays to the C below, and calls it without the GIL.
+"""The only extension module: passes programs, feeds and arrays to C, and runs C without the GIL.
 
-It checks what would crash C (dtype, strides, shapes of buffers) and nothing else: arguments of users are checked above.
+It checks only what would crash C: dtype, strides and shapes of buffers. Arguments of users are checked before.
 """
 
 cimport numpy as cnp
@@ -14,14 +14,14 @@ import numpy as np
 
 cnp.import_array()
 
-# The layout of memory and of work, as C has it.
+# The layout of memory and of work, as defined in C.
 LANES, PANEL, ROW_GROUP, SUM_BLOCK = FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK
 MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS, FR_SLOTS
 SHUFFLE_STREAM, ONCE_A_STEP = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
 
 
 cdef dict _numbered(const char *(*name_of)(int) noexcept nogil):
-    """The names of a table and their numbers."""
+    """The names of a C table, with their numbers."""
     found = {}
     while name_of(<int>len(found)) != NULL:
         found[name_of(<int>len(found)).decode()] = len(found)
@@ -43,7 +43,7 @@ STORES_GRADIENT = {name for name, kind in RULES.items() if fr_stores_gradient(ki
 
 
 def _number(dict table, str what, name):
-    """What C calls it."""
+    """The number of a name in C."""
     if name not in table:
         raise ValueError(f"{what}: got {name!r}, expected one of {', '.join(table)}")
     return table[name]
@@ -101,7 +101,7 @@ cdef class Program:
         if a.ndim == 2:
             m.ld = a.strides[0] // a.itemsize
             if m.ld % FR_LANES or (a.shape[1] > 1 and a.strides[1] != a.itemsize) or m.ld < a.shape[1]:
-                raise ValueError("a buffer of padded rows was expected (fastreg.memory.padded)")
+                raise ValueError("a buffer of padded rows was expected (fastreg.engines.memory.padded)")
         elif a.ndim != 1 or (a.shape[0] > 1 and a.strides[0] != a.itemsize):
             raise ValueError("a buffer of one or two dimensions was expected")
         self.arrays.append(a)
@@ -175,7 +175,7 @@ cdef class Program:
             a.radius, a.alpha = len(smooth) // 2, augment.elastic.alpha
         return a
 
-    # From the fields of an op to its struct. Every op takes all that it has, and has no others.
+    # From the fields of an op to its struct. Each op uses all fields that it is given, and accepts no others.
 
     cdef _fill(self, fr_op *op, dict fields):
         fields = dict(fields)
@@ -281,7 +281,7 @@ cdef class Program:
         op.rows, op.columns = weight.shape
 
     cdef fr_through _through(self, through) except *:
-        """(y, z, activation, activity_l1, mask), or None forward."""
+        """(y, z, activation, activity_l1, mask), or None in a forward op."""
         cdef fr_through t
         t.y = t.z = self._matrix(None)
         t.activation, t.activity_l1, t.mask = FR_LINEAR, 0.0, self._mask(None)
@@ -296,7 +296,7 @@ cdef class Program:
 
 
 cdef class Source:
-    """The rows of an array of any dtype in DTYPES and any strides; a row is its elements in C order."""
+    """The rows of an array, of any dtype in DTYPES and any strides. The elements of a row are in C order."""
 
     cdef fr_source source
     cdef object array, offsets
@@ -369,7 +369,7 @@ def _nothing():
 
 
 cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
-    """Runs a CALL, or looks for Ctrl-C; an exception is kept for `run` to raise."""
+    """Runs a Call, or checks for Ctrl-C. Keeps an exception for `run` to raise."""
     with gil:
         calls = <list>context
         try:
@@ -378,7 +378,7 @@ cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
             else:
                 PyErr_CheckSignals()
                 calls[1]()
-        except BaseException as error:  # KeyboardInterrupt too: it must get past the C above
+        except BaseException as error:  # also KeyboardInterrupt: it cannot pass through C
             calls.append(error)
             return 1
     return 0
@@ -387,8 +387,8 @@ cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
 def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
         uint64_t scramble=0, list powers, call=None, look=_nothing):
-    """Batches first .. stop - 1; adds to the tally and returns the next batch. call(op, rows) runs a Call;
-    look(), now and then in a long batch, may raise to end the run, which leaves the batch half done."""
+    """Runs batches first to stop - 1, adds to the tally and returns the next batch. call(op, rows) runs a Call.
+    look() is called now and then in a long batch. If it raises, the run ends with the batch half done."""
     cdef fr_tally t
     cdef fr_options options
     cdef int64_t reached
@@ -425,7 +425,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
 
 
 def advanced(list powers, rule, int64_t times):
-    """The running numbers of an optimizer so many steps later, or until no step changes anything any more."""
+    """The running numbers of an optimizer after `times` more steps. Stops early when a step changes nothing."""
     cdef fr_rule r
     cdef double power[FR_POWERS]
     cdef double before[FR_POWERS]
@@ -466,7 +466,7 @@ def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
 
 
 def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t first=0):
-    """Normal draws of an array (rows, columns), float32 or float64: those of the kernels, for rows from `first` on."""
+    """Fills an array (rows, columns), float32 or float64, with the normal draws of the kernels, from row `first` on."""
     cdef cnp.ndarray panel = np.empty(FR_PANEL, out.dtype)
     cdef int real = FR_F32 if out.dtype == np.float32 else FR_F64
     for row in range(out.shape[0]):
@@ -477,7 +477,7 @@ def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t firs
 
 
 def philox(counter, key, int rounds=7):
-    """Four words of Philox4x32, for tests against the published answers."""
+    """Four words of Philox4x32, for tests against published answers."""
     cdef uint32_t out[4]
     cdef uint32_t[4] c = counter
     cdef uint32_t[2] k = key
@@ -506,7 +506,7 @@ def cpu_count():
 
 
 def fma_loop(dtype, int64_t rounds):
-    """The current target's loop of fused multiply-adds: floating-point operations done, and seconds."""
+    """Runs a loop of fused multiply-adds on the current target. Returns the floating-point operations and seconds."""
     cdef int real = FR_F32 if np.dtype(dtype) == np.float32 else FR_F64
     cdef double seconds, flops
     with nogil:
@@ -515,7 +515,7 @@ def fma_loop(dtype, int64_t rounds):
 
 
 cdef fr_turns _turns(int workers, cnp.ndarray order, bint dynamic, uint64_t scramble) except *:
-    """Workers that ask for work in an order (int32): one number for each turn."""
+    """An order (int32) in which workers ask for work: one worker number per turn."""
     cdef fr_turns turns
     if not 1 <= workers <= FR_MAX_THREADS or order.min() < 0 or order.max() >= workers or order.dtype != np.int32:
         raise ValueError(f"turns of {workers} workers were expected, in int32")
@@ -526,7 +526,7 @@ cdef fr_turns _turns(int workers, cnp.ndarray order, bint dynamic, uint64_t scra
 
 def hand_out_tiles(int workers, order, bint dynamic, uint64_t scramble, int64_t panels, int64_t groups, int64_t weight,
                    int64_t last):
-    """The tile that is handed out in every turn, or -1. For tests."""
+    """The tile that each turn hands out, or -1. For tests."""
     cdef fr_turns turns = _turns(workers, order, dynamic, scramble)
     cdef int64_t[::1] got = np.empty(turns.count, np.int64)
     fr_hand_out_tiles(&got[0], &turns, panels, groups, weight, last)
@@ -534,7 +534,7 @@ def hand_out_tiles(int workers, order, bint dynamic, uint64_t scramble, int64_t 
 
 
 def hand_out_pieces(int workers, order, bint dynamic, uint64_t scramble, int64_t columns, int64_t groups, str cut):
-    """The piece that is handed out in every turn: column, columns, first group, the group after the last. For tests."""
+    """The piece that each turn hands out: column, columns, first group, the group after the last. For tests."""
     cdef fr_turns turns = _turns(workers, order, dynamic, scramble)
     cdef int64_t[:, ::1] got = np.empty((turns.count, 4), np.int64)
     kinds = {"panels": FR_CUT_PANELS, "rows": FR_CUT_ROWS, "columns": FR_CUT_COLUMNS}
@@ -543,5 +543,5 @@ def hand_out_pieces(int workers, order, bint dynamic, uint64_t scramble, int64_t
 
 
 def pool_size():
-    """Worker threads alive."""
+    """The number of worker threads that exist."""
     return fr_pool_size()

@@ -1,4 +1,4 @@
-"""Ensembles: several models that answer together."""
+"""Ensembles: several models that predict together."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from fastreg.program.riders import PURPOSE_BOOTSTRAP, stream
 from fastreg.training.sidebyside import side_by_side
 from fastreg.training.trainer import Trainer
 
-MOST = (1 << 16) - 1  # members: the streams of the random draws have room for so many
+MOST = (1 << 16) - 1  # members: the streams of the random draws have no room for more
 SEEDS = 1 << 53  # seeds of members are below it
-MIN_EPOCH_FLOPS = 5e6  # below it Python, which one thread runs at a time, takes most of an epoch
+MIN_EPOCH_FLOPS = 5e6  # below it Python takes most of an epoch, and only one thread at a time can run Python
 
 
 @dataclass(frozen=True)
 class EnsembleVariance:
-    """What `Bagging.variance` measured; print it for a table.
+    """What `Bagging.variance` measured. Print it for a table.
 
     v           mean squared error of a member
-    c           mean product of the errors of two members, on the same sample
+    c           mean product of the errors of two members on the same sample
     predicted   v/j + c (j-1)/j for j = 1, ..., k members
     measured    mean squared error of the mean of the first j members
     """
@@ -53,45 +53,45 @@ class EnsembleVariance:
 
 
 class Bagging:
-    """Trains k models on k bootstrap sets and lets them answer by their mean or by vote.
+    """Trains k models on k bootstrap sets. They predict by their mean or by vote.
 
     A bootstrap set is n of the n samples, drawn with replacement: about 63 % of the samples, some of them several
-    times. It is an array of indices; the data are not copied.
+    times. It is an array of indices. The data are not copied.
 
     Parameters
     ----------
     builder
-        seed -> a new `fastreg.Trainer` with a model of its own. The seed is an integer, another one for every member;
-        hand it to the trainer, so that members start from parameters and draw masks of their own.
+        seed -> a new `fastreg.Trainer` with its own model. The seed is an integer, a different one for each member.
+        Pass it to the trainer, so that members start from different parameters and draw different masks.
     k
-        Members; 5 to 10 are usual.
+        Number of members. 5 to 10 are usual.
     combine
-        "mean" of the predictions, or "vote": every member has one for its class (for yes or no of an output, under
-        "sigmoid_cross_entropy"), and predictions are shares of the votes. Means of values cannot be voted on.
+        "mean" of the predictions, or "vote". Each member votes for its class (under "sigmoid_cross_entropy", for yes or
+        no in each output), and predictions are shares of the votes. Values, as under "mse", cannot be voted on.
     seed
-        Of the bootstrap sets and of the members' seeds. The first members of a larger ensemble are those of a smaller.
+        Seed of the bootstrap sets and of the members' seeds. A larger ensemble starts with the members of a smaller.
     threads
-        For the training of all members together; None for the default (`fastreg.set_num_threads`).
+        Number of threads for training all members together. None for the default (`fastreg.set_num_threads`).
     parallel
-        Whether members train beside each other, with one thread each, rather than one after the other with all of them;
-        None to choose what is faster. The bits are the same.
+        True trains members at the same time, with one thread each. False trains one after the other, with all threads.
+        None chooses what is faster. The bits are the same.
 
     Attributes
     ----------
     members : list of Trainer
-        Of the last fit; `members[i].model.save(path)` saves one.
+        The members of the last fit. `members[i].model.save(path)` saves one.
     rows : list of ndarray
-        Their bootstrap sets: int64 (n,), indices into the data of the fit.
+        The bootstrap sets of the members: int64 (n,), indices into the data of the fit.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above; from fit: the trainers of the builder do not go together.
+        An argument is not as described above, or fit finds that the trainers of the builder do not fit together.
 
     Notes
     -----
-    L. Breiman, "Bagging predictors", Machine Learning 24 (1996). For errors with variance v and covariance c the mean
-    of k members has v/k + c (k-1)/k: see `variance`.
+    L. Breiman, "Bagging predictors", Machine Learning 24 (1996). For errors with variance v and covariance c, the mean
+    of k members has the variance v/k + c (k-1)/k. See `variance`.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class Bagging:
     ...     return fr.Trainer(fr.Sequential([fr.Dense(8, "relu"), fr.Dense(2)]), optimizer=fr.Adam(0.01), seed=seed)
     >>> bagging = fr.Bagging(builder, 5)
     >>> histories = bagging.fit(X, y, epochs=20, batch_size=20)
-    >>> bagging.oob_score(X, y) > 0.9  # of every sample by the members that have not seen it
+    >>> bagging.oob_score(X, y) > 0.9  # each sample is predicted by members that have not seen it
     True
     """
 
@@ -144,25 +144,25 @@ class Bagging:
         validation_data: tuple | None = None,
         callbacks: Callable[[int], Iterable[Callback]] | None = None,
     ) -> list[History]:
-        """Trains k new members; those of an earlier fit are let go once all is done.
+        """Trains k new members. At the end they replace those of an earlier fit.
 
         Parameters
         ----------
         X, y, epochs, batch_size, shuffle, sample_weight, class_weight, validation_data
             As in `fastreg.Trainer.fit`, the same for all members.
         callbacks
-            number of the member, from 0 -> a list of new callbacks for it alone, since callbacks remember things.
-            All are made before the first member is trained.
+            number of the member, from 0 -> a list of new callbacks. Members cannot share callbacks, since these
+            remember things. All are made before the first member is trained.
 
         Returns
         -------
         list of History
-            One for every member.
+            One for each member.
 
         Raises
         ------
         ValueError, TypeError, DivergenceError, KeyboardInterrupt
-            As in `fastreg.Trainer.fit`; the ensemble is as it was before.
+            As in `fastreg.Trainer.fit`. The ensemble has not changed.
         """
         watchers = self._watchers(callbacks)
         members = self._build()
@@ -187,7 +187,7 @@ class Bagging:
         return histories
 
     def _build(self) -> list[Trainer]:
-        """New members that go together."""
+        """New members, checked to fit together."""
         seeds = random.integers(self.k, SEEDS, self.seed, stream(PURPOSE_BOOTSTRAP, MOST)).tolist()
         members = [self.builder(seed) for seed in seeds]
         for member in members:
@@ -204,7 +204,7 @@ class Bagging:
         return members
 
     def _watchers(self, callbacks: Callable[[int], Iterable[Callback]] | None) -> list[list[Callback]]:
-        """The callbacks of every member: objects of its own, for they keep its weights and know its trainer."""
+        """The callbacks of each member. Members do not share them, since a callback keeps weights and its trainer."""
         if callbacks is None:
             return [[] for _ in range(self.k)]
         if not _takes_one(callbacks):
@@ -219,10 +219,10 @@ class Bagging:
         return watchers
 
     def _together(self, trainer: Trainer, X: np.ndarray, batch_size: int, n: int) -> int:
-        """How many members train beside each other, before the others have all threads one after the other.
+        """How many members train at the same time. After them, each of the others trains alone, with all threads.
 
-        n members on one thread each keep n threads busy without waiting for each other. What is left over at the end,
-        r < n members, takes the time of one member side by side, and that of r / speed-up one after the other.
+        n members on one thread each keep n threads busy without waiting for each other. The remaining r < n members
+        take the time of one member if they train at the same time, and r / speed-up of it one after the other.
         """
         if self.parallel is not None:
             return self.k if self.parallel else 0
@@ -243,7 +243,7 @@ class Bagging:
     def predict(self, X) -> np.ndarray:
         """The mean of the members' predictions, or the shares of their votes: (n, outputs).
 
-        The class of a sample is that of the largest value, the first of them where votes are equal.
+        The class of a sample is that of the largest value. If several are equal, the first one counts.
         """
         members = self._trained()
         total = np.zeros(())
@@ -252,12 +252,12 @@ class Bagging:
         return (total / len(members)).astype(members[0].dtype)
 
     def oob_predict(self, X) -> np.ndarray:
-        """Of every sample of the fit by the members that have not seen it; NaN where all have.
+        """Predicts each sample of the fit by the members that have not seen it. NaN if all have seen it.
 
         Parameters
         ----------
         X
-            As it was in fit.
+            The X that was given to fit.
         """
         members = self._trained()
         X = checking.inputs("X", X, members[0].dtype)
@@ -273,12 +273,12 @@ class Bagging:
         return np.divide(total, votes, out=np.full_like(total, np.nan), where=votes > 0).astype(members[0].dtype)
 
     def oob_score(self, X, y) -> float:
-        """`score` of every sample of the fit by the members that have not seen it: an estimate for new samples.
+        """The `score` with each sample of the fit predicted by members that have not seen it: an estimate for new data.
 
         Parameters
         ----------
         X, y
-            As they were in fit. Samples that all members have seen are left out.
+            The X and y that were given to fit. Samples that all members have seen are left out.
         """
         predictions = self.oob_predict(X)
         known = ~np.isnan(predictions[:, 0])
@@ -287,9 +287,9 @@ class Bagging:
         return self._score(predictions[known], self._targets(y, len(predictions))[known])
 
     def score(self, X, y) -> float:
-        """The accuracy of `predict`; where values are learned, R^2 = 1 - sum (y - p)^2 / sum (y - mean y)^2.
+        """The accuracy of `predict`. If targets are values, R^2 = 1 - sum (y - p)^2 / sum (y - mean y)^2.
 
-        R^2 is the mean over outputs. Under "sigmoid_cross_entropy" the accuracy is the share of outputs on the right
+        R^2 is the mean over outputs. Under "sigmoid_cross_entropy" the accuracy is the share of outputs on the correct
         side of one half.
         """
         predictions = self.predict(X)
@@ -298,15 +298,16 @@ class Bagging:
     def variance(self, X, y) -> EnsembleVariance:
         """The mean squared error of 1, ..., k members, measured and by the formula v/j + c (j-1)/j.
 
-        An error is prediction - target (probability - one-hot label for classes), on all samples and outputs alike; v
-        is the mean of its square, c the mean product of those of two members. Where errors are the same, c = v, and
-        averaging does not help; where they are independent, c = 0, and the error falls as 1/k. At j = k formula and
-        measurement agree by algebra; before that, the better the more alike members are in their errors' moments.
+        An error is prediction - target (for classes, probability - one-hot label), over all samples and outputs. v is
+        the mean of its square, and c the mean product of the errors of two members. If all members have the same
+        errors, c = v, and averaging does not help. If errors are independent, c = 0, and the error falls as 1/k. For
+        j = k, formula and measurement agree by algebra. For smaller j they agree better if the errors of all members
+        have similar moments.
 
         Parameters
         ----------
         X, y
-            Samples that no member has seen, if it is the error of new ones that counts.
+            Samples. Take some that no member has seen, to learn about the error on new data.
 
         Returns
         -------
@@ -333,7 +334,7 @@ class Bagging:
         return self.members
 
     def _answer(self, member: Trainer, X, rows: np.ndarray | None = None) -> np.ndarray:
-        """What a member adds, float64."""
+        """What one member adds to the sum, in float64."""
         predictions = member.predict(X, rows=rows).astype(np.float64)
         if self.combine == "mean":
             return predictions
@@ -364,7 +365,7 @@ class Bagging:
 
 
 def _one_hot(targets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels as rows of 0 and 1, values as they are: float64 of that shape."""
+    """Labels as one-hot rows, values unchanged, in float64 of this shape."""
     if len(shape) == 2 and targets.ndim == 1 and targets.dtype.kind == "i" and shape[1] > 1:
         return np.eye(shape[1])[targets]
     return targets.reshape(shape).astype(np.float64)
@@ -376,7 +377,7 @@ def _takes_one(function: Any) -> bool:
         return False
     try:
         inspect.signature(function).bind(0)
-    except ValueError:  # of a function in C that does not tell
+    except ValueError:  # from a C function without a signature
         return True
     except TypeError:
         return False
