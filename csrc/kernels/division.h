@@ -12,7 +12,7 @@
 #include "tiles.h"
 #include "vec.h"
 
-enum { UNIT = 16 }; /* columns that stay together: a cache line of float32, and what rows are padded to */
+enum { UNIT = FR_LANES }; /* columns that stay together: a cache line of float32, and what rows are padded to */
 
 /* Columns column .. column + columns - 1 of the groups of rows first .. last - 1. tile: its number, if it is a tile, or -1. */
 typedef struct {

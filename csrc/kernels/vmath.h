@@ -343,23 +343,27 @@ INLINE vec vgelu_tanh_grad(vec x) {
     return vm_gelu_slope(x, e * q, vfma(-(a * q), slope, one));
 }
 
-/* ---- SiLU, ELU, SELU, softplus, Mish, hard swish; fastreg/reference/activations.py says whose they are ---- */
+/* ---- SiLU, ELU, SELU, softplus, Mish, hard swish ----
+ *
+ * fastreg/reference/activations.py says whose they are. Their errors in float32 are those of every 61st argument. */
 
-/* x sigmoid(x); for x < 0 the small factor comes last, so that subnormal results are rounded once. */
+/* x sigmoid(x); for x < 0 the small factor comes last, so that subnormal results are rounded once.
+ * f32 2.97 ulp, f64 2.60. */
 INLINE vec vsilu(vec x) {
     const ivec negative = x < vset1(0);
     const vec one = vset1(1), a = vmin(vset1(vm_silu_max), vabs(x)), up = vm_exp_neg_up(a, (vec){0});
     return vselect(negative, -a * up, x) / (one + up * vm_down()) * vselect(negative, vm_down(), one);
 }
 
-/* s + x s (1 - s), s = sigmoid(x): as the GELUs', with h = e q = sigmoid(-a), g = h - a h (1 - h) = e q (1 - a q) */
+/* s + x s (1 - s), s = sigmoid(x): as the GELUs', with h = e q = sigmoid(-a), g = h - a h (1 - h) = e q (1 - a q).
+ * f32 abs 1.0e-7, f64 1.8e-16. */
 INLINE vec vsilu_grad(vec x) {
     const vec one = vset1(1), a = vmin(vset1(vm_silu_max), vabs(x)), e = vm_exp_neg(a, (vec){0});
     const vec q = one / (one + e);
     return vm_gelu_slope(x, e * q, vfma(-a, q, one));
 }
 
-/* x for x > 0, e^x - 1 else */
+/* x for x > 0, e^x - 1 else. f32 0.94 ulp, f64 1.13. */
 INLINE vec velu(vec x) { return vselect(x > vset1(0), x, vm_expm1_neg(x)); }
 
 /* Of the output: its derivative e^x is a + 1 below zero. */
@@ -368,20 +372,20 @@ INLINE vec velu_grad(vec a) { return vselect(a > vset1(0), vset1(1), a + vset1(1
 static const real vm_selu_scale = (real)1.0507009873554804934;
 static const real vm_selu_below = (real)1.7580993408473768600; /* the scale times alpha = 1.6732632423543772848 */
 
-/* scale x for x > 0, scale alpha (e^x - 1) else */
+/* scale x for x > 0, scale alpha (e^x - 1) else. f32 1.86 ulp, f64 1.61. */
 INLINE vec vselu(vec x) {
     return vselect(x > vset1(0), vset1(vm_selu_scale) * x, vset1(vm_selu_below) * vm_expm1_neg(x));
 }
 
 INLINE vec vselu_grad(vec a) { return vselect(a > vset1(0), vset1(vm_selu_scale), a + vset1(vm_selu_below)); }
 
-/* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
+/* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). f32 1.71 ulp, f64 1.66. */
 INLINE vec vsoftplus(vec x) {
     const vec e = vm_exp_neg(vmin(vset1(vm_exp_min), vabs(x)), (vec){0});
     return vmax(vset1(0), x) + vlog1p(e);
 }
 
-/* Of the output: sigmoid(x) = 1 - e^-a */
+/* Of the output: sigmoid(x) = 1 - e^-a. f32 0.94 ulp, f64 1.13. */
 INLINE vec vsoftplus_grad(vec a) { return -vm_expm1_neg(a); }
 
 /* tanh(softplus(x)) = n / d with n = (1 + e^x)^2 - 1 and d = n + 2. With e = e^-|x|, both times e^2 for x >= 0:
@@ -391,7 +395,7 @@ INLINE vec vm_mish_bottom(ivec negative, vec e) {
     return vselect(negative, vfma(e, e + two, two), vfma(e + e, e, vfma(two, e, one)));
 }
 
-/* x tanh(softplus(x)); the small factor last, as in vsilu. */
+/* x tanh(softplus(x)); the small factor last, as in vsilu. f32 4.06 ulp, f64 3.63. */
 INLINE vec vmish(vec x) {
     const ivec negative = x < vset1(0);
     const vec one = vset1(1), two = vset1(2), a = vmin(vset1(vm_silu_max), vabs(x)), up = vm_exp_neg_up(a, (vec){0});
@@ -400,7 +404,8 @@ INLINE vec vmish(vec x) {
     return top / vm_mish_bottom(negative, e) * vselect(negative, vm_down(), one);
 }
 
-/* n / d + x (1 - (n / d)^2) sigmoid(x) = (n + 4 x (1 + e) f / d) / d, f = e below zero, e^2 above */
+/* n / d + x (1 - (n / d)^2) sigmoid(x) = (n + 4 x (1 + e) f / d) / d, f = e below zero, e^2 above.
+ * f32 abs 2.0e-7, f64 3.3e-16. */
 INLINE vec vmish_grad(vec x) {
     const ivec negative = x < vset1(0);
     const vec one = vset1(1), two = vset1(2), a = vmin(vset1(vm_silu_max), vabs(x)), e = vm_exp_neg(a, (vec){0});
@@ -409,13 +414,13 @@ INLINE vec vmish_grad(vec x) {
     return vfma(vset1(4) * a, f / d, n) / d;
 }
 
-/* x min(max(x + 3, 0), 6) / 6 */
+/* x min(max(x + 3, 0), 6) / 6. f32 1.87 ulp, f64 1.86. */
 INLINE vec vhard_swish(vec x) {
     const vec c = vmax(vset1(-3), x);
     return c * (vmin(vset1(6), c + vset1(3)) / vset1(6));
 }
 
-/* 0 up to -3, 1 from 3 on, x / 3 + 1/2 between */
+/* 0 up to -3, 1 from 3 on, x / 3 + 1/2 between. f32 abs 4.0e-8, f64 7.4e-17. */
 INLINE vec vhard_swish_grad(vec x) {
     const vec between = vfma(vset1((real)1 / 3), x, vset1((real)0.5));
     return vkeep(~(x <= vset1(-3)), vselect(x >= vset1(3), vset1(1), between));

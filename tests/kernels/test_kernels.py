@@ -77,7 +77,7 @@ def test_dense_backward(target, dtype, shape, activation):
 
 
 # Errors in ulp that csrc/kernels/vmath.h states, without a true fused multiply-add a few tenths more.
-LIMITS = {"silu": 2.9, "elu": 1.2, "selu": 1.9, "softplus": 1.8, "mish": 3.8, "hard_swish": 2.0}
+LIMITS = {"silu": 2.97, "elu": 0.94, "selu": 1.86, "softplus": 1.71, "mish": 4.06, "hard_swish": 1.87}
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -97,7 +97,9 @@ def test_activations_in_ulp_of_torch(target, dtype, name):
     if dtype == np.float32:
         tiny = np.finfo(dtype).smallest_normal
         ulp = np.spacing(np.maximum(np.abs(expected), tiny).astype(dtype)).astype(np.float64)
-        assert (np.abs(got.astype(np.float64) - expected) / ulp).max() < LIMITS[name] + 0.1
+        assert (np.abs(got.astype(np.float64) - expected) / ulp).max() < LIMITS[name] + (
+            0.3 if target == "generic" else 0
+        )
     else:
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
     dz = kernels.dense_backward(np.ones_like(z), z, np.eye(2, dtype=dtype), got, activation=name, z=z)[0]

@@ -124,6 +124,7 @@ static void singles(void) {
                               .momentum = 0.9,
                               .beta1 = 0.9,
                               .beta2 = 0.999,
+                              .warm_up = 0.9,
                               .eps = 1e-8,
                               .weight_decay = 0.1,
                               .l1 = 0.1,

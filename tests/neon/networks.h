@@ -151,8 +151,13 @@ static void networks(void) {
              penalized++) { /* not, with the subgradient of L1, with its proximal step */
             network n = USUAL;
             n.bytes = 1;
-            n.rule =
-                (fr_rule){.kind = kind, .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .lr_scale = 0.5};
+            n.rule = (fr_rule){.kind = kind,
+                               .momentum = 0.9,
+                               .beta1 = 0.9,
+                               .beta2 = 0.99,
+                               .warm_up = 0.9,
+                               .eps = 1e-8,
+                               .lr_scale = 0.5};
             if (penalized) n.rule.l1 = 1e-2, n.rule.l2 = 0.5, n.rule.l2_per_row = 1, n.rule.weight_decay = 0.01;
             if (penalized == 1) n.rule.clip_value = 0.02;
             n.rule.proximal = penalized == 2;
