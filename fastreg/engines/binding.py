@@ -177,5 +177,6 @@ class Binding:
             if rule.limits_norms and rule.kind not in STORES_GRADIENT:
                 self._norms[name] = padded(sums, self.dtype)
             # The padding after the last column is zero and must stay zero, so nothing may be divided by 0 there.
-            rule = replace(rule, eps=max(rule.eps, float(np.finfo(self.dtype).tiny)))
+            tiny = float(np.finfo(self.dtype).tiny)
+            rule = replace(rule, eps=tiny) if rule.eps < tiny else rule
         return value, slots, rule, penalty, self._norms.get(name)

@@ -21,7 +21,8 @@ from fastreg.reference.arguments import Key
 def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=None, lr=None, powers=(1.0, 1.0, 1.0)):
     """Runs the ops on the arrays of the binding, as one batch of `rows` rows."""
     key = Key(0) if key is None else arguments.key(key)
-    fields = [binding.fields(op) for op in with_waits(ops, binding.buffers)]
+    ordered = with_waits(ops, binding.buffers) if len(ops) > 1 else ops
+    fields = [binding.fields(op) for op in ordered]
     per_row = (binding.buffers.get(name) for name in ("row_loss", "row_hit"))
     program = _core.Program(binding.dtype, rows, fields, *per_row)
     rates = None if lr is None else np.array([lr], np.float64)

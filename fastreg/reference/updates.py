@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -28,13 +28,13 @@ def in_place(describe: Callable[Given, Described], carry_out: Callable[..., None
     """The update that `describe` describes. It checks its arguments, then calls
     carry_out(rule, w, g, state, lr, step)."""
     signature = inspect.signature(describe)
+    names = tuple(signature.parameters)
+    usual = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
 
     @wraps(describe)
     def update(*args: Given.args, **kwargs: Given.kwargs) -> None:
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        named = given.arguments
-        rule, state = describe(*given.args, **given.kwargs)
+        rule, state = describe(*args, **kwargs)
+        named: dict[str, Any] = {**usual, **dict(zip(names, args, strict=False)), **kwargs}
         settings = {name: named[name] for name in named if name in arguments.SETTINGS and name != "lr"}
         g, lr = arguments.update(named["w"], named["g"], named["lr"], state, **settings)
         carry_out(rule, named["w"], g, state, lr, named.get("step", 1))
