@@ -27,8 +27,8 @@ class Dense(Layer):
     use_bias
         Whether the layer has the bias b.
     weight_init, bias_init
-        Where W, of shape (inputs, units), and b, of shape (units,), start: a name, or an object of
-        `fastreg.initializers`. The default for W suits the activation: "he_normal" for those like ReLU.
+        Initial values of W (inputs, units) and b (units,): a name, or an object of `fastreg.initializers`. The default
+        for W suits the activation, such as "he_normal" for those like ReLU.
     l1, l2
         Penalties on W: a number, a `fastreg.L1`, a `fastreg.L2`. None takes those of the trainer, 0 means none.
     penalty

@@ -191,7 +191,7 @@ class Twin:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.slow
 def test_optimizers_over_two_hundred_steps(engine, name, dtype, tolerance):
-    """With L2 on, so that the penalty reaches the moments; the last batch is smaller."""
+    """L2 is on, so that the penalty reaches the moments. The last batch is smaller."""
     torch.set_default_dtype(getattr(torch, dtype))  # NAdam keeps its mu product in it
     twin = Twin(engine, dtype, *OPTIMIZERS[name])
     twin.trainer.fit(twin.X, twin.y, epochs=40, batch_size=20, shuffle=False)
@@ -228,7 +228,7 @@ def test_clipping_and_accumulation(engine, name, norm, value, accumulate):
 
 
 def test_a_schedule_counts_steps_of_the_optimizer(engine):
-    """Three batches a step, two steps an epoch."""
+    """Three batches per step, two steps per epoch."""
     ours = fr.SGD(fr.schedules.Exponential(0.5, 0.8, per="step"), momentum=0.5)
     twin = Twin(engine, "float64", ours, lambda p: torch.optim.SGD(p, lr=0.5, momentum=0.5), accumulate=3)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(twin.optimizer, 0.8)

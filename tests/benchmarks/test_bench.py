@@ -1,4 +1,4 @@
-"""A smoke run of every measurement on tiny sizes; no test asks how fast anything is."""
+"""A smoke run of each measurement on tiny sizes. No test asks how fast anything is."""
 
 import importlib
 import json

@@ -136,7 +136,7 @@ def test_on_train_end_is_called_for_every_callback_after_an_error(error):
     ],
 )
 def test_early_stopping_on_made_curves(curve, settings, stops, best):
-    """`stops` epochs are run; the weights put back are those of the epoch `best`."""
+    """`stops` epochs run. The restored weights are those of epoch `best`."""
     stopping = fr.EarlyStopping(**settings)
     trainer, history = train([Made(curve), stopping], epochs=len(curve))
     assert len(history.epochs) == stops and stopping.best_epoch == best

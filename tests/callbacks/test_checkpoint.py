@@ -1,4 +1,4 @@
-"""Checkpoints: the same bits after a stop, a kill, a full disk; what is refused; which files are kept."""
+"""Checkpoints: the same bits after a stop, a kill or a full disk, and what is refused."""
 
 import json
 import os
@@ -141,7 +141,7 @@ def test_a_users_callback_keeps_its_state(path):
 
 @pytest.mark.slow
 def test_killed_twenty_times(tmp_path):
-    """Trainings are killed at random moments after their start, and go on until they have come to the same bits."""
+    """Trainings are killed at random moments, and resumed until they end with the same bits."""
     expected, dice, kills, logs = whole(), random.Random(8), 0, []
     while kills < 20:
         folder = tmp_path / str(len(logs))
@@ -321,7 +321,7 @@ def test_a_damaged_checkpoint_is_refused(path, case):
 
 
 def test_nothing_is_loaded_where_one_callback_cannot_be(path):
-    """The best weights of a checkpoint do not get into the model by way of a rule that has been loaded already."""
+    """A rule that is loaded already does not put the best weights of the checkpoint into the model."""
 
     class Picky(fr.Callback):
         loads = False
@@ -359,7 +359,7 @@ RULES = {
 
 @pytest.mark.parametrize("case", RULES)
 def test_damaged_rules(path, case):
-    """Each goes on from every epoch, and from none of the states that it cannot have had (behind five epochs)."""
+    """Each rule resumes from every epoch, but refuses states that it cannot have after five epochs."""
     make, damages = RULES[case]
 
     def go(epochs, **more):

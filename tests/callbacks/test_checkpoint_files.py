@@ -44,7 +44,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(path, monkeypatch):
 
 
 def test_a_file_that_may_not_grow(path, tmp_path):
-    """The limit of the system on the size of files, in another process: it stops the write in the middle."""
+    """In another process, the system's limit on file sizes stops the write in the middle."""
     resource = pytest.importorskip("resource")
     fit(trainer(), path, epochs=2, keep=3, save_best=True)
     before, limit = path.read_bytes(), path.stat().st_size // 2

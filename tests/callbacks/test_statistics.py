@@ -1,4 +1,4 @@
-"""LayerStatistics: the powers of a deep linear net, NumPy's moments, warnings, and nothing of it in the training."""
+"""LayerStatistics: the powers of a deep linear net, NumPy's moments, warnings. None of it touches the training."""
 
 import warnings
 
@@ -54,7 +54,7 @@ def test_warns_once(engine, scale, verb):
 
 
 def test_warns_of_gradients_alone(engine):
-    """Sigmoids keep activations near one half while gradients shrink by a quarter of the weights and more a layer."""
+    """Sigmoids keep activations near one half. Gradients shrink in each layer, at least by a quarter of the weights."""
     layers = [*(fr.Dense(20, "sigmoid") for _ in range(9)), fr.Dense(2)]
     trainer = fr.Trainer(fr.Sequential(layers), engine=engine)
     with pytest.warns(RuntimeWarning, match="after 0 epochs gradients vanish: .* in layer '0' and .* in layer '9'"):
@@ -208,7 +208,7 @@ def test_refuses(case):
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_an_attack_is_no_part_of_the_probe(engine, weight):
-    """Before the first step the records are those of the same trainer without an attack; so are the warnings."""
+    """Before the first step, records and warnings are those of the same trainer without an attack."""
     x, y = RNG.normal(size=(40, 4)), RNG.integers(0, 3, 40)
     plain, attacked = fr.LayerStatistics(), fr.LayerStatistics()
     classifier(engine).fit(x, y, callbacks=[plain])

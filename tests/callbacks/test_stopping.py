@@ -67,7 +67,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_rules_on_made_curves(case, engine):
-    """`stops` epochs are run; the weights put back are those of the epoch `best`."""
+    """`stops` epochs run. The restored weights are those of epoch `best`."""
     make, errors, losses, stops, best = CASES[case]
     rule = make()
     trained, epochs = run(rule, errors, losses, engine)
@@ -114,7 +114,7 @@ RULES = {
 @pytest.mark.parametrize("stop", [1, 4, 5])
 @pytest.mark.parametrize("rule", RULES)
 def test_a_resumed_fit_stops_where_the_whole_one_does(rule, stop, tmp_path, engine):
-    """With everything else on it, to the same bits; `trainer.best`, too."""
+    """With all else the same, it ends with the same bits and the same `trainer.best`."""
     X, y, validation = data()
 
     def fit(epochs, path, resume=None):

@@ -1,4 +1,4 @@
-"""check_gradients and compare_engines: they pass what is right, whatever a trainer holds, and find what is wrong."""
+"""check_gradients and compare_engines pass any correct trainer, and find what is wrong."""
 
 import itertools
 
@@ -167,7 +167,7 @@ def test_wrong_options(check, name, value, data):
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_trainer_without_parameters_stays_without(check, data):
-    """The check draws those that a fit would draw."""
+    """The check draws the parameters that a fit would draw."""
     X, y, _ = data
     trainer = fr.Trainer(fr.Sequential([fr.Dense(4, "relu"), fr.Dense(3)]), seed=5)
     assert str(CHECKS[check](trainer, X, y))
@@ -187,7 +187,7 @@ def test_steps_too_long_to_be_timed(data):
 
 @pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "adam"])
 def test_an_update_that_cancels_is_no_difference(optimizer):
-    """Steps that take a parameter almost, or exactly, to 0: what is left of it shows the rounding of what it was."""
+    """Steps that bring a parameter to 0 or almost: the rest shows the rounding of the value before."""
     rng = np.random.default_rng(0)
     settings = {"optimizer": OPTIMIZERS.get(optimizer, optimizer), "dtype": "float64"}
     for scale, l1 in itertools.product((0.01, 0.03, 0.1, 1.0, 10.0), (0.0, 0.05, 1.0)):

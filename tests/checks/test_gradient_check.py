@@ -29,7 +29,7 @@ def net(engine, layers=None, **settings) -> fr.Trainer:
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_with_penalties_before_and_after_training(engine, penalty):
-    """Proximal L1 makes exact zeros, where the difference of |w| is 0, as is sign(0)."""
+    """Proximal L1 makes exact zeros. There the difference of |w| is 0, like sign(0)."""
     trainer = net(engine, **PENALTIES[penalty])
     assert fr.check_gradients(trainer, X, Y, step=2).ok
     trainer.fit(X, Y, epochs=30, batch_size=8)
@@ -39,7 +39,7 @@ def test_with_penalties_before_and_after_training(engine, penalty):
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
 def test_a_penalty_left_out_of_the_gradient_is_found(penalty, monkeypatch):
-    """Weights are off, by the penalty's own gradient; biases, which have none, are right."""
+    """Weights are off by the gradient of the penalty. Biases have none and are correct."""
     monkeypatch.setattr(reference_updates, "penalized", lambda w, gradient, l1, l2: gradient)
     trainer = net("reference", **PENALTIES[penalty])
     trainer.model.build(5)
@@ -53,7 +53,7 @@ def test_a_penalty_left_out_of_the_gradient_is_found(penalty, monkeypatch):
 
 
 def test_masks_are_those_of_the_step(engine):
-    """Another step is another objective, so the gradients differ; each is right for its own masks."""
+    """Another step has another objective, so gradients differ. Each is correct for its own masks."""
     trainer = net(engine)
     first, second = (trainer.gradients(X, Y, step=step)["0.weight"] for step in (0, 1))
     assert np.abs(first - second).max() > 1e-3
@@ -82,7 +82,7 @@ def test_a_bug_in_one_entry_is_located(engine, monkeypatch):
 
 
 def test_a_wrong_backward_pass_makes_the_layers_below_it_wrong(monkeypatch):
-    """A backward pass that forgets the dropout of a layer: what lies above it is right, what lies below is not."""
+    """A backward pass that forgets the dropout of a layer: layers above it are correct, layers below are not."""
     right = reference_engine.RUN[O.DenseDx]
 
     def without_mask(engine, op, batch):
@@ -96,7 +96,7 @@ def test_a_wrong_backward_pass_makes_the_layers_below_it_wrong(monkeypatch):
 
 
 def test_a_bug_that_only_training_shows(engine):
-    """sin(x) with the derivative 1: as good as right near 0, where a network starts, and wrong when weights grow."""
+    """sin(x) with the derivative 1: almost correct near 0, where a network starts, and wrong when weights grow."""
     small = fr.initializers.normal(1e-6)
     layers = [fr.Dense(6, weight_init=small), fr.Function(np.sin, lambda dy, x, y: dy), fr.Dense(3)]
     trainer = net(engine, layers)
@@ -107,7 +107,7 @@ def test_a_bug_that_only_training_shows(engine):
 
 
 def test_the_ratio_is_that_of_the_formula(engine):
-    """By hand for a line: J = (w x - t)^2, checked against differences of its own, all over again."""
+    """By hand for a line: J = (w x - t)^2, with its own differences."""
     x, t = np.array([[2.0], [-1.0]]), np.array([3.0, 0.5])
     model = fr.Sequential([fr.Dense(1, use_bias=False)])
     model.build(1, dtype="float64")

@@ -1,4 +1,4 @@
-"""fr.profile: every op has a time, and the trainer stays as it is. No test asks how fast anything is."""
+"""fr.profile: each op has a time, and the trainer does not change. No test asks how fast anything is."""
 
 import numpy as np
 import pytest

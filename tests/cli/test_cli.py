@@ -1,4 +1,4 @@
-"""The command line, run as users run it: in a process of its own."""
+"""The command line, run as users run it: in its own process."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def test_schedules(tmp_path, blobs_file, schedule):
 
 @pytest.mark.slow
 def test_on_plateau(tmp_path, blobs_file):
-    """A rate that is at once divided by a million leaves the network where it was; samples are held back to watch."""
+    """A rate divided by a million at once does not move the network. Samples are held back to watch."""
     options = "--optimizer sgd --lr 0.01 --epochs 8 --keep-prob 1 --json --output out"
     frozen = "--schedule on-plateau --plateau-patience 0 --plateau-threshold 0.9 --plateau-factor 1e-6"
     frozen += " --plateau-smoothing 0 --plateau-cooldown 0 --plateau-min-lr 0"
@@ -129,7 +129,7 @@ def test_on_plateau(tmp_path, blobs_file):
 @pytest.mark.parametrize("name", ["curve", "moons", "breast-cancer"])
 @pytest.mark.slow
 def test_defaults_suit_the_set(tmp_path, name):
-    """What regularizes by default does no harm worth the name."""
+    """The default regularization does no real harm."""
     if name == "breast-cancer":
         pytest.importorskip("sklearn")
     result = run("train", name, "--epochs", 15, "--json", cwd=tmp_path)
@@ -139,7 +139,7 @@ def test_defaults_suit_the_set(tmp_path, name):
 
 @pytest.mark.slow
 def test_columns_of_very_different_scales_are_learned_from(tmp_path):
-    """Columns in units of their own are learned from, and the saved model takes them as they are."""
+    """Columns in very different units can be learned from. The saved model takes them unscaled."""
     rng = np.random.default_rng(0)
     X = rng.normal([1e6, -3e-4, 50], [1e3, 1e-5, 1e2], (400, 3))
     y = ((X - X.mean(axis=0)) / X.std(axis=0)).sum(axis=1) > 0
@@ -152,7 +152,7 @@ def test_columns_of_very_different_scales_are_learned_from(tmp_path):
 
 @pytest.mark.slow
 def test_images(tmp_path):
-    """Bytes go to [0, 1] in the model; a saved model takes them as they are."""
+    """The model scales bytes to [0, 1]. A saved model takes bytes."""
     X = np.random.default_rng(0).integers(0, 256, (200, 6, 5), np.uint8)
     X[:, 0, 0] = np.arange(200) % 2 * 255
     np.savez(tmp_path / "images.npz", X=X, y=np.arange(200) % 2)
@@ -256,7 +256,7 @@ def test_bad_input(tmp_path, arguments, message):
 
 @pytest.mark.slow
 def test_readme(tmp_path):
-    """The example of the README runs as it stands there."""
+    """The example of the README runs unchanged."""
     pytest.importorskip("sklearn")
     readme = Path(__file__).parents[2] / "README.md"
     if not readme.exists():

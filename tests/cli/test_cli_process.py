@@ -33,7 +33,7 @@ def start(command, folder):
 @posix
 @pytest.mark.slow
 def test_ctrl_c_at_any_moment(tmp_path):
-    """While NumPy is loaded, while the command works, and while it ends: one line, or none if done."""
+    """While NumPy loads, while the command runs, and while it ends: one line, or none if it is done."""
     for command in commands(tmp_path):
         for moment in np.linspace(0, 0.3, 12):
             process = start([*command, "info"], tmp_path)

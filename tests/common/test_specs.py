@@ -1,4 +1,4 @@
-"""Specs: text in place of every kind of object, never evaluated; what is printed is one; errors name what is near."""
+"""Specs: text instead of any object. It is never evaluated, reprs are specs, and errors suggest similar names."""
 
 import numpy as np
 import pytest
@@ -227,6 +227,6 @@ def test_a_call_is_not_taken_for_a_path(tmp_path, monkeypatch, kind):
 
 @pytest.mark.parametrize("one", ["gl(2)", fr.stopping.GL(2)])
 def test_one_callback_by_itself(one):
-    """It is a list of them that is taken, and a text would be one of letters."""
+    """A list of callbacks is expected, and a text would be a list of letters."""
     with pytest.raises(TypeError, match=r"callbacks: got .*(gl|GL).*, expected a list of callbacks: \[.*(gl|GL).*\]$"):
         trainer().fit(X, Y, callbacks=one)

@@ -1,4 +1,4 @@
-"""Augmentation: against SciPy, between the engines, and the same bits whatever does not matter."""
+"""Augmentation: against SciPy, and one engine against the other. Nothing irrelevant changes the bits."""
 
 import pickle
 
@@ -68,7 +68,7 @@ BY_HAND = {  # of amounts that are no draws: the map of the docstring, from (y, 
 @pytest.mark.parametrize("engine", ["native", "reference"])
 @pytest.mark.parametrize("names", [[name] for name in BY_HAND] + [[*BY_HAND], [*BY_HAND][::-1]], ids="-".join)
 def test_maps_are_those_of_the_docstrings(engine, names):
-    """Each by itself, and as the product of all of them: the last one is undone first."""
+    """Each alone, and the product of all: the last one is inverted first."""
     ndimage = pytest.importorskip("scipy.ndimage")
     for images in (GREY[:3], WIDE[:3]):
         H, W = images.shape[1:]

@@ -359,7 +359,7 @@ def test_split_is_a_partition(fractions, stratify):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(30, 300), st.integers(0, 2**32), st.booleans())
 def test_parts_of_a_split_have_the_sizes_of_their_fractions(shares, rows, seed, stratify):
-    """Within one row, for each class of its own where they are stratified by."""
+    """Within one row, and for each class if stratified."""
     X = np.arange(rows)
     y = X % 3 if stratify else X / 2
     fractions = np.array(shares) / sum(shares)

@@ -1,4 +1,4 @@
-"""Memory maps: what is trained on them is what is trained in memory, and only what is trained on is read."""
+"""Memory maps: training on one gives the same bits as in memory, and reads only the rows that it trains on."""
 
 import sys
 from pathlib import Path

@@ -38,7 +38,7 @@ def test_the_same_as_scikit_learns(X):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8 / 3, -1e-30])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_constant_columns_become_zeros(value, dtype):
-    """0.1 is no sum of powers of two: a mean of many would be off, and a variance of 1e-34 would follow."""
+    """0.1 is not a sum of powers of two: the mean of many would be off, and give a variance of 1e-34."""
     X = np.full((70_001, 2), value, dtype)
     X[:, 1] = np.arange(70_001) % 7
     standardizer = fitted(X)

@@ -1,4 +1,4 @@
-"""The rows and the step of a batch, in the reference engine: for any number of rows, any size, any accumulation."""
+"""The rows and the step of a batch in the reference engine, for any number of rows, batch size and accumulation."""
 
 import numpy as np
 from hypothesis import given
@@ -10,7 +10,7 @@ from fastreg.engines.batch import batch_at
 
 @st.composite
 def epochs(draw):
-    """The batches of an epoch, the number of them in a step, and the rows and weights they come from."""
+    """The batches of an epoch, their number per step, the order of the rows, and the weights."""
     rows, size, accumulate = draw(st.integers(1, 60)), draw(st.integers(1, 70)), draw(st.integers(1, 9))
     random = np.random.default_rng(draw(st.integers(0, 100)))
     order = draw(st.sampled_from([None, random.permutation(rows)]))

@@ -1,4 +1,4 @@
-"""The parameters that 100 trainings end with have the bits they had: a changed order of sums does not pass unseen.
+"""100 trainings end with the bits on record, so a changed order of sums does not go unnoticed.
 
 The digests guard bits only. That the numbers are right is shown against formulas, PyTorch and the reference elsewhere.
 Targets with fused multiply-add share one column of `golden_bits.json`, because they promise the same bits.

@@ -1,4 +1,4 @@
-"""Handing out the parts of an op: each one exactly once, whoever asks when."""
+"""Handing out the parts of an op: each one exactly once, in whatever order workers ask."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ scrambles = st.just(0) | st.integers(1, 2**64 - 1)
 
 @st.composite
 def crews(draw, most=40):
-    """A number of workers, and an order in which they begin to ask."""
+    """A number of workers, and an order in which they ask."""
     workers = draw(st.integers(1, 8) | st.integers(9, most))
     return workers, draw(st.lists(st.integers(0, workers - 1), max_size=150))
 
 
 def order_of(crew, parts):
-    """In the end every worker asks until there can be nothing left: it may have all parts, and then gets a no."""
+    """At the end each worker asks often enough to get all parts, and then nothing."""
     workers, begin = crew
     return np.array([*begin, *range(workers)] + [id for id in range(workers) for _ in range(parts)], np.int32)
 
@@ -35,7 +35,7 @@ def test_every_tile_is_handed_out_once(crew, shape, weight, last, dynamic, scram
 
 @given(crews(), shapes, st.integers(1, 8), st.integers(1, 8))
 def test_shares_of_a_short_op_follow_each_other_and_weigh_the_same(crew, shape, weight, last):
-    """Whoever asks when: in every batch a worker has the same tiles."""
+    """In whatever order they ask, a worker has the same tiles in each batch."""
     (panels, groups), last, workers = shape, min(last, weight), crew[0]
     order = order_of(crew, panels * groups)
     got = _core.hand_out_tiles(workers, order, False, 0, panels, groups, weight, last)
@@ -48,7 +48,7 @@ def test_shares_of_a_short_op_follow_each_other_and_weigh_the_same(crew, shape, 
 
 @given(crews(), shapes, st.integers(1, 8))
 def test_a_long_op_begins_with_the_share_of_a_short_one(crew, shape, last):
-    """A worker that asks alone gets its own share first, in order, then what is left of the others'."""
+    """A worker that asks alone first gets its own share, in order, then the rest of the others' shares."""
     workers, order = crew[0], np.zeros(shape[0] * shape[1] + 1, np.int32)
     short, long = (_core.hand_out_tiles(workers, order, dynamic, 0, *shape, 8, last) for dynamic in (False, True))
     own = short[short >= 0]
@@ -71,7 +71,7 @@ def test_pieces_cover_a_result_once(cut, crew, columns, groups, dynamic):
 
 @given(crew=crews(), units=st.integers(1, 45), groups=st.integers(1, 12))
 def test_shares_in_columns_are_equal(crew, units, groups):
-    """They differ by one group of one unit at most."""
+    """They differ by at most one group of one unit."""
     order = order_of(crew, units * groups)
     got = _core.hand_out_pieces(crew[0], order, False, 0, units * UNIT, groups, "columns")
     sizes = np.bincount(order, got[:, 1] // UNIT * (got[:, 3] - got[:, 2]), crew[0])

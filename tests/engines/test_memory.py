@@ -1,4 +1,4 @@
-"""The arrays that kernels work on: aligned, padded, zero, and told apart from others by nothing else."""
+"""The arrays that kernels work on: aligned, padded, zero, and otherwise like any array."""
 
 import numpy as np
 from hypothesis import given

@@ -118,7 +118,7 @@ RULES = [Rule("sgd"), replace(ADAM, eps=0.1), replace(MOMENTUM, max_norm=0.8)]
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
 @pytest.mark.slow
 def test_shares_end_between_any_columns(rule, dtype):
-    """Whole units of columns for every worker, and those that several share; with sums over the columns and without."""
+    """Whole units of columns for each worker, and units that several share, with and without sums over the columns."""
     case = Case(Network(70, SHARED, "softmax_cross_entropy", rule), dtype, small=0)
     expected = case.bits(1)
     for options in ({"n_threads": 2}, {"n_threads": 3}, {"n_threads": 5}, {"n_threads": 3, "scramble": 7}):
@@ -229,8 +229,8 @@ def test_predictions_do_not_depend_on_the_batch(dtype):
 @pytest.mark.parametrize("updates", [0, 1, 7, 3000, 800_000, 2**60])
 @pytest.mark.parametrize("optimizer", [fr.Adam(0.01, beta2=0.99), fr.SGD(0.01, momentum=0.9)])
 def test_any_number_of_updates_may_have_been_made(optimizer, updates):
-    """Powers of beta are products step by step, down to what no step changes; a count from a damaged file costs no
-    time beyond."""
+    """Powers of beta are products, step by step, until a step changes nothing. So a huge count from a damaged file
+    costs no more time."""
     trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), optimizer=optimizer)
     trainer.updates = updates
     X = np.eye(2)

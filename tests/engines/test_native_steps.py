@@ -41,7 +41,7 @@ def rule(request):
 
 @pytest.mark.parametrize("network", [CLASSIFY, REGRESS, LABELS], ids=["classify", "regress", "labels"])
 def test_the_second_pass_has_the_bits_of_the_fused_one(network, rule, dtype):
-    """Also behind a clipping that does not clip."""
+    """Also after a clipping that does not clip."""
     fused = replace(network, rule=rule)
     expected, tally = Case(fused, dtype).bits(2)
     for options in ({"two_passes": True}, {"clip_norm": 1e30}):
@@ -53,7 +53,7 @@ def test_the_second_pass_has_the_bits_of_the_fused_one(network, rule, dtype):
 
 @pytest.mark.parametrize("accumulate", [2, 3, 4])
 def test_accumulated_batches_are_one_large_one(rule, accumulate):
-    """Without dropout, whose masks belong to the rows of a batch; the last step is smaller, rows are weighted."""
+    """Without dropout, whose masks belong to the rows of a batch. The last step is smaller, and rows are weighted."""
     layers = [layer for layer in CLASSIFY.layers if isinstance(layer, Dense)]
     network = replace(CLASSIFY, layers=layers, rule=rule, clip_norm=0.5)
     weights = np.random.default_rng(4).random(150)
@@ -70,7 +70,7 @@ def test_accumulated_batches_are_one_large_one(rule, accumulate):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 33, 47, 97])
 def test_ragged_epochs(rows, weighted):
-    """Every number of batches left over for the last step; weights with steps and batches that have none."""
+    """Any number of batches in the last step. Some steps and batches have no weight."""
     for accumulate in (1, 2, 3, 4):
         case = Case(replace(CLASSIFY, rule=replace(ADAM, eps=1e-3), accumulate=accumulate), "float64", rows, 8)
         weights = np.random.default_rng(rows).integers(0, 2, rows).astype(float) if weighted else None
@@ -116,7 +116,7 @@ def test_no_column_is_ever_over_the_limit(kind, units, accumulate, dtype):
 
 
 def test_clipping_does_clip(dtype):
-    """The tests of parity would pass without it."""
+    """The parity tests would pass even if it did not."""
     plain = Case(CLASSIFY, dtype).bits(1)[0]
     for options in ({"rule": {"clip_value": 1e-3}}, {"clip_norm": 0.05}, {"rule": {"max_norm": 0.8}}, *CONSTRAINTS):
         assert Case(CLASSIFY.but(**options), dtype).bits(1)[0] != plain
@@ -147,7 +147,7 @@ def test_penalties_count_under_stored_gradients(dtype):
 
 
 def test_noise_belongs_to_the_global_step(dtype):
-    """The C draws inside a program are those of fill_draws, at every batch."""
+    """The draws inside a program are those of fill_draws, in each batch."""
     case = Case(MORE["noise"], dtype)
     engine, feed = case.engine(NativeEngine, 2), case.feed(order=None)
     elementwise = next(op for op in engine.program.ops if getattr(op, "noise", None) and op.mask)  # the input's
@@ -204,7 +204,7 @@ class Failing:
 
 
 def within(seconds, function):
-    """Runs it with a watch: an engine that hangs fails the test instead of the whole run."""
+    """Runs it with a time limit: an engine that hangs fails the test, not the whole run."""
     result = []
 
     def guarded():
@@ -247,7 +247,7 @@ def test_an_exception_of_a_call_comes_out_and_the_next_run_works(kind, where, er
 
 
 def test_a_call_that_fails_right_after_another_does_not_hang():
-    """Workers that come late to the barrier before the call must not take its failure for one of an earlier op."""
+    """Workers that reach the barrier before the call late must not take its failure for that of an earlier op."""
     slow = Function(lambda x: time.sleep(0.001) or x, lambda dy, x, y: dy)
     network = Network(6, [Dense(3), slow, Failing(RuntimeError("mine"), after=0).layer], "mse", ADAM)
     for n in (2, 3, 5):
@@ -258,7 +258,7 @@ def test_a_call_that_fails_right_after_another_does_not_hang():
 
 
 def test_a_call_runs_on_the_thread_of_the_caller_and_may_use_fastreg():
-    """The pool is taken, so kernels within a call run alone."""
+    """The pool is busy, so kernels within a call run on one thread."""
     threads_seen, w = set(), np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)
 
     def forward(x):

@@ -1,4 +1,4 @@
-"""The number of threads of small work, against a clock that is told how long a batch takes."""
+"""The number of threads of small work, with a clock that is told how long a batch takes."""
 
 import numpy as np
 import pytest

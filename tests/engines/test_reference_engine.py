@@ -112,7 +112,7 @@ TRAINING = {
 @pytest.mark.parametrize("loss", HEADS)
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu"])
 def test_three_epochs_follow_torch(activation, loss, rule):
-    """In a shuffled order, weighted, with dropout everywhere, the last batch smaller."""
+    """Shuffled and weighted, with dropout everywhere and a smaller last batch."""
     torch = pytest.importorskip("torch")
     rule, optimizer = TRAINING[rule]
     machine = Machine(net(activation, [0.8], [0.6], [0.9]), loss, rule, dropout=True)
@@ -288,7 +288,7 @@ def test_time_ends_a_run_after_the_batch_at_hand():
 
 
 def test_masks_belong_to_the_global_step():
-    """Slices, and epochs cut differently, draw the same masks; 32 bits of the step count."""
+    """Slices, and other batch counts, draw the same masks. Only 32 bits of the step matter."""
     X, y = data("mse", rows=24)
     whole, sliced = (Machine(net("relu", [0.8], [0.5]), "mse", Rule(), dropout=True) for _ in range(2))
     whole.run(X, y, seed=2**40 + 1, step=2**32 - 1)

@@ -71,7 +71,7 @@ def test_values_are_clipped_after_the_penalties(limit):
 @pytest.mark.parametrize("rule", [SMALL.rule, Rule("adam", beta1=0.9, beta2=0.99, eps=1e-6, l2=1.0, l2_per_row=True)])
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 9])
 def test_accumulated_batches_are_one_large_one(accumulate, rule):
-    """Weighted, the last step smaller: also where the first or a later batch of a step has no weight."""
+    """Weighted, with a smaller last step, and with steps whose first or a later batch has no weight."""
     weights = np.random.default_rng(5).integers(0, 3, 50).astype(float)
     order = np.random.default_rng(6).permutation(50)
     weights[order[:4]] = weights[order[24:28]] = 0
@@ -156,7 +156,7 @@ def target(request):
 
 
 def words(seed, step, stream, rows, columns):
-    """One word of Philox a column, as signed numbers."""
+    """One word of Philox per column, as signed numbers."""
     counter = np.arange(-(-columns // 4)), np.arange(rows)[:, np.newaxis], step, stream
     blocks = R.philox(counter, (seed & R.WORD, seed >> 32))
     return np.stack(blocks, axis=-1).reshape(rows, -1)[:, :columns].view(np.int32)

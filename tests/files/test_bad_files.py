@@ -1,4 +1,4 @@
-"""Files of bad will: each is refused with one line."""
+"""Malicious files: each is refused in one line."""
 
 import json
 import os
@@ -183,7 +183,7 @@ def test_bad_models(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_tensors_of_another_dtype_than_the_config(tmp_path, dtype):
-    """They would be converted, and saved again as another file."""
+    """They would be converted, and saved as a different file."""
     model = small_model()
     config = {FORMAT_KEY: "1", MODEL_KEY: change(model.config(), dtype=dtype)}
     state = {name: tensor.astype(dtype) for name, tensor in model.state_dict().items()}

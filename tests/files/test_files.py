@@ -165,7 +165,7 @@ def test_a_log_on_a_disk_that_gets_full_names_the_file(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 def test_a_pipe_is_refused_and_left_alone(tmp_path):
-    """A file takes the place of what is at its path: for who may do everything, of a device, too."""
+    """A new file replaces what is at its path. With enough rights it would replace even a device."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"path: got '.*pipe', not a regular file, expected a file"):
         small_model().save(tmp_path / "pipe")

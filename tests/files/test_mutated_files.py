@@ -61,7 +61,7 @@ def mutate(random, content):
 
 @pytest.mark.slow
 def test_mutated_files(tmp_path):
-    """No crash, nothing but FileFormatError, and what is accepted is a file of the format to the last byte."""
+    """Only FileFormatError is raised. What is accepted follows the format to the last byte."""
     random = np.random.default_rng(20)
     path = tmp_path / "a"
     small_model().save(path)
@@ -92,7 +92,7 @@ def test_mutated_files(tmp_path):
 
 
 def test_mutated_files_agree_with_the_safetensors_package(tmp_path):
-    """What we accept, it accepts, with the same tensors: no file means two things."""
+    """It accepts what we accept, with the same tensors: no file has two meanings."""
     numpy = pytest.importorskip("safetensors.numpy")
     random = np.random.default_rng(21)
     write_tensors(tmp_path / "a", TENSORS, {"key": "value"})
@@ -112,7 +112,7 @@ def test_mutated_files_agree_with_the_safetensors_package(tmp_path):
 
 @pytest.mark.slow
 def test_mutated_models(tmp_path):
-    """The config behind the header: a model that predicts, or a FileFormatError."""
+    """The config in the header gives a model that predicts, or a FileFormatError."""
     random = np.random.default_rng(22)
     model = small_model()
     state, text = model.state_dict(), json.dumps(model.config()).encode()

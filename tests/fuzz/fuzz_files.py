@@ -77,7 +77,7 @@ def new_trainer() -> tuple[fr.Trainer, list[fr.Callback]]:
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """Whole files of every kind."""
+    """Undamaged files of each kind."""
     trainer, callbacks = new_trainer()
     saving = fr.Checkpoint(folder / "checkpoint", save_best=False)
     trainer.fit(X, Y, epochs=2, batch_size=5, callbacks=[*callbacks, saving])
@@ -108,7 +108,7 @@ class Readers:
             callback.trainer, callback.plan = trainer, self.plan
 
     def answer(self, content: bytes) -> str:
-        """What the readers make of a file, in a few words."""
+        """What the readers say about a file, in a few words."""
         self.path.write_bytes(content)
         try:
             tensors, metadata = read_tensors(self.path)
@@ -138,7 +138,7 @@ class Readers:
 
 
 def told(error: ValueError, path: Path) -> str:
-    """The message without what differs from file to file."""
+    """The message without the parts that differ from file to file."""
     cause: BaseException | None = error
     while cause is not None:
         require(not isinstance(cause, (MemoryError, Broken)), f"a claim took memory: {error}")
@@ -182,7 +182,7 @@ def same_tensors(content: bytes, tensors: dict[str, np.ndarray], metadata: dict[
 
 
 def same_model(model: fr.Sequential, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """The model is the one of the file, and it can be used."""
+    """The model is that of the file, and usable."""
     config = json.loads(metadata[MODEL_KEY])
     require(subset(config, model.config()), f"another config: {model.config()}, the file says {config}")
     require(json.loads(json.dumps(model.config())) == model.config(), "a config that JSON changes")
@@ -195,7 +195,7 @@ def same_model(model: fr.Sequential, tensors: dict[str, np.ndarray], metadata: d
 
 
 def subset(said, meant) -> bool:
-    """What a file says of a model is what the model says; one may be left out, null, or short: l2=0.1, "zeros"."""
+    """A file and the model agree. A value of the file may be missing, null, or short: l2=0.1, "zeros"."""
     if said is None:
         return True
     if isinstance(said, dict) and isinstance(meant, dict):
@@ -230,7 +230,7 @@ class Limits:
 
 
 def pick(rng: random.Random, pool: list[bytes]) -> bytes:
-    """A file to damage: more often a whole one."""
+    """A file to damage, more often an undamaged one."""
     return rng.choice(pool[: rng.choice((3, 5, 5, len(pool)))])
 
 

@@ -119,7 +119,7 @@ def of_json(rng, content, others):
 
 
 def plausible(rng, content, others):
-    """A header that keeps to the format, or nearly so, and says something else."""
+    """A header that follows the format, or nearly, but has other contents."""
     length = int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8 : 8 + length])
@@ -194,7 +194,7 @@ def as_item(parent, key, value):
 
 
 def other(rng, value, name=""):
-    """A value in the place of another."""
+    """A value to replace another."""
     if rng.random() < 0.1:
         return Raw(rng.choice(RAW))
     if rng.random() < 0.1:

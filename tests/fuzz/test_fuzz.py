@@ -15,7 +15,7 @@ CORPUS = Path(__file__).parent / "corpus"
 
 
 def test_every_kept_file(tmp_path):
-    """Each by itself, so that an error names it."""
+    """Each file is a test, so that an error names it."""
     fuzz_files.seeds(tmp_path)
     readers = fuzz_files.Readers(tmp_path / "file")
     for path in sorted(CORPUS.glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""The trainings whose bits are pinned: every network of `networks.py` in both dtypes, and the toolbox by public names.
+"""The trainings whose bits are on record: all networks of `networks.py` in both dtypes, and the public toolbox.
 
 `python golden.py` prints a digest of the parameters that each ends with, as JSON, for the SIMD target at hand.
 `test_golden_bits.py` holds them against `golden_bits.json`; CONTRIBUTING says when that file may change.

@@ -1,4 +1,4 @@
-"""Small networks with everything that a program can hold, for the tests that run programs on engines."""
+"""Small networks with everything that a program can hold, for tests that run programs on engines."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Network:
     two_passes: bool = False  # with nothing that asks for them
 
     def but(self, rule=None, **fields) -> Network:
-        """With other options, and other fields of the rule."""
+        """A case with other options and other fields of the rule."""
         return replace(self, rule=replace(self.rule, **(rule or {})), **fields)
 
 
@@ -193,7 +193,7 @@ class Case:
             self.y = (rng.random((rows, outputs)) > 0.5).astype(dtype)
 
     def _draw(self) -> dict[str, Rule]:
-        """Parameters and zero state; the rules of what is trained."""
+        """Parameters, zero state, and the rules of the trained parameters."""
         rng = np.random.default_rng(2)
         self.params, self.state, rules = {}, {}, {}
         width = self.network.inputs
@@ -247,7 +247,7 @@ class Case:
         return Feed(X, self.batch, targets=self.y, seed=2**40 + 7, step=2**32 - 2, **given)
 
     def train(self, kind=NativeEngine, *options, feed=None, **named):
-        """Two epochs; the tally, and all parameters and state as one dictionary."""
+        """Trains two epochs. Returns the tally, and all parameters and state as one dictionary."""
         engine, feed, tally = self.engine(kind, *options, **named), feed or self.feed(), Tally()
         for _ in range(2):
             assert engine.run(feed, tally, 0, feed.batches) == feed.batches

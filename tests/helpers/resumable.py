@@ -1,4 +1,4 @@
-"""A small training with everything that a checkpoint has to keep; as a script, the part of it that a test kills.
+"""A small training with everything that a checkpoint must keep. As a script it is the process that a test kills.
 
     python resumable.py ENGINE FOLDER SECONDS
 
@@ -64,7 +64,7 @@ def measuring(curve):
 
 
 def digest(trainer, history):
-    """A hash of all bits that training has made, but for the seconds."""
+    """A hash of all bits of a training, except the seconds."""
     sha = hashlib.sha256()
     for values in (trainer.model.state_dict(), trainer.optimizer_state):
         for name in sorted(values):

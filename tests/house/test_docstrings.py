@@ -1,4 +1,4 @@
-"""Every public name tells its parameters and has an example, and all examples run."""
+"""Each public name documents its parameters and has an example, and all examples run."""
 
 import doctest
 import inspect

@@ -97,7 +97,7 @@ def test_no_import_runs_in_a_circle():
 
 
 def test_at_most_twenty_entries():
-    """Of the files under version control; others may be built beside them."""
+    """Only files under version control count, since builds add others."""
     if shutil.which("git") is None or not (FOLDER.parent / ".git").exists():
         pytest.skip("no repository here")
     listed = subprocess.run(

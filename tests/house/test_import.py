@@ -19,7 +19,7 @@ def loaded(statement):
 
 
 def outside(modules):
-    """Those of other packages than fastreg, NumPy and the standard library."""
+    """The modules that are not of fastreg, NumPy or the standard library."""
     ours = {"fastreg", "numpy", "cython_runtime", *sys.stdlib_module_names}
     return {name for name in modules if name.split(".")[0] not in ours and not name.startswith("_cython")}
 

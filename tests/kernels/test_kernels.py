@@ -32,7 +32,7 @@ def dtype(request):
 def close(got, expected, terms, dtype, size=1e-30):
     """Rounding errors of a sum grow like the square root of its length, at worst like the length.
 
-    `size` is that of the terms, where what is left of them is smaller (1 - a * a of a saturated tanh).
+    `size` is the size of the terms, if their difference is smaller (1 - a * a of a saturated tanh).
     """
     assert got.dtype == expected.dtype == dtype
     scale = max(np.abs(expected).max(initial=0.0), size)
@@ -83,7 +83,7 @@ LIMITS = {"silu": 2.97, "elu": 0.94, "selu": 1.86, "softplus": 1.71, "mish": 4.0
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.slow
 def test_activations_in_ulp_of_torch(target, dtype, name):
-    """Of the value that PyTorch gives in float64; float64 itself to 1e-12."""
+    """Against the value of PyTorch in float64. float64 itself agrees to 1e-12."""
     torch = pytest.importorskip("torch")
     functions = torch.nn.functional
     theirs = getattr(functions, name.replace("_", ""))
@@ -189,7 +189,7 @@ def test_updates(target, dtype, shape, proximal):
 
 
 def test_arrays_of_all_kinds(target, dtype):
-    """Strided, reversed, Fortran, read-only, unaligned: inputs as they come, and left as they were."""
+    """Strided, reversed, Fortran, read-only and unaligned inputs work, and do not change."""
     rng = np.random.default_rng(4)
     x, w = draw(rng, (9, 32), dtype), draw(rng, (32, 48), dtype)
     expected = kernels.dense(x, w)

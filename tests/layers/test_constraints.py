@@ -1,4 +1,4 @@
-"""Constraints on weights: max-norm, the Frobenius ball, weights of at least 0. They hold behind every update."""
+"""Constraints on weights: max-norm, the Frobenius ball, weights of at least 0. They hold after each update."""
 
 import numpy as np
 import pytest

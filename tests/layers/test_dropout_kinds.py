@@ -11,7 +11,7 @@ KINDS = ("inverted", "gaussian", "standard")
 
 
 def factors(engine, rows, columns, step=0, on="inputs", **options) -> np.ndarray:
-    """What a dropout multiplies by: rows of ones through it and the identity."""
+    """The factors of a dropout: rows of ones go through it and the identity."""
     dropout = fr.Dropout(**options)
     layers = (
         [dropout, fr.Dense(columns, use_bias=False)] if on == "inputs" else [fr.Dense(columns, use_bias=False), dropout]
@@ -72,7 +72,7 @@ def test_gradients(engine, kind, activation, per, blobs):
 
 
 def test_standard_and_inverted_dropout_expect_the_same(engine, rng):
-    """The weights of standard dropout behind it are larger by 1 / keep: then training and prediction are the same."""
+    """If the weights after standard dropout are larger by 1 / keep, training and prediction are the same."""
     X, keep, predictions, losses = rng.normal(size=(50, 4)), 0.75, {}, {}
     y = rng.normal(size=(50, 2))
     for kind, scale in (("inverted", 1), ("standard", 1 / keep)):

@@ -1,4 +1,4 @@
-"""Layers and losses written in Python: the same numbers as the built-in ones, and what becomes of their mistakes."""
+"""Layers and losses in Python: the same numbers as the built-in ones, and what happens if they fail."""
 
 import copy
 
@@ -115,7 +115,7 @@ def test_a_function_layer_is_the_built_in_one(engine, blobs):
 
 @pytest.mark.parametrize("place", range(4))
 def test_gradients_through_a_function_layer_of_other_width(engine, place, blobs):
-    """First, within, and last; it adds a column of the products of the first two."""
+    """As the first, a middle and the last layer. It adds a column of products of the first two."""
     X, y = blobs
 
     def backward(dy, x, y):
@@ -167,7 +167,7 @@ class Fails:
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("batch_hooks", [False, True])
 def test_an_exception_leaves_the_start_of_the_epoch(engine, where, error, threads, batch_hooks, blobs):
-    """The third batch of the second epoch fails; what follows is as if that epoch had never begun."""
+    """The third batch of the second epoch fails. Training continues as if that epoch had never begun."""
 
     class Hooks(fr.Callback):
         def on_batch_end(self, batch, logs):
@@ -269,7 +269,7 @@ def test_functions_are_copied_but_not_saved(tmp_path, blobs):
 
 
 def test_a_checkpoint_of_functions(tmp_path, blobs):
-    """A layer is refused before anything is trained; a loss is named, and comes from the trainer that resumes."""
+    """A layer is refused before training. A loss is stored by name, and comes from the trainer that resumes."""
     X, y = blobs
     trainer = network()
     with pytest.raises(ValueError, match="Function: got one to be saved"):

@@ -11,7 +11,7 @@ import fastreg as fr
 
 
 def identity(layers, engine, columns=2) -> fr.Trainer:
-    """y = x, but for the noise: the loss of a row is that of its noise."""
+    """y = x plus noise, so the loss of a row is that of its noise."""
     trainer = fr.Trainer(fr.Sequential(layers), loss="mse", engine=engine, dtype="float64")
     trainer.model.build(columns, dtype="float64")
     weight = next(name for name in trainer.model.parameters if name.endswith("weight"))
@@ -67,7 +67,7 @@ def test_gradients_under_noise(engine, blobs):
 
 @pytest.mark.slow
 def test_noise_on_the_inputs_is_a_penalty_on_the_slope(engine, rng):
-    """For a linear model the expected loss is that without noise plus std^2 |w|^2: the optimum is that of ridge."""
+    """For a linear model the noise adds std^2 |w|^2 to the expected loss, so the optimum is that of ridge."""
     X = rng.normal(size=(400, 3))
     y = X @ [1.0, -2.0, 0.5] + rng.normal(scale=0.1, size=400)
     model = fr.Sequential([fr.GaussianNoise(0.5), fr.Dense(1, use_bias=False)])

@@ -9,7 +9,7 @@ from fastreg.layers import ACTIVATIONS
 
 
 def linear(engine, columns=3, **noise) -> fr.Trainer:
-    """y = x, but for the noise."""
+    """y = x plus noise."""
     layers = [fr.Dense(columns, **noise), fr.Function(lambda x: SEEN.append(x.copy()) or x, lambda dy, x, y: dy)]
     trainer = fr.Trainer(fr.Sequential(layers), "mse", engine=engine, dtype="float64")
     trainer.model.build(columns, dtype="float64")

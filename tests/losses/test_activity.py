@@ -17,7 +17,7 @@ def network(l1, activation="relu"):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_value_by_hand(engine, blobs, weighted):
-    """objective and history["penalty"] have it, evaluate and row_losses have not; rows are weighted as in the loss."""
+    """objective and history["penalty"] include it, evaluate and row_losses do not. Rows are weighted as in the loss."""
     X, y = blobs
     weights = np.random.default_rng(0).integers(0, 3, len(X)) if weighted else None
     model = fr.Sequential([fr.Dense(70, "tanh", activity_l1=0.02, l2=0.5), fr.Dense(3, activity_l1=0.1)])

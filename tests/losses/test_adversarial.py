@@ -128,7 +128,7 @@ def test_steps_against_torch(engine, weighted):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_linear_model_by_hand(loss, engine):
-    """Of a linear model the objective is that of the data and of the perturbed data side by side."""
+    """For a linear model the objective is that of the data together with the perturbed data."""
     loss, y = LOSSES[loss]
     trainer = trained(engine, 1, None, [fr.Dense(3)], loss, y)
     perturbed = FGSM.attack(trainer, X, y)
@@ -147,7 +147,7 @@ def test_gradient_check(layers, loss):
 
 
 def test_gradient_check_where_signs_jump(engine):
-    """L1 has made columns of W exactly zero, so components of dJ/dx are, too: moved a little, they have a sign."""
+    """L1 makes columns of W exactly zero, and so components of dJ/dx. After a small move they have a sign."""
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(128, 20)), rng.integers(0, 2, 128)
     model = fr.Sequential([fr.Dense(16, "relu", l1=0.02), fr.Dense(2)])
@@ -160,7 +160,7 @@ def test_gradient_check_where_signs_jump(engine):
 
 
 def test_gradient_check_finds_wrong_perturbed_rows(monkeypatch):
-    """The differences have perturbed rows of their own making."""
+    """The differences make their own perturbed rows."""
     right = reference_engine.RUN[Append]
 
     def unmoved(engine, op, batch):
@@ -174,7 +174,7 @@ def test_gradient_check_finds_wrong_perturbed_rows(monkeypatch):
 @pytest.mark.parametrize("more", [{}, {"clip_norm": 0.1}, {"accumulate": 2}], ids=["fused", "clipped", "accumulated"])
 @pytest.mark.parametrize("layers", LAYERS)
 def test_engines_agree(layers, more):
-    """In single precision some sign may fall otherwise; in double precision none is that near 0."""
+    """In single precision a sign may differ. In double precision no gradient is that near 0."""
     weights = RNG.uniform(0, 2, size=26)
     native, reference = (
         trained(engine, 3, FGSM, LAYERS[layers](), sample_weight=weights, **more) for engine in ("native", "reference")

@@ -1,4 +1,4 @@
-"""Penalties: their forms, whom they concern, and the optima that training with them reaches."""
+"""Penalties: their forms, where they apply, and the optima that training with them reaches."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The tables and numbers that C and Python both have say the same, and ops reach C whole."""
+"""The tables and numbers in C and in Python agree, and ops reach C complete."""
 
 import inspect
 
@@ -54,7 +54,7 @@ def test_layout():
 
 
 def fields(op=None, **other):
-    """Of an Elementwise on two small buffers, or of another op on them; and other fields."""
+    """The fields of an Elementwise, or of another op, on two small buffers. `other` replaces some of them."""
     buffers = {name: padded((4, 3), "float32") for name in ("x", "y")}
     return Binding(np.dtype("float32"), buffers, {}).fields(op or ops.Elementwise("y", "x")) | other
 

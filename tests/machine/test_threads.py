@@ -19,7 +19,7 @@ Y = rng.integers(0, 5, 300)
 
 
 def train(seed=0, n_threads=2, epochs=2) -> bytes:
-    """Trains with dropout; the bytes of all parameters."""
+    """Trains with dropout, and returns the bytes of all parameters."""
     model = fr.Sequential([fr.Dropout(keep_prob=0.8), fr.Dense(70, "relu"), fr.Dropout(keep_prob=0.5), fr.Dense(5)])
     trainer = fr.Trainer(model, optimizer=fr.Adam(1e-2), seed=seed, threads=n_threads)
     trainer.fit(X, Y, epochs=epochs, batch_size=64)
@@ -46,7 +46,7 @@ def test_more_threads_than_processors():
 
 
 def test_two_python_threads_train_at_once():
-    """The second run that finds the pool busy goes on alone: the same bits as one after the other."""
+    """A run that finds the pool busy continues on one thread: the same bits as one after the other."""
     expected = [train(seed, epochs=4) for seed in range(4)]
     got = [None] * 4
 
@@ -150,7 +150,7 @@ def test_simd_target_is_forced_or_refused():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradual_underflow_whatever_the_caller_set(dtype):
-    """A caller that flushes subnormal numbers to zero neither loses them here nor loses its own setting."""
+    """If a caller flushes subnormal numbers to zero, fastreg keeps them, and the caller keeps its setting."""
     torch = pytest.importorskip("torch")
     tiny = {"float32": 1e-40, "float64": 1e-310}[dtype]
     x, one = np.full((64, 64), tiny, dtype), np.eye(64, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Descriptions and the model: names, shapes, draws, predictions, and that nothing is shared that should not be."""
+"""Descriptions and models: names, shapes, draws, predictions, and nothing is shared by mistake."""
 
 import copy
 import itertools

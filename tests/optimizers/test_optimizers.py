@@ -1,4 +1,4 @@
-"""NAdam and Lion: step by step beside their formulas, and all that an optimizer has to get along with."""
+"""NAdam and Lion: step by step against their formulas, and with everything that an optimizer can meet."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_engines_agree_with_penalties_and_limits(name, threads):
 
 
 def test_l1_of_lion_counts_in_steps(engine):
-    """The threshold is lr l1: above 1 it outweighs every step, and all weights end at zero."""
+    """The threshold is lr l1. If l1 is above 1 it outweighs each step, and all weights end at zero."""
     weights = fit(make(fr.Lion(0.1), engine, l1=1.5), 20)["0.weight"]
     assert not weights.any()
     assert np.mean(fit(make(fr.Lion(0.1), engine, l1=0.5), 20)["0.weight"] != 0) > 0.5

@@ -173,7 +173,7 @@ def test_reduce_on_plateau_without_smoothing_is_torchs(settings, min_lr, largest
 
 
 def test_one_lucky_value_does_not_spoil_the_baseline():
-    """Slow progress with one lucky value: unsmoothed, nothing is as good again in time, and the rate falls."""
+    """Slow progress with one lucky value. Without smoothing, no value in time is as good, and the rate falls."""
     values = 1 - 0.01 * np.arange(40)
     values[8] -= 0.12
     assert plateau_rates(values, patience=8, smoothing=0)[-1] < 0.3
@@ -216,7 +216,7 @@ def test_a_plateau_in_training_lowers_the_rate_down_to_min_lr(engine, blobs):
     "optimizer", [fr.SGD(momentum=0.9), fr.RMSprop(momentum=0.9), fr.SGD(momentum=0.5, nesterov=True)]
 )
 def test_a_rate_of_almost_zero_changes_and_breaks_nothing(engine, dtype, optimizer, rate, rng):
-    """What L1's proximal step divides by: an exponential schedule comes there in the end."""
+    """L1's proximal step divides by the rate, and an exponential schedule gets that small in the end."""
     X, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 5))
     first, then = S.Step(0.1, 1, 0.0), S.Step(0.1, 1, rate / 0.1)
     trainers = []

@@ -1,4 +1,4 @@
-"""Pictures of training: what is drawn, and what is refused."""
+"""Plots of training: what is drawn, and what is refused."""
 
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ def program_of(layers, loss, X, y):
 
 
 def test_small_layers_wait_once_a_step():
-    """Rows go from the data to the gradients without a barrier; then weights are shared, and need all rows."""
+    """Rows go from the data to the gradients without a barrier. Then updates share the weights and need all rows."""
     hidden = [fr.Dense(64, "leaky_relu"), fr.Dropout(rate=0.1)]
     ops = program_of([*hidden * 3, fr.Dense(1)], "mse", np.ones((4, 1)), np.ones(4)).ops
     waits = [op for op in ops if op.wait]
@@ -32,8 +32,8 @@ def test_large_layers_wait_for_each_other():
 @pytest.mark.parametrize("small", [0, 2000, 10**9])
 @pytest.mark.parametrize("network", PLAIN | MORE | YOUNGER)
 def test_a_barrier_stands_between_ops_that_need_it(network, small):
-    """Whatever an op touches that another has written, or writes that another has touched, lies behind a barrier; but
-    for the buffers between ops whose workers keep to their own rows."""
+    """There is a barrier before an op that touches what another wrote, or writes what another touched. The exception
+    are buffers between ops whose workers keep to their own rows."""
     program = Case((PLAIN | MORE | YOUNGER)[network], "float32", small=small).engine().program
     since = []
     for op in program.ops:

@@ -1,4 +1,4 @@
-"""fastreg.reference against published answers, formulas worked by hand, finite differences and PyTorch."""
+"""fastreg.reference against published answers, hand-worked formulas, finite differences and PyTorch."""
 
 import math
 

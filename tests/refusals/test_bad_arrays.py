@@ -1,4 +1,4 @@
-"""Wrong arguments of the functions on arrays, in C and in NumPy: one line that names them, and nothing written."""
+"""Wrong arguments of the functions on arrays, in C and in NumPy: one line names them, and nothing is written."""
 
 import numpy as np
 import pytest
@@ -217,7 +217,7 @@ def test_columns_of_one_array_do_not_overlap(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_gradient_in_the_memory_of_the_weights(module):
-    """As it was when the function was called: w - lr g with g the weights one place further on."""
+    """The gradient counts as it was at the call: w - lr g, with g the weights shifted by one."""
     values = np.arange(40.0)
     expected = values[:-1] - 0.5 * values[1:]
     MODULES[module].sgd_update(values[:-1], values[1:], 0.5)

@@ -1,4 +1,4 @@
-"""Wrong arguments: each is refused with one line that names it, before anything changes, and a fit afterwards works."""
+"""Wrong arguments: each is refused in one line that names it, before anything changes. A fit then works."""
 
 import pickle
 
@@ -155,7 +155,7 @@ def test_fit_refuses_before_it_changes_the_state_of_the_optimizer(case, tmp_path
 
 
 def test_a_callback_that_has_hooks_alone_and_one_that_refuses():
-    """`check_fit` comes first, for all callbacks, and with nothing set; those that do not define it need not know."""
+    """`check_fit` of all callbacks comes first, before anything is set. A callback need not define it."""
 
     class Hooks(fr.Callback):
         began = False

@@ -1,4 +1,4 @@
-"""Every argument of the public names against values from all over: taken as it is, or refused in one line.
+"""Each argument of the public names against odd values: it is accepted, or refused in one line.
 
 What is refused here must be so by our own words: no message of NumPy's or Cython's, no traceback from within.
 """
@@ -136,7 +136,7 @@ def test_trainers(value):
 
 @pytest.mark.parametrize("value", VALUES)
 def test_methods(value, capsys):
-    """What refuses, leaves everything as it was."""
+    """A refusal changes nothing."""
     trainer = fr.Trainer(fr.Sequential([fr.Dense(5), fr.Dense(3)]), optimizer=fr.SGD(0.1, momentum=0.9))
     trainer.fit(X, Y)
     for method, good in METHODS.items():
@@ -217,7 +217,7 @@ MASKED = np.ma.masked_array(X, mask=np.arange(48).reshape(12, 4) == 5)
 
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
 def test_masked_values_are_refused(name):
-    """A mask that hides nothing is none."""
+    """A mask that hides nothing is allowed."""
     values = {"X": X, "y": Y, "sample_weight": np.ones(12)}
     hidden = np.ma.masked_array(values[name], mask=np.arange(values[name].size).reshape(values[name].shape) == 5)
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
@@ -228,7 +228,7 @@ def test_masked_values_are_refused(name):
 
 @pytest.mark.parametrize("dtype", ["u4", "u8", ">u2", ">i4", ">i8", ">u8", "?"])
 def test_labels_of_any_integers(engine, dtype):
-    """They are the same labels, and so give the same losses and the same bits."""
+    """The labels are the same, so losses and bits are the same."""
     trainers = [fr.Trainer(fr.Sequential([fr.Dense(3)]), engine=engine) for _ in range(2)]
     losses = [t.fit(X, y, epochs=2)["loss"] for t, y in zip(trainers, (Y % 2, (Y % 2).astype(dtype)), strict=True)]
     assert losses[0] == losses[1]
@@ -238,7 +238,7 @@ def test_labels_of_any_integers(engine, dtype):
 
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", "u4", "u8", "f2", "g"])
 def test_inputs_of_any_dtype(dtype):
-    """Numbers that every dtype here holds exactly."""
+    """The numbers are exact in every dtype here."""
     inputs = np.arange(48).reshape(12, 4) % 7
     results = [fr.Trainer(fr.Sequential([fr.Dense(3)])).fit(x, Y)["loss"] for x in (inputs, inputs.astype(dtype))]
     assert results[0] == results[1]
@@ -270,7 +270,7 @@ OVERFLOWING = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", OVERFLOWING)
 def test_settings_beyond_float32_end_in_nothing_worse_than_divergence(engine, name):
-    """In both engines alike; the parameters are those of the last epoch that ended well."""
+    """In both engines. The parameters are those of the last finished epoch."""
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer=OVERFLOWING[name], engine=engine)
     try:
         trainer.fit(X, Y, epochs=6)

@@ -1,4 +1,4 @@
-"""What remains when training is cut short: by divergence, by bad values in a file, by Ctrl-C."""
+"""What remains if training is cut short: by divergence, by bad values in a file, by Ctrl-C."""
 
 import math
 import os
@@ -40,7 +40,7 @@ def test_divergence_goes_back_to_the_last_finished_epoch(engine):
 
 
 def test_parameters_that_overflow_in_the_last_step_are_found(engine):
-    """The loss is finite and the step is not."""
+    """The loss is finite, but the step is not."""
     trainer = line(engine, lr=1e30, dtype="float32", optimizer=fr.SGD(1e30))
     before = state(trainer)
     with pytest.raises(fr.DivergenceError, match="parameters are not finite"):
@@ -115,7 +115,7 @@ def test_interrupt_in_a_callback_leaves_the_last_slice(engine, blobs):
 
 
 def test_ctrl_c_waits_for_the_slice(engine, blobs):
-    """The signal comes in the middle of a slice; the slice is finished and counted before the exception rises."""
+    """The signal comes in the middle of a slice. The slice ends and counts before the exception is raised."""
     X, y = blobs
     trainer = classifier(engine)
     trainer.fit(X, y, batch_size=32)
@@ -148,7 +148,7 @@ def ctrl_c_soon():
 
 
 def test_ctrl_c_does_not_wait_for_the_epoch(blobs):
-    """A fit of minutes."""
+    """The fit would take minutes."""
     X, y = np.resize(blobs[0], (300_000, 4)), np.resize(blobs[1], 300_000)
     trainer = fr.Trainer(fr.Sequential([fr.Dense(512, activation="relu"), fr.Dense(3)]))
     trainer.fit(X[:64], y[:64])
@@ -213,7 +213,7 @@ def test_ctrl_c_waits_for_a_slice_but_not_for_a_long_batch(monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_a_long_batch(threads, rng):
-    """Every batch takes seconds: all of it is undone, and training can go on."""
+    """Each batch takes seconds. All of it is undone, and training can continue."""
     X, y = rng.normal(size=(30_000, 64)).astype(np.float32), np.arange(30_000) % 10
     layers = [fr.Dense(2048, activation="relu"), fr.Dense(2048, activation="relu"), fr.Dense(10)]
     trainer = fr.Trainer(fr.Sequential(layers), optimizer=fr.SGD(0.01, momentum=0.9), threads=threads)

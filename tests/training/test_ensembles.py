@@ -1,4 +1,4 @@
-"""Bagging: bootstrap sets, the same bits side by side and one by one, answers, out-of-bag scores, the formula."""
+"""Bagging: bootstrap sets, the same bits in parallel and one by one, predictions, out-of-bag scores, the formula."""
 
 import multiprocessing
 import signal
@@ -46,7 +46,7 @@ def bits(bagging) -> list[bytes]:
 
 
 def test_integers_are_uniform_and_each_is_its_own():
-    """Chi-squared over 50 values, 2,000 of each expected; the first draws do not depend on how many follow."""
+    """Chi-squared over 50 values, with 2,000 of each expected. The first draws do not depend on how many follow."""
     draws = random.integers(100_000, 50, seed=4, stream=9)
     assert draws.dtype == np.int64 and draws.min() == 0 and draws.max() == 49
     counts = np.bincount(draws, minlength=50)
@@ -125,7 +125,7 @@ def together(trainer, k, n, rows=60_000, batch_size=128):
 
 
 def test_the_amount_of_work_decides_what_runs_side_by_side():
-    """Full rounds go side by side; what is left over does where the threads could not share one member's work well."""
+    """Full rounds train in parallel. So do the remaining members if threads cannot share one member's work well."""
 
     def wide(**settings):
         return fr.Trainer(fr.Sequential([fr.Dense(1000, "relu"), fr.Dense(10)]), **settings)
@@ -148,7 +148,7 @@ def _child(queue):
 
 
 def test_after_fork():
-    """A child of a process that has trained side by side does so itself."""
+    """The child of a process that has trained members in parallel can do so, too."""
     expected = bits(fitted(parallel=True, threads=2))
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -174,7 +174,7 @@ def test_mean(engine, loss):
 
 
 def test_vote(engine):
-    """As np.bincount(...).argmax() counts, with the first class where votes are equal."""
+    """As np.bincount(...).argmax() counts: if votes are equal, the first class wins."""
     bagging = fitted(engine, k=4, combine="vote")
     votes = np.array([member.predict(NEW).argmax(axis=1) for member in bagging.members])
     counts = np.array([np.bincount(column, minlength=2) for column in votes.T])
@@ -202,7 +202,7 @@ def test_scores_are_those_of_scikit_learn(engine):
 @pytest.mark.parametrize("combine", ["mean", "vote"])
 @pytest.mark.parametrize("loss", TARGETS)
 def test_out_of_bag(engine, loss, combine):
-    """Sample by sample, from the members whose set it is not in; four members leave some samples to nobody."""
+    """Sample by sample, from the members whose set lacks it. With four members, some samples are in all sets."""
     if loss == "mse" and combine == "vote":
         return
     bagging = fitted(engine, loss, k=4, combine=combine)
@@ -231,7 +231,7 @@ def test_out_of_bag(engine, loss, combine):
 
 
 def test_out_of_bag_tells_what_training_does_not():
-    """Noise learned by heart: right on the training set, a coin's throw out of bag."""
+    """Noise learned by heart: correct on the training set, a coin toss out of bag."""
     noise = RNG.integers(0, 2, 150)
 
     def build(seed):
@@ -265,7 +265,7 @@ def test_variance_is_that_of_the_formula(engine, loss):
 
 
 def test_averaging_helps_where_errors_differ():
-    """Members that overfit noise in sets of their own: the error of the mean falls towards c as the formula says."""
+    """Each member overfits the noise of its own set: the error of the mean falls towards c, as the formula says."""
     x = RNG.uniform(-2, 2, size=(400, 1))
     y = np.sin(2 * x[:, 0]) + 0.5 * RNG.normal(size=400)
 
@@ -286,7 +286,7 @@ def test_averaging_helps_where_errors_differ():
 
 @pytest.mark.parametrize("parallel", [True, False])
 def test_a_member_that_fails_leaves_the_ensemble_as_it_was(parallel):
-    """All end within a slice; the error is that of the member, and nobody waits for the epochs of the others."""
+    """All members end within a slice, with the error of the one that failed."""
 
     class Fail(fr.Callback):
         def on_epoch_end(self, epoch, logs):

@@ -1,4 +1,4 @@
-"""The epoch loop by itself: a training of a few lines stands in for the trainer."""
+"""The epoch loop alone, with a stand-in of a few lines for the trainer."""
 
 from types import SimpleNamespace
 

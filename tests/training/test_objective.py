@@ -32,7 +32,7 @@ def test_the_objective_falls_at_every_step(engine, penalty):
 
 
 def test_the_reported_objective_is_that_before_the_step(engine):
-    """Loss and penalty of an epoch belong to the same parameters, so their sum is J there."""
+    """Loss and penalty of an epoch belong to the same parameters, so their sum is J at these."""
     trainer = net(engine, l1=0.01, l2=0.05)
     trainer.model.build(8, dtype="float64")
     for _ in range(3):
@@ -43,7 +43,7 @@ def test_the_reported_objective_is_that_before_the_step(engine):
 
 
 def test_the_loss_may_rise_while_the_objective_falls(engine):
-    """From the least-squares line a penalty draws the weight back: the loss rises, J falls."""
+    """A penalty draws the weight back from the least-squares line: the loss rises, J falls."""
     x = np.array([[-1.0], [0.0], [1.0]])
     trainer = line(engine, lr=0.1, w=2.0, b=0.0, l2=1.0)
     history = trainer.fit(x, 2 * x, epochs=30, batch_size=3)
@@ -52,7 +52,7 @@ def test_the_loss_may_rise_while_the_objective_falls(engine):
 
 
 def test_with_dropout_the_objective_need_not_fall(engine):
-    """Every step has an objective of its own: that is why the rule asks for keep_prob = 1."""
+    """Each step has its own objective. That is why the rule asks for keep_prob = 1."""
     history = net(engine, keep_prob=0.5).fit(X, Y, epochs=100, batch_size=len(X))
     assert (np.diff(history.objective) > 0).any()
 

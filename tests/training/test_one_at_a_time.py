@@ -1,4 +1,4 @@
-"""Several Python threads, and callbacks, on one model: right numbers or a clear refusal."""
+"""Several Python threads, and callbacks, on one model: correct numbers or a clear refusal."""
 
 import os
 import threading
@@ -139,7 +139,7 @@ def test_a_child_that_was_forked_during_a_fit_may_fit(trained, blobs):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_was_forked_during_a_fit_may_go_on_with_it(trained, blobs):
-    """Both processes come to the end of the fit, to the same bits as one that was never forked."""
+    """Both processes finish the fit, with the same bits as one that was never forked."""
     parent, twin, forked, right = os.getpid(), trained.copy(), [], False
     try:
         trained.fit(*blobs, epochs=3, callbacks=[Try(lambda: forked or forked.append(os.fork()))])

@@ -1,4 +1,4 @@
-"""The second round on all data: restarts of counted steps, going on under a target; on made problems."""
+"""Refitting on all data, on made problems: restarting for a number of steps, and continuing to a target."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ class Cut(fr.Callback):
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_restart_is_a_new_trainer_for_the_best_steps(engine, accumulate):
-    """7 batches an epoch in the first round, 9 in the second: the steps are counted, and the last epoch is cut."""
+    """7 batches per epoch in the first fit, 9 in the second: steps are counted, and the last epoch is cut."""
     trainer = stopped(engine, accumulate=accumulate)
     steps = trainer.best.updates
     assert steps == -(-7 // accumulate) * (trainer.best.epoch + 1)
@@ -58,7 +58,7 @@ def test_a_restart_is_a_new_trainer_for_the_best_steps(engine, accumulate):
 
 
 def test_a_fit_without_a_best_epoch_leaves_none(engine):
-    """Not that of the fit before: its weights are gone."""
+    """Not even that of the previous fit, whose weights are gone."""
 
     class NoNumber(fr.Callback):
         def on_epoch_end(self, epoch, logs):
@@ -75,7 +75,7 @@ def test_a_fit_without_a_best_epoch_leaves_none(engine):
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("by", ["sample_weight", "class_weight"])
 def test_a_restart_takes_the_best_steps_past_batches_of_zero_weight(engine, by, accumulate):
-    """Three batches of nine have no weight: as many steps as without them, and those of a fit that is long enough."""
+    """Three of nine batches have no weight: the steps are as many as without them, and those of a long enough fit."""
     trainer = stopped(engine, accumulate=accumulate)
     steps = trainer.best.updates
     order = np.argsort(Y, kind="stable")  # at least 24 rows of class 0 first
@@ -97,7 +97,7 @@ def test_a_restart_can_be_repeated(engine):
 
 
 def test_slices_and_weights_do_not_change_the_count():
-    """Steps of zero weight are none."""
+    """Batches of zero weight are not steps."""
     weights = np.where(np.arange(70) < 30, 0.0, 1.0)
     trainer = stopped()
     history = trainer.refit(X, Y, sample_weight=weights, batch_size=10, shuffle=False, callbacks=[Stop(0)])
@@ -118,7 +118,7 @@ def test_frozen_layers_keep_their_parameters():
 
 
 def test_going_on_until_the_loss_is_under_that_of_training(engine):
-    """y = 1 where the first round saw 0 only: b moves from 0.4 towards their mean, 0.1 0.8^t short of it."""
+    """The first fit saw only y = 0, and now there is y = 1: b moves from 0.4 to their mean, 0.1 0.8^t short of it."""
     held = np.zeros((4, 1)), np.ones(4)
     x, t = np.zeros((4, 1)), np.zeros(4)
     trainer = line(engine, lr=0.1, b=0.5)  # b <- b - 0.1 * 2 (b - t)

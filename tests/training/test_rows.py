@@ -1,4 +1,4 @@
-"""rows=: a fit, an evaluation, a prediction of some rows of the data is that of a copy of these rows, to the bit."""
+"""rows=: fits, evaluations and predictions of some rows have the bits of those of a copy of these rows."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def values(history):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_rows_are_as_good_as_a_copy(engine, loss, shuffle, weights):
-    """Also the m of a penalty is the number of these rows."""
+    """The m of a penalty is the number of these rows, too."""
     y = TARGETS[loss]
     chosen, copied = (classifier(engine, loss=loss, l2=fr.L2(0.3, m="train"), seed=4) for _ in range(2))
     settings = {"epochs": 3, "batch_size": 16, "shuffle": shuffle}
@@ -50,7 +50,7 @@ def test_rows_may_be_more_than_the_data_has(engine):
 
 
 def test_rows_are_copied_at_the_start(engine):
-    """What the caller does to the array while the fit runs changes nothing."""
+    """Changing the array while the fit runs has no effect."""
 
     class Spoil(fr.Callback):
         def on_epoch_begin(self, epoch):
@@ -75,7 +75,7 @@ def test_a_bad_row_of_a_memory_map_is_named_by_its_place_in_the_data(engine, tmp
 
 
 def test_cross_validation_by_rows():
-    """Five folds of one array: every row is evaluated once, by a model that has not seen it."""
+    """Five folds of one array: each row is evaluated once, by a model that has not seen it."""
     y = (X[:, 0] > 0).astype(int)
     folds = np.array_split(np.random.default_rng(0).permutation(90), 5)
     right = []

@@ -1,4 +1,4 @@
-"""Predictions of many passes with dropout and noise live: mean and spread (Gal and Ghahramani, 2016)."""
+"""Predictions of many passes with dropout and noise on: mean and spread (Gal and Ghahramani, 2016)."""
 
 import numpy as np
 import pytest

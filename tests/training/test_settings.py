@@ -65,7 +65,7 @@ def test_a_model_refuses_when_it_is_set(name):
 
 
 def test_what_is_set_is_what_the_constructor_would_have_made():
-    """Also by names and NumPy's numbers; predictions and metrics follow the loss."""
+    """Names and NumPy's numbers work, too. Predictions and metrics follow the loss."""
     changed = fr.Trainer(fr.Sequential([fr.Dense(3)]))
     changed.loss, changed.optimizer, changed.l2, changed.seed = "mse", "adam", np.float32(0.5), np.int64(3)
     made = fr.Trainer(fr.Sequential([fr.Dense(3)]), loss="mse", optimizer="adam", l2=0.5, seed=3)
@@ -87,7 +87,7 @@ def test_a_loss_that_does_not_fit_the_model_is_refused_by_the_next_fit():
 
 @pytest.mark.parametrize("batch_size", [13, 2**40, 2**63 - 1, np.int64(2**62)])
 def test_a_batch_larger_than_the_data_is_all_of_them(engine, batch_size):
-    """Its memory, too: 2**40 rows would not fit anywhere."""
+    """So is its memory: 2**40 rows would not fit."""
     exact, larger = trained(engine, accumulate=2), trained(engine, accumulate=2)
     exact.fit(X, Y, epochs=3, batch_size=len(X))
     larger.fit(X, Y, epochs=3, batch_size=batch_size)
@@ -117,7 +117,7 @@ def test_a_batch_beyond_64_bits(method, batch_size):
 
 @pytest.mark.parametrize("name", ["epoch", "step"])
 def test_counters_may_be_beyond_32_bits(engine, name):
-    """Draws know the last 32 bits of them."""
+    """Draws use only their last 32 bits."""
     trainers = [trained(engine), trained(engine)]
     for trainer, beyond in zip(trainers, (0, 2**40), strict=True):
         setattr(trainer, name, 3 + beyond)

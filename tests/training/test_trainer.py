@@ -1,4 +1,4 @@
-"""The trainer: steps against hand-worked ones, counting, weights, seeds, data as they lie, and going on."""
+"""The trainer: steps worked by hand, counters, weights, seeds, data of any layout, and continued fits."""
 
 import copy
 import pickle
@@ -26,7 +26,7 @@ def test_a_step_worked_by_hand(engine):
 
 
 def test_a_step_with_penalties_worked_by_hand(engine):
-    """l2 = 0.2 adds 0.2 w to dw; l1 = 0.5 moves w by 0.05 towards zero after the step; the bias feels neither."""
+    """l2 = 0.2 adds 0.2 w to dw. l1 = 0.5 moves w by 0.05 towards zero after the step. Neither changes the bias."""
     trainer = line(engine, l1=0.5, l2=0.2)
     X, y = np.array([[1.0], [2.0]]), np.array([3.0, 3.0])
     assert trainer.gradients(X, y)["0.weight"].item() == pytest.approx(-2.5 + 0.2 + 0.5)
@@ -48,7 +48,7 @@ def test_weight_decay_is_decoupled_and_spares_the_bias(engine):
 
 
 def test_epoch_loss_is_the_mean_over_samples(engine, blobs):
-    """With lr = 0 nothing moves, so the loss of an epoch is that of the data, however they are cut into batches."""
+    """With lr = 0 nothing moves, so the loss of an epoch is that of the data, for any batch size."""
     X, y = blobs
     weights = np.linspace(0.1, 2, len(X))
     model = fr.Sequential([fr.Dense(3)])
@@ -108,7 +108,7 @@ def test_predictions_are_the_losss(blobs):
 
 
 def test_gradients_of_a_step_are_what_fit_follows(engine, blobs):
-    """Plain SGD on one batch moves by -lr times the gradient under the masks of that step."""
+    """Plain SGD on one batch moves by -lr times the gradient with the masks of that step."""
     X, y = blobs
     trainer = classifier(engine, optimizer=fr.SGD(0.5), l2=0.01, dtype="float64")
     weights = np.linspace(0.5, 1.5, len(X))
@@ -250,7 +250,7 @@ def test_a_model_that_is_built_again_gets_new_state(engine, blobs):
 
 
 def test_every_epoch_sees_every_row_once_in_its_own_order(engine):
-    """With lr = 0 the loss of a batch of one row tells which row it was."""
+    """With lr = 0 the loss of a batch of one row shows which row it was."""
 
     class Losses(fr.Callback):
         def on_train_begin(self):
@@ -315,7 +315,7 @@ def test_data_of_any_layout_give_the_same_bits_and_stay_as_they_are(engine, blob
 
 
 def test_a_schedule_counts_the_steps_of_the_optimizer_and_not_batches(engine, blobs):
-    """150 rows in batches of 16 are ten batches, and four steps where three of them make one."""
+    """150 rows in batches of 16 are ten batches. With three batches per step, these are four steps."""
     X, y = blobs
     trainer = classifier(engine, optimizer=fr.SGD(fr.schedules.Step(0.1, 4, 0.0, per="step")), accumulate=3)
     trainer.fit(X, y, batch_size=16)
