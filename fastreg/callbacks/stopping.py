@@ -189,7 +189,7 @@ class Prechelt(BestWeights):
     def __init__(self, monitor: str):
         super().__init__(monitor)
         if direction(monitor, "auto") < 0:
-            raise ValueError(f"monitor: got {monitor!r}, expected an error, which falls, such as 'val_loss'")
+            raise ValueError(f"monitor: got {monitor!r}, expected an error such as 'val_loss'")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         self.keep_best(epoch, logs)

@@ -199,7 +199,7 @@ def _checked_m(name: str, m, lam: float) -> str | float:
     if checking.number(f"{name} m", m) == 0:
         raise ValueError(f"{name} m: got 0, expected 'batch', 'train' or a number above 0")
     if lam / m == math.inf:
-        raise ValueError(f"{name} m: got {checking.shown(m)} under {lam:g}, expected a quotient that is finite")
+        raise ValueError(f"{name} m: got {checking.shown(m)} for a coefficient of {lam:g}, expected a finite quotient")
     return float(m)
 
 

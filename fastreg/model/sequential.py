@@ -383,7 +383,7 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
             raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or after a Flatten()")
         name = str(index) if layer.name is None else layer.name
         if name in names:
-            raise ValueError(f"layers: got the name {name!r} twice, expected every name once")
+            raise ValueError(f"layers: got the name {name!r} twice, expected different names")
         names.add(name)
         named.append(layer.named(name))
     if not any(isinstance(layer, Dense) for layer in named):

@@ -192,14 +192,14 @@ class Bagging:
         members = [self.builder(seed) for seed in seeds]
         for member in members:
             if not isinstance(member, Trainer):
-                raise TypeError(f"builder: got a {type(member).__name__} from it, expected a new Trainer")
+                raise TypeError(f"builder: got a {type(member).__name__} as its result, expected a new Trainer")
         if len({id(member.model) for member in members}) < self.k:
             raise ValueError("builder: got the same model twice, expected a new Trainer with a new model at every call")
         if len({(member.model.outputs, member.loss.transform, member.dtype) for member in members}) > 1:
-            raise ValueError("builder: got models whose outputs differ, expected one number, loss and dtype of them")
+            raise ValueError("builder: got models whose outputs differ, expected the same number, loss and dtype")
         if self.combine == "vote" and members[0].loss.transform == "linear":
             raise ValueError(
-                f"combine: got 'vote' under {members[0].loss.name!r}, expected 'mean': values have no vote"
+                f"combine: got 'vote' under {members[0].loss.name!r}, expected 'mean': values cannot be voted on"
             )
         return members
 
@@ -214,7 +214,7 @@ class Bagging:
         for own in watchers:
             for callback in own:
                 if id(callback) in known:
-                    raise ValueError(f"callbacks: got {checking.shown(callback)} twice, expected new ones every time")
+                    raise ValueError(f"callbacks: got {checking.shown(callback)} twice, expected new ones per member")
                 known.add(id(callback))
         return watchers
 

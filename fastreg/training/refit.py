@@ -120,12 +120,12 @@ def refit(
     if strategy == "restart":
         for name, value in (("max_epochs", max_epochs), ("target", target)):
             if value is not None:
-                raise ValueError(f"{name}: got {checking.shown(value)}, expected None: a restart takes the best steps")
+                raise ValueError(f"{name}: got {checking.shown(value)}, expected None: only 'continue' uses it")
         return _restart(self, X, y, best, made, settings)
     if validation_data is None:
-        raise ValueError("validation_data: got None, expected the part that was held back, to continue")
+        raise ValueError("validation_data: got None, expected the data that were held back, to continue")
     if max_epochs is None:
-        raise ValueError("max_epochs: got None, expected the most epochs: the loss may never fall under the target")
+        raise ValueError("max_epochs: got None, expected a number of epochs: the loss may never fall below the target")
     target = best.loss if target is None else checking.number("target", target, -float("inf"))
     return _continue(self, X, y, checking.integer("max_epochs", max_epochs), target, made, settings)
 
@@ -191,6 +191,6 @@ def _continue(
     finally:
         trainer.best = best
     if len(history.epochs) == max_epochs and not (loss := history["val_loss"][-1]) < target:
-        text = f"refit: the validation loss is {loss:.4g} after {max_epochs} epochs, not under {target:.4g}"
+        text = f"refit: the validation loss is {loss:.4g} after {max_epochs} epochs, not below {target:.4g}"
         warnings.warn(text, RuntimeWarning, stacklevel=3)
     return history

@@ -58,7 +58,7 @@ class Trainer:
         precedence. Biases are never penalized.
     penalty
         Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0. The trainer
-        stores it as `l1` and `l2`. You can set `trainer.penalty` later, but to read it is different: it is a method.
+        stores it as `l1` and `l2`. You can also set `trainer.penalty` later. Reading it gives the method of that name.
     metrics
         ("accuracy",) or (). There is no accuracy under "mse".
     clip_norm
@@ -87,9 +87,8 @@ class Trainer:
     Attributes
     ----------
     model, loss, optimizer, ... :
-        Each argument except `penalty`, under its name. You can change it between fits, and the checks of the
-        constructor apply. A callback cannot change it during a fit, but it can set learning rates
-        (`Callback.on_rates`).
+        Each argument except `penalty`, under its name. You can change it between fits, and it is checked as in the
+        constructor. It cannot change during a fit; callbacks can only set learning rates (`Callback.on_rates`).
     epoch, batches : int
         Epochs and batches seen since the start or the last `reset`.
     updates : int

@@ -34,7 +34,7 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
     weights = by_class[labels] if data.weights is None else by_class[labels] * data.weights
     weights = checking.weights("class_weight", weights, len(labels), dtype)
     if not (weights if data.rows is None else weights[data.rows]).any():
-        raise ValueError(f"class_weight: got {checking.shown(class_weight)}, with which no row has a weight above 0")
+        raise ValueError(f"class_weight: got {checking.shown(class_weight)}, expected a weight above 0 for some row")
     return data._replace(weights=weights), noted
 
 

@@ -158,7 +158,7 @@ BAD = {
     "UP": (lambda: UP(0), r"s: got 0, expected an integer of at least 1"),
     "UP strip": (lambda: UP(1, 2.5), r"strip: got 2\.5, expected an integer"),
     "monitor": (lambda: GL(1, monitor=3), r"monitor: got 3, expected a name in the history"),
-    "accuracy": (lambda: UP(2, monitor="val_accuracy"), r"monitor: got 'val_accuracy', expected an error, which falls"),
+    "accuracy": (lambda: UP(2, monitor="val_accuracy"), r"monitor: got 'val_accuracy', expected an error such as"),
 }
 
 

@@ -217,9 +217,9 @@ DESCRIPTIONS = {
     "penalty twice": (lambda: fr.Trainer(fr.Sequential(LAYERS), penalty=fr.L1(1), l2=1), r"penalty: got .* and l2=1"),
     "m": (lambda: fr.L2(1, m="rows"), r"L2 m: got 'rows', expected one of batch, train"),
     "m 0": (lambda: fr.L2(1, m=0), r"L2 m: got 0, expected 'batch', 'train' or a number above 0"),
-    "m tiny": (lambda: fr.L1(1, m=1e-320), r"L1 m: got 1e-320 under 1, expected a quotient that is finite"),
-    "m too small": (lambda: fr.L2(1e300, m=1e-300), r"L2 m: got 1e-300 under 1e\+300, expected a quotient that is fin"),
-    "net m tiny": (lambda: fr.ElasticNet(1, m=1e-320), r"ElasticNet m: got 1e-320 under 1, expected a quotient"),
+    "m tiny": (lambda: fr.L1(1, m=1e-320), r"L1 m: got 1e-320 for a coefficient of 1, expected a finite quotient"),
+    "m too small": (lambda: fr.L2(1e300, m=1e-300), r"L2 m: got 1e-300 for a coefficient of 1e\+300, expected a fin"),
+    "net m tiny": (lambda: fr.ElasticNet(1, m=1e-320), r"ElasticNet m: got 1e-320 for a coefficient of 1, "),
     "l2 beyond float32": (
         lambda: fr.Trainer(fr.Sequential(LAYERS), l2=1e39),
         r"^l2: got L2\(1e\+39\), expected a coefficient finite in float32",

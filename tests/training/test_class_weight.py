@@ -97,7 +97,7 @@ BAD = {
     "name": ({"0": 1}, r"class_weight: got the label '0', expected integers from 0 to 2"),
     "weight": ({0: -1}, r"class_weight\[0\]: got -1, expected a finite number of at least 0"),
     "NaN": ({0: float("nan")}, r"class_weight\[0\]: got nan, expected a finite number"),
-    "zeros": ({0: 0, 1: 0, 2: 0}, r"class_weight: got \{.*\}, with which no row has a weight above 0"),
+    "zeros": ({0: 0, 1: 0, 2: 0}, r"class_weight: got \{.*\}, expected a weight above 0 for some row"),
 }
 
 

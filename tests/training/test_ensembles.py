@@ -377,7 +377,7 @@ BAD = {
     ),
     "a callback of all": (
         lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: [ONE_RULE]),
-        r"callbacks: got EarlyStopping\(.*\) twice, expected new ones every time",
+        r"callbacks: got EarlyStopping\(.*\) twice, expected new ones per member",
     ),
     "batch_size": (lambda: fr.Bagging(builder(), 2).fit(X, LABELS, batch_size=0), r"batch_size: got 0, expected"),
     "epochs": (lambda: fr.Bagging(builder(), 2).fit(X, LABELS, epochs=0), r"epochs: got 0, expected"),

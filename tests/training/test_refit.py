@@ -127,7 +127,7 @@ def test_going_on_until_the_loss_is_under_that_of_training(engine):
     # in the epoch the loss was 0.5^2, then b = 0.4 and the validation loss (1 - 0.4)^2
     assert trainer.best.loss == pytest.approx(0.25) and rule.best == pytest.approx(0.36)
     together = np.zeros((8, 1)), np.concatenate([t, np.ones(4)])
-    with pytest.warns(RuntimeWarning, match=r"the validation loss is 0\.25\d* after 12 epochs, not under 0\.25"):
+    with pytest.warns(RuntimeWarning, match=r"the validation loss is 0\.25\d* after 12 epochs, not below 0\.25"):
         # towards the mean 1/2: (1 - b)^2 goes to 1/4 from above and never falls under it
         history = trainer.refit(*together, "continue", validation_data=held, max_epochs=12, batch_size=8)
     b = 0.5 - 0.1 * 0.8 ** np.arange(1, 13)
