@@ -159,8 +159,8 @@ class Uninterrupted:
         self._signal = arguments
 
     def look(self) -> None:
-        """Called during a batch. Normally Ctrl-C waits for the end of the slice, since otherwise all work since the
-        start of the epoch would be lost. It must not wait for the end of a long batch, so it gives up after a while. A
+        """Called during a batch; raises if Ctrl-C has waited long enough. Normally it waits for the end of the slice,
+        since otherwise all work since the start of the epoch would be lost. But it must not wait for a long batch. A
         handler of the user's own always waits: it may want to end the fit in another way."""
         if self._signal and self._handler is default_int_handler and perf_counter() >= self._give_up:
             self._signal = None

@@ -141,7 +141,7 @@ def dropout(x, keep_prob: float, key=None, out=None) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -244,7 +244,7 @@ def sigmoid_cross_entropy(logits, targets, sample_weight=None, label_smoothing=0
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------
@@ -277,7 +277,7 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     Raises
     ------
     ValueError, TypeError
-        An argument is not what it says above.
+        An argument is not as described above.
 
     Examples
     --------

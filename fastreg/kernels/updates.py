@@ -1,4 +1,4 @@
-"""The updates in place, in C: the functions of `fastreg.reference.updates` with their signatures and docstrings."""
+"""The updates in C: the functions of `fastreg.reference.updates`, with the same signatures and docstrings."""
 
 from typing import TYPE_CHECKING
 

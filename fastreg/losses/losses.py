@@ -1,4 +1,4 @@
-"""Losses: each says what is minimized, which targets it takes and what predictions are. All are computed from logits.
+"""Losses. Each says what is minimized, which targets it takes and what predictions are. All start from logits.
 
 The loss of a batch is sum(w_i l_i) / sum(w_i) over its rows, with sample weights w_i.
 """
