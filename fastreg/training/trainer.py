@@ -252,8 +252,8 @@ class Trainer:
         Raises
         ------
         ValueError, TypeError
-            An argument is not as described above; nothing has changed. Or a memory map has a value that is not finite;
-            the parameters are those of the start of the epoch.
+            An argument is not as described above. Nothing has changed. Or a row of a memory map has a value that is not
+            finite. Then the parameters are those of the start of the epoch.
         DivergenceError
             The loss or a parameter is no longer finite. The parameters are those of the last finished epoch.
         RuntimeError
@@ -310,7 +310,7 @@ class Trainer:
 
     @property
     def optimizer_state(self) -> dict[str, np.ndarray]:
-        """The arrays that the optimizer keeps, by "<parameter>/<slot>". They are no copies. Empty before the first fit.
+        """The arrays that the optimizer keeps, by "<parameter>/<slot>"; not copies. Empty before the first fit.
 
         Slots have the letters of the optimizer's formulas: "v" for SGD's momentum, "m" and "v" for Adam.
         """
