@@ -195,11 +195,18 @@ typedef struct {
     fr_mask mask;
 } fr_through;
 
+/* What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2: the coefficients are divided by the rows of the step
+ * where that is asked for. Proximal, L1 is a soft threshold after the step and no part of the gradient. */
+typedef struct {
+    double l1, l2;
+    int32_t l1_per_row, l2_per_row, proximal;
+} fr_penalty;
+
 /* How a parameter follows its gradient; the formulas are in kernels/update.h. */
 typedef struct {
-    int32_t kind;
-    int32_t proximal, non_negative, l1_per_row, l2_per_row;
-    double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale;
+    int32_t kind, non_negative;
+    fr_penalty penalty;
+    double momentum, beta1, beta2, eps, weight_decay, lr_scale;
     double warm_up;    /* beta1 is the limit of mu_t = beta1 (1 - warm_up^t / 2), and 0 is at once */
     double clip_value; /* 0: no limit */
 } fr_rule;

@@ -94,7 +94,8 @@ static void add_penalties(run_state *run) {
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
         const fr_param *p = &op->param;
-        if (!(op->flags & FR_HAS_PARAM) || !p->penalty || (p->rule.l1 == 0 && p->rule.l2 == 0)) continue;
+        if (!(op->flags & FR_HAS_PARAM) || !p->penalty || (p->rule.penalty.l1 == 0 && p->rule.penalty.l2 == 0))
+            continue;
         sum += sum_real(p->penalty, (p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * p->value.ld, program->real);
     }
     run->tally->penalty += sum;

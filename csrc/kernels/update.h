@@ -30,8 +30,10 @@ typedef struct {
 
 INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
     const double lr = batch->lr * rule->lr_scale, M = (double)batch->step_rows;
-    const double l1 = rule->l1_per_row ? rule->l1 / M : rule->l1, l2 = rule->l2_per_row ? rule->l2 / M : rule->l2;
-    const int proximal = rule->proximal, moving = lr > 0;
+    const fr_penalty *penalty = &rule->penalty;
+    const double l1 = penalty->l1_per_row ? penalty->l1 / M : penalty->l1;
+    const double l2 = penalty->l2_per_row ? penalty->l2 / M : penalty->l2;
+    const int proximal = penalty->proximal, moving = lr > 0;
     fr_numbers n = {
         .kind = rule->kind,
         .proximal = proximal && l1 > 0 && moving,

@@ -186,9 +186,9 @@ def _subtracted(op: O.DenseDw | O.Update, name: str, feed: Feed, side: _Side) ->
     the velocity is then a difference of parameters over lr."""
     param, rule = (op.param, op.rule) if isinstance(op, O.Update) else (op.weight, op.weight_rule)
     before = np.abs(side.arrays[name]).astype(np.float64)
-    if not (rule.proximal and rule.l1 and rule.lr_scale):
+    rate, (l1, _) = RATE * rule.lr_scale, rule.penalty.at(feed.rows)
+    if not (rule.penalty.proximal and l1 and rate):
         return before
-    rate, l1 = RATE * rule.lr_scale, rule.l1 / (feed.rows if rule.l1_per_row else 1)
     if name == param:
         return before + 2 * rate * l1
     if name == f"{param}.{VELOCITY.get(rule.kind)}":

@@ -162,7 +162,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():
         entries = _entries(gradient.shape, max_entries)
-        slopes = _Slopes(copy.model.parameters[name], losses, share, *_coefficients(rules[name], rows), epsilon)
+        slopes = _Slopes(copy.model.parameters[name], losses, share, *rules[name].penalty.at(rows), epsilon)
         bounds = np.array([slopes.at(entry) for entry in entries]).reshape(len(entries), 2)
         exact[name] = np.array([gradient[entry] for entry in entries], np.float64)
         approximate[name] = np.clip(exact[name], bounds[:, 0], bounds[:, 1])
@@ -237,10 +237,6 @@ def _draws(layer) -> bool:
     """Whether the layer uses random numbers in training."""
     stds = (getattr(layer, name, 0.0) for name in ("std", "preactivation_noise", "weight_noise"))
     return getattr(layer, "keep_prob", 1.0) < 1.0 or any(std > 0.0 for std in stds)
-
-
-def _coefficients(rule, rows: int) -> tuple[float, float]:
-    return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
 
 
 def _entries(shape: tuple[int, ...], most: int | None) -> list[tuple[int, ...]]:

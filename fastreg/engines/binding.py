@@ -117,17 +117,13 @@ class Binding:
 
     def _append(self, op: O.Append) -> dict[str, object]:
         out, (mean, scale) = self.buffers[op.out], self._standardize(op)
-        low, high = (op.low, op.high) if op.clipped else (0.0, 0.0)
         return {
             "out": out,
             "gradient": self.buffers[op.gradient] if op.gradient else None,
             "N": out.shape[1],
             "mean": mean,
             "scale": scale,
-            "epsilon": op.epsilon,
-            "low": low,
-            "high": high,
-            "clipped": op.clipped,
+            "attack": op.attack,
         }
 
     def _dense_dw(self, op: O.DenseDw) -> dict[str, object]:
@@ -172,7 +168,7 @@ class Binding:
                 if name not in self.gradients:
                     self.gradients[name] = padded(value.shape, self.dtype)
                 slots = (self.gradients[name],)
-            if rule.counted and rule.kind != "raw" and (rule.l1 or rule.l2):
+            if rule.counted and rule.kind != "raw" and rule.penalty:
                 penalty = padded(sums, self.dtype)
             if rule.limits_norms and rule.kind not in STORES_GRADIENT:
                 self._norms[name] = padded(sums, self.dtype)

@@ -174,14 +174,14 @@ class ReferenceEngine:
     def _append(self, op: O.Append, batch: Batch) -> None:
         M = batch.count
         x = self.buffers[op.out][:M]
-        if op.gradient:
-            g = self._rows(op.gradient, batch)
+        if op.gradient and op.attack:
+            g, attack = self._rows(op.gradient, batch), op.attack
             mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (0.0, np.ones(1))
             mean, scale = np.asarray(mean, self.dtype), np.asarray(scale, self.dtype)
-            step = self.dtype.type(op.epsilon) * np.abs(scale)
+            step = self.dtype.type(attack.epsilon) * np.abs(scale)
             x = x + step * ((g > 0).astype(self.dtype) - (g < 0).astype(self.dtype))
-            if op.clipped:
-                low, high = ((self.dtype.type(limit) - mean) * scale for limit in (op.low, op.high))
+            if attack.clips:
+                low, high = ((self.dtype.type(limit) - mean) * scale for limit in (attack.low, attack.high))
                 x = np.clip(x, np.minimum(low, high), np.maximum(low, high))
         self.buffers[op.out][M : 2 * M] = x
 
@@ -293,10 +293,10 @@ class ReferenceEngine:
         if rule.kind == "raw":
             self.gradients[name][...] = gradient if batch.opens else self.gradients[name] + gradient
             return
-        l1, l2 = _coefficients(rule, batch.step_rows)
-        if rule.counted:
-            batch.penalty += _penalty(w, l1, l2)
-        gradient = U.penalized(w, gradient, 0.0 if rule.proximal else l1, l2)
+        l1, l2 = rule.penalty.at(batch.step_rows)
+        if rule.counted and rule.penalty:
+            batch.penalty += U.penalty_of(w, l1, l2)
+        gradient = U.penalized(w, gradient, 0.0 if rule.penalty.proximal else l1, l2)
         if rule.clip_value:
             gradient = np.clip(gradient, -rule.clip_value, rule.clip_value)
         if rule.kind == "gradient":
@@ -304,21 +304,9 @@ class ReferenceEngine:
             return
         rate = float(batch.feed.need("rates")[batch.index]) * rule.lr_scale
         slots: tuple[np.ndarray, ...] = self.state.get(name, ())
-        U.follow(w, gradient, slots, rate, rule, batch.tally.updates + 1, l1 if rule.proximal else 0.0)
+        U.follow(w, gradient, slots, rate, rule, batch.tally.updates + 1, l1 if rule.penalty.proximal else 0.0)
         if rule.non_negative:
             np.maximum(w, 0, out=w)
-
-
-def _coefficients(rule: rules.Rule, rows: int) -> tuple[float, float]:
-    return rule.l1 / (rows if rule.l1_per_row else 1), rule.l2 / (rows if rule.l2_per_row else 1)
-
-
-def _penalty(w: np.ndarray, l1: float, l2: float) -> float:
-    """l2/2 |W|^2 + l1 |W|_1"""
-    if not l1 and not l2:
-        return 0.0
-    w = w.astype(np.float64)
-    return l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
 
 
 RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {

@@ -11,6 +11,7 @@ from typing import Literal
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
+from fastreg.program import riders
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,10 +36,6 @@ class Penalty(Description):
         if self.m == "batch":
             return self.lam
         return self.lam / (rows if self.m == "train" else self.m)
-
-    def value(self, rows: int) -> float:
-        """lam / m if the batch is the whole training set of `rows`."""
-        return self.coefficient(rows) / (rows if self.per_row else 1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,6 +186,11 @@ def l2(name: str, value) -> L2:
     """An L2, from a number, an L2 or a spec of one."""
     value = specs.make(name, value, ONLY_L2) if specs.is_spec(value, ONLY_L2) else value
     return value if isinstance(value, L2) else L2(_lam(name, value, "L2"))
+
+
+def rider(l1: L1, l2: L2, rows: int) -> riders.Penalty:
+    """Both as a program has them, for a training set of `rows`."""
+    return riders.Penalty(l1.coefficient(rows), l2.coefficient(rows), l1.per_row, l2.per_row, l1.proximal)
 
 
 def _checked_m(name: str, m, lam: float) -> str | float:

@@ -44,9 +44,13 @@ cdef extern from "fastreg.h" nogil:
         int32_t activation
         double activity_l1
         fr_mask mask
+    ctypedef struct fr_penalty:
+        double l1, l2
+        int32_t l1_per_row, l2_per_row, proximal
     ctypedef struct fr_rule:
-        int32_t kind, proximal, non_negative, l1_per_row, l2_per_row
-        double momentum, beta1, beta2, eps, weight_decay, l1, l2, lr_scale, warm_up, clip_value
+        int32_t kind, non_negative
+        fr_penalty penalty
+        double momentum, beta1, beta2, eps, weight_decay, lr_scale, warm_up, clip_value
     ctypedef struct fr_param:
         fr_matrix value
         fr_matrix slot[FR_SLOTS]

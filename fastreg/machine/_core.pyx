@@ -116,6 +116,14 @@ cdef class Program:
             m.scale, m.std = mask.scale, mask.std
         return m
 
+    cdef fr_penalty _penalty(self, penalty) except *:
+        cdef fr_penalty p
+        p.l1, p.l2, p.l1_per_row, p.l2_per_row, p.proximal = 0.0, 0.0, 0, 0, 0
+        if penalty is not None:
+            p.l1, p.l2, p.proximal = penalty.l1, penalty.l2, penalty.proximal
+            p.l1_per_row, p.l2_per_row = penalty.l1_per_row, penalty.l2_per_row
+        return p
+
     cdef fr_param _param(self, fields) except *:
         """fields: (value, slots, rule, penalty, norms) or None"""
         cdef fr_param p
@@ -123,10 +131,9 @@ cdef class Program:
         p.value = self._matrix(None)
         p.rows, p.columns, p.penalty, p.norms = 0, 0, NULL, NULL
         p.rule.kind = FR_RULE_SGD
-        p.rule.proximal = p.rule.l1_per_row = p.rule.l2_per_row = 0
+        p.rule.penalty = self._penalty(None)
         p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = p.rule.warm_up = 0.0
-        p.rule.weight_decay = p.rule.l1 = p.rule.l2 = 0.0
-        p.rule.lr_scale, p.rule.clip_value, p.rule.non_negative = 1.0, 0.0, 0
+        p.rule.weight_decay, p.rule.lr_scale, p.rule.clip_value, p.rule.non_negative = 0.0, 1.0, 0.0, 0
         for i in range(FR_SLOTS):
             p.slot[i] = self._matrix(None)
         if fields is None:
@@ -145,12 +152,11 @@ cdef class Program:
             p.norms = self._matrix(norms).data
         if rule is not None:
             p.rule.kind = _number(RULES, "rule.kind", rule.kind)
-            p.rule.proximal, p.rule.l1_per_row, p.rule.l2_per_row = rule.proximal, rule.l1_per_row, rule.l2_per_row
+            p.rule.penalty = self._penalty(rule.penalty)
             p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
             p.rule.warm_up = rule.warm_up
-            p.rule.weight_decay, p.rule.l1, p.rule.l2 = rule.weight_decay, rule.l1, rule.l2
-            p.rule.lr_scale, p.rule.clip_value = rule.lr_scale, rule.clip_value
-            p.rule.non_negative = rule.non_negative
+            p.rule.weight_decay, p.rule.lr_scale = rule.weight_decay, rule.lr_scale
+            p.rule.clip_value, p.rule.non_negative = rule.clip_value, rule.non_negative
         return p
 
     cdef const fr_augment *_augment(self, augment, int64_t columns) except *:
@@ -273,7 +279,12 @@ cdef class Program:
     cdef _append(self, fr_append_op *op, take):
         op.out, op.gradient, op.N = self._matrix(take("out")), self._matrix(take("gradient")), take("N")
         op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
-        op.epsilon, op.low, op.high, op.clipped = take("epsilon"), take("low"), take("high"), take("clipped")
+        op.epsilon, op.low, op.high, op.clipped = 0.0, 0.0, 0.0, 0
+        attack = take("attack")
+        if attack is not None:
+            op.epsilon, op.clipped = attack.epsilon, attack.clips
+            if attack.clips:
+                op.low, op.high = attack.low, attack.high
 
     cdef _perturb(self, fr_perturb_op *op, take):
         weight = take("weight")

@@ -48,7 +48,7 @@ from fastreg.program.riders import (
 from fastreg.program.rules import Rule
 from fastreg.reference.activations import ACTIVATIONS
 
-GRADIENT = Rule(kind="gradient", proximal=False)
+GRADIENT = Rule(kind="gradient")
 RAW = Rule(kind="raw")
 
 # Up to this many elements, a weight stays in the nearest cache of each worker. Then workers divide the rows of a batch,
@@ -280,7 +280,7 @@ def _perturbed(
     _backward(forward, first, {}, lowest=0)
     gather = forward.steps[0].op
     standardize = gather.standardize if isinstance(gather, Gather) else None
-    first.append(Append("inputs", "d:inputs", attack.epsilon, attack.low, attack.high, standardize))
+    first.append(Append("inputs", "d:inputs", attack, standardize))
     if "targets" in forward.buffers:
         first.append(Append("targets"))
     return first, ops
@@ -346,5 +346,5 @@ def _second_pass(ops: list[Op], rules: dict[str, Rule], clip_norm: float | None)
     ops += [Penalize(name, rule) for name, rule in backwards]
     ops.append(ClipNorm(clip_norm, tuple(rules)))
     for name, rule in backwards:
-        rest = replace(rule, l2=0.0, l1=rule.l1 if rule.proximal else 0.0, clip_value=0.0, counted=False)
+        rest = replace(rule, penalty=rule.penalty.after_gradient, clip_value=0.0, counted=False)
         ops.append(Update(name, rest, scaled=True))

@@ -8,12 +8,11 @@ Letters: M rows of the batch, K inputs, N units of a dense layer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from fastreg.program.riders import Augment, Mask, Noise, Through
+from fastreg.program.riders import Attack, Augment, Mask, Noise, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
 
 
@@ -168,21 +167,15 @@ class RowLoss(Protocol):
 class Append(Op):
     """Writes rows 0 to M - 1 of `out`, moved against the model, to its rows M to 2 M - 1 (Goodfellow et al., 2015).
 
-    out[M + i] = clip(out[i] + epsilon sign(gradient[i]), low, high). Without a gradient it is a plain copy. Even if
-    `out` is standardized, (x - mean) scale, epsilon, low and high are in the units of x.
+    out[M + i] = clip(out[i] + epsilon sign(gradient[i]), low, high), with the numbers of the attack. Without a gradient
+    it is a plain copy. Even if `out` is standardized, (x - mean) scale, epsilon, low and high are in the units of x.
     """
 
     rowwise: bool = field(default=True, kw_only=True)
     out: str
     gradient: str | None = None
-    epsilon: float = 0.0
-    low: float = -math.inf
-    high: float = math.inf
+    attack: Attack | None = None
     standardize: tuple[str, str] | None = None
-
-    @property
-    def clipped(self) -> bool:
-        return self.low > -math.inf or self.high < math.inf
 
     @property
     def reads(self) -> set[str]:

@@ -6,7 +6,7 @@ They are plain descriptions, like the ops, and compute nothing. The streams of t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -66,6 +66,41 @@ class Noise:
 
     std: float
     stream: int
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2, which adds l1 sign(W) + l2 W to its gradient.
+
+    l1, l2     coefficients, divided by the rows of the step where `l1_per_row`, `l2_per_row` say so
+    proximal   L1 is a soft threshold after the step, and no part of the gradient
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    l1_per_row: bool = False
+    l2_per_row: bool = False
+    proximal: bool = True
+
+    def __bool__(self) -> bool:
+        return bool(self.l1 or self.l2)
+
+    def at(self, rows: int) -> tuple[float, float]:
+        """The coefficients of L1 and L2 in a step of so many rows."""
+        return self.l1 / (rows if self.l1_per_row else 1), self.l2 / (rows if self.l2_per_row else 1)
+
+    @property
+    def in_gradient(self) -> Penalty:
+        """The same, L1 by its subgradient."""
+        return replace(self, proximal=False)
+
+    @property
+    def after_gradient(self) -> Penalty:
+        """What is left for the step where the rest is in the gradient already."""
+        return replace(self, l1=self.l1 if self.proximal else 0.0, l2=0.0)
+
+
+NO_PENALTY = Penalty()
 
 
 @dataclass(frozen=True)
@@ -129,6 +164,11 @@ class Attack:
     low: float = -math.inf
     high: float = math.inf
     clean: float = 0.5
+
+    @property
+    def clips(self) -> bool:
+        """Whether there are limits."""
+        return self.low > -math.inf or self.high < math.inf
 
 
 @dataclass(frozen=True)

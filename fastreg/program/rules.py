@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fastreg.program.riders import NO_PENALTY, Penalty
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -12,8 +14,7 @@ class Rule:
 
     kind       a name in UPDATE_SLOTS. "gradient" does not change the parameter but writes g to the engine's gradients.
                "raw" adds the gradient of the data loss to them (the first batch of a step overwrites)
-    l1, l2     coefficients of the penalties. They are divided by the rows of the step if `per_row` says so
-    proximal   L1 by soft-thresholding after the step, instead of l1 * sign(w) in g
+    penalty    what the parameter costs in the objective
     clip_value     g is then cut to [-clip_value, clip_value]. 0 means no limit
     beta1, beta2   the shares of the moments that are kept. That of the first may grow: in step t it is
                mu_t = beta1 (1 - warm_up^t / 2), so a `warm_up` of 0 means beta1 from the start
@@ -25,17 +26,13 @@ class Rule:
     """
 
     kind: str = "sgd"
+    penalty: Penalty = NO_PENALTY
     momentum: float = 0.0
     beta1: float = 0.0
     beta2: float = 0.0
     warm_up: float = 0.0
     eps: float = 0.0
     weight_decay: float = 0.0
-    l1: float = 0.0
-    l2: float = 0.0
-    l1_per_row: bool = False
-    l2_per_row: bool = False
-    proximal: bool = True
     clip_value: float = 0.0
     lr_scale: float = 1.0
     counted: bool = True

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, ParamSpec
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.program.riders import Penalty
 from fastreg.program.rules import UPDATE_SLOTS, Rule
 from fastreg.reference import arguments
 
@@ -50,8 +51,9 @@ def described(describe: Callable[Given, Described]) -> Callable[Given, None]:
 
 
 def _penalized_step(rule: Rule, w, g, state: dict[str, np.ndarray], lr: float, step: int) -> None:
-    g = penalized(w, g, 0.0 if rule.proximal else rule.l1, rule.l2)
-    follow(w, g, tuple(state.values()), lr, rule, step, rule.l1 if rule.proximal else 0.0)
+    penalty = rule.penalty
+    g = penalized(w, g, 0.0 if penalty.proximal else penalty.l1, penalty.l2)
+    follow(w, g, tuple(state.values()), lr, rule, step, penalty.l1 if penalty.proximal else 0.0)
 
 
 # --- The functions ---------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def sgd_update(w, g, lr, l1=0.0, l2=0.0, weight_decay=0.0, proximal=True) -> Des
     >>> w
     array([0.85, 0.  ])
     """
-    return Rule("sgd", l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal), {}
+    return Rule("sgd", Penalty(l1, l2, proximal=proximal), weight_decay=weight_decay), {}
 
 
 @described
@@ -121,7 +123,7 @@ def momentum_update(
     (array([0.25]), array([1.5]))
     """
     kind = "nesterov" if nesterov else "momentum"
-    rule = Rule(kind, momentum=momentum, l1=l1, l2=l2, weight_decay=weight_decay, proximal=proximal)
+    rule = Rule(kind, Penalty(l1, l2, proximal=proximal), momentum=momentum, weight_decay=weight_decay)
     return rule, {"v": v}
 
 
@@ -160,8 +162,10 @@ def rmsprop_update(
     (array([0.8]), array([4.]))
     """
     kind = "rmsprop" if m is None else "rmsprop_momentum"
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    return Rule(kind, momentum, beta2=alpha, eps=eps, **penalties), arguments.rmsprop_state(v, m, momentum)
+    penalty = Penalty(l1, l2, proximal=proximal)
+    return Rule(kind, penalty, momentum, beta2=alpha, eps=eps, weight_decay=weight_decay), arguments.rmsprop_state(
+        v, m, momentum
+    )
 
 
 @described
@@ -196,8 +200,8 @@ def adam_update(
     >>> w.round(6), m.round(6), v.round(6)
     (array([0.9]), array([0.4]), array([0.016]))
     """
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    return Rule("adam", beta1=beta1, beta2=beta2, eps=eps, **penalties), {"m": m, "v": v}
+    penalty = Penalty(l1, l2, proximal=proximal)
+    return Rule("adam", penalty, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay), {"m": m, "v": v}
 
 
 @described
@@ -242,9 +246,9 @@ def nadam_update(
     >>> w.round(6), m.round(6), v.round(6)
     (array([0.894355]), array([0.4]), array([0.016]))
     """
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
+    penalty = Penalty(l1, l2, proximal=proximal)
     moments = {"beta1": beta1, "beta2": beta2, "warm_up": growth(momentum_decay)}
-    return Rule("nadam", eps=eps, **moments, **penalties), {"m": m, "v": v}
+    return Rule("nadam", penalty, eps=eps, **moments, weight_decay=weight_decay), {"m": m, "v": v}
 
 
 @described
@@ -273,8 +277,8 @@ def lion_update(w, g, m, lr, beta1=0.9, beta2=0.99, l1=0.0, l2=0.0, weight_decay
     >>> w, m
     (array([0.75, 1.25]), array([ 0.04 , -0.005]))
     """
-    penalties = {"l1": l1, "l2": l2, "weight_decay": weight_decay, "proximal": proximal}
-    return Rule("lion", beta1=beta1, beta2=beta2, **penalties), {"m": m}
+    penalty = Penalty(l1, l2, proximal=proximal)
+    return Rule("lion", penalty, beta1=beta1, beta2=beta2, weight_decay=weight_decay), {"m": m}
 
 
 # --- The rules -------------------------------------------------------------------------------------------------
@@ -394,6 +398,12 @@ def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
     if l2:
         g = g + l2 * w
     return g + l1 * np.sign(w) if l1 else g
+
+
+def penalty_of(w, l1, l2) -> float:
+    """l2/2 |W|^2 + l1 |W|_1, added in float64."""
+    w = w.astype(np.float64)
+    return l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
 
 
 def _above_zero(eps, v) -> float:

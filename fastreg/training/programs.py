@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from fastreg.model.lowering import GRADIENT, lower
 from fastreg.model.sequential import check_trainable, trained_layers
 from fastreg.program.program import Program
 from fastreg.program.rules import Rule
+from fastreg.reference.updates import penalty_of
 from fastreg.training.settings import Settings
 
 MODES = ("train", "gradients", "probe", "input_gradient", "evaluate", "predict")
@@ -43,20 +42,17 @@ def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:
     check_trainable(settings.model)
     rules = {}
     for layer in trained_layers(settings.model):
-        l1, l2 = settings.penalties(layer)
-        own = replace(rule, lr_scale=layer.lr_scale)
-        updates = rule.kind != "gradient"
-        rules[f"{layer.name}.weight"] = replace(
-            own,
-            l1=l1.coefficient(rows),
-            l2=l2.coefficient(rows),
-            l1_per_row=l1.per_row,
-            l2_per_row=l2.per_row,
-            proximal=l1.proximal and updates,
-            non_negative=layer.non_negative and updates,
-            max_norm=(layer.max_norm or 0.0) if updates else 0.0,
-            max_frobenius=(layer.max_frobenius or 0.0) if updates else 0.0,
-        )
+        own, penalty = replace(rule, lr_scale=layer.lr_scale), settings.penalty_of(layer, rows)
+        if rule.kind == "gradient":  # where there is no step, nothing is left for it to do
+            rules[f"{layer.name}.weight"] = replace(own, penalty=penalty.in_gradient)
+        else:
+            rules[f"{layer.name}.weight"] = replace(
+                own,
+                penalty=penalty,
+                non_negative=layer.non_negative,
+                max_norm=layer.max_norm or 0.0,
+                max_frobenius=layer.max_frobenius or 0.0,
+            )
         if layer.use_bias:
             rules[f"{layer.name}.bias"] = replace(own, weight_decay=0.0)
     return rules
@@ -64,9 +60,9 @@ def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:
 
 def penalty_value(settings: Settings, rows: int) -> float:
     """The penalties of the trained weights. `rows` stands for m="batch" and m="train"."""
-    total = 0.0
-    for layer in trained_layers(settings.model):
-        w = settings.model.parameters[f"{layer.name}.weight"].astype(np.float64)
-        l1, l2 = settings.penalties(layer)
-        total += l2.value(rows) / 2 * float(np.sum(w * w)) + l1.value(rows) * float(np.sum(np.abs(w)))
-    return total
+    parameters = settings.model.parameters
+    values = (
+        penalty_of(parameters[f"{layer.name}.weight"], *settings.penalty_of(layer, rows).at(rows))
+        for layer in trained_layers(settings.model)
+    )
+    return sum(values, 0.0)

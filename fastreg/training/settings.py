@@ -20,6 +20,7 @@ from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.dataset import Data, checked
 from fastreg.model.sequential import Sequential, trained_layers
 from fastreg.optimizers.optimizers import Optimizer
+from fastreg.program import riders
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
@@ -155,11 +156,15 @@ class Settings:
         names = (row.name for row in fields(self) if row.metadata["in_programs"])
         return self.optimizer.rule(), *(getattr(self, name) for name in names)
 
-    def penalties(self, layer: Dense) -> tuple[L1, L2]:
+    def penalty_of(self, layer: Dense, rows: int) -> riders.Penalty:
+        """What the weight of a layer costs, for a training set of `rows`."""
+        return penalties.rider(*self._penalties(layer), rows)
+
+    def _penalties(self, layer: Dense) -> tuple[L1, L2]:
         """The penalties of a layer: its own, or those of the trainer."""
         return layer.l1 if isinstance(layer.l1, L1) else self.l1, layer.l2 if isinstance(layer.l2, L2) else self.l2
 
     @cached_property
     def follows_rows(self) -> bool:
         """Whether a program depends on the number of rows of the training set."""
-        return any("train" in (l1.m, l2.m) for l1, l2 in map(self.penalties, trained_layers(self.model)))
+        return any("train" in (l1.m, l2.m) for l1, l2 in map(self._penalties, trained_layers(self.model)))

@@ -15,15 +15,21 @@ from fastreg.engines.native import NativeEngine
 from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, Function
 from fastreg.machine import _core
-from fastreg.program.riders import PURPOSE_DROPOUT, Noise, stream
+from fastreg.program.riders import PURPOSE_DROPOUT, Noise, Penalty, stream
 from fastreg.program.rules import Rule
 
 ENGINES = {"native": NativeEngine, "reference": ReferenceEngine}
 RULES = {
     **{name: network.rule for name, network in PLAIN.items()},
     **{name: MORE[name].rule for name in ("rmsprop", "rmsprop_momentum")},
-    "adam, everything": replace(ADAM, l1=1e-3, l1_per_row=True, weight_decay=0.01, clip_value=1e-2, max_norm=0.9),
-    "nesterov, everything": replace(NESTEROV, l1=1e-3, l2=1e-2, non_negative=True, max_norm=0.9, max_frobenius=1.5),
+    "adam, everything": replace(
+        ADAM,
+        penalty=replace(ADAM.penalty, l1=1e-3, l1_per_row=True),
+        **{"weight_decay": 0.01, "clip_value": 1e-2, "max_norm": 0.9},
+    ),
+    "nesterov, everything": replace(
+        NESTEROV, penalty=Penalty(1e-3, 1e-2), non_negative=True, max_norm=0.9, max_frobenius=1.5
+    ),
 }
 
 CONSTRAINTS = {"rule": {"max_frobenius": 3.0}}, {"rule": {"non_negative": True}}
@@ -140,7 +146,7 @@ def test_frozen_layers_stay(dtype):
 
 def test_penalties_count_under_stored_gradients(dtype):
     """Both engines add up the penalty of a program that only looks at gradients."""
-    network = CLASSIFY.but({"kind": "gradient", "proximal": False})
+    network = CLASSIFY.but({"kind": "gradient", "penalty": CLASSIFY.rule.penalty.in_gradient})
     tallies = [Case(network, dtype).train(kind)[0] for kind in ENGINES.values()]
     assert tallies[0].penalty == pytest.approx(tallies[1].penalty, rel=1e-5)
     assert tallies[0].penalty > 0 and tallies[0].updates == tallies[1].updates == 0

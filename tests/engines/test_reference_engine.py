@@ -13,7 +13,7 @@ from fastreg.layers import Dense, Dropout
 from fastreg.model.lowering import lower
 from fastreg.program.ops import Dense as DenseOp
 from fastreg.program.ops import Elementwise
-from fastreg.program.riders import PURPOSE_DROPOUT, stream
+from fastreg.program.riders import PURPOSE_DROPOUT, Penalty, stream
 from fastreg.program.rules import Rule
 
 N_IN, N_OUT = 6, 3
@@ -95,7 +95,7 @@ def torch_loss(torch, loss, z, y, w):
 
 
 TRAINING = {
-    "sgd": (Rule("sgd", l2=0.05), lambda o, p: o.SGD(p, lr=0.1, weight_decay=0.05)),
+    "sgd": (Rule("sgd", Penalty(l2=0.05)), lambda o, p: o.SGD(p, lr=0.1, weight_decay=0.05)),
     "nesterov": (Rule("nesterov", momentum=0.9), lambda o, p: o.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
     "momentum": (
         Rule("momentum", momentum=0.9, lr_scale=0.5),
@@ -155,7 +155,7 @@ def test_three_epochs_follow_torch(activation, loss, rule):
 @pytest.mark.parametrize("loss", HEADS)
 def test_gradients_are_differences_of_the_objective(loss, activation, dropouts):
     """Penalties included; two dropouts in a row make elementwise ops."""
-    rule = Rule("gradient", l1=0.02, l2=0.3, l2_per_row=True, proximal=False)
+    rule = Rule("gradient", Penalty(0.02, 0.3, l2_per_row=True, proximal=False))
     machine = Machine(net(activation, *dropouts), loss, rule, batch_size=9, dropout=True)
     assert any(isinstance(op, Elementwise) for op in machine.program.ops) == (len(dropouts[0]) == 2)
     X, y = data(loss, rows=9)
@@ -181,7 +181,7 @@ def test_gradients_are_differences_of_the_objective(loss, activation, dropouts):
 
 
 def test_the_penalty_is_the_value_before_every_update():
-    rules = {"0.weight": Rule(l2=0.5, l1=0.25), "1.weight": Rule(l1=3.0, l1_per_row=True)}
+    rules = {"0.weight": Rule(penalty=Penalty(0.25, 0.5)), "1.weight": Rule(penalty=Penalty(3.0, l1_per_row=True))}
     machine = Machine(net(), "mse", {"0.bias": Rule(), "1.bias": Rule(), **rules}, batch_size=20)
     w0, w1 = machine.params["0.weight"].copy(), machine.params["1.weight"].copy()
     X, y = data("mse", rows=20)
@@ -190,7 +190,7 @@ def test_the_penalty_is_the_value_before_every_update():
 
 
 def test_full_batches_without_dropout_fall_at_every_step():
-    machine = Machine(net(), "mse", Rule(l2=0.01), batch_size=23)
+    machine = Machine(net(), "mse", Rule(penalty=Penalty(l2=0.01)), batch_size=23)
     X, y = data("mse")
     values = []
     for _ in range(50):
@@ -259,7 +259,7 @@ def test_what_overflows_in_the_conversion_is_a_bad_row():
 def test_a_batch_of_zero_weight_takes_no_step():
     X, y = data("mse", rows=24)
     weight = np.repeat([1.0, 0.0, 2.0], 8)
-    rule = Rule("adam", beta1=0.9, beta2=0.99, eps=1e-8, l2=0.1)
+    rule = Rule("adam", Penalty(l2=0.1), beta1=0.9, beta2=0.99, eps=1e-8)
     machine, other = Machine(net(), "mse", rule), Machine(net(), "mse", rule)
     tally = machine.run(X, y, weights=weight)
     kept = weight > 0
@@ -301,7 +301,7 @@ def test_masks_belong_to_the_global_step():
 
 def test_ops_one_by_one_are_a_run():
     X, y = data("softmax_cross_entropy", rows=8)
-    rule = Rule("adam", beta1=0.9, beta2=0.99, eps=1e-8, l1=0.01)
+    rule = Rule("adam", Penalty(0.01), beta1=0.9, beta2=0.99, eps=1e-8)
     whole, single = (Machine(net("gelu", [0.8], [0.5]), "softmax_cross_entropy", rule, dropout=True) for _ in range(2))
     whole.run(X, y, seed=1)
     for index in range(len(single.program.ops)):
@@ -311,7 +311,7 @@ def test_ops_one_by_one_are_a_run():
 
 
 def test_proximal_l1_leaves_exact_zeros():
-    rules = {name: Rule(l1=0.5 if "weight" in name else 0.0) for name in Machine(net()).params}
+    rules = {name: Rule(penalty=Penalty(0.5 if "weight" in name else 0.0)) for name in Machine(net()).params}
     machine = Machine(net(), "mse", rules)
     for _ in range(20):
         machine.run(*data("mse"))

@@ -14,10 +14,10 @@ from fastreg.engines.reference import ReferenceEngine
 from fastreg.layers import Dense, GaussianNoise, Standardize
 from fastreg.machine import _core, threads
 from fastreg.program.ops import Update
-from fastreg.program.riders import PURPOSE_NOISE, stream
+from fastreg.program.riders import PURPOSE_NOISE, Penalty, stream
 from fastreg.program.rules import Rule
 
-SMALL = Network(6, [Dense(5, "tanh"), Dense(3)], "mse", Rule("sgd", l2=0.1, l1=0.05, proximal=False))
+SMALL = Network(6, [Dense(5, "tanh"), Dense(3)], "mse", Rule("sgd", Penalty(0.05, 0.1, proximal=False)))
 
 
 def trained(network, rows=24, batch=8, **given):
@@ -68,7 +68,9 @@ def test_values_are_clipped_after_the_penalties(limit):
         np.testing.assert_allclose(ours[name], (w - 0.5 * w.grad).detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("rule", [SMALL.rule, Rule("adam", beta1=0.9, beta2=0.99, eps=1e-6, l2=1.0, l2_per_row=True)])
+@pytest.mark.parametrize(
+    "rule", [SMALL.rule, Rule("adam", Penalty(l2=1.0, l2_per_row=True), beta1=0.9, beta2=0.99, eps=1e-6)]
+)
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 4, 9])
 def test_accumulated_batches_are_one_large_one(accumulate, rule):
     """Weighted, with a smaller last step, and with steps whose first or a later batch has no weight."""

@@ -15,18 +15,23 @@ from fastreg.layers import Dense, Dropout, Function, GaussianNoise, Layer, Stand
 from fastreg.model import lowering
 from fastreg.model.lowering import lower
 from fastreg.program.program import Program
+from fastreg.program.riders import NO_PENALTY, Penalty
 from fastreg.program.rules import Rule
 
-MOMENTUM = Rule("momentum", momentum=0.9, l1=1e-3, l2=1e-2)
-ADAM = Rule("adam", beta1=0.9, beta2=0.999, eps=1e-8, l2=1e-2, l2_per_row=True)
+MOMENTUM = Rule("momentum", Penalty(1e-3, 1e-2), momentum=0.9)
+ADAM = Rule("adam", Penalty(l2=1e-2, l2_per_row=True), beta1=0.9, beta2=0.999, eps=1e-8)
 NESTEROV = Rule("nesterov", momentum=0.5, weight_decay=0.01)
-SGD = Rule("sgd", l1=0.02, proximal=False)
-RMSPROP = Rule("rmsprop", beta2=0.9, eps=1e-3, lr_scale=0.1, l1=1e-3, l1_per_row=True, l2=1e-2)
-RMSPROP_MOMENTUM = Rule("rmsprop_momentum", momentum=0.8, beta2=0.9, eps=1e-3, lr_scale=0.1, l1=1e-3, weight_decay=0.01)
-NADAM = Rule("nadam", beta1=0.9, beta2=0.99, eps=1e-3, warm_up=0.95, lr_scale=0.1, l1=1e-3, l2=1e-2, weight_decay=0.01)
-LION = Rule("lion", beta1=0.9, beta2=0.99, lr_scale=0.1, l1=1e-2, l2=1e-2, l2_per_row=True)
+SGD = Rule("sgd", Penalty(0.02, proximal=False))
+RMSPROP = Rule("rmsprop", Penalty(1e-3, 1e-2, l1_per_row=True), beta2=0.9, eps=1e-3, lr_scale=0.1)
+RMSPROP_MOMENTUM = replace(
+    Rule("rmsprop_momentum", Penalty(1e-3), momentum=0.8, beta2=0.9, eps=1e-3), lr_scale=0.1, weight_decay=0.01
+)
+NADAM = replace(
+    Rule("nadam", Penalty(1e-3, 1e-2), beta1=0.9, beta2=0.99, eps=1e-3, warm_up=0.95), lr_scale=0.1, weight_decay=0.01
+)
+LION = Rule("lion", Penalty(1e-2, 1e-2, l2_per_row=True), beta1=0.9, beta2=0.99, lr_scale=0.1)
 
-FOR_WEIGHTS = {"l1": 0, "l2": 0, "weight_decay": 0, "non_negative": False, "max_norm": 0, "max_frobenius": 0}
+FOR_WEIGHTS = {"penalty": NO_PENALTY, "weight_decay": 0, "non_negative": False, "max_norm": 0, "max_frobenius": 0}
 
 
 class Cubes:
@@ -122,17 +127,23 @@ MORE = {
     "clip both, adam": REGRESS.but({"clip_value": 1e-2}, clip_norm=0.01),
     "accumulate 2": CLASSIFY.but(accumulate=2),
     "accumulate 3": REGRESS.but(accumulate=3),
-    "accumulate 4, clip_norm": LABELS.but({"l1": 1e-3, "proximal": False}, accumulate=4, clip_norm=0.1),
-    "accumulate 2, clip_value": TWICE.but({"l1_per_row": True, "clip_value": 0.01}, accumulate=2),
+    "accumulate 4, clip_norm": LABELS.but(
+        {"penalty": replace(LABELS.rule.penalty, l1=1e-3, proximal=False)}, accumulate=4, clip_norm=0.1
+    ),
+    "accumulate 2, clip_value": TWICE.but(
+        {"penalty": replace(TWICE.rule.penalty, l1_per_row=True), "clip_value": 0.01}, accumulate=2
+    ),
     "rmsprop": replace(CLASSIFY, rule=RMSPROP),
     "rmsprop_momentum": replace(CLASSIFY, rule=RMSPROP_MOMENTUM),
     "rmsprop, clip_norm": replace(LABELS, rule=RMSPROP_MOMENTUM, clip_norm=0.5),
     "max_norm": CLASSIFY.but({"max_norm": 0.8}),
     "max_norm, all": REGRESS.but({"max_norm": 0.7, "clip_value": 0.1}, clip_norm=0.1, accumulate=2),
     "max_frobenius": CLASSIFY.but({"max_frobenius": 3.0}),
-    "non_negative": LABELS.but({"non_negative": True, "l1": 1e-3}),
+    "non_negative": LABELS.but({"non_negative": True, "penalty": Penalty(1e-3)}),
     "non_negative, rmsprop": replace(CLASSIFY, rule=replace(RMSPROP_MOMENTUM, non_negative=True)),
-    "all constraints, adam": REGRESS.but({"non_negative": True, "max_norm": 0.7, "max_frobenius": 1.2, "l1": 1e-3}),
+    "all constraints, adam": REGRESS.but(
+        {"non_negative": True, "max_norm": 0.7, "max_frobenius": 1.2, "penalty": replace(REGRESS.rule.penalty, l1=1e-3)}
+    ),
     "all constraints, two passes": CLASSIFY.but(
         {"non_negative": True, "max_norm": 0.8, "max_frobenius": 2.0}, clip_norm=0.1, accumulate=2
     ),
@@ -145,7 +156,7 @@ MORE = {
             *(Dense(7, "tanh", activity_l1=1e-2, weight_noise=0.2), Dense(3, "sigmoid", activity_l1=1e-2)),
         ],
         "mse",
-        replace(MOMENTUM, max_norm=0.8, max_frobenius=2.0, l1=1e-3),
+        replace(MOMENTUM, max_norm=0.8, max_frobenius=2.0),
         clip_norm=0.1,
     ),
     "noise": Network(37, NOISY, "mse", SGD),

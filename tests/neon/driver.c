@@ -120,15 +120,13 @@ static void singles(void) {
     }
     for (int kind = 0; kind < FR_RULES; kind++) {
         const fr_rule rule = {.kind = kind,
-                              .proximal = 1,
+                              .penalty = {.l1 = 0.1, .l2 = 0.2, .proximal = 1},
                               .momentum = 0.9,
                               .beta1 = 0.9,
                               .beta2 = 0.999,
                               .warm_up = 0.9,
                               .eps = 1e-8,
                               .weight_decay = 0.1,
-                              .l1 = 0.1,
-                              .l2 = 0.2,
                               .lr_scale = 1};
         fr_op op = op_of(FR_UPDATE, 0);
         digest_start();

@@ -41,7 +41,7 @@ static int second_pass(fr_op *ops, int n_ops, double **squares) {
         ops[n_ops].param.rule.kind = FR_RULE_GRADIENT, ops[n_ops++].param.slot[0] = gradient;
         updates[i] = op_of(FR_UPDATE, i == 0);
         updates[i].update = (fr_update_op){.param = *p, .gradient = gradient, .scaled = 1};
-        updates[i].param.rule.l2 = 0, updates[i].param.penalty = NULL;
+        updates[i].param.rule.penalty.l2 = 0, updates[i].param.penalty = NULL;
         if (i % 2 == 0) {
             updates[i].param.norms = matrix_of((p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP, p->columns).data;
             limits[i / 2] = op_of(FR_MAX_NORM, i == 0);
@@ -77,7 +77,7 @@ static void train(const network *n, const char *name) {
     }
 
     fr_rule bias_rule = n->rule;
-    bias_rule.l1 = bias_rule.l2 = bias_rule.weight_decay = 0;
+    bias_rule.penalty = (fr_penalty){0}, bias_rule.weight_decay = 0;
     const fr_param w1 = param_of(K, H, &n->rule, 10, n->bytes ? 0.002 : 0.5);
     const fr_param w2 = param_of(H, N, &n->rule, 20, 0.3);
     const fr_param b1 = param_of(1, H, &bias_rule, 30, 0.2), b2 = param_of(1, N, &bias_rule, 40, 0.2);
@@ -158,9 +158,11 @@ static void networks(void) {
                                .warm_up = 0.9,
                                .eps = 1e-8,
                                .lr_scale = 0.5};
-            if (penalized) n.rule.l1 = 1e-2, n.rule.l2 = 0.5, n.rule.l2_per_row = 1, n.rule.weight_decay = 0.01;
+            if (penalized) {
+                n.rule.penalty = (fr_penalty){.l1 = 1e-2, .l2 = 0.5, .l2_per_row = 1, .proximal = penalized == 2};
+                n.rule.weight_decay = 0.01;
+            }
             if (penalized == 1) n.rule.clip_value = 0.02;
-            n.rule.proximal = penalized == 2;
             snprintf(name, sizeof name, "rule %d penalty %d", kind, penalized);
             train(&n, name);
             if (kind == FR_RULE_GRADIENT || kind == FR_RULE_RAW) continue;
