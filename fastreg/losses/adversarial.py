@@ -94,7 +94,7 @@ class FGSM(Description):
         ndarray of the shape of X
             In the dtype of the trainer.
         """
-        if not hasattr(trainer, "input_gradient") or not hasattr(trainer, "dtype"):
+        if isinstance(trainer, type) or not all(hasattr(trainer, name) for name in ("input_gradient", "dtype")):
             raise TypeError(f"trainer: got {checking.shown(trainer)}, expected a fastreg.Trainer")
         self.check_dtype("attack", trainer.dtype)
         gradient = trainer.input_gradient(X, y, rows=rows)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from fastreg.training.weighting import weigh_classes
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
-ARGUMENTS = frozenset(row.name for row in fields(Settings))
+ARGUMENTS = tuple(row.name for row in fields(Settings))
 COUNTERS = frozenset(("epoch", "batches", "step", "updates"))
 
 
@@ -149,11 +150,9 @@ class Trainer:
 
     # --- Arguments -----------------------------------------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> Any:
-        """Finds the arguments, under their names."""
-        if name in ARGUMENTS and "arguments" in self.__dict__:
-            return getattr(self.arguments, name)
-        raise AttributeError(f"'Trainer' object has no attribute {name!r}")
+    if TYPE_CHECKING:  # the arguments are properties, made below
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __setattr__(self, name: str, value) -> None:
         """Checks an argument as the constructor does. During a fit no argument may change: the program is already
@@ -173,9 +172,6 @@ class Trainer:
     def step(self) -> int:
         """An older name of `batches`. The steps of the optimizer are `updates`."""
         return self.batches
-
-    def __dir__(self) -> Iterable[str]:
-        return {*super().__dir__(), *ARGUMENTS}
 
     def settings(self) -> dict[str, Any]:
         """The arguments that decide the result of training: all but the model and the number of threads."""
@@ -481,3 +477,7 @@ class Trainer:
                 self._state, self._trained = fresh, arena
             state = self._state
         return bind(key, program, arena, state, batch_size, settings.engine, settings.threads)
+
+
+for _name in ARGUMENTS:
+    setattr(Trainer, _name, property(attrgetter(f"arguments.{_name}"), doc=f"The argument `{_name}`."))

@@ -164,7 +164,7 @@ def test_gradient_check_finds_wrong_perturbed_rows(monkeypatch):
     right = reference_engine.RUN[Append]
 
     def unmoved(engine, op, batch):
-        right(engine, replace(op, epsilon=0.0), batch)
+        right(engine, replace(op, attack=op.attack and replace(op.attack, epsilon=0.0)), batch)
 
     monkeypatch.setitem(reference_engine.RUN, Append, unmoved)
     trainer = trained("reference", 2, FGSM, [fr.Dense(5, "tanh"), fr.Dense(3)], "softmax_cross_entropy", Y)
