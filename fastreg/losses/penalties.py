@@ -37,6 +37,10 @@ class Penalty(Description):
             return self.lam
         return self.lam / (rows if self.m == "train" else self.m)
 
+    def value(self, rows: int) -> float:
+        """lam / m if the batch is the whole training set of `rows`."""
+        return self.coefficient(rows) / (rows if self.per_row else 1)
+
 
 @dataclass(frozen=True, repr=False)
 class L1(Penalty):
