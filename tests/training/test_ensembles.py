@@ -349,7 +349,7 @@ BAD = {
     "seed": (lambda: fr.Bagging(builder(), 2, seed=-1), r"seed: got -1, expected an integer from 0"),
     "threads": (lambda: fr.Bagging(builder(), 2, threads=0), r"threads: got 0, expected an integer from 1"),
     "parallel": (lambda: fr.Bagging(builder(), 2, parallel=1), r"parallel: got 1, expected True or False"),
-    "no trainer": (lambda: fr.Bagging(lambda seed: SHARED, 2).fit(X, LABELS), r"builder: got a Sequential from it"),
+    "no trainer": (lambda: fr.Bagging(lambda seed: SHARED, 2).fit(X, LABELS), r"builder: got a Sequential as its res"),
     "one model": (
         lambda: fr.Bagging(lambda seed: fr.Trainer(SHARED), 2).fit(X, LABELS),
         r"builder: got the same model twice",

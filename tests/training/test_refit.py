@@ -156,7 +156,7 @@ BAD = {
         {"strategy": "continue", "validation_data": HELD},
         r"max_epochs: got None, expected",
     ),
-    "no validation": ({"strategy": "continue", "max_epochs": 3}, r"validation_data: got None, expected the part"),
+    "no validation": ({"strategy": "continue", "max_epochs": 3}, r"validation_data: got None, expected the data"),
     "validation": (
         {"strategy": "continue", "max_epochs": 3, "validation_data": 3},
         r"validation_data: got int, expected",
