@@ -6,13 +6,13 @@
  *   softmax cross-entropy  l = log(sum_j exp(z_j - max)) - (z_y - max),        dl/dz_j = softmax(z)_j - [j = y]
  *   sigmoid cross-entropy  l = mean_j max(z, 0) - z t + log1p(exp(-|z|)),       dl/dz_j = (sigmoid(z) - t) / N
  *   mse                    l = mean_j (y - t)^2,                                dl/dy_j = 2 (y - t) / N
- *   given                  l and dl/dy were made by a call op before
+ *   given                  a preceding call op has computed l and dl/dy
  *
  * Label smoothing e (Szegedy et al., 2016) takes (1 - e) [j = y] + e / N in place of [j = y] and (1 - e) t + e / 2 in
  * place of t; the smoothed labels are never stored.
  *
- * The gradient of a row by itself is multiplied by its share w_i / sum(w) at the end, so that a loss written in Python
- * by the same formula gives the same bits.
+ * The gradient of a row is computed without weights, then multiplied by its share w_i / sum(w), so that a loss written in
+ * Python by the same formula gives the same bits.
  *
  * Sums over a row run over the lanes of lanes.h.
  */
@@ -53,7 +53,7 @@ INLINE int64_t first_largest(const real *z, int64_t N) {
     return best;
 }
 
-/* row loss and, in g, its gradient; *hit: part of right predictions */
+/* row loss and, in g, its gradient; *hit: share of correct predictions */
 static real softmax_row(real *g, const real *z, int64_t label, int64_t N, real smoothing, real *hit) {
     real max;
     const real sum = softmax_terms(g, z, N, &max);
@@ -107,7 +107,7 @@ INLINE real mse_row(real *g, const real *y, const real *t, int64_t N) {
     return lanes_sum(&sum) / (real)N;
 }
 
-/* Gradients of a row are made in the scratch, wanted or not, so that evaluation and training share one path. */
+/* The gradient of a row is always computed, in the scratch, so that evaluation and training share one path. */
 INLINE real *row_scratch(const fr_worker *w) { return (real *)w->scratch; }
 INLINE size_t row_scratch_bytes(int64_t N) { return (size_t)(N + FR_PANEL) * sizeof(real); }
 
@@ -130,8 +130,9 @@ static void op_loss(fr_worker *w) {
         switch (op->kind) {
         case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_row(g, y, feed->labels[index], N, smoothing, &hit); break;
         case FR_SIGMOID_CROSS_ENTROPY: loss = sigmoid_row(g, y, t, N, smoothing, &hit); break;
+        case FR_MSE: loss = mse_row(g, y, t, N); break;
         case FR_GIVEN: loss = ((real *)w->program->row_loss)[row], g = (real *)t; break;
-        default: loss = mse_row(g, y, t, N); break;
+        default: loss = (real)NAN; break; /* never reached; a forgotten loss would end training as diverged */
         }
         ((real *)w->program->row_loss)[row] = weight * loss;
         ((real *)w->program->row_hit)[row] = weight * hit;
