@@ -13,7 +13,7 @@
 enum { FR_LANES = 16 };            /* elements to which rows are padded, and lanes of a sum over a row */
 enum { FR_PANEL = 64 };            /* columns that one tile of work spans, whatever the vector width */
 enum { FR_ROW_GROUP = 48 };        /* rows of a weight over which column sums (penalties) run in order */
-enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of a tile of a pass over a parameter */
+enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of one tile when an op passes over a parameter */
 enum { FR_SUM_BLOCK = 64 };        /* rows over which losses and bias gradients are summed before the next level */
 enum { FR_CHAIN = 4096 }; /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
 enum { FR_SLOTS = 2 };    /* arrays of state a parameter may have */
@@ -27,7 +27,7 @@ typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
 
 typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED } fr_code;
 
-/* Tables. A row is X(KIND, name, ...): FR_KIND in C, "name" in Python, and what is true of it. The enums follow from them,
+/* Tables. A row is X(KIND, name, ...): FR_KIND in C, "name" in Python, and its properties. The enums follow from them,
  * and so do the names (tables.c), the cases of the kernels and the dictionaries of the extension.
  */
 #define FR_ENUM(KIND, ...) FR_##KIND,
@@ -90,7 +90,7 @@ typedef enum { FR_FOR_EACH_ACTIVATION(FR_ENUM) FR_ACTIVATIONS } fr_activation;
 
 typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
 
-/* Rules by which a parameter moves: X(KIND, name, slots), with the arrays of state that it keeps. */
+/* Rules that update a parameter: X(KIND, name, slots), with the number of arrays of state that it keeps. */
 #define FR_FOR_EACH_MOVE(X)                                                                                            \
     X(RULE_SGD, sgd, 0)                                                                                                \
     X(RULE_MOMENTUM, momentum, 1)                                                                                      \
@@ -101,7 +101,7 @@ typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
     X(RULE_NADAM, nadam, 2)                                                                                            \
     X(RULE_LION, lion, 1)
 
-/* Rules by which it rests, and its gradient is stored. */
+/* Rules that leave it unchanged and store its gradient. */
 #define FR_FOR_EACH_STORE(X)                                                                                           \
     X(RULE_GRADIENT, gradient, 0)                                                                                      \
     X(RULE_RAW, raw, 0)

@@ -1,9 +1,9 @@
-/* Who gets which part of an op, told without doing any of it. For tests. */
+/* Says which worker gets which part of an op, without computing anything. For tests. */
 #include <assert.h>
 #include <limits.h>
 #include <stdatomic.h>
 
-/* All targets divide alike, so one stands for all. */
+/* All targets divide work alike, so any one will do. */
 #define REAL_BITS 32
 #include "targets/generic.h"
 

@@ -44,7 +44,7 @@ typedef struct {
 
 static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
 
-/* Bytes of the counters of a worker's tiles that were taken: one for every op, for this batch and the next one. */
+/* Bytes of a worker's counters of taken tiles: one per op, for this batch and the next. */
 static size_t taken_bytes(const fr_program *program) {
     return align64(2 * sizeof(atomic_ullong) * (size_t)program->n_ops);
 }
@@ -101,7 +101,7 @@ static void add_penalties(run_state *run) {
     run->tally->penalty += sum;
 }
 
-/* The last rule by which a parameter moves, NULL for none: all of a program are of one optimizer. */
+/* The last rule that updates a parameter, or NULL. All rules of a program come from one optimizer. */
 static const fr_rule *moving_rule(const fr_program *program) {
     for (int i = program->n_ops - 1; i >= 0; i--) {
         const fr_op *op = &program->ops[i];
@@ -217,9 +217,9 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
     };
 }
 
-/* Linux tends to wake a worker on the processor of the thread that woke it. Neither runs for long without a pause, so
- * the scheduler leaves both there for good. They take turns, and a step takes tens of times as long. So a worker moves
- * when it finds one of lower number on its processor. */
+/* Linux tends to wake a worker on the processor of the thread that woke it. Neither thread ever pauses long, so the
+ * scheduler never separates them; they then share one processor, and a step takes tens of times as long. So a worker
+ * moves when it finds one of lower number on its processor. */
 static void spread_out(run_state *run, int id) {
     if (!run->barrier.spin) return; /* more workers than processors */
     const int mine = fr_cpu_here();

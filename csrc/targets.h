@@ -1,7 +1,7 @@
 /* The targets: what each of them offers, their tables, and the one in use. Internal.
  *
- * A new instruction set is a file targets/NAME.h with two short .c files, its tables here, its row in cpu.c, and
- * its compiler flags in setup.py.
+ * A new instruction set is a file targets/NAME.h with two short .c files, its branches in kernels/vec.h, its tables here,
+ * its row in cpu.c with the detection, and its compiler flags in setup.py.
  */
 #ifndef FR_TARGETS_H
 #define FR_TARGETS_H

@@ -1,4 +1,5 @@
 /* Activations, their derivatives and dropout, on the panel of a row while it is in the first-level cache.
+ * The formulas of the activations are in vmath.h.
  *
  * forward_row:  y = dropout(activation(z));  backward_row: dz = dy * mask * scale * activation'.
  * Each is written once for a constant activation and reached by a switch.

@@ -2,7 +2,7 @@
  *           tile of them while it is in the nearest cache, so gradients never go to memory.
  *
  * A target sets, before it includes this file,
- *   DW_KC         terms done in one go; all blocks of rows are to find their terms of x and dz in the first-level cache
+ *   DW_KC         terms done in one go; all blocks of rows should find their terms of x and dz in the first-level cache
  *   FAR_DW_ROWS   rows that are done before they are updated where the weight comes from far, at most FR_ROW_GROUP
  */
 #ifndef FR_DENSE_DW_H

@@ -1,5 +1,5 @@
-/* elementwise: out = through'(dropout(x + noise)), where these have no neighbour to ride on. Forward there is no
- *              through': its y.data is NULL. Workers take equal shares of the rows.
+/* elementwise: out = through'(dropout(x + noise)), for riders that no neighbouring op can carry. Forward there is
+ *              no through': its y.data is NULL. Workers take equal shares of the rows.
  * perturb:     out = weight + noise, the copy of a weight that a batch is multiplied by. A tile is one of its rows.
  */
 #ifndef FR_ELEMENTWISE_H

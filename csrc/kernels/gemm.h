@@ -60,7 +60,7 @@ typedef struct {
 /* Rows are cut into blocks of nearly equal height, at most `tall`: no ragged last block. */
 INLINE int64_t row_blocks(int64_t rows, int64_t tall) { return (rows + tall - 1) / tall; }
 
-/* Their heights, by one division for all of them: a register tile takes no longer than some fifty divisions. */
+/* One division gives all heights: about fifty divisions take as long as a register tile. */
 typedef struct {
     int64_t least, taller; /* `taller` blocks, the first ones, have a row more */
 } row_heights;

@@ -1,6 +1,6 @@
 /* Rows of a data set: reads one in the working dtype, and asks for those that are read soon.
  *
- * They come in a random order, which no hardware foresees. What happens to a row is the business of the ops.
+ * They come in a random order, which no prefetcher can predict. What happens to a row is the business of the ops.
  */
 #ifndef FR_ROWS_H
 #define FR_ROWS_H
@@ -40,13 +40,14 @@ INLINE void fetch_row(const fr_source *source, int64_t index) {
     if (!source->offsets) prefetch_near(source->data + index * source->row_stride, row_bytes(source));
 }
 
-/* What the loss reads of a row is just as far away. */
+/* The label and weight of a row are just as far away. */
 INLINE void fetch_label(const fr_feed *feed, int64_t index) {
     if (feed->labels) prefetch_near(feed->labels + index, sizeof *feed->labels);
     if (feed->weights) prefetch_near((const real *)feed->weights + index, sizeof(real));
 }
 
-enum { ROWS_AT_ONCE = 4 }; /* a row begins in a page that no TLB knows, so several pages are looked up side by side */
+/* Each row starts on a page that is not in the TLB; several pages are looked up side by side. */
+enum { ROWS_AT_ONCE = 4 };
 
 /* What a worker will gather for the next batch, asked for piece by piece. */
 typedef struct {

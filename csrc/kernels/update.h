@@ -11,7 +11,8 @@
  *
  * dense_dw.h calls this on the tile it has just summed, op_update on a stored gradient: the same code, the same bits.
  *
- * A new rule is a function here, named rule_NAME, and a row in the table of fastreg.h.
+ * A new rule is a function here, named rule_NAME, and a row in the table of fastreg.h. Numbers of it that change from step
+ * to step go in numbers_of. program/rules.py says what it needs in Python.
  */
 #ifndef FR_UPDATE_H
 #define FR_UPDATE_H

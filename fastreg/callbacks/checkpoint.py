@@ -43,8 +43,8 @@ class Checkpoint(Callback):
 
     A resumed fit ends with the same bits as one that never stopped. A new file replaces the old one only when it is
     complete and on the disk. So whatever happens, from kill -9 to a full disk, costs at most the epochs since the last
-    checkpoint. A checkpoint has the weights of training, even if EarlyStopping restores better ones at the end. The
-    position of this callback in the list does not matter.
+    checkpoint. A checkpoint holds the current weights, even if EarlyStopping later restores better ones. The position
+    of this callback in the list does not matter.
 
     Parameters
     ----------

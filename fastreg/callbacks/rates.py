@@ -1,4 +1,7 @@
-"""Callbacks that set the learning rate: by a schedule, or by lowering it when training no longer improves."""
+"""Callbacks that set the learning rate: by a schedule, or by lowering it when training no longer improves.
+
+The schedules themselves are in `optimizers/schedules.py`.
+"""
 
 from __future__ import annotations
 

@@ -120,9 +120,10 @@ class EarlyStopping(BestWeights):
     monitor
         The value to watch: a name in the history.
     patience
-        Training stops after this many epochs in a row without an improvement.
+        Training stops after this many epochs in a row without an improvement. 0 is the same as 1.
     min_delta
-        A value must be better by more than this to count as an improvement. The best weights are kept in any case.
+        A value must be better by more than this to count as an improvement. The best weights follow
+        every improvement, however small.
     mode
         "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
     start_from_epoch

@@ -1,4 +1,4 @@
-"""The protocol `Training`: all that callbacks and the epoch loop know of a trainer."""
+"""The protocol `Training`: what callbacks and the epoch loop may know of a training. It is not the trainer."""
 
 from __future__ import annotations
 

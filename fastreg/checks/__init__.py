@@ -1,4 +1,7 @@
-"""Checks of a trainer: its gradients, its engines against each other, where its time goes, its bias and variance."""
+"""Checks of trainers and engines: gradients, engines against each other, where time goes, bias and variance.
+
+Arguments are checked elsewhere: in `common/checking.py`.
+"""
 
 from fastreg.checks.diagnosis import diagnose
 from fastreg.checks.engines import compare_engines

@@ -165,7 +165,7 @@ def _of_history(history: Mapping[str, Sequence[float]], epoch: int) -> tuple[flo
             raise TypeError(f"errors[{key!r}]: got {got}, expected a list of numbers, as long as the other one")
     count = len(history[keys[0]])
     if not count:
-        raise ValueError("errors: got a history of no epoch, expected at least one")
+        raise ValueError("errors: got a history without epochs, expected at least one")
     index = checking.integer("epoch", epoch, -count, count - 1)
     train, dev = (checking.number(f"errors[{key!r}]", history[key][index]) for key in keys)
     return (1 - train, 1 - dev, True) if names[0] == "accuracy" else (train, dev, False)

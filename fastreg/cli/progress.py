@@ -1,4 +1,4 @@
-"""The progress of a training, on standard error."""
+"""Helper of the commands, not a command: the progress of a training, on standard error."""
 
 from __future__ import annotations
 

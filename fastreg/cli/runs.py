@@ -1,4 +1,4 @@
-"""The trainings that a command compares, and their table."""
+"""Helpers of the commands, not a command: the trainings that one compares, and their table."""
 
 from __future__ import annotations
 

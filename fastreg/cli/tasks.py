@@ -1,4 +1,4 @@
-"""Tasks of the commands: the data sets to learn from, with networks and trainers for them."""
+"""Helpers of the commands, not a command: the data sets to learn from, with networks and trainers for them."""
 
 from __future__ import annotations
 

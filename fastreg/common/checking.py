@@ -1,4 +1,4 @@
-"""Checks of arguments. An error is one line, "name: got X, expected Y"."""
+"""Checks of users' arguments. An error is one line, "name: got X, expected Y"."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def sample_shape(value) -> tuple[int, ...]:
         value = (value,)
     sizes = tuple(islice(iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
     if len(sizes) > MAX_DIMENSIONS:
-        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected no more")
+        raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most {MAX_DIMENSIONS}")
     if not sizes:
         raise ValueError("input_shape: got (), expected at least one size")
     return tuple(integer("input_shape", size, high=MAX_WIDTH) for size in sizes)

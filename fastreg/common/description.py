@@ -25,7 +25,7 @@ class Description:
         """This description as a dict that JSON can hold. `from_config` is the inverse."""
         kind = type(self).__name__
         if Description._kinds.get(kind) is not type(self):
-            raise ValueError(f"{kind}: got one to be saved, expected no Python functions: a file cannot hold them")
+            raise ValueError(f"{kind}: cannot be saved, because it holds a Python function")
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: v.config() if isinstance(v, Description) else v for name, v in values.items()}
         return {"type": kind, **plain}

@@ -87,7 +87,7 @@ class Claim:
         """Holds the claim during the block. Refuses `what` if another holds it."""
         mine, process = object(), os.getpid()
         if self._held.setdefault(process, mine) is not mine:  # atomic
-            raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
+            raise RuntimeError(f"{what}: the model is already being fitted; wait for that fit to end")
         try:
             yield
         finally:
@@ -96,7 +96,7 @@ class Claim:
     def check_free(self, what: str) -> None:
         """Refuses `what` while a fit holds the claim."""
         if os.getpid() in self._held:
-            raise RuntimeError(f"{what}: got a model that is being fitted, expected that fit to have ended")
+            raise RuntimeError(f"{what}: the model is already being fitted; wait for that fit to end")
 
     def __reduce__(self):
         return Claim, ()

@@ -35,10 +35,11 @@ class Dense(Layer):
         Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0.
     activity_l1
         A penalty on the outputs y of the layer: activity_l1 * sum_i w_i sum_j |y_ij| / sum_i w_i, the mean over the
-        rows i of the batch. If a `Dropout` follows, in training y are the outputs after it, which have the same mean.
-        The penalty makes representations sparse, above all with "relu" (Glorot, Bordes and Bengio, Deep sparse
-        rectifier neural networks, 2011). It is part of history["penalty"], `objective` and `gradients`. It is not part
-        of `evaluate` or, since it needs data, of `Trainer.penalty`. It also applies to a frozen layer.
+        rows i of the batch. If a `Dropout` follows, in training y are the outputs after it. Except for
+        kind="standard", these have the same mean. The penalty makes representations sparse, above all with "relu"
+        (Glorot, Bordes and Bengio, Deep sparse rectifier neural networks, 2011). It counts in history["penalty"],
+        `objective` and `gradients`, but not in `evaluate`, nor in `Trainer.penalty`, which has no data. It also applies
+        to a frozen layer.
     max_norm
         After every update, each column of W (the weights into one unit) whose norm is above this limit is scaled down
         to it (Srivastava et al., JMLR 15, 2014). None for no limit.
@@ -55,10 +56,10 @@ class Dense(Layer):
         Hashing, 2009).
     weight_noise
         In training, every batch is multiplied by W + std n instead of W, forward and back. The std is at least 0, and n
-        are normal draws, one per element and batch. W itself follows the resulting gradient. For small noise and the
-        squared error, this adds std^2 |dy/dW|^2 to the loss, so W moves to where its changes matter little (Graves,
-        Practical Variational Inference for Neural Networks, 2011; Goodfellow, Bengio and Courville, Deep Learning,
-        2016, 7.5). The bias b gets no noise.
+        are normal draws, one per element and batch. The update changes W itself, by the gradient at W + std n. For
+        small noise and the squared error, this adds std^2 |dy/dW|^2 to the loss, so W moves to where its changes matter
+        little (Graves, Practical Variational Inference for Neural Networks, 2011; Goodfellow, Bengio and Courville,
+        Deep Learning, 2016, 7.5). The bias b gets no noise.
     lr_scale
         Factor on the learning rate of this layer, at least 0.
     trainable

@@ -23,17 +23,17 @@ class Dropout(Layer):
     Parameters
     ----------
     keep_prob
-        Probability to keep an element, from 0 to 1, exact to 2**-16.
+        Probability of keeping an element, from 0 to 1. Except for "gaussian", it is exact to 2**-16.
     rate
-        Probability to drop an element: 1 - keep_prob. Give one of the two, by name.
+        Probability of dropping an element: 1 - keep_prob. Give one of the two, by name.
     kind
         What m is, with k = keep_prob:
 
         "inverted"
-            1 / k with probability k, else 0. Prediction changes nothing.
+            1 / k with probability k, else 0. In prediction, outputs pass unchanged.
         "gaussian"
             1 + sqrt((1 - k) / k) n, with normal draws n: mean and variance as for "inverted", but no zeros (the
-            paper's section 10). Prediction changes nothing.
+            paper's section 10). In prediction, outputs pass unchanged.
         "standard"
             1 with probability k, else 0. Prediction multiplies outputs by k. The first form of dropout, for
             comparison.
@@ -81,13 +81,15 @@ class Dropout(Layer):
         keep_prob, kind = checking.number("keep_prob", keep_prob, 0, 1), checking.choice("kind", kind, KINDS)
         if kind == "gaussian" and keep_prob == 0:
             given, limit = ("keep_prob: got 0", "more") if rate is None else ("rate: got 1", "less")
-            raise ValueError(f"{given} with kind='gaussian', expected {limit}: the variance is (1 - k) / k")
+            raise ValueError(
+                f"{given} with kind='gaussian', expected {limit}: the variance is (1 - keep_prob) / keep_prob"
+            )
         self._set(keep_prob=keep_prob, kind=kind, per=checking.choice("per", per, PER), name=name)
         super().__post_init__()
 
     @property
     def rate(self) -> float:
-        """The probability to drop an element."""
+        """The probability of dropping an element."""
         return 1.0 - self.keep_prob
 
     @property

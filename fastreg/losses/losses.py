@@ -1,6 +1,8 @@
 """Losses. Each says what is minimized, which targets it takes and what predictions are. All start from logits.
 
 The loss of a batch is sum(w_i l_i) / sum(w_i) over its rows, with sample weights w_i.
+
+A new one: see docs/architecture.md (C, NumPy and both engines).
 """
 
 from __future__ import annotations

@@ -200,12 +200,13 @@ def rider(l1: L1, l2: L2, rows: int) -> riders.Penalty:
 def _checked_m(name: str, m, lam: float) -> str | float:
     if isinstance(m, str):
         if m not in ("batch", "train"):
-            raise ValueError(f"{name} m: got {checking.shown(m)}, expected one of batch, train, a number above 0")
+            raise ValueError(f"{name} m: got {checking.shown(m)}, expected 'batch', 'train' or a number above 0")
         return m
     if checking.number(f"{name} m", m) == 0:
         raise ValueError(f"{name} m: got 0, expected 'batch', 'train' or a number above 0")
     if lam / m == math.inf:
-        raise ValueError(f"{name} m: got {checking.shown(m)} for a coefficient of {lam:g}, expected a finite quotient")
+        got = f"{checking.shown(m)} for a coefficient of {lam:g}"
+        raise ValueError(f"{name} m: got {got}, expected a larger m: lam / m is not finite")
     return float(m)
 
 

@@ -64,7 +64,7 @@ def checked(
     weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
     rows = checking.rows("rows", rows, len(X))
     if rows is not None and weights is not None and not weights[rows].any():
-        raise ValueError(f"{weight_name}: got zeros only in the rows chosen, expected at least one weight above 0")
+        raise ValueError(f"{weight_name}: got zeros only in the selected rows, expected at least one weight above 0")
     if shape is not None and X.shape[1:] != shape:
         raise ValueError(f"{x_name}: got samples of shape {X.shape[1:]}, expected {shape}, as in X")
     return Data(X, y, weights, rows)

@@ -188,7 +188,9 @@ class _Forward:
             out = self._new_buffer(f"{layer.name}.y", layer.width(self.buffers[self.y]))
             self.steps.append(_Step(Call(layer.run_forward, (self.y,), (out,)), layer))
         elif not isinstance(layer, L.Flatten):
-            raise TypeError(f"layers[{index}]: no lowering for {type(layer).__name__}")
+            raise TypeError(
+                f"layers[{index}]: got {type(layer).__name__}, which fastreg cannot train; derive from Function"
+            )
 
     def _new_buffer(self, name: str, width: int) -> str:
         self.buffers[name] = width

@@ -34,7 +34,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
 MAX_PARAMETERS = 1 << 40
-NOT_BUILT = "model: got one without parameters, expected build(input_shape) or a fit before"
+NOT_BUILT = "model: it has no parameters yet; call build(input_shape) or fit first"
 
 
 class Sequential:

@@ -1,7 +1,7 @@
 """The ops: one class per fused kernel says what it computes, on named buffers, parameters and masks.
 
 They are plain descriptions and compute nothing. A `Program` holds them in order. `engines/reference.py` (NumPy, the
-specification) and `engines/native.py` (C) run them. An op does not know layers.
+specification) and `engines/native.py` (C, through `engines/binding.py`) run them. An op does not know layers.
 
 Letters: M rows of the batch, K inputs, N units of a dense layer.
 """

@@ -1,4 +1,4 @@
-"""Riders, which ops carry along: masks, noise, augmentation, attacks, and the way back through an activation.
+"""Riders, which ops carry along: masks, noise, penalties, augmentation, attacks, the way back through an activation.
 
 They are plain descriptions, like the ops, and compute nothing. The streams of their random draws are here too.
 """

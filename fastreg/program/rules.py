@@ -1,4 +1,7 @@
-"""Rules: how a parameter follows its gradient. An optimizer and its penalties become a rule, which engines apply."""
+"""Rules: how a parameter follows its gradient. An optimizer and its penalties become a rule, which engines apply.
+
+A new rule gets a row in `UPDATE_SLOTS` and its formula in `reference/updates.py`. In C see csrc/kernels/update.h.
+"""
 
 from __future__ import annotations
 

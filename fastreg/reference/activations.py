@@ -1,4 +1,7 @@
-"""The activations: formula, derivative and properties of each. A new one also gets its C version, in csrc/fastreg.h."""
+"""The activations: formula, derivative and properties of each.
+
+A new one also gets a row in csrc/fastreg.h and its formula in csrc/kernels/vmath.h.
+"""
 
 from __future__ import annotations
 

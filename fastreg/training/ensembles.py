@@ -53,7 +53,7 @@ class EnsembleVariance:
 
 
 class Bagging:
-    """Trains k models on k bootstrap sets. They predict by their mean or by vote.
+    """Trains k models on k bootstrap sets. They predict by averaging or by voting.
 
     A bootstrap set is n of the n samples, drawn with replacement: about 63 % of the samples, some of them several
     times. It is an array of indices. The data are not copied.
@@ -69,7 +69,8 @@ class Bagging:
         "mean" of the predictions, or "vote". Each member votes for its class (under "sigmoid_cross_entropy", for yes or
         no in each output), and predictions are shares of the votes. Values, as under "mse", cannot be voted on.
     seed
-        Seed of the bootstrap sets and of the members' seeds. A larger ensemble starts with the members of a smaller.
+        Seed of the bootstrap sets and of the members' seeds. With the same seed, a larger ensemble starts with the
+        members of a smaller one.
     threads
         Number of threads for training all members together. None for the default (`fastreg.set_num_threads`).
     parallel
@@ -151,8 +152,8 @@ class Bagging:
         X, y, epochs, batch_size, shuffle, sample_weight, class_weight, validation_data
             As in `fastreg.Trainer.fit`, the same for all members.
         callbacks
-            number of the member, from 0 -> a list of new callbacks. Members cannot share callbacks, since these
-            remember things. All are made before the first member is trained.
+            A function of the member's number (from 0) that returns a list of new callbacks. Members cannot share
+            callbacks, since they keep state. All are made before the first member is trained.
 
         Returns
         -------
@@ -196,7 +197,7 @@ class Bagging:
         if len({id(member.model) for member in members}) < self.k:
             raise ValueError("builder: got the same model twice, expected a new Trainer with a new model at every call")
         if len({(member.model.outputs, member.loss.transform, member.dtype) for member in members}) > 1:
-            raise ValueError("builder: got models whose outputs differ, expected the same number, loss and dtype")
+            raise ValueError("builder: got models that differ in outputs, loss or dtype, expected all alike")
         if self.combine == "vote" and members[0].loss.transform == "linear":
             raise ValueError(
                 f"combine: got 'vote' under {members[0].loss.name!r}, expected 'mean': values cannot be voted on"
@@ -252,7 +253,7 @@ class Bagging:
         return (total / len(members)).astype(members[0].dtype)
 
     def oob_predict(self, X) -> np.ndarray:
-        """Predicts each sample of the fit by the members that have not seen it. NaN if all have seen it.
+        """Predicts each sample of the fit with the members that have not seen it. NaN if all have seen it.
 
         Parameters
         ----------
@@ -273,7 +274,7 @@ class Bagging:
         return np.divide(total, votes, out=np.full_like(total, np.nan), where=votes > 0).astype(members[0].dtype)
 
     def oob_score(self, X, y) -> float:
-        """The `score` with each sample of the fit predicted by members that have not seen it: an estimate for new data.
+        """The `score` of the predictions of `oob_predict`: an estimate for new data.
 
         Parameters
         ----------
@@ -283,7 +284,7 @@ class Bagging:
         predictions = self.oob_predict(X)
         known = ~np.isnan(predictions[:, 0])
         if not known.any():
-            raise ValueError(f"k: got {self.k}, expected more members: they have seen every sample")
+            raise ValueError(f"k: got {self.k}; every member has seen every sample, expected more members")
         return self._score(predictions[known], self._targets(y, len(predictions))[known])
 
     def score(self, X, y) -> float:
@@ -330,7 +331,7 @@ class Bagging:
 
     def _trained(self) -> list[Trainer]:
         if not self.members:
-            raise ValueError("members: got none, expected a fit before")
+            raise ValueError("members: got none; call fit first")
         return self.members
 
     def _answer(self, member: Trainer, X, rows: np.ndarray | None = None) -> np.ndarray:

@@ -70,11 +70,11 @@ def refit(
     validation_data
         The data that were held back, as in fit. "continue" needs them. "restart" only shows their loss.
     max_epochs
-        For "continue": the largest number of epochs. A warning tells if they were not enough.
+        For "continue": the largest number of epochs. Warns if they were not enough.
     target
         For "continue": the loss to fall below. The default is the training loss of the best epoch
-        (`trainer.best.loss`), which dropout raises. `trainer.evaluate(X_train, y_train)["loss"]` before refit gives
-        one without dropout.
+        (`trainer.best.loss`), which is larger with dropout. `trainer.evaluate(X_train, y_train)["loss"]` before refit
+        gives one without dropout.
     batch_size, shuffle
         By default those of the fit with the stopping rule.
 
@@ -107,7 +107,7 @@ def refit(
     checking.choice("strategy", strategy, STRATEGIES)
     best = self.best
     if best is None:
-        raise ValueError("refit: got a trainer without a best epoch, expected a fit with a stopping rule before")
+        raise ValueError("refit: got a trainer without a best epoch, expected an earlier fit with a stopping rule")
     settings = {
         "batch_size": best.batch_size if batch_size is None else checking.integer("batch_size", batch_size),
         "shuffle": best.shuffle if shuffle is None else checking.flag("shuffle", shuffle),

@@ -42,7 +42,9 @@ COUNTERS = frozenset(("epoch", "batches", "step", "updates"))
 
 
 class Trainer:
-    """Trains a model to minimize J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1. The sums are over all weights W.
+    """Trains a model to minimize J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1 + the layers' activity penalties.
+
+    The sums are over all weights W, except those of frozen layers.
 
     Parameters
     ----------
@@ -50,8 +52,8 @@ class Trainer:
         A `Sequential`. If it has no parameters yet, they are drawn from `seed` when the trainer first sees data. The
         loss decides what the model predicts: probabilities under a cross-entropy.
     loss
-        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. Instead of this or any
-        other object you can give a spec, a call as text such as "sgd(lr=0.01)" (`fastreg.specs`).
+        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. Instead of an object
+        you can give a spec: text such as "sgd(lr=0.01)" (`fastreg.specs`), here and for the other arguments.
     optimizer
         A name in `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
     l1, l2
@@ -59,9 +61,10 @@ class Trainer:
         precedence. Biases are never penalized.
     penalty
         Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0. The trainer
-        stores it as `l1` and `l2`. You can also set `trainer.penalty` later. Reading it gives the method of that name.
+        stores it as `l1` and `l2`. `trainer.penalty` can also be set later. To read the penalties, use `l1` and `l2`:
+        `penalty(rows)` is a method.
     metrics
-        ("accuracy",) or (). There is no accuracy under "mse".
+        ("accuracy",) or (). There is an accuracy only under the cross-entropies.
     clip_norm
         Limit on the norm of all gradients of a step together. Above it, they are scaled down to it (Pascanu et al.,
         2013). The gradients include the penalties, except a proximal L1.
@@ -213,25 +216,25 @@ class Trainer:
         epochs
             The number of epochs to add. With `resume`, the total number, counted from the start of the trainer.
         batch_size
-            Rows per batch. The last batch of an epoch may be smaller; it is trained on, too.
+            Rows per batch. The last batch of an epoch may be smaller; it is used, too.
         shuffle
             Whether each epoch has a new order of the rows. The order follows from the seed and the epoch.
         rows
             The rows of X and y to train on, as integers, such as a bootstrap set or a fold of cross-validation. None
             for all. The data are not copied. An epoch has that many rows, and a row that comes twice is trained on
-            twice. All other arguments, even `sample_weight`, still have all rows of X.
+            twice. All other arguments, including `sample_weight`, still cover all rows of X.
         sample_weight
             (n,) weights w of at least 0. The loss of a batch is sum(w_i l_i) / sum(w_i). A batch whose weights are all
             0 takes no step.
         class_weight
-            A dict {label: weight}, with weight 1 for all other labels. Or "balanced": n / (k count) for a label that
-            `count` of the n rows have, if there are k different labels (King and Zeng, 2001; scikit-learn's formula).
+            A dict {label: weight}, with weight 1 for all other labels. Or "balanced": n / (k c) for a label that c
+            of the n rows have, with k different labels (King and Zeng, 2001; scikit-learn's formula).
             It multiplies `sample_weight`: weight 2 counts the row twice, weight 0 drops it. The targets must be labels.
             It does not apply to `validation_data`.
         validation_data
             (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty.
         callbacks
-            Objects of `fastreg.callbacks`.
+            A list of `fastreg.Callback` objects or specs.
         verbose
             1 shows progress, 0 is silent.
         resume
@@ -248,16 +251,17 @@ class Trainer:
         Raises
         ------
         ValueError, TypeError
-            An argument is not as described above. Nothing has changed. Or a row of a memory map has a value that is not
-            finite. Then the parameters are those of the start of the epoch.
+            An argument is not as described above. Nothing has changed.
+        ValueError
+            A row of a memory map has a value that is not finite. The parameters are those of the start of the epoch.
         DivergenceError
             The loss or a parameter is no longer finite. The parameters are those of the last finished epoch.
         RuntimeError
             The model is already being fitted: by another thread, or the call comes from a callback.
         KeyboardInterrupt
-            Ctrl-C. Training first finishes the current slice, about 0.1 s; the parameters are those at its end. But it
-            may break off a batch that takes longer than 0.05 s, and always breaks off one that takes longer than 0.1 s.
-            The parameters are then those of the start of the epoch.
+            Ctrl-C. Training first finishes the current slice of about 0.1 s, and the parameters are those at its end.
+            If the slice takes longer than 0.15 to 0.2 s, its batch is broken off, and the parameters are those of the
+            start of the epoch.
         """
         resume = None if resume is None else checking.path("resume", resume)
         count = checking.integer("epochs", epochs)
@@ -287,7 +291,8 @@ class Trainer:
             return run_epochs(self, session, data, validation, plan, saved)
 
     def training_data(self, X, y, sample_weight=None, class_weight=None, rows=None) -> tuple[Data, dict[str, Any]]:
-        """The checked data of fit, with class weights in their weights, and what a resumed fit must repeat of them."""
+        """The checked data of fit, with class weights multiplied in, and the facts about them that a resumed fit must
+        share."""
         data = self.arguments.checked(X, y, sample_weight, rows)
         if class_weight is None:
             return data, {}
@@ -372,7 +377,7 @@ class Trainer:
         return questions.gradients(self, X, y, sample_weight, step)
 
     def objective(self, X, y, sample_weight=None, step: int | None = None) -> float:
-        """Data loss plus penalties of X as one batch: what the optimizer minimizes. `step` is as in gradients."""
+        """The data loss of X as one batch, plus the penalties: what the optimizer minimizes. `step` as in gradients."""
         return questions.objective(self, X, y, sample_weight, step)
 
     def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False) -> np.ndarray:
@@ -421,8 +426,8 @@ class Trainer:
         return questions.input_gradient(self, X, y, rows)
 
     def penalty(self, rows: int) -> float:
-        """The value of the penalties at the current parameters, without frozen ones. `rows` stands for m="batch" and
-        m="train"."""
+        """The value of the penalties at the current parameters, without frozen ones. `rows` is the number that
+        m="batch" and m="train" divide by."""
         return questions.penalty(self, rows)
 
     # The same for data that are already checked.
@@ -452,7 +457,7 @@ class Trainer:
         rows
             The number of rows of the training set: the m of penalties with m="train".
         dropout
-            Whether to draw masks, noise and augmentation. By default only in training.
+            Whether to draw masks, noise and augmentation. By default only for "train".
         """
         checking.choice("mode", mode, MODES)
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)

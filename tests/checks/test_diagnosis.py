@@ -100,7 +100,7 @@ BAD = {
         lambda: diagnose(history_of(loss=[1], accuracy=[1])),
         r"errors: got a history of \['loss', 'accuracy'\], .*validation_data",
     ),
-    "empty": (lambda: diagnose({"loss": [], "val_loss": []}), r"errors: got a history of no epoch"),
+    "empty": (lambda: diagnose({"loss": [], "val_loss": []}), r"errors: got a history without epochs"),
     "epoch": (lambda: diagnose(history_of(loss=[1], val_loss=[1]), epoch=1), r"epoch: got 1, expected an .* -1 to 0"),
     "loss NaN": (lambda: diagnose({"loss": [np.nan], "val_loss": [1]}), r"errors\['loss'\]: got nan, expected a fin"),
 }

@@ -356,7 +356,7 @@ BAD = {
     ),
     "other outputs": (
         lambda: fr.Bagging(lambda seed: fr.Trainer(fr.Sequential([fr.Dense(2 + seed % 97)])), 9).fit(X, LABELS),
-        r"builder: got models whose outputs differ",
+        r"builder: got models that differ in outputs",
     ),
     "vote on values": (lambda: fitted(loss="mse", combine="vote"), r"combine: got 'vote' under 'mse', expected 'mean'"),
     "callbacks": (
@@ -383,7 +383,7 @@ BAD = {
     "epochs": (lambda: fr.Bagging(builder(), 2).fit(X, LABELS, epochs=0), r"epochs: got 0, expected"),
     "X": (lambda: fr.Bagging(builder(), 2).fit(X[:, 0], LABELS), r"X: got shape \(150,\), expected \(rows, \.\.\.\)"),
     "y": (lambda: fr.Bagging(builder(), 2).fit(X, LABELS + 9), r"y: got labels from 9 to 10, expected 0 to 1"),
-    "not fitted": (lambda: fr.Bagging(builder(), 2).predict(X), r"members: got none, expected a fit before"),
+    "not fitted": (lambda: fr.Bagging(builder(), 2).predict(X), r"members: got none; call fit first"),
     "variance of one": (lambda: fitted(k=1).variance(X, LABELS), r"k: got 1, expected at least 2 members"),
     "other data": (lambda: fitted(k=2).oob_score(X[:50], LABELS[:50]), r"X: got 50 rows, expected the 150 of the fit"),
     "too few targets": (lambda: fitted(k=2).score(X, LABELS[:9]), r"y: got shape \(9,\), expected 150 rows"),
@@ -412,5 +412,5 @@ def test_out_of_bag_needs_samples_that_some_member_has_not_seen(monkeypatch):
     monkeypatch.setattr(ensembles.random, "integers", lambda count, high, seed, stream: np.arange(count) % high)
     bagging = fitted(k=1)
     assert np.isnan(bagging.oob_predict(X)).all()
-    with pytest.raises(ValueError, match="k: got 1, expected more members: they have seen every sample"):
+    with pytest.raises(ValueError, match="k: got 1; every member has seen every sample, expected more members"):
         bagging.oob_score(X, LABELS)

@@ -115,7 +115,7 @@ def _layout(shape: tuple[int, ...], channels: str | None) -> tuple[int, int, int
             channels = "first" if first else "last"
         layout = (*shape, 1) if channels == "first" else (1, *shape)
     else:
-        raise ValueError(f"got samples of shape {shape}, {EXPECTED}, as X.reshape(-1, H, W) makes of rows")
+        raise ValueError(f"got samples of shape {shape}, {EXPECTED}; X.reshape(-1, H, W) makes images of rows")
     if np.prod([side + 3 for side in layout], dtype=float) > MOST_PIXELS:
         raise ValueError(f"got samples of shape {shape}, expected images of at most {MOST_PIXELS} values")
     return layout

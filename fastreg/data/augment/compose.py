@@ -53,7 +53,7 @@ class Compose(Augmentation, saved=False):
         if not parts:
             raise ValueError("parts: got none, expected at least one")
         if any(part.elastic for part in parts[:-1]):
-            raise ValueError("parts: got Elastic before another, expected it as the last")
+            raise ValueError("parts: got Elastic before another transform, expected Elastic last")
         count = sum(len(part.transforms) for part in parts)
         if count > MAX_TRANSFORMS:
             raise ValueError(f"parts: got {count} transforms, expected at most {MAX_TRANSFORMS}")
