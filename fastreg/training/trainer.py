@@ -166,6 +166,11 @@ class Trainer:
             if name == "penalty":
                 changed = dict(zip(("l1", "l2"), penalties.pair(name, value), strict=True))
             name, value = "arguments", replace(self.arguments, **changed)
+        elif name == "arguments":
+            if not isinstance(value, Settings):
+                raise TypeError(f"arguments: got {checking.shown(value)}, expected the Settings of a trainer")
+            if "_fitting" in self.__dict__:  # not yet in the constructor
+                self._fitting.check_free(name)
         elif name in COUNTERS:
             value = checking.integer(name, value, 0)
             name = "batches" if name == "step" else name

@@ -1,5 +1,6 @@
 """Settings changed after the constructor pass its checks; batches and steps may be larger than the data."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -125,3 +126,18 @@ def test_counters_may_be_beyond_32_bits(engine, name):
         assert getattr(trainer, name) == 3 + beyond + (1 if name == "epoch" else 3)
     for one, other in zip(*(trainer.model.state_dict().values() for trainer in trainers), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_arguments_of_a_trainer_are_settings_and_stay_as_they_are_in_a_fit():
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]))
+    with pytest.raises(TypeError, match="arguments: got 'junk', expected the Settings of a trainer"):
+        trainer.arguments = "junk"
+
+    class Meddler(fr.Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.trainer.arguments = dataclasses.replace(self.trainer.arguments, seed=1)
+
+    with pytest.raises(RuntimeError, match="arguments: the model is already being fitted"):
+        trainer.fit(np.eye(2), [0, 1], callbacks=[Meddler()])
+    trainer.arguments = dataclasses.replace(trainer.arguments, seed=1)
+    assert trainer.seed == 1
