@@ -31,7 +31,7 @@ TRANSFORMS = {"linear": lambda z: z, "sigmoid": R.sigmoid, "softmax": R.softmax}
 
 
 class ReferenceEngine:
-    """Runs a program in NumPy; see `fastreg.engines.Engine`.
+    """Runs a program in NumPy; see `fastreg.engines.base.Engine`.
 
     Parameters
     ----------

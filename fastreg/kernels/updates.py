@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 else:
     for _name, _describe in updates.DESCRIPTIONS.items():
         globals()[_name] = updates.in_place(_describe, one_op.update)
+        globals()[_name].__module__ = __name__  # where pickle finds it
 
 __all__: list[str] = []
 __all__ += updates.__all__

@@ -142,6 +142,8 @@ cdef class Program:
         p.value = self._matrix(value)
         p.columns = value.shape[value.ndim - 1]
         p.rows = value.shape[0] if value.ndim == 2 else 1
+        if len(slots) > FR_SLOTS:
+            raise ValueError(f"{len(slots)} arrays of state for a parameter, which has at most {FR_SLOTS}")
         for i, slot in enumerate(slots):
             if slot.shape != value.shape:
                 raise ValueError(f"state of shape {slot.shape} for a parameter of shape {value.shape}")

@@ -2,6 +2,7 @@
 that follows the length of the sum."""
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -349,3 +350,9 @@ def test_optimizers_follow_torch_for_200_steps(name, module, dtype, torch):
         optimizer.step()
         update(module, w, curvature * w + noise, state, step)
     np.testing.assert_allclose(w, parameter.detach().numpy(), rtol=0, atol=500 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("name", kernels.__all__)
+def test_a_kernel_is_found_by_pickle(name):
+    function = getattr(kernels, name)
+    assert pickle.loads(pickle.dumps(function)) is function

@@ -1,5 +1,5 @@
 /* Runs the C core on fixed inputs and prints one line a case: its name and a digest of every byte it wrote. Two targets
- * with fused multiply-add give the same lines, on any machine and for any number of threads. Started by neon.sh.
+ * with fused multiply-add give the same lines, on any machine and for any number of threads. Started by compare.sh.
  *
  *   driver TARGET THREADS [SCRAMBLE]     exit code 3: this machine does not offer the target
  */
