@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-FEW = 4  # cases of a test that has many
+FEW = 2  # cases of a test that has many
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -120,6 +120,7 @@ PRINTING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING)
 def test_json_alone_is_on_stdout(trained, arguments):
     folder, model = trained

@@ -128,6 +128,7 @@ def test_shares_end_between_any_columns(rule, dtype):
     assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 127])
 def test_awkward_numbers_of_rows(rows):
     for network in NETWORKS.values():
