@@ -6,11 +6,12 @@
  */
 #define _GNU_SOURCE
 #include <assert.h>
-#include <fenv.h>
+#include <float.h>
 #include <string.h>
 
 #include "barrier.h"
 #include "cpu.h"
+#include "flush.h"
 #include "pool.h"
 #include "targets.h"
 #include "worker.h"
@@ -39,6 +40,7 @@ typedef struct {
     double power[FR_POWERS];
     int64_t updates;
     atomic_int cpu[FR_MAX_THREADS]; /* where each worker was at the start of its batch */
+    fenv_t callers_mode;            /* of floating point, on the caller's thread */
     barrier barrier;
 } run_state;
 
@@ -114,6 +116,9 @@ void fr_next_powers(double power[FR_POWERS], const fr_rule *rule) {
     power[2] *= rule->warm_up;
     power[0] *= rule->beta1 * (1 - power[2] / 2);
     power[1] *= rule->beta2;
+    for (int i = 0; i < FR_POWERS; i++) {
+        if (power[i] < DBL_MIN) power[i] = 0; /* the rule of flush.h, where its mode is off too */
+    }
 }
 
 /* Whether an op before the barrier of op `here` has failed. A later call may have failed already when a
@@ -123,6 +128,15 @@ static int has_failed(run_state *run, int here) {
            atomic_load_explicit(&run->failed_call, memory_order_relaxed) < here;
 }
 
+/* Calls the caller back, in its own mode and on its own thread, which is worker 0's. */
+static int call_back(run_state *run, int32_t op, int64_t rows) {
+    fesetenv(&run->callers_mode);
+    const int failed = run->options->call(run->options->call_context, op, rows);
+    fegetenv(&run->callers_mode); /* it may have changed */
+    fr_small_is_zero();
+    return failed;
+}
+
 /* After an interruption every worker still meets the others at all later barriers. Only tiles are left out. */
 void fr_look(fr_worker *w) {
     run_state *run = w->run;
@@ -130,9 +144,7 @@ void fr_look(fr_worker *w) {
     w->tiles_until_look = TILES_BETWEEN_LOOKS;
     if (t < w->look_at || !run->options->call) return;
     w->look_at = t + SECONDS_BETWEEN_LOOKS;
-    if (run->options->call(run->options->call_context, -1, w->batch.rows)) {
-        atomic_store_explicit(&run->abandoned, 1, memory_order_relaxed);
-    }
+    if (call_back(run, -1, w->batch.rows)) atomic_store_explicit(&run->abandoned, 1, memory_order_relaxed);
 }
 
 /* The op that asks for the rows of the next batch, NULL for none. */
@@ -186,7 +198,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         w->taken = taken + i;
         if (op->kind != FR_CALL) {
             run->table->op[op->kind](w);
-        } else if (w->id == 0 && options->call(options->call_context, i, w->batch.rows)) {
+        } else if (w->id == 0 && call_back(run, i, w->batch.rows)) {
             atomic_store_explicit(&run->failed_call, i, memory_order_relaxed);
         }
     }
@@ -234,9 +246,9 @@ static void spread_out(run_state *run, int id) {
 
 static void worker_main(void *arg, int id) {
     run_state *run = arg;
-    fenv_t mode;
-    fegetenv(&mode);
-    fesetenv(FE_DFL_ENV); /* gradual underflow, rounding to nearest, whatever the caller's thread had */
+    fenv_t own, *mode = id == 0 ? &run->callers_mode : &own;
+    fegetenv(mode);
+    fr_small_is_zero();
 
     const fr_program *program = run->program;
     fr_worker w = {
@@ -297,7 +309,7 @@ static void worker_main(void *arg, int id) {
             batch - (run->tally->code == FR_DIVERGED); /* the batch that diverged has run, but it is the one to name */
         memcpy(run->power, power, sizeof power);
     }
-    fesetenv(&mode);
+    fesetenv(mode);
 }
 
 int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,

@@ -11,15 +11,19 @@
 #include "augment.h"
 #include "rows.h"
 
-/* x - x is 0 for finite x and NaN for all others */
-static int all_finite(const real *x, int64_t n) {
+/* Sets small numbers to 0, and tells whether all are finite: x - x is 0 for finite x and NaN for all others. What follows
+ * them, up to a whole vector, becomes 0. */
+static int take_floats(real *x, int64_t n) {
     vec sum = {0};
-    int64_t j = 0;
-    for (; j + VL <= n; j += VL) sum += vload(x + j) - vload(x + j);
-    real rest = 0;
-    for (; j < n; j++) rest += x[j] - x[j];
-    for (int i = 0; i < VL; i++) rest += sum[i];
-    return rest == 0;
+    for (int64_t j = n; j < vectors_of(n) * VL; j++) x[j] = 0;
+    for (int64_t j = 0; j < n; j += VL) {
+        const vec a = vload(x + j);
+        vstore(x + j, vnormal_or_zero(a));
+        sum += a - a;
+    }
+    real total = 0;
+    for (int i = 0; i < VL; i++) total += sum[i];
+    return total == 0;
 }
 
 /* x = (x - mean) * scale */
@@ -48,7 +52,7 @@ static void op_gather(fr_worker *w) {
             }
         }
         read_row(out, source, fr_index_at(w->feed, position));
-        if (is_float && !all_finite(out, source->columns)) {
+        if (is_float && !take_floats(out, source->columns)) {
             long long worst = atomic_load(w->bad_row);
             while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
             }

@@ -21,6 +21,7 @@ from fastreg.program.riders import PANEL, Mask, Noise, Through
 from fastreg.reference import functions as R
 from fastreg.reference import updates as U
 from fastreg.reference.augment import augmented
+from fastreg.reference.small import small_to_zero, without_small
 
 ROW_LOSSES = {
     "softmax_cross_entropy": R.softmax_cross_entropy_rows,
@@ -67,6 +68,8 @@ class ReferenceEngine:
         }
         written = set().union(*(op.writes for op in program.ops))
         self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if O.gradient(name) in written}
+        gradients = {O.gradient(name): array for name, array in self.gradients.items()}
+        self._arrays = self.params | self.buffers | gradients  # by the names that ops use
         self.clip = np.ones(1)
         self.trains = any(rule.kind not in rules.STORES_GRADIENT for rule in program.rules.values())
 
@@ -116,28 +119,33 @@ class ReferenceEngine:
         batch.doubled = op.doubled
         if isinstance(op, O.Call):
             op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
-            return
-        # An overflow shows in the loss, which is checked. NumPy's warnings would only repeat it.
-        with np.errstate(all="ignore"):
-            RUN[type(op)](self, op, batch)
+        else:
+            # An overflow shows in the loss, which is checked. NumPy's warnings would only repeat it.
+            with np.errstate(all="ignore"):
+                RUN[type(op)](self, op, batch)
+        for name in self._arrays.keys() & op.writes:
+            small_to_zero(self._arrays[name])
 
     # --- the ops -----------------------------------------------------------------------------------------------
 
     def _gather(self, op: O.Gather, batch: Batch) -> None:
         source = getattr(batch.feed, op.source)
-        rows = source[batch.rows].reshape(batch.count, -1).astype(self.dtype)
+        rows = source[batch.rows].reshape(batch.count, -1)
+        if rows.dtype.type in (np.float32, np.float64):  # as C reads them; it gets others as float64
+            rows = without_small(rows)
+        rows = without_small(rows.astype(self.dtype))
         batch.bad += np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
         if op.augment:
             rows = augmented(rows, op.augment, batch.feed.seed, batch.feed.epoch, batch.position)
         if op.standardize:
-            mean, scale = (self.params[name] for name in op.standardize)
+            mean, scale = (self._param(name) for name in op.standardize)
             rows = (rows - mean) * scale
         rows = self._noisy(rows, op.noise, batch)
         self._rows(op.out, batch)[...] = self._masked(rows, op.mask, batch)
 
     def _dense(self, op: O.Dense, batch: Batch) -> None:
-        x, w = self._rows(op.x, batch), self.params[op.weight]
-        b = self.params[op.bias] if op.bias else None
+        x, w = self._rows(op.x, batch), self._param(op.weight)
+        b = self._param(op.bias) if op.bias else None
         z = self._noisy(R.dense(x, w, b), op.noise, batch)
         if op.z:
             self._rows(op.z, batch)[...] = z
@@ -147,7 +155,7 @@ class ReferenceEngine:
             self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
 
     def _perturb(self, op: O.Perturb, batch: Batch) -> None:
-        weight = self.params[op.weight]
+        weight = self._param(op.weight)
         key = batch.key(op.noise)._replace(row=0)
         self.params[op.out][...] = weight + op.noise.std * self._normals(weight.shape, key)
 
@@ -176,7 +184,7 @@ class ReferenceEngine:
         x = self.buffers[op.out][:M]
         if op.gradient and op.attack:
             g, attack = self._rows(op.gradient, batch), op.attack
-            mean, scale = (self.params[name] for name in op.standardize) if op.standardize else (0.0, np.ones(1))
+            mean, scale = (self._param(name) for name in op.standardize) if op.standardize else (0.0, np.ones(1))
             mean, scale = np.asarray(mean, self.dtype), np.asarray(scale, self.dtype)
             step = self.dtype.type(attack.epsilon) * np.abs(scale)
             x = x + step * ((g > 0).astype(self.dtype) - (g < 0).astype(self.dtype))
@@ -198,7 +206,7 @@ class ReferenceEngine:
             raise Stop
 
     def _dense_dx(self, op: O.DenseDx, batch: Batch) -> None:
-        dy = self._rows(op.dz, batch) @ self.params[op.weight].T
+        dy = self._rows(op.dz, batch) @ self._param(op.weight).T
         self._rows(op.out, batch)[...] = self._through(dy, op.through, batch)
 
     def _dense_dw(self, op: O.DenseDw, batch: Batch) -> None:
@@ -234,9 +242,13 @@ class ReferenceEngine:
 
     def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need("out")[batch.position : batch.position + batch.count]
-        out[...] = TRANSFORMS[op.transform](self._rows(op.x, batch))
+        out[...] = without_small(TRANSFORMS[op.transform](self._rows(op.x, batch)))
 
     # --- what the ops are made of ------------------------------------------------------------------------------
+
+    def _param(self, name: str) -> np.ndarray:
+        """A parameter as ops read it: what was set to a small number stays so until an update, but counts as 0."""
+        return without_small(self.params[name])
 
     def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
         return self.buffers[buffer][: batch.count * (1 + batch.doubled)]

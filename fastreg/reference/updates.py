@@ -17,6 +17,7 @@ from fastreg.common import checking
 from fastreg.program.riders import Penalty
 from fastreg.program.rules import UPDATE_SLOTS, Rule
 from fastreg.reference import arguments
+from fastreg.reference.small import small_to_zero, without_small
 
 __all__ = ["adam_update", "lion_update", "momentum_update", "nadam_update", "rmsprop_update", "sgd_update"]
 
@@ -297,6 +298,9 @@ def follow(w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int
     becomes the step that was taken."""
     if rule.kind not in RULES:
         raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(UPDATE_SLOTS)}")
+    g = without_small(g)
+    for array in (w, *slots):
+        small_to_zero(array)
     if rule.weight_decay:
         w -= lr * rule.weight_decay * w
     old = w.copy()
@@ -306,6 +310,15 @@ def follow(w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int
         w[...] = soft_threshold(w, move.threshold)
         if move.velocity is not None and lr > 0:
             move.velocity[...] = (old - w) / lr
+            small_to_zero(move.velocity)
+    small_to_zero(w)
+
+
+def _decay(slot, kept, added) -> None:
+    """slot <- kept slot + added."""
+    slot *= kept
+    slot += added
+    small_to_zero(slot)
 
 
 def _sgd(g, slots, lr, rule, step, l1) -> Move:
@@ -314,8 +327,7 @@ def _sgd(g, slots, lr, rule, step, l1) -> Move:
 
 def _momentum(g, slots, lr, rule, step, l1) -> Move:
     (v,) = slots
-    v *= rule.momentum
-    v += g
+    _decay(v, rule.momentum, g)
     return Move(lr * v, lr * l1, v)
 
 
@@ -326,28 +338,23 @@ def _nesterov(g, slots, lr, rule, step, l1) -> Move:
 
 def _rmsprop(g, slots, lr, rule, step, l1) -> Move:
     v = slots[0]
-    v *= rule.beta2
-    v += (1 - rule.beta2) * g * g
+    _decay(v, rule.beta2, (1 - rule.beta2) * g * g)
     root = np.sqrt(v) + _above_zero(rule.eps, v)
     return Move(lr * (g / root), lr * l1 / root)
 
 
 def _rmsprop_momentum(g, slots, lr, rule, step, l1) -> Move:
     v, m = slots
-    v *= rule.beta2
-    v += (1 - rule.beta2) * g * g
+    _decay(v, rule.beta2, (1 - rule.beta2) * g * g)
     root = np.sqrt(v) + _above_zero(rule.eps, v)
-    m *= rule.momentum
-    m += g / root
+    _decay(m, rule.momentum, g / root)
     return Move(lr * m, lr * l1 / root, m)
 
 
 def _adam(g, slots, lr, rule, step, l1) -> Move:
     m, v = slots
-    m *= rule.beta1
-    m += (1 - rule.beta1) * g
-    v *= rule.beta2
-    v += (1 - rule.beta2) * g * g
+    _decay(m, rule.beta1, (1 - rule.beta1) * g)
+    _decay(v, rule.beta2, (1 - rule.beta2) * g * g)
     rate = lr / (np.sqrt(v / (1 - rule.beta2**step)) + _above_zero(rule.eps, v))
     return Move(rate * (m / (1 - rule.beta1**step)), rate * l1)
 
@@ -359,10 +366,8 @@ def growth(momentum_decay) -> float:
 
 def _nadam(g, slots, lr, rule, step, l1) -> Move:
     m, v = slots
-    m *= rule.beta1
-    m += (1 - rule.beta1) * g
-    v *= rule.beta2
-    v += (1 - rule.beta2) * g * g
+    _decay(m, rule.beta1, (1 - rule.beta1) * g)
+    _decay(v, rule.beta2, (1 - rule.beta2) * g * g)
     rate = lr / (np.sqrt(v / (1 - rule.beta2**step)) + _above_zero(rule.eps, v))
     mu, following, product = rule.mu(step), rule.mu(step + 1), rule.powers(step)[0]
     return Move(rate * ((1 - mu) / (1 - product) * g + following / (1 - product * following) * m), rate * l1)
@@ -370,9 +375,8 @@ def _nadam(g, slots, lr, rule, step, l1) -> Move:
 
 def _lion(g, slots, lr, rule, step, l1) -> Move:
     (m,) = slots
-    direction = np.sign(rule.beta1 * m + (1 - rule.beta1) * g)
-    m *= rule.beta2
-    m += (1 - rule.beta2) * g
+    direction = np.sign(without_small(rule.beta1 * m + (1 - rule.beta1) * g))
+    _decay(m, rule.beta2, (1 - rule.beta2) * g)
     return Move(lr * direction, lr * l1)
 
 
