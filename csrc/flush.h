@@ -13,9 +13,11 @@
  * float32, would take away half the range. The mode covers every operation, and costs nothing.
  *
  * Same bits. AVX2 and AVX-512 obey one control register, which decides after rounding: the rule, to the letter. So does
- * the generic target on x86-64. ARM decides before rounding. That is another decision only for an exact result in
- * [m - m 2^-p, m), where m is the smallest normal number and p = 25 in float32, 54 in float64: there the
- * rule gives m and ARM gives 0. TODO
+ * the generic target on x86-64. ARM decides before rounding, which differs in one place: an exact result of size
+ * m - m 2^-p or more, but below m, where m is the smallest normal number and p is 25 in float32 and 54 in float64. It
+ * rounds up to m by the rule, and is 0 on ARM. No threshold on what is stored rules such a sum out, short of 2^-51 in
+ * float32: a partial sum of normal products can come as near to m as one likes. So between x86-64 and ARM, and only
+ * there, a result next to the smallest normal number may differ, in one of 2^25 that are within a factor of two of it.
  *
  * Where the rule ends. A function in Python that a run calls sees its own thread's mode, not this one. Numbers that are
  * copied pass no operation, so gather applies the rule to the data itself (vnormal_or_zero in kernels/vec.h). A parameter

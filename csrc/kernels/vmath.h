@@ -15,7 +15,7 @@
  * beside them is the largest relative error of the approximation, its coefficients rounded.
  *
  * Errors are measured by bench/ulp.py: f32 over all 2^32 arguments, f64 over some millions. "ulp" is relative to the
- * exact result, subnormal results included; "abs" is the error over max(1, |x|, |result|).
+ * exact result, subnormal results included (in a run they are 0: see ../flush.h); "abs" is the error over max(1, |x|, |result|).
  *
  * W. J. Cody, W. Waite, Software Manual for the Elementary Functions, 1980: reduction by a constant in two parts.
  * P. T. P. Tang, Table-driven implementation of the logarithm function, ACM TOMS 16, 1990: the series in f / (2 + f).
