@@ -19,6 +19,9 @@
  * float32: a partial sum of normal products can come as near to m as one likes. So between x86-64 and ARM, and only
  * there, a result next to the smallest normal number may differ, in one of 2^25 that are within a factor of two of it.
  *
+ * The rule holds for every step of a computation, not for its end alone: the slope of silu at -88 would be -5e-37, but
+ * is made from e^-88, which is 0 in float32.
+ *
  * Where the rule ends. A function in Python that a run calls sees its own thread's mode, not this one. Numbers that are
  * copied pass no operation, so gather applies the rule to the data itself (vnormal_or_zero in kernels/vec.h). A parameter
  * that was set to a small number keeps it in memory until an update writes it, and counts as zero until then.

@@ -12,18 +12,20 @@
 #include "rows.h"
 
 /* Sets small numbers to 0, and tells whether all are finite: x - x is 0 for finite x and NaN for all others. What follows
- * them, up to a whole vector, becomes 0. */
+ * them, up to a whole vector, may be anything. */
 static int take_floats(real *x, int64_t n) {
     vec sum = {0};
-    for (int64_t j = n; j < vectors_of(n) * VL; j++) x[j] = 0;
-    for (int64_t j = 0; j < n; j += VL) {
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) {
         const vec a = vload(x + j);
         vstore(x + j, vnormal_or_zero(a));
         sum += a - a;
     }
-    real total = 0;
-    for (int i = 0; i < VL; i++) total += sum[i];
-    return total == 0;
+    real rest = 0;
+    for (int64_t k = j; k < n; k++) rest += x[k] - x[k];
+    if (j < n) vstore(x + j, vnormal_or_zero(vload(x + j)));
+    for (int i = 0; i < VL; i++) rest += sum[i];
+    return rest == 0;
 }
 
 /* x = (x - mean) * scale */

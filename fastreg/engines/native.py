@@ -164,7 +164,7 @@ def _powers_after(updates: int, rule: Rule) -> list[float]:
     for start in range(0, updates, UNINTERRUPTED):
         before = powers
         powers = _core.advanced(powers, rule, min(UNINTERRUPTED, updates - start))
-        if powers == before:  # 0, or the smallest number above it
+        if powers == before:  # 0
             break
     return powers
 

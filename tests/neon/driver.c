@@ -118,6 +118,18 @@ static void singles(void) {
         digest_buffers();
         digest_print(name);
     }
+    const double root = real == FR_F32 ? 0x1p-63 : 0x1p-511; /* its square is the smallest normal number */
+    for (int power = -6; power <= 6; power += 3) {
+        const double scale = root * (power < 0 ? 1.0 / (1 << -power) : 1 << power);
+        fr_op op = op_of(FR_DENSE, 0);
+        digest_start();
+        op.dense = (fr_dense_op){.out = matrix_of(ROWS, COLUMNS), .K = 100, .N = COLUMNS, .mask = NO_MASK};
+        op.dense.x = random_matrix(ROWS, 100, 65, scale), op.dense.weight = random_matrix(100, COLUMNS, 66, root);
+        snprintf(name, sizeof name, "sums of small numbers %d", power);
+        run(&op, 1, 1, &feed, FR_OK, name);
+        digest_buffers();
+        digest_print(name);
+    }
     for (int kind = 0; kind < FR_RULES; kind++) {
         const fr_rule rule = {.kind = kind,
                               .penalty = {.l1 = 0.1, .l2 = 0.2, .proximal = 1},
