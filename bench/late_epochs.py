@@ -27,6 +27,8 @@ OPTIMIZERS = {
     "RMSprop, momentum": lambda: fr.RMSprop(1e-3, momentum=0.9),
     "Adam": lambda: fr.Adam(1e-3),
     "AdamW": lambda: fr.AdamW(1e-3, weight_decay=0.1),
+    "NAdam": lambda: fr.NAdam(1e-3),
+    "Lion": lambda: fr.Lion(1e-4),
 }
 
 
@@ -80,7 +82,7 @@ def measure(activation: str, optimizer: fr.optimizers.Optimizer, dtype: str, opt
     trainer = fr.Trainer(model, optimizer=optimizer, dtype=dtype, seed=0, threads=options.threads)
     steps = Steps(lambda epoch: change(X, epoch))
     trainer.fit(X, y, epochs=options.epochs, batch_size=BATCH, verbose=0, callbacks=[steps])
-    some = max(options.epochs // 8, 1)
+    some = max(options.epochs // 5, 1)
     return min(steps.times[:some]), min(steps.times[-some:])
 
 
