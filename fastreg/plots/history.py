@@ -1,4 +1,4 @@
-"""Plots of training. matplotlib is imported for the first one, and no window ever opens."""
+"""`plot_history`: the learning curves of trainings."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastreg.callbacks.history import History
 from fastreg.common import checking
-from fastreg.common.fileio import PathLike, atomic_write
+from fastreg.common.fileio import PathLike
+from fastreg.plots.figure import BLUE, INK, VERMILION, legend_below, new_figure, plain, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-# Two colours of Okabe and Ito's palette, which colour-blind people can tell apart. In grey, dashes do.
-TRAINING, DEV = "#0072B2", "#D55E00"
-INK, GRID = "#333333", "#dddddd"
+TRAINING, DEV = BLUE, VERMILION  # in grey, dashes tell them apart
 VALUES = ("loss", "accuracy")
 LOG_RANGE = 30.0  # of largest to smallest value; from here on a linear axis hides the small ones
 
@@ -75,15 +74,9 @@ def plot_history(
     if not values:
         got = sorted({name for history in histories.values() for name in history})
         raise ValueError(f"histories: got curves of {checking.shown(got)}, expected loss or accuracy among them")
-    title = None if title is None else checking.text("title", title)
     dev = checking.text("dev", dev)
     path = None if path is None else checking.path("path", path)
-    try:
-        from matplotlib.figure import Figure  # without pyplot, which would look for a display
-    except ImportError:
-        raise ImportError('pictures need matplotlib, which is missing: pip install "fastreg[plot]"') from None
-    size = (1.2 + 4.0 * len(histories), 0.9 + 2.7 * len(values))
-    figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
+    figure = new_figure(1.2 + 4.0 * len(histories), 0.9 + 2.7 * len(values), title)
     grid = figure.subplots(len(values), len(histories), sharex="col", sharey="row", squeeze=False)
     for row, value in zip(grid, values, strict=True):
         for axes, (name, history) in zip(row, histories.items(), strict=True):
@@ -94,13 +87,8 @@ def plot_history(
                 axes.set_xlabel("epoch", color=INK)
         row[0].set_ylabel(value, color=INK)
         _scale(row[0], value, [line.get_ydata() for axes in row for line in axes.lines])
-    _legend(figure, grid[0][0])
-    if title:
-        figure.suptitle(title, fontsize=13, color=INK, parse_math=False)
-    if path is not None:
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png")
-    return figure
+    legend_below(figure, grid[0][0])
+    return saved(figure, path)
 
 
 def _curves(value: str) -> set[str]:
@@ -124,13 +112,8 @@ def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
     if f"val_{value}" in history:
         axes.plot(epochs, history[f"val_{value}"], color=DEV, label=dev, **common)
         _mark_best(axes, epochs, history[f"val_{value}"], f"{dev} {value}")
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.tick_params(colors=INK, labelsize=9)
+    plain(axes)
     axes.locator_params(axis="x", integer=True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("bottom", "left"):
-        axes.spines[side].set_color("#999999")
 
 
 def _mark_best(axes: Axes, epochs: list[int], curve: list[float], name: str) -> None:
@@ -163,10 +146,3 @@ def _scale(axes: Axes, value: str, curves: list[Sequence[float]]) -> None:
         axes.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
     elif numbers:
         axes.set_ylim(bottom=0)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=10)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
