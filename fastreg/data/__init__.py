@@ -6,9 +6,11 @@ from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.readers import read, read_csv, read_npy, read_npz
 from fastreg.data.split import split
 from fastreg.data.standardizer import Standardizer
+from fastreg.intake.table import Table
 
 __all__ = [
     "Standardizer",
+    "Table",
     "augment",
     "load",
     "load_idx_folder",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.intake.table import Table
 
 MIX_TOLERANCE = 0.05  # largest total variation distance between the class mix of a part and that of the whole
 
@@ -25,7 +26,7 @@ def split(
 
     Parameters
     ----------
-    X : ndarray (n, …)
+    X : ndarray (n, …) or Table
         Samples.
     y : ndarray (n,) or (n, outputs)
         Labels or targets.
@@ -63,7 +64,7 @@ def split(
     >>> len(X_train), len(X_dev), len(X_test)
     (1200, 400, 400)
     """
-    X = checking.as_array("X", X)
+    X = X if isinstance(X, Table) else checking.as_array("X", X)
     y = checking.as_array("y", y)
     if X.ndim == 0:
         raise ValueError("X: got shape (), expected (n, ...)")

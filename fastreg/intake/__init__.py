@@ -1,0 +1,1 @@
+"""What people bring, made into arrays: tables, frames, labels."""
