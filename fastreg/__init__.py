@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastreg.machine.startup import begin_command, is_command
 
 if TYPE_CHECKING:
-    from fastreg import checks, data, kernels, losses, plots, reference
+    from fastreg import checks, data, kernels, losses, metrics, plots, reference
     from fastreg.callbacks import (
         Callback,
         Checkpoint,
@@ -70,7 +70,8 @@ _ROOMED = {
     "threads": "machine.threads",
 }
 _MODULES = {
-    name: name for name in ("callbacks", "checks", "data", "kernels", "layers", "losses", "optimizers", "plots")
+    name: name
+    for name in ("callbacks", "checks", "data", "kernels", "layers", "losses", "metrics", "optimizers", "plots")
 } | {"reference": "reference", **_ROOMED}
 
 __all__ = [
@@ -115,6 +116,7 @@ __all__ = [
     "kernels",
     "load",
     "losses",
+    "metrics",
     "plots",
     "profile",
     "reference",

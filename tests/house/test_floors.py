@@ -25,6 +25,7 @@ FLOORS = (
         "engines",
         "kernels",
         "losses",
+        "metrics",
         "layers",
         "optimizers",
         "model",
@@ -108,11 +109,11 @@ def test_no_import_runs_in_a_circle():
         pytest.fail(" uses ".join(reversed(error.args[1])))
 
 
-def test_at_most_twenty_one_entries():
+def test_at_most_twenty_two_entries():
     """Only files under version control count, since builds add others."""
     if shutil.which("git") is None or not (FOLDER.parent / ".git").exists():
         pytest.skip("no repository here")
     listed = subprocess.run(
         ["git", "ls-files", "fastreg"], cwd=FOLDER.parent, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert len({path.split("/")[1] for path in listed}) <= 21
+    assert len({path.split("/")[1] for path in listed}) <= 22

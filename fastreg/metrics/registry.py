@@ -1,0 +1,350 @@
+"""The names of the metrics, what other libraries call them, and what a trainer keeps of its argument `metrics`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastreg.common import checking
+from fastreg.common.description import Description
+from fastreg.metrics import classes, ranking, values
+from fastreg.metrics.answers import CLASSES, LABELS, VALUES, Answers, answers
+
+TAKEN = ("loss", "penalty", "seconds", "lr", "epoch")  # other columns of a history
+TOP = re.compile(r"top_?([0-9]+)_?accuracy")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric that the library knows. It can be called as (y_true, y_pred, sample_weight=None).
+
+    name       its name
+    compute    gives its value from prepared answers
+    kinds      the kinds of answers that it takes
+    largest    whether large values are good
+    """
+
+    name: str
+    compute: Callable[[Answers], float]
+    kinds: tuple[str, ...]
+    largest: bool = True
+
+    def __call__(self, y_true, y_pred, sample_weight=None) -> float:
+        return self.compute(answers(y_true, y_pred, sample_weight, kind=VALUES if self.kinds == (VALUES,) else None))
+
+
+def _table() -> dict[str, Measure]:
+    both, numbers = (CLASSES, LABELS), (VALUES,)
+    rows = [
+        Measure("accuracy", classes.accuracy_of, both),
+        Measure("balanced_accuracy", classes.balanced_accuracy_of, (CLASSES,)),
+    ]
+    for name, compute in (("f1", classes.f1_of), ("precision", classes.precision_of), ("recall", classes.recall_of)):
+        rows.append(Measure(name, compute, both))
+        rows += [
+            Measure(f"{name}_{average}", partial(compute, average=average), both)
+            for average in ("macro", "micro", "weighted")
+        ]
+    rows += [
+        Measure("roc_auc", ranking.roc_auc_of, both),
+        Measure("average_precision", ranking.average_precision_of, both),
+        Measure("log_loss", ranking.log_loss_of, both, largest=False),
+        Measure("r2", values.r2_of, numbers),
+    ]
+    for error in ("mae", "mse", "rmse", "mape", "max_error", "median_absolute_error"):
+        rows.append(Measure(error, getattr(values, f"{error}_of"), numbers, largest=False))
+    return {row.name: row for row in rows}
+
+
+BY_NAME = _table()
+FUNCTIONS = {  # the public functions, which stand for the measures of their names
+    function: function.__name__
+    for function in (
+        *(classes.accuracy, classes.balanced_accuracy, classes.f1, classes.precision, classes.recall),
+        *(ranking.roc_auc, ranking.average_precision, ranking.log_loss),
+        *(values.mae, values.mse, values.rmse, values.mape, values.r2, values.max_error, values.median_absolute_error),
+    )
+}
+
+# What Keras, scikit-learn and PyTorch call them. Case and underscores do not count.
+ALIASES = {
+    "acc": "accuracy",
+    "accuracy_score": "accuracy",
+    "binary_accuracy": "accuracy",
+    "categorical_accuracy": "accuracy",
+    "sparse_categorical_accuracy": "accuracy",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "f1_score": "f1",
+    "f1_binary": "f1",
+    "precision_score": "precision",
+    "recall_score": "recall",
+    "sensitivity": "recall",
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "roc_auc_score": "roc_auc",
+    "roc_auc_ovr": "roc_auc",
+    "average_precision_score": "average_precision",
+    "ap": "average_precision",
+    "logloss": "log_loss",
+    "cross_entropy": "log_loss",
+    "binary_crossentropy": "log_loss",
+    "categorical_crossentropy": "log_loss",
+    "sparse_categorical_crossentropy": "log_loss",
+    "mean_absolute_error": "mae",
+    "mean_squared_error": "mse",
+    "root_mean_squared_error": "rmse",
+    "mean_absolute_percentage_error": "mape",
+    "r2_score": "r2",
+    "median_ae": "median_absolute_error",
+    "sparse_top_k_categorical_accuracy": "top_5_accuracy",
+    "top_k_categorical_accuracy": "top_5_accuracy",
+}
+_PLAIN = {checking.plain(name): name for name in BY_NAME} | {checking.plain(n): name for n, name in ALIASES.items()}
+
+
+def find(name: str) -> Measure | None:
+    """The measure of a name, of this library's or of another's; None if there is none."""
+    known = _PLAIN.get(checking.plain(name.strip()), name)
+    if known in BY_NAME:
+        return BY_NAME[known]
+    match = TOP.fullmatch(known.strip().lower())
+    if match and 0 < int(match[1]) < 1 << 31:
+        k = int(match[1])
+        return Measure(f"top_{k}_accuracy", partial(classes.top_k_accuracy_of, k=k), (CLASSES,))
+    return None
+
+
+@dataclass(frozen=True, repr=False)
+class Metric(Description, saved=False):
+    """A metric of a trainer: a measure under a name of the user's, or a function of (y_true, y_pred).
+
+    name       its name in results and in the history
+    function   a name of `BY_NAME` or of `ALIASES`, or the function
+    """
+
+    name: str
+    function: str | Callable[..., Any]
+
+    @property
+    def measure(self) -> Measure | None:
+        """What the library knows of it; None for a function of the user's."""
+        return find(self.function) if isinstance(self.function, str) else None
+
+    def fits(self, kind: str) -> bool:
+        """Whether it takes answers of this kind. Functions of the user's take all."""
+        return self.measure is None or kind in self.measure.kinds
+
+    def value(self, y_true: np.ndarray, y_pred: np.ndarray, sample_weight: np.ndarray | None, prepared) -> float:
+        """Its value. `prepared` gives the same answers as measures take them."""
+        measure = self.measure
+        if measure is not None:
+            return float(measure.compute(prepared()))
+        assert callable(self.function)
+        weighted = {"sample_weight": sample_weight} if _takes_weights(self.function) else {}
+        result = self.function(y_true, y_pred, **weighted)
+        if isinstance(result, np.ndarray) and result.size == 1:
+            result = result.item()
+        try:
+            return float(result)
+        except (TypeError, ValueError):
+            got = checking.shown(result)
+            raise TypeError(f"metrics: got {got} from {self.name!r}, expected a number from the function") from None
+
+    def __repr__(self) -> str:
+        function = self.function if isinstance(self.function, str) else _name_of(self.function)
+        return f"({self.name!r}, {function})"
+
+
+def metrics(value) -> tuple[str | Metric, ...]:
+    """The argument `metrics` of a trainer, checked: names, and a `Metric` for each function or renamed metric."""
+    if isinstance(value, Mapping):
+        value = [(name, function) for name, function in value.items()]
+    elif isinstance(value, (str, Metric, Measure)) or (callable(value) and not isinstance(value, type)):
+        value = (value,)
+    given = checking.iterate("metrics", value, "a tuple of names such as ('accuracy', 'f1') and of functions")
+    found = tuple(_metric(item) for item in given)
+    names = [named(metric).name for metric in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"metrics: got {name!r} twice, expected different names; pairs (name, function) give them")
+    return found
+
+
+def named(metric: str | Metric) -> Metric:
+    """A metric of a trainer as an object."""
+    return Metric(metric, metric) if isinstance(metric, str) else metric
+
+
+def _metric(item) -> str | Metric:
+    if isinstance(item, Metric):
+        return item
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+        name, function = item
+        if not isinstance(function, (str, Measure)) and not callable(function):
+            raise TypeError(f"metrics: got {checking.shown(item)}, expected (name, function)")
+        inner = _metric(function)
+        return Metric(_checked_name(name), inner if isinstance(inner, str) else inner.function)
+    if isinstance(item, Measure):
+        return item.name
+    if isinstance(item, str):
+        _check_known(item)
+        return item.strip()
+    if not callable(item) or isinstance(item, type):
+        expected = "a name, a function of (y_true, y_pred), or a pair (name, function)"
+        raise TypeError(f"metrics: got {checking.shown(item)}, expected {expected}")
+    try:
+        if item in FUNCTIONS:
+            return FUNCTIONS[item]
+    except TypeError:  # it has no hash
+        pass
+    return Metric(_checked_name(_name_of(item)), item)
+
+
+def _check_known(name: str) -> None:
+    if find(name) is not None:
+        return
+    known = f"one of {', '.join(BY_NAME)}, top_5_accuracy (any number), or a function of (y_true, y_pred)"
+    text = f"metrics: got {checking.shown(name)}, expected {known}"
+    plain = checking.plain(name.strip())
+    positive = find(plain.removeprefix("neg")) if plain.startswith("neg") else None
+    if positive is not None:
+        text += f"; {positive.name!r} is this error, not negated: its direction is known by its name"
+    elif plain in ("topkaccuracy", "topkaccuracyscore"):
+        text += "; say which k: 'top_5_accuracy'"
+    else:
+        text += checking.nearest(name, [*BY_NAME, *ALIASES])
+    raise ValueError(text)
+
+
+def _checked_name(name: str) -> str:
+    if not name or not name.isprintable() or name in TAKEN:
+        raise ValueError(f"metrics: got the name {name!r}, expected another one: it is taken or cannot be printed")
+    return name
+
+
+def _name_of(function) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", type(function).__name__)
+    return "lambda" if name == "<lambda>" else name
+
+
+def _takes_weights(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter `sample_weight`."""
+    try:
+        return "sample_weight" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # from a C function without a signature
+        return False
+
+
+def fitting(kind: str) -> list[str]:
+    """The names of the metrics for answers of this kind."""
+    names = [row.name for row in BY_NAME.values() if kind in row.kinds]
+    return [*names, "top_5_accuracy"] if kind == CLASSES else names
+
+
+def evaluate(
+    chosen: Iterable[Metric],
+    kind: str,
+    truth: np.ndarray,
+    own: np.ndarray,
+    predictions: np.ndarray,
+    weights,
+    quiet: bool,
+) -> dict[str, float]:
+    """The values of metrics on the predictions of a data set.
+
+    Parameters
+    ----------
+    chosen
+        The metrics.
+    kind
+        What the targets are.
+    truth
+        The targets as the loss reads them.
+    own
+        The targets as functions of the user's get them.
+    predictions
+        What predict gives.
+    weights
+        The weights of the rows, or None.
+    quiet
+        Whether a value that is not defined is given without a warning.
+    """
+
+    @functools.cache
+    def prepared() -> Answers:
+        return answers(truth, predictions, weights, kind=kind, quiet=quiet)
+
+    known = _rows_with_targets(own)
+    y_true, y_pred, sample_weight = (
+        part if known is None or part is None else part[known] for part in (own, predictions, weights)
+    )
+    return {metric.name: metric.value(y_true, y_pred, sample_weight, prepared) for metric in chosen}
+
+
+def _rows_with_targets(targets: np.ndarray) -> np.ndarray | None:
+    """The rows that have a target at all; None for all."""
+    if targets.dtype.kind != "f":
+        return None
+    missing = np.isnan(targets) if targets.ndim == 1 else np.isnan(targets).all(axis=1)
+    return ~missing if missing.any() else None
+
+
+# --- Which direction is good ---------------------------------------------------------------------------------------
+
+
+def largest_is_best(name: str) -> bool | None:
+    """Whether large values of a column of a history are good. None if its name does not say so.
+
+    What comes before an underscore may be the name of a data set: "val_f1", "dev_loss".
+    """
+    for part in _endings(name):
+        if part in ("loss", "penalty", "seconds", "lr", "error", "objective"):
+            return False
+        measure = find(part)
+        if measure is not None:
+            return measure.largest
+        if part in ("accuracy", "acc", "auc", "score"):
+            return True
+    return None
+
+
+def _endings(name: str) -> list[str]:
+    parts = name.split("_")
+    return ["_".join(parts[start:]) for start in range(len(parts))]
+
+
+def same_meaning(name: str, columns: Iterable[str]) -> str | None:
+    """The column that means what `name` says in the words of other libraries: "val_acc" means "val_accuracy"."""
+    wanted, best, score = _meaning(name), None, 0
+    if wanted is None:
+        return None
+    for column in columns:
+        meaning = _meaning(column)
+        if meaning is not None and meaning[1] == wanted[1]:
+            agree = 3 if meaning[0] == wanted[0] else 2 if meaning[0] and wanted[0] else 1
+            if agree > score:
+                best, score = column, agree
+    return best
+
+
+def _meaning(name: str) -> tuple[str, str] | None:
+    """The data set and the metric of a column's name: ("val", "accuracy")."""
+    held_back = {"valid": "val", "validation": "val", "eval": "val", "train": "", "training": ""}
+    for ending in _endings(name.strip().lower()):
+        measure = find(ending)
+        known = ending if ending in TAKEN else measure.name if measure is not None else None
+        if known is None and ending in ("learning_rate", "rate"):
+            known = "lr"
+        if known is not None:
+            before = name[: len(name) - len(ending)].rstrip("_").lower()
+            return held_back.get(before, before), known
+    return None
