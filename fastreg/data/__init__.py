@@ -3,15 +3,22 @@
 from fastreg.data import augment
 from fastreg.data.builtin import load
 from fastreg.data.idx import load_idx_folder, read_idx
+from fastreg.data.infer import fit_schema, infer_schema
 from fastreg.data.readers import read, read_csv, read_npy, read_npz
 from fastreg.data.split import split
 from fastreg.data.standardizer import Standardizer
+from fastreg.data.target_scaler import TargetScaler
+from fastreg.intake.schema import Schema
 from fastreg.intake.table import Table
 
 __all__ = [
+    "Schema",
     "Standardizer",
     "Table",
+    "TargetScaler",
     "augment",
+    "fit_schema",
+    "infer_schema",
     "load",
     "load_idx_folder",
     "read",

@@ -8,17 +8,23 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.engines.base import Feed
+from fastreg.intake.frames import is_frame
+from fastreg.intake.schema import Schema, Target
 from fastreg.losses.losses import Loss
 from fastreg.model.sequential import Sequential
 
 
 class Data(NamedTuple):
-    """Inputs, targets and sample weights as the engines read them. `rows` selects rows. None means all."""
+    """Inputs, targets and sample weights as the engines read them. `rows` selects rows. None means all.
+
+    target   how the targets were made from those of the user
+    """
 
     inputs: np.ndarray
     targets: np.ndarray
     weights: np.ndarray | None
     rows: np.ndarray | None = None
+    target: Target = Target()
 
     @property
     def size(self) -> int:
@@ -28,8 +34,12 @@ class Data(NamedTuple):
     def first(self, count: int) -> Data:
         """The first `count` selected rows, without weights."""
         if self.rows is None:
-            return Data(self.inputs[:count], self.targets[:count], None)
-        return Data(self.inputs, self.targets, None, self.rows[:count])
+            return self._replace(inputs=self.inputs[:count], targets=self.targets[:count], weights=None)
+        return self._replace(weights=None, rows=self.rows[:count])
+
+    def truth(self) -> np.ndarray:
+        """The targets of the selected rows in their own units: codes of classes, or numbers before any scaling."""
+        return self.target.decode(self.targets if self.rows is None else self.targets[self.rows])
 
     def ordered(self, permutation: np.ndarray) -> np.ndarray:
         """The selected rows, in the order of a permutation of `size`."""
@@ -52,14 +62,21 @@ def checked(
     *,
     names: tuple[str, str, str] = ("X", "y", "sample_weight"),
     shape: tuple[int, ...] | None = None,
+    schema: Schema | None = None,
 ) -> Data:
     """The data, if `model` and `loss` can take them in the working dtype.
 
     names   the names of the arguments, for errors
     shape   the shape that samples must have, that of the training set. None for any
+    schema  what the data are. None for that of the model
     """
     x_name, y_name, weight_name = names
-    X = model.check_inputs(x_name, X)
+    schema = model.schema if schema is None else schema
+    if y is None and is_frame(X) and schema.target.names is not None:
+        y = X  # which holds the targets too
+    target = schema.target
+    y = target.encode(y_name, y)
+    X = model.check_inputs(x_name, X, schema)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
     weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
     rows = checking.rows("rows", rows, len(X))
@@ -67,14 +84,16 @@ def checked(
         raise ValueError(f"{weight_name}: got zeros only in the selected rows, expected at least one weight above 0")
     if shape is not None and X.shape[1:] != shape:
         raise ValueError(f"{x_name}: got samples of shape {X.shape[1:]}, expected {shape}, as in X")
-    return Data(X, y, weights, rows)
+    return Data(X, y, weights, rows, target)
 
 
-def held_back(model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...]) -> Data | None:
+def held_back(
+    model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...], schema: Schema | None = None
+) -> Data | None:
     """The argument `validation_data`, checked. Its samples must have the `shape` of the training set's."""
     if value is None:
         return None
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise TypeError(f"validation_data: got {type(value).__name__}, expected (X, y) or (X, y, sample_weight)")
     names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
-    return checked(model, loss, dtype, *value, names=names, shape=shape)
+    return checked(model, loss, dtype, *value, names=names, shape=shape, schema=schema)

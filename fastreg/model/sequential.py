@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from fastreg.common.safetensors import write_tensors
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
+from fastreg.intake.schema import Schema, Target
 from fastreg.layers import BY_NAME, Dense, Flatten, Function, Layer, Standardize
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.lowering import lower
@@ -43,9 +45,10 @@ class Sequential:
     Parameters
     ----------
     layers
-        Objects of `fastreg.layers`, or specs of them such as "dropout(keep_prob=0.5)" (`fastreg.specs`). A fitted
-        `fastreg.data.Standardizer` may come first. The model keeps named copies of the layers. The default name of a
-        layer is its index ("0", "1", ...).
+        Objects of `fastreg.layers`, or specs of them such as "dropout(keep_prob=0.5)" (`fastreg.specs`). A
+        `fastreg.data.Schema` or a fitted `fastreg.data.Standardizer` may come first, a fitted
+        `fastreg.data.TargetScaler` last. The model keeps named copies of the layers. The default name of a layer is its
+        index ("0", "1", ...).
 
     Attributes
     ----------
@@ -58,6 +61,9 @@ class Sequential:
     output_transform : str
         How predict transforms the output of the last layer: "softmax", "sigmoid" or "linear". A trainer sets it to the
         transform of its loss.
+    schema : fastreg.data.Schema
+        What the columns of X and the targets are: names, kinds, classes, scaling. The first fit adds the column names
+        of a frame and the names of classes.
     engine, threads
         The engine of predict, "native" or "reference", and its number of threads, or None for the default.
 
@@ -72,6 +78,7 @@ class Sequential:
 
     def __init__(self, layers: Iterable[Layer]):
         self._parameters: Arena | None = None
+        self.schema, layers = _with_schema(layers)
         self.layers = _named(layers)
         self.input_shape: tuple[int, ...] | None = None
         self.dtype = "float32"
@@ -266,18 +273,56 @@ class Sequential:
         feed.out = np.empty((feed.rows, self.outputs), self.dtype)
         with self._sessions.hold("predict", key, self._bind) as session:
             if samples is not None:
-                return _mean_and_std(session.engine, feed, samples)
+                mean, std = _mean_and_std(session.engine, feed, samples)
+                target = self.schema.target
+                return target.decode(mean), std if target.scale is None else std * np.array(target.scale, std.dtype)
             run_through(session.engine, feed, Tally(), "X")
-        return feed.out
+        return self.schema.target.decode(feed.out)
+
+    def predict_labels(self, X, batch_size: int = ROWS) -> np.ndarray:
+        """The predicted class of each row, by name.
+
+        Parameters
+        ----------
+        X, batch_size
+            As in predict.
+
+        Returns
+        -------
+        ndarray
+            (n,) the most probable classes: texts or numbers as they were in the training data, else the index of the
+            output. (n, outputs) yes or no, for several outputs under a sigmoid.
+
+        Raises
+        ------
+        ValueError
+            The model predicts numbers.
+
+        Examples
+        --------
+        >>> import numpy as np, fastreg as fr
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0]] * 20)
+        >>> model = fr.Sequential([fr.Dense(2)])
+        >>> history = fr.Trainer(model, optimizer=fr.SGD(1.0)).fit(X, ["no", "yes"] * 20, epochs=20)
+        >>> model.predict_labels(X[:2])
+        array(['no', 'yes'], dtype='<U3')
+        """
+        return self.schema.labels(self.predict(X, batch_size), self.output_transform)
+
+    @property
+    def classes(self) -> tuple | None:
+        """The class of each output, as in the training data. None if labels are the indices of the outputs."""
+        return self.schema.target.classes
 
     def _bind(self, key: tuple):
         batch_size, _, transform, engine, threads, live = key
         program = lower(self.layers, self.inputs, transform=transform, dropout=live)
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
-    def check_inputs(self, name: str, X) -> np.ndarray:
-        """X as an array of finite rows, if this model can take them."""
-        X = checking.inputs(name, X, self.dtype)
+    def check_inputs(self, name: str, X, schema: Schema | None = None) -> np.ndarray:
+        """X as an array of finite rows, if this model can take them. A schema is that of the model, unless given."""
+        schema = self.schema if schema is None else schema
+        X = checking.inputs(name, schema.inputs(name, X, self.dtype), self.dtype)
         if self.input_shape is None:
             self.shapes(X.shape[1:])
         elif X.shape[1:] != self.input_shape:
@@ -289,12 +334,13 @@ class Sequential:
 
     def config(self) -> dict[str, Any]:
         """Everything but the parameters, as a dict for JSON."""
-        return {
+        config = {
             "layers": [layer.config() for layer in self.layers],
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "dtype": self.dtype,
             "output_transform": self.output_transform,
         }
+        return {**config, "schema": self.schema.config()} if self.schema else config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
@@ -302,6 +348,8 @@ class Sequential:
         _check_count(len(config["layers"]))
         model = cls([from_config(layer) for layer in config["layers"]])
         model.output_transform = config["output_transform"]
+        if "schema" in config:
+            model.schema = Schema.from_config(config["schema"])
         dtype = checking.dtype(config["dtype"])
         if config["input_shape"] is not None:
             model._allocate(checking.sample_shape(config["input_shape"]), dtype)
@@ -312,7 +360,7 @@ class Sequential:
         dtype = self.dtype if dtype is None else checking.dtype(dtype)
         other = type(self)(self.layers)
         other.engine, other.threads, other.output_transform = self.engine, self.threads, self.output_transform
-        other.dtype = dtype
+        other.dtype, other.schema = dtype, self.schema
         if self.input_shape is not None:
             other._allocate(self.input_shape, dtype)
             other.arena.take(self.parameters)
@@ -364,6 +412,20 @@ def check_trainable(model: Sequential) -> None:
     """Refuses a model in which a fit would change nothing."""
     if not trained_layers(model):
         raise ValueError("model: got one whose Dense layers are all frozen, expected at least one with trainable=True")
+
+
+def _with_schema(layers) -> tuple[Schema, list]:
+    """The schema in a list of layers, and the layers without it: a Schema may come first, a TargetScaler last."""
+    given = list(islice(checking.iterate("layers", layers, "a list of layers"), MAX_LAYERS + 1))
+    schema = Schema()
+    if given and isinstance(given[0], Schema):
+        schema = given.pop(0)
+        if schema.mean is not None and schema.factor is not None:
+            given.insert(0, Standardize(schema.mean, schema.factor))
+    if given and hasattr(given[-1], "target") and not isinstance(given[-1], type):
+        scaled: Target = given.pop().target()
+        schema = replace(schema, target=replace(schema.target, task="numbers", mean=scaled.mean, scale=scaled.scale))
+    return schema, given
 
 
 def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:

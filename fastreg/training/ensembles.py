@@ -167,8 +167,11 @@ class Bagging:
         """
         watchers = self._watchers(callbacks)
         members = self._build()
-        X = members[0].arguments.checked(X, y, sample_weight).inputs
-        rows = [random.integers(len(X), len(X), self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
+        model = members[0].model
+        schema = model.schema.seeing(X, y, model.outputs)
+        checked = members[0].arguments.checked(X, y, sample_weight, schema=schema).inputs
+        n = len(checked)
+        rows = [random.integers(n, n, self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}
         settings |= {"sample_weight": sample_weight, "class_weight": class_weight, "validation_data": validation_data}
 
@@ -180,9 +183,9 @@ class Bagging:
             finally:
                 trainer.threads = own
 
-        n = self.threads or threads.get_num_threads()
-        together = self._together(members[0], X, checking.integer("batch_size", batch_size), n)
-        histories = side_by_side([partial(train, i, 1) for i in range(together)], n) if together else []
+        count = self.threads or threads.get_num_threads()
+        together = self._together(members[0], checked, checking.integer("batch_size", batch_size), count)
+        histories = side_by_side([partial(train, i, 1) for i in range(together)], count) if together else []
         histories += [train(i, self.threads) for i in range(together, self.k)]
         self.members, self.rows = members, rows
         return histories
@@ -261,10 +264,9 @@ class Bagging:
             The X that was given to fit.
         """
         members = self._trained()
-        X = checking.inputs("X", X, members[0].dtype)
-        n = len(self.rows[0])
-        if len(X) != n:
-            raise ValueError(f"X: got {len(X)} rows, expected the {n} of the fit")
+        n, given = len(self.rows[0]), len(members[0].model.check_inputs("X", X))
+        if given != n:
+            raise ValueError(f"X: got {given} rows, expected the {n} of the fit")
         total, votes = np.zeros((n, members[0].model.outputs)), np.zeros((n, 1))
         for member, rows in zip(members, self.rows, strict=True):
             new = np.flatnonzero(np.bincount(rows, minlength=n) == 0)
@@ -345,7 +347,9 @@ class Bagging:
 
     def _targets(self, y, rows: int) -> np.ndarray:
         member = self.members[0]
-        return member.loss.targets("y", y, rows, member.model.outputs, member.dtype)
+        target = member.model.schema.target
+        encoded = target.encode("y", y)
+        return target.decode(member.loss.targets("y", encoded, rows, member.model.outputs, member.dtype))
 
     def _score(self, predictions: np.ndarray, targets: np.ndarray) -> float:
         transform = self.members[0].loss.transform

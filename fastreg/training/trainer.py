@@ -19,6 +19,7 @@ from fastreg.common import checking
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Claim, Session, Sessions, bind, make_state
+from fastreg.intake.schema import Schema
 from fastreg.losses import penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
@@ -195,7 +196,7 @@ class Trainer:
     def fit(
         self,
         X,
-        y,
+        y=None,
         *,
         epochs: int = 1,
         batch_size: int = 128,
@@ -216,7 +217,8 @@ class Trainer:
             (n, ...) finite real numbers of any strides, or a memory map. X is copied as a whole only if its dtype is
             float16, long double, unsigned of 32 or 64 bits, or of another byte order.
         y
-            The targets of the loss: labels (n,) or one-hot rows (n, outputs) for "softmax_cross_entropy", else
+            The targets of the loss: None if X is a table with the columns of the model's targets. Labels (n,), integers
+            or names of classes, or one-hot rows (n, outputs) for "softmax_cross_entropy", else
             (n, outputs), or (n,) for one output.
         epochs
             The number of epochs to add. With `resume`, the total number, counted from the start of the trainer.
@@ -275,10 +277,11 @@ class Trainer:
         callbacks = gather(callbacks, verbose)
         settings = self.arguments
         check_trainable(settings.model)
-        data, repeat = self.training_data(X, y, sample_weight, class_weight, rows)
+        schema = settings.model.schema.seeing(X, y, settings.model.outputs)
+        data, repeat = self.training_data(X, y, sample_weight, class_weight, rows, schema)
         shape = data.inputs.shape[1:]
         settings.check_augment(shape)
-        validation = held_back(settings.model, settings.loss, settings.dtype, validation_data, shape)
+        validation = held_back(settings.model, settings.loss, settings.dtype, validation_data, shape, schema)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
         if resume is not None:
             from fastreg.training import resume as resuming  # imports all that reads files, so only if needed
@@ -287,6 +290,7 @@ class Trainer:
         for callback in callbacks:
             callback.check_fit(self, plan)
         settings.build(shape)
+        settings.model.schema = schema
         n = data.size
         with (
             self._fitting.held("fit"),
@@ -295,10 +299,12 @@ class Trainer:
         ):
             return run_epochs(self, session, data, validation, plan, saved)
 
-    def training_data(self, X, y, sample_weight=None, class_weight=None, rows=None) -> tuple[Data, dict[str, Any]]:
+    def training_data(
+        self, X, y, sample_weight=None, class_weight=None, rows=None, schema: Schema | None = None
+    ) -> tuple[Data, dict[str, Any]]:
         """The checked data of fit, with class weights multiplied in, and the facts about them that a resumed fit must
-        share."""
-        data = self.arguments.checked(X, y, sample_weight, rows)
+        share. `schema` is that of the model, unless given."""
+        data = self.arguments.checked(X, y, sample_weight, rows, schema=schema)
         if class_weight is None:
             return data, {}
         data, noted = weigh_classes(data, self.loss, self.model.outputs, self.dtype, class_weight)
@@ -345,7 +351,7 @@ class Trainer:
 
     # --- Questions -----------------------------------------------------------------------------------------------
 
-    def evaluate(self, X, y, sample_weight=None, *, rows=None) -> dict[str, float]:
+    def evaluate(self, X, y=None, sample_weight=None, *, rows=None) -> dict[str, float]:
         """Loss and metrics, without dropout and without the penalty. `rows` selects rows as in fit.
 
         Returns
