@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastreg import plots
+from fastreg.checks.parts import Part, by_part, parts_of
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
+from fastreg.common.fileio import PathLike
+from fastreg.common.tables import percent, table
 from fastreg.engines.base import Feed
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
 from fastreg.program import ops as O
 from fastreg.program.program import Program
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Any rate would do, but errors show better when parameters move noticeably.
 RATE = 0.1
@@ -31,6 +39,7 @@ class OpComparison:
                 cancel. Updates cancel too, so they also include the value before
     relative    the largest error over the same magnitude
     limit       the largest error allowed, in ulp; it grows with the length of the sums, as rounding errors do
+    part        the layer that it belongs to, or the data, the loss, or clipping
     """
 
     index: int
@@ -39,30 +48,89 @@ class OpComparison:
     ulp: float
     relative: float
     limit: float
+    part: Part
+
+    @property
+    def layer(self) -> str | None:
+        """The name of its layer; None if it belongs to no layer."""
+        return self.part.layer
 
     @property
     def ok(self) -> bool:
         return self.ulp <= self.limit
 
+    @property
+    def of_limit(self) -> float:
+        """The error over its limit. What is not a number counts as infinite."""
+        return float(np.nan_to_num(self.ulp / self.limit, nan=np.inf))
 
-@dataclass(frozen=True)
+    @property
+    def place(self) -> str:
+        """Where it is, as text: "Dense of layer 2"."""
+        return self.op if self.layer is None else f"{self.op} of {self.part.short}"
+
+
+@dataclass(frozen=True, repr=False)
 class EngineComparison:
-    """The result of `compare_engines`: `ops`, one row per op, and `ok`. Print it for a table."""
+    """The result of `compare_engines`. Print it for a table.
+
+    ops       one `OpComparison` per op
+    dtype     in which both engines computed
+    ok        whether all ops agree
+    worst     the op whose error is largest, measured by its limit
+    verdict   in one sentence, whether the engines agree, and if not, where they differ first
+    """
 
     ops: list[OpComparison]
+    dtype: str
 
     @property
     def ok(self) -> bool:
         return all(op.ok for op in self.ops)
 
+    @property
+    def worst(self) -> OpComparison:
+        return max(self.ops, key=lambda op: op.of_limit)
+
+    @property
+    def verdict(self) -> str:
+        differ = [op for op in self.ops if not op.ok]
+        if differ:
+            first = differ[0]
+            error = f"{first.writes}: {first.ulp:.3g} ulp, where rounding explains {first.limit:.0f}"
+            return f"engines differ in {len(differ)} of {len(self.ops)} ops, first in {first.place} ({error})"
+        error = f"the largest error is {percent(self.worst.of_limit)} of what rounding explains, in {self.worst.place}"
+        return f"engines agree in all {len(self.ops)} ops; {error}"
+
+    def plot(self, path: PathLike | None = None, title: str | None = None) -> Figure:
+        """Draws the error of each op next to its limit. See `fastreg.plots.plot_comparison`."""
+        return plots.plot_comparison(self, path, title)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.verdict}>"
+
     def __str__(self) -> str:
-        head = f"{'op':>3} {'kind':<12} {'largest error in':<20} {'ulp':>10} {'limit':>8} {'relative':>10}"
-        lines = [
-            f"{op.index:>3} {op.op:<12} {op.writes:<20} {op.ulp:>10.2f} {op.limit:>8.1f} {op.relative:>10.2e}"
-            + ("" if op.ok else "  differs")
-            for op in self.ops
-        ]
-        return "\n".join([head, *lines, "engines agree" if self.ok else "engines differ"])
+        rows = []
+        for part, ops in by_part(self.ops, lambda op: op.part):
+            rows.append([part.title, *[""] * 5])
+            rows += [
+                [
+                    *(f"{op.index:>4}  {op.op}", op.writes, f"{op.ulp:.2f}", f"{op.limit:.1f}"),
+                    *(f"{op.relative:.1e}", "" if op.ok else "differs"),
+                ]
+                for op in ops
+            ]
+        heads = ["op", "largest error in", "ulp", "limit", "relative", ""]
+        eps = np.finfo(self.dtype).eps
+        return "\n".join(
+            [
+                f"{self.verdict}\n",
+                f"{table(heads, rows, left=2)}\n",
+                f"ulp: the largest error, in units of the last place ({self.dtype}: {eps:.1e}) of the values it is in",
+                "limit: the most that rounding explains, in ulp; it grows with the length of the sums",
+                "relative: the largest error over the magnitude of these values; it has no unit",
+            ]
+        )
 
 
 def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineComparison:
@@ -83,7 +151,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     Returns
     -------
     EngineComparison
-        It has `ops` and `ok`. Print it for a table.
+        It has `verdict`, a sentence, `ok`, `ops` and `plot`. Print it for a table.
 
     Raises
     ------
@@ -104,6 +172,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     program = trainer.program("train", rows)
     native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))
     compared = []
+    parts = parts_of(program, trainer.model)
     for index, op in enumerate(program.ops):
         if not native.written_by(op):
             continue
@@ -115,8 +184,9 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
             side.engine.run_op(feed, 0, index)
         errors = [(*_error(native.arrays[name], reference.arrays[name], floors[name], dtype), name) for name in written]
         ulp, relative, name = max(errors, key=lambda error: np.nan_to_num(error[0], nan=np.inf))
-        compared.append(OpComparison(index, type(op).__name__, name, ulp, relative, _limit(op, reference, rows)))
-    return EngineComparison(compared)
+        limit = _limit(op, reference, rows)
+        compared.append(OpComparison(index, type(op).__name__, name, ulp, relative, limit, parts[index]))
+    return EngineComparison(compared, dtype.name)
 
 
 class _Side:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastreg import plots
+from fastreg.checks.parts import Part, by_part, parts_of
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
-from fastreg.common.tables import duration, percent, table
+from fastreg.common.fileio import PathLike
+from fastreg.common.tables import duration, percent, table, times
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
@@ -21,7 +25,12 @@ from fastreg.machine import threads
 from fastreg.machine.peak import fma_peak, stream_bandwidth
 from fastreg.program import ops as O
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UPDATES = ("DenseDw", "Penalize", "ClipNorm", "Update", "MaxNorm")
 MAX_ROWS = 1 << 20  # in all the repeated batches of one measurement
+REFERENCE_REPEATS = 3
 MOST_ROWS = 1 << 26  # in a step: more could not be repeated
 
 
@@ -36,6 +45,7 @@ class OpProfile:
     bytes       least number of bytes to read and write; 0 if unknown
     share       of the peak: flops relative to the fused multiply-adds of the threads used, or bytes relative to the
                 memory's bandwidth (above 1 if data are in the caches); None if both are 0
+    part        the layer that it belongs to, or the data, the loss, or clipping
     """
 
     index: int
@@ -45,6 +55,19 @@ class OpProfile:
     flops: float
     bytes: float
     share: float | None
+    part: Part
+
+    @property
+    def layer(self) -> str | None:
+        """The name of its layer; None if it belongs to no layer."""
+        return self.part.layer
+
+    @property
+    def phase(self) -> str:
+        """What it is for: "forward", "backward" (gradients on the way back) or "update" (of parameters)."""
+        if self.op in UPDATES:
+            return "update"
+        return "backward" if self.on.startswith("d:") and self.op != "Loss" else "forward"
 
     @property
     def rate(self) -> str:
@@ -55,6 +78,22 @@ class OpProfile:
 
 
 @dataclass(frozen=True)
+class PartProfile:
+    """The profile of a part of a step: of a layer, or of the data, the loss or clipping, which belong to no layer.
+
+    part      which; `part.layer` is the name of the layer, or None, and `part.title` is for tables
+    ops       its ops
+    seconds   the time of its ops together
+    of_all    this time over that of all ops
+    """
+
+    part: Part
+    ops: list[OpProfile]
+    seconds: float
+    of_all: float
+
+
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The result of `profile`. Print it for a table.
 
@@ -64,6 +103,10 @@ class Profile:
     call         seconds of one call of the engine from Python; not part of the time of any op
     rows, engine, dtype, simd, threads   what was measured; the rows are those of all batches of a step
     peak, bandwidth                      GFLOP/s and GB/s that shares refer to, measured just before
+    reference    seconds of the fastest measured step of the reference engine, in NumPy; None if it was not measured
+    by_layer     one `PartProfile` per layer, and for the data, the loss and clipping
+    speedup      how many times as fast as the reference engine; None if that was not measured
+    verdict      in one sentence, how long a step takes, and in which layer most of it goes
     """
 
     ops: list[OpProfile]
@@ -76,32 +119,75 @@ class Profile:
     threads: int
     peak: float
     bandwidth: float
+    reference: float | None = None
 
     @cached_property
     def share(self) -> float:
         """The rate of a step's matrix products over the floating-point peak."""
         return sum(op.flops for op in self.ops) / self.step / 1e9 / self.peak
 
+    @property
+    def speedup(self) -> float | None:
+        return self.reference and self.reference / self.step
+
+    @cached_property
+    def by_layer(self) -> list[PartProfile]:
+        total = sum(op.seconds for op in self.ops)
+        parts = []
+        for part, ops in by_part(self.ops, lambda op: op.part):
+            seconds = sum(op.seconds for op in ops)
+            parts.append(PartProfile(part, ops, seconds, seconds / total))
+        return parts
+
+    @property
+    def verdict(self) -> str:
+        most = max(self.by_layer, key=lambda part: part.seconds)
+        faster = f", {times(self.speedup)} as fast as in NumPy" if self.speedup else ""
+        return (
+            f"a step of {self.rows} rows takes {duration(self.step)}{faster}; "
+            f"{percent(most.of_all)} of it in {most.part.short}"
+        )
+
+    def plot(self, path: PathLike | None = None, title: str | None = None) -> Figure:
+        """Draws where the time goes, and how near each op is to the peak. See `fastreg.plots.plot_profile`."""
+        return plots.plot_profile(self, path, title)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.verdict}>"
+
     def __str__(self) -> str:
         total = sum(op.seconds for op in self.ops)
-        rows = [
-            [str(op.index), op.op, op.on, duration(op.seconds), percent(op.seconds / total), op.rate, percent(op.share)]
-            for op in self.ops
-        ]
+        rows = []
+        for part in self.by_layer:
+            rows.append([part.part.title, "", duration(part.seconds), percent(part.of_all), "", ""])
+            rows += [
+                [
+                    *(f"{op.index:>4}  {op.op}", op.on, duration(op.seconds), percent(op.seconds / total)),
+                    *(op.rate, percent(op.share)),
+                ]
+                for op in part.ops
+            ]
         return "\n".join(
             [
-                table(["", "op", "on", "time", "of all", "rate", "of peak"], rows, left=3),
-                "",
-                f"a step of {self.rows} rows: {duration(self.step)}, {percent(self.share)} of the peak; "
-                f"its ops one by one: {duration(total)}",
+                f"{self.verdict}\n",
+                f"{table(['op', 'on', 'time', 'of all', 'rate', 'of peak'], rows, left=2)}\n",
+                "on: the buffer or parameter that it writes (d: a gradient)",
+                f"time: per step, the median of some measurements; the ops one by one take {duration(total)}. Measured "
+                "alone,",
+                "  an op finds its data in the caches; the whole step, also measured, does not",
+                "of all: the share of this sum",
+                "rate: operations of the matrix product, or bytes read and written at least, per second",
+                f"of peak: the rate over that of the machine, {self.peak:.0f} GFLOP/s and {self.bandwidth:.0f} GB/s; "
+                f"all products of a step: {percent(self.share)}",
                 f"engine {self.engine}, {self.dtype}, {self.simd}, threads: {self.threads}; "
-                f"peak {self.peak:.0f} GFLOP/s, memory {self.bandwidth:.0f} GB/s",
-                f"a call from Python takes {duration(self.call)} more; a fit makes one every 100 ms",
+                f"a call from Python takes {duration(self.call)} more, once in 100 ms",
             ]
         )
 
 
-def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: float = 0.005) -> Profile:
+def profile(
+    trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: float = 0.005, reference: bool = True
+) -> Profile:
     """Times one training batch, op by op. The trainer stays as it is.
 
     The native engine repeats an op many times within one call, so its time does not include the call.
@@ -116,10 +202,13 @@ def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: flo
         Number of measurements per op. The median counts.
     seconds
         Approximate length of one measurement.
+    reference
+        Whether to time a step of the reference engine too, to say how much faster the native engine is.
 
     Returns
     -------
     Profile
+        It has `verdict`, a sentence, `by_layer`, `ops`, `step` and `plot`. Print it for a table.
 
     Examples
     --------
@@ -130,16 +219,23 @@ def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: flo
     ['Gather', 'Dense', 'Dense']
     >>> print(profile)  # doctest: +SKIP
     """
+    reference = checking.flag("reference", reference)
     timer = _Timer(trainer, X, y, sample_weight, repeats, seconds)
     used = timer.threads
     peak, bandwidth = fma_peak(used, trainer.dtype), stream_bandwidth(used)
     ops = []
+    parts = parts_of(timer.engine.program, timer.model)
     for index, op in enumerate(timer.engine.program.ops):
         batches = 1 if isinstance(op, O.ONCE_A_STEP) else timer.accumulate
         flops, moved = (batches * work for work in _work(op, timer))
         time = timer.op(index)
         share = flops / peak if flops else moved / bandwidth if moved else None
-        ops.append(OpProfile(index, type(op).__name__, _on(op), time, flops, moved, share and share / time / 1e9))
+        share = share and share / time / 1e9
+        ops.append(OpProfile(index, type(op).__name__, _on(op), time, flops, moved, share, parts[index]))
+    numpy = None
+    if reference and trainer.engine == "native":
+        twin = trainer.copy(engine="reference")
+        numpy = _Timer(twin, X, y, sample_weight, min(timer.repeats, REFERENCE_REPEATS), seconds).step(min)
     return Profile(
         ops,
         step=timer.step(),
@@ -151,6 +247,7 @@ def profile(trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: flo
         threads=used,
         peak=peak,
         bandwidth=bandwidth,
+        reference=numpy,
     )
 
 
@@ -172,6 +269,7 @@ class _Timer:
         self.rows = rows = len(inputs)
         if rows * twin.accumulate > MOST_ROWS:
             raise ValueError(f"trainer: got accumulate={twin.accumulate}, expected at most {MOST_ROWS // rows} here")
+        self.model = twin.model
         program, self.params = twin.program("train", rows), twin.model.parameters
         state = {
             name: tuple(padded(self.params[name].shape, twin.dtype) for _ in rule.slots)
@@ -201,16 +299,16 @@ class _Timer:
 
         return self._time(run) * self.accumulate
 
-    def step(self) -> float:
-        return self._time(lambda times: self.engine.run(self.feed, Tally(), 0, times)) * self.accumulate
+    def step(self, of=median) -> float:
+        return self._time(lambda times: self.engine.run(self.feed, Tally(), 0, times), of) * self.accumulate
 
     def call(self) -> float:
         """Seconds of one call on an op that does almost nothing."""
         ops = self.engine.program.ops
         index = next(i for i, op in enumerate(ops) if isinstance(op, O.Totals))
-        return _median(lambda: self.engine.run_op(self.feed, 0, index), 5 * self.repeats)
+        return _seconds(lambda: self.engine.run_op(self.feed, 0, index), 5 * self.repeats)
 
-    def _time(self, run) -> float:
+    def _time(self, run, of=median) -> float:
         """Seconds of one batch. Each measurement runs as many in one go as take `self.seconds`."""
         times = self.accumulate
         while True:
@@ -221,16 +319,16 @@ class _Timer:
                 break
             times = min(self.most, max(2 * times, int(times * self.seconds / max(taken, 1e-9))))
             times = -(-times // self.accumulate) * self.accumulate
-        return _median(lambda: run(times), self.repeats) / times
+        return _seconds(lambda: run(times), self.repeats, of) / times
 
 
-def _median(run, repeats: int) -> float:
+def _seconds(run, repeats: int, of=median) -> float:
     def once() -> float:
         start = perf_counter()
         run()
         return perf_counter() - start
 
-    return median(once() for _ in range(repeats))
+    return of([once() for _ in range(repeats)])
 
 
 def _on(op: O.Op) -> str:

@@ -78,12 +78,12 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     """Loads all of fastreg and NumPy, so what is wrong with the environment is found before anything is printed."""
     import fastreg as fr
-    from fastreg.cli import bench, compare, info, predict, train
+    from fastreg.cli import bench, compare, info, predict, profile, train
 
     fr.get_num_threads()  # which reads FASTREG_NUM_THREADS
     parser = _Parser(prog="fastreg", description="Fast training of regularized neural networks on CPUs.")
     parser.add_argument("--version", action="version", version=f"fastreg {fr.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (train, predict, compare, bench, info):
+    for command in (train, predict, compare, profile, bench, info):
         command.add(commands)
     return parser

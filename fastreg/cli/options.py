@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import fastreg as fr
@@ -89,6 +90,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
 
 
+def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
+    """Adds the argument for a picture of what was measured."""
+    parser.add_argument("--picture", type=picture, metavar="FILE", help=f"draw {what}, as PNG (needs matplotlib)")
+
+
 def learning_rate(options: argparse.Namespace) -> float:
     """The rate that was given, or the default of the optimizer."""
     return OPTIMIZERS[options.optimizer][1] if options.lr is None else options.lr
@@ -146,6 +152,15 @@ def folder(text: str) -> Path:
     if not text:  # Path("") is the current folder, and an empty variable in a script would write there
         raise argparse.ArgumentTypeError("got '', expected a folder")
     return Path(text)
+
+
+def picture(text: str) -> str:
+    """A file to write. What is missing for it is found before anything is measured."""
+    if not text or not Path(text).resolve().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file in a folder that exists")
+    if find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError('needs matplotlib, which is missing: pip install "fastreg[plot]"')
+    return text
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -1,10 +1,40 @@
-"""The output of --json."""
+"""What several commands print: how long they take, one object of JSON, where the picture is."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import sys
+from collections.abc import Callable
 from typing import Any
+
+
+def announce(seconds: float) -> None:
+    """Says before a long part how long it takes, on standard error."""
+    print(f"this takes about {_about(seconds)}", file=sys.stderr, flush=True)
+
+
+def _about(seconds: float) -> str:
+    """A duration that is only known roughly.
+
+    Examples
+    --------
+    >>> [_about(seconds) for seconds in (0.3, 3.7, 43, 158, 9000)]
+    ['a second', '4 seconds', '45 seconds', '3 minutes', '2.5 hours']
+    """
+    if seconds < 1.5:
+        return "a second"
+    if seconds < 90:
+        return f"{round(seconds) if seconds < 20 else 5 * round(seconds / 5)} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def save_picture(options: argparse.Namespace, draw: Callable[[str], object]) -> None:
+    """Draws the picture of --picture, if one is asked for."""
+    if options.picture is not None:
+        draw(options.picture)
+        print(f"saved picture: {options.picture}", file=sys.stderr if options.json else sys.stdout)
 
 
 def print_json(value: dict[str, Any], indent: int | None = 2) -> None:

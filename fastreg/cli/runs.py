@@ -10,6 +10,8 @@ from fastreg.cli.progress import ProgressLine
 from fastreg.cli.tasks import Labelled, Task
 from fastreg.common.tables import table
 
+SPEEDUP_BATCHES, SPEEDUP_TIMES = 10, 5
+
 
 class Run(NamedTuple):
     """A trained network and its results. --json uses the same names for the numbers."""
@@ -40,7 +42,9 @@ def run(
     return Run(trainer, history, {**numbers, "speedup": faster})
 
 
-def speedup(trainer: fr.Trainer, data: Labelled, batch_size: int, batches: int = 10, times: int = 5) -> float:
+def speedup(
+    trainer: fr.Trainer, data: Labelled, batch_size: int, batches: int = SPEEDUP_BATCHES, times: int = SPEEDUP_TIMES
+) -> float:
     """How many times as fast the trainer's engine is as the reference engine.
 
     Both train on the same few batches in turns, so a busy machine slows both. The best time of each counts.

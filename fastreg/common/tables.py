@@ -53,3 +53,14 @@ def percent(share: float | None) -> str:
     ('87 %', '-')
     """
     return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def times(ratio: float) -> str:
+    """A ratio as a multiple, with two digits or more.
+
+    Examples
+    --------
+    >>> times(4.13), times(31.2)
+    ('4.1 x', '31 x')
+    """
+    return f"{ratio:.{0 if ratio >= 10 else 1}f} x"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike, atomic_write
@@ -40,10 +40,11 @@ def plain(axes: Axes, grid: str = "both") -> None:
         axes.spines[side].set_color(EDGE)
 
 
-def legend_below(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes, side: str = "center", columns: int | None = None) -> None:
     """Puts the legend of the axes below the plot. Its texts are drawn as they are: a dollar sign begins no formula."""
     handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=10)
+    place: Any = f"outside lower {side}"
+    legend = figure.legend(handles, labels, loc=place, ncols=columns or len(labels), frameon=False, fontsize=10)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,10 @@ from fastreg import benchmarks, cli, kernels
 from fastreg.benchmarks import environment, features, workloads
 from fastreg.benchmarks.kernels import cases
 from fastreg.benchmarks.rows import Row
+from fastreg.cli import profile as cli_profile
+from fastreg.engines import reference
 from fastreg.machine import threads
+from fastreg.program import ops
 
 BENCH = Path(__file__).parents[2] / "bench"
 needs_bench = pytest.mark.skipif(not BENCH.is_dir(), reason="no bench/ beside the tests")
@@ -108,6 +112,75 @@ def test_compare_json(capsys):
     assert code == 0 and answer["ok"] and all(op["ok"] for op in answer["ops"])
     assert native["test_loss"] == pytest.approx(reference["test_loss"], rel=1e-3)
     assert native["samples_per_second"] > 0 and reference["speedup"] == 1.0
+    assert answer["verdict"].startswith("moons: engines agree; a step takes ")
+    layers = [op["layer"] for op in answer["ops"]]
+    assert set(layers) == {None, *(layer["layer"] for layer in answer["layers"])}
+    assert [op["writes"] for op in answer["ops"] if op["layer"] is None] == ["inputs", "d:3.y"]
+
+
+def test_compare_begins_with_the_verdict(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, out, err = run_main(capsys, *COMPARE, "--picture", str(tmp_path / "errors.png"))
+    first = out.splitlines()[0]
+    assert (
+        code == 0
+        and first.startswith("moons: engines agree; a step takes ")
+        and re.search(r" % of it in (layer \d|the \w+)$", first)
+    )
+    assert "moons: " in err and "\nthis takes about " in err
+    assert (tmp_path / "errors.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_says_where_engines_differ(capsys, monkeypatch):
+    right = reference.RUN[ops.DenseDw]
+
+    def skipped(engine, op, *rest):
+        if op.weight != "3.weight":
+            right(engine, op, *rest)
+
+    monkeypatch.setitem(reference.RUN, ops.DenseDw, skipped)
+    code, out, err = run_main(capsys, *COMPARE)
+    assert code == 1 and out.startswith("moons: engines differ in 1 of ") and "first in DenseDw of layer 3 (" in out
+    assert err.splitlines()[-1] == "fastreg: the engines differ by more than rounding"
+
+
+# --- fastreg profile -------------------------------------------------------------------------------------------------
+
+PROFILE = ("profile", "moons", "--hidden", "8", "--batch-size", "256")
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    monkeypatch.setattr(cli_profile, "REPEATS", 1)
+    monkeypatch.setattr(cli_profile, "SECONDS", 1e-3)
+
+
+def test_profile(capsys, tmp_path, brief):
+    pytest.importorskip("matplotlib")
+    code, out, err = run_main(capsys, *PROFILE, "--picture", str(tmp_path / "times.png"))
+    first = out.splitlines()[0]
+    assert code == 0 and first.startswith("moons: a step of 256 rows takes ") and " x as fast as in NumPy; " in first
+    assert "this takes about " in err and "layer 1: Dense 2 to 8, relu" in out
+    assert out.endswith(f"saved picture: {tmp_path / 'times.png'}\n")
+    assert (tmp_path / "times.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_profile_json(capsys, brief):
+    code, out, _ = run_main(capsys, *PROFILE, "--json")
+    answer = json.loads(out)
+    assert code == 0 and answer["rows"] == 256 and answer["speedup"] == answer["reference"] / answer["step"]
+    assert sum(layer["of_all"] for layer in answer["layers"]) == pytest.approx(1)
+    for layer in answer["layers"]:
+        of_it = [op["seconds"] for op in answer["ops"] if op["layer"] == layer["layer"]]
+        assert layer["seconds"] == pytest.approx(sum(of_it)) or layer["layer"] is None
+
+
+@pytest.mark.parametrize("command", [COMPARE, PROFILE])
+def test_a_picture_that_cannot_be_saved(capsys, command):
+    """It is refused before anything is measured."""
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*command, "--picture", "no/such/folder/p.png"])
+    assert "expected a file in a folder that exists" in capsys.readouterr().err
 
 
 # --- The workloads ---------------------------------------------------------------------------------------------------

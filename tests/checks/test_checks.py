@@ -7,7 +7,7 @@ import pytest
 
 import fastreg as fr
 from fastreg.engines import reference as reference_engine
-from fastreg.program.ops import ClipNorm, MaxNorm, Penalize, Update
+from fastreg.program.ops import ClipNorm, DenseDx, Loss, MaxNorm, Penalize, Update
 
 
 def cube():
@@ -125,8 +125,59 @@ def test_engines_that_differ(op, data, monkeypatch):
     X, y, _ = data
     monkeypatch.setitem(reference_engine.RUN, op, lambda *_: None)
     trainer = trainer_of(everything(), clip_norm=1e-2)
-    different = {row.op for row in fr.compare_engines(trainer, X, y).ops if not row.ok}
-    assert different == {op.__name__}
+    comparison = fr.compare_engines(trainer, X, y)
+    assert {row.op for row in comparison.ops if not row.ok} == {op.__name__}
+    assert comparison.verdict.startswith("engines differ in ") and f", first in {op.__name__}" in comparison.verdict
+    assert str(comparison).startswith(comparison.verdict)
+
+
+def test_the_verdict_says_where(data, monkeypatch):
+    """The reference computes dx of the layer "middle" twice as large: 1 of 11 ops, and that one first."""
+    X, y, _ = data
+    right = reference_engine.RUN[DenseDx]
+
+    def twice(engine, op, *rest):
+        right(engine, op, *rest)
+        if op.weight == "middle.weight":
+            engine.buffers[op.out] *= 2
+
+    monkeypatch.setitem(reference_engine.RUN, DenseDx, twice)
+    layers = [fr.Dense(9, "tanh"), fr.Dense(5, "relu", name="middle"), fr.Dense(3)]
+    comparison = fr.compare_engines(trainer_of(layers), X, y)
+    worst = next(op for op in comparison.ops if not op.ok)
+    assert (
+        (worst.op, worst.layer, worst.writes)
+        == ("DenseDx", "middle", "d:0.y")
+        == (*(comparison.worst.op, comparison.worst.layer, comparison.worst.writes),)
+    )
+    count = len(comparison.ops)
+    assert comparison.verdict.startswith(
+        f"engines differ in 1 of {count} ops, first in DenseDx of layer middle (d:0.y: "
+    )
+    assert "differs" in str(comparison) and repr(comparison) == f"<EngineComparison: {comparison.verdict}>"
+
+
+def test_the_verdict_of_engines_that_agree(data):
+    comparison = fr.compare_engines(trainer_of([fr.Dense(9, "tanh"), fr.Dense(3)]), *data[:2])
+    worst = max(comparison.ops, key=lambda op: op.ulp / op.limit)
+    share = f"{100 * worst.ulp / worst.limit:.0f} %"
+    assert comparison.verdict == (
+        f"engines agree in all {len(comparison.ops)} ops; the largest error is {share} of what rounding explains, "
+        f"in {worst.op}{'' if worst.layer is None else f' of layer {worst.layer}'}"
+    )
+
+
+def test_a_verdict_of_what_is_not_a_number(data, monkeypatch):
+    right = reference_engine.RUN[Loss]
+
+    def broken(engine, op, *rest):
+        right(engine, op, *rest)
+        engine.buffers[op.dz][0, 0] = np.nan
+
+    monkeypatch.setitem(reference_engine.RUN, Loss, broken)
+    comparison = fr.compare_engines(trainer_of([fr.Dense(3)]), *data[:2])
+    assert not comparison.ok and comparison.worst.op == "Loss" and comparison.worst.of_limit == np.inf
+    assert "first in Loss (d:0.y: nan ulp" in comparison.verdict
 
 
 CHECKS = {"check_gradients": fr.check_gradients, "compare_engines": fr.compare_engines, "profile": fr.profile}

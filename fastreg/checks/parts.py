@@ -1,0 +1,101 @@
+"""The part of a training step that an op belongs to: a layer, or the data, the loss, and clipping, which have none.
+
+Tables of ops are grouped by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastreg.layers import Dense, Layer
+from fastreg.model.sequential import Sequential
+from fastreg.program import ops as O
+from fastreg.program.program import Program
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """A part of a training step.
+
+    index   its place: -1 for the data, then that of the layer, then the loss and clipping
+    layer   the name of the layer; None for what belongs to no layer
+    title   for a table, such as "layer 2: Dense 64 to 256, relu"
+    """
+
+    index: int
+    layer: str | None
+    title: str
+
+    @property
+    def short(self) -> str:
+        """For a sentence, such as "layer 2" or "the loss"."""
+        return f"the {self.title}" if self.layer is None else f"layer {self.layer}"
+
+
+def parts_of(program: Program, model: Sequential) -> list[Part]:
+    """The part of each op. `model` has seen the shape of its samples."""
+    count = len(model.layers)
+    shapes = model.shapes(model.input_shape or ())
+    named = {
+        str(layer.name): Part(
+            index, str(layer.name), f"layer {layer.name}: {_described(layer, *shapes[index : index + 2])}"
+        )
+        for index, layer in enumerate(model.layers)
+    }
+    others = {
+        O.Gather: Part(-1, None, "data"),
+        O.Append: Part(-1, None, "data"),
+        O.ClipNorm: Part(count + 1, None, "clipping"),
+    }
+    loss, owners = Part(count, None, "loss"), _owners(program.ops)
+    return [
+        others.get(type(op), loss) if owner is None else named[owner]
+        for op, owner in zip(program.ops, owners, strict=True)
+    ]
+
+
+def by_part(rows: Iterable[T], part: Callable[[T], Part]) -> list[tuple[Part, list[T]]]:
+    """The rows of each part, in the order of the parts."""
+    groups: dict[Part, list[T]] = {}
+    for row in rows:
+        groups.setdefault(part(row), []).append(row)
+    return [(part, groups[part]) for part in sorted(groups)]
+
+
+def _owners(ops: Sequence[O.Op]) -> list[str | None]:
+    """The name of the layer of each op, or None."""
+    owners: list[str | None] = []
+    wrote: dict[str, str | None] = {}  # the layer that wrote the buffer last
+    for op in ops:
+        owner: str | None = None
+        match op:
+            case O.Dense() | O.DenseDx() | O.DenseDw() | O.Perturb() | O.MaxNorm():
+                owner = _layer(op.weight)
+            case O.Penalize() | O.Update():
+                owner = _layer(op.param)
+            case O.Call() if "row_loss" not in op.writes:
+                owner = _layer(op.reads_[0] if op.reads_[0].startswith("d:") else op.writes_[0])
+            case O.Elementwise() if op.x.endswith(":raw"):  # the rest of the way back through a Function
+                owner = wrote[op.x]
+            case O.Elementwise():
+                owner = _layer(op.x if op.x.startswith("d:") else op.out)
+        owners.append(owner)
+        wrote |= dict.fromkeys(op.writes, owner)
+    return owners
+
+
+def _layer(name: str) -> str:
+    """The layer of a parameter or a buffer, such as "2.weight", "2.y" or "d:2.y". Names of layers have no dots."""
+    return name.removeprefix("d:").partition(".")[0]
+
+
+def _described(layer: Layer, before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    kind = type(layer).__name__
+    if not isinstance(layer, Dense):
+        return kind
+    activation = f", {layer.activation}" if layer.activation not in (None, "linear") else ""
+    return f"{kind} {before[0]} to {after[0]}{activation}"
