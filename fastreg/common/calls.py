@@ -1,8 +1,32 @@
-"""Calls of a user's Python functions (layers, losses): what they may see, and checks of what they return."""
+"""Calls of a user's Python functions (layers, losses): what they may see, and checks of what they return. And what
+stands for a function that a file only names."""
 
 from __future__ import annotations
 
 import numpy as np
+
+
+class Absent:
+    """Stands for the Python function of a loss that a model file only names."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Absent) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __call__(self, *_):
+        raise self.refusal()
+
+    def refusal(self) -> ValueError:
+        """The error of whoever needs the function."""
+        return ValueError(
+            f"loss: the file only names the loss {self.name!r}, which is written in Python; "
+            f"give it: fr.load(path, custom={{{self.name!r}: function}}), or loss= of the trainer"
+        )
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

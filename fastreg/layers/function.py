@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,13 @@ class Function(Layer, saved=False):
     TypeError
         `forward` or `backward` is not callable. While running: one of them did not return real numbers.
     ValueError
-        While running: one of them returned a wrong shape. While saving: files cannot hold Python functions.
+        While running: one of them returned a wrong shape.
 
     Notes
     -----
+    A model file has only the name of this layer and its width. `fastreg.load(path, custom={name: layer})` takes the
+    layer itself.
+
     If a function raises an exception, the fit ends with that exception, and the parameters are those from the start of
     the epoch. `fastreg.check_gradients` checks whether backward is right.
 
@@ -75,6 +79,10 @@ class Function(Layer, saved=False):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.width(one_dimension(self, shape)),)
+
+    def config(self) -> dict[str, Any]:
+        """All but the functions, which no file can hold."""
+        return {"type": "Function", "units": self.units, "name": self.name}
 
     def run_forward(self, x: np.ndarray, out: np.ndarray) -> None:
         """Computes y into `out`. The engines call this."""

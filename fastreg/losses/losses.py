@@ -7,14 +7,15 @@ A new one: see docs/architecture.md (C, NumPy and both engines).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fastreg.common import calls, checking, specs
-from fastreg.common.description import Description
+from fastreg.common.description import Description, from_config
 
 if TYPE_CHECKING:
     from fastreg.program.ops import RowLoss
@@ -180,13 +181,13 @@ class Custom(Loss, saved=False):
     Raises
     ------
     TypeError, ValueError
-        An argument is not as described above. While running: the function returned something else. In config: files
-        cannot hold Python functions.
+        An argument is not as described above. While running: the function returned something else.
 
     Notes
     -----
-    The model can be saved, because it does not hold the loss. A checkpoint has only the name of the function. A trainer
-    with this function can resume it.
+    A model file has only the `name` of this loss. The model predicts without it. To evaluate or to train on, give the
+    function again, as `fastreg.load(path, custom={name: function})` or as the trainer's `loss=`. A checkpoint has only
+    the name, too. A trainer with this function can resume it.
 
     If the function raises, the exception ends the fit unchanged. The parameters are those of the start of the epoch.
     `fastreg.check_gradients` tells whether the gradients are correct.
@@ -251,6 +252,10 @@ class Custom(Loss, saved=False):
         name = getattr(self.function, "__name__", repr(self.function))
         return f"Custom({name}, targets={self.kind!r}, transform={self.transform!r}, name={self.name!r})"
 
+    def config(self) -> dict[str, Any]:
+        """All but the function, which no file can hold."""
+        return {"type": "Custom", "targets": self.kind, "transform": self.transform, "name": self.name}
+
 
 softmax_cross_entropy = SoftmaxCrossEntropy()
 sigmoid_cross_entropy = SigmoidCrossEntropy()
@@ -264,6 +269,37 @@ def get(value: str | Loss) -> Loss:
     if isinstance(value, str):
         return specs.make("loss", value, BY_NAME)
     return value if isinstance(value, Loss) else BY_NAME[checking.choice("loss", value, BY_NAME)]()
+
+
+def to_config(loss: Loss) -> dict[str, Any]:
+    """The loss as a model file keeps it. One that JSON cannot hold is kept by its name and its transform."""
+    try:
+        config = loss.config()
+        json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError):  # of a user's own class
+        return Custom(calls.Absent(loss.name), transform=loss.transform, name=loss.name).config()
+    return config
+
+
+def of_config(config: Any, transform: str, custom: Mapping[str, Any]) -> Loss:
+    """The loss that a model file keeps.
+
+    A loss that is written in Python is looked up in `custom`, which has its function or a loss under its name. If it is
+    not there, the loss has an `Absent` as its function, and `transform` if nothing else tells.
+    """
+    kind = config.get("type") if isinstance(config, dict) else None
+    if not isinstance(kind, str):
+        raise ValueError(f"loss: got {checking.shown(config)}, expected the config of a loss")
+    if kind != "Custom" and kind in Description._kinds:
+        loss = from_config(config)
+        if not isinstance(loss, Loss):
+            raise ValueError(f"loss: got {kind}, expected a loss")
+        return loss
+    name = config.get("name", kind) if kind == "Custom" else kind
+    found = custom.get(name, calls.Absent(name)) if isinstance(name, str) else None
+    if isinstance(found, Loss):
+        return found
+    return Custom(found, config.get("targets", "values"), config.get("transform", transform), name)
 
 
 def _array(argument: str, y, rows: int, working: str) -> np.ndarray:

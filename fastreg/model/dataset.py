@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,7 +11,17 @@ from fastreg.engines.base import Feed
 from fastreg.intake.frames import is_frame
 from fastreg.intake.schema import Schema, Target
 from fastreg.losses.losses import Loss
-from fastreg.model.sequential import Sequential
+
+
+class Model(Protocol):
+    """What the checks need of a model."""
+
+    schema: Schema
+
+    @property
+    def outputs(self) -> int: ...
+
+    def check_inputs(self, name: str, X, schema: Schema | None = None) -> np.ndarray: ...
 
 
 class Data(NamedTuple):
@@ -52,7 +62,7 @@ class Data(NamedTuple):
 
 
 def checked(
-    model: Sequential,
+    model: Model,
     loss: Loss,
     dtype: str,
     X,
@@ -88,7 +98,7 @@ def checked(
 
 
 def held_back(
-    model: Sequential, loss: Loss, dtype: str, value, shape: tuple[int, ...], schema: Schema | None = None
+    model: Model, loss: Loss, dtype: str, value, shape: tuple[int, ...], schema: Schema | None = None
 ) -> Data | None:
     """The argument `validation_data`, checked. Its samples must have the `shape` of the training set's."""
     if value is None:

@@ -5,6 +5,7 @@ Nothing in a file is run, imported or opened. Layers are looked up by name among
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,21 @@ def save(model: Sequential, path: PathLike) -> None:
     model.save(path)
 
 
-def load(path: PathLike) -> Sequential:
+def load(path: PathLike, custom: Mapping[str, Any] | None = None) -> Sequential:
     """Read a model that `save` wrote. It is ready to predict.
 
     Parameters
     ----------
     path : str or path
         A file of `save` or of a `fastreg.Checkpoint`. Files from strangers are safe to open: nothing in them is run.
+    custom : mapping
+        What the model has that is written in Python, by name: each `fastreg.Function` by the name of its layer, and the
+        function of a `fastreg.losses.Custom` by the name of the loss. Without the loss the model only predicts.
 
     Returns
     -------
     Sequential
-        The model with its parameters.
+        The model with its parameters and the loss that it was trained under.
 
     Raises
     ------
@@ -74,13 +78,17 @@ def load(path: PathLike) -> Sequential:
     --------
     See `save`.
     """
+    if custom is not None and not isinstance(custom, Mapping):
+        raise TypeError(f"custom: got {checking.shown(custom)}, expected a dict of names")
     tensors, metadata = read_tensors(path)
     with naming(path):
-        return model_of(tensors, metadata)
+        return model_of(tensors, metadata, custom)
 
 
-def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequential:
-    """The model in what `read_tensors` returned. In a checkpoint, everything else is ignored."""
+def model_of(
+    tensors: dict[str, np.ndarray], metadata: dict[str, str], custom: Mapping[str, Any] | None = None
+) -> Sequential:
+    """The model in what `read_tensors` returned. In a checkpoint, everything else is ignored. `custom` as in `load`."""
     if FORMAT_KEY not in metadata:
         raise FileFormatError("holds tensors but no fastreg model")
     if metadata[FORMAT_KEY] != FORMAT:
@@ -91,14 +99,16 @@ def model_of(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Sequen
     if CHECKPOINT_KEY in metadata:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHECKPOINT_PREFIX)}
     try:
-        return _make(Sequential, config, tensors)
+        return _make(Sequential, config, tensors, custom)
     except Exception as error:  # any error of the checks of layers and arrays, from a strange config
         raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
 
 
-def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
+def _make(
+    kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray], custom: Mapping[str, Any] | None
+) -> Sequential:
     """The model. Its config is first compared with the tensors, since it may claim more than memory holds."""
-    plan = kind.from_config({**config, "input_shape": None})
+    plan = kind.from_config({**config, "input_shape": None}, custom)
     if strange := config.keys() - plan.config().keys():
         raise FileFormatError(f"its config has {brief(sorted(strange))}, which no model has")
     before = plan.shapes(tuple(config["input_shape"]))
@@ -110,10 +120,11 @@ def _make(kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.
     stored = {name: tensor.shape for name, tensor in tensors.items()}
     if claimed != stored:
         raise FileFormatError(f"its config asks for {brief(claimed)}, the tensors are {brief(stored)}")
-    model = kind.from_config(config)
+    model = kind.from_config(config, custom)
     if other := sorted(name for name, tensor in tensors.items() if tensor.dtype != model.dtype):
         raise FileFormatError(f"its config says {model.dtype}, but {brief(other)} are of another dtype")
     model.load_state_dict(tensors)
+    model.told = model.loss is not None or model.output_transform != "linear"
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking, specs
+from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
 from fastreg.common.safetensors import write_tensors
 from fastreg.engines.arena import Arena
@@ -20,7 +22,10 @@ from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
 from fastreg.intake.schema import Schema, Target
 from fastreg.layers import BY_NAME, Dense, Flatten, Function, Layer, Standardize
+from fastreg.losses import losses
+from fastreg.losses.losses import Loss
 from fastreg.machine.threads import checked as checked_threads
+from fastreg.model.dataset import checked
 from fastreg.model.lowering import lower
 from fastreg.program.riders import PURPOSE_INIT, stream
 
@@ -33,9 +38,12 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "engine": checking.engine,
     "threads": checked_threads,
     "dtype": checking.dtype,
+    "loss": lambda value: None if value is None else losses.get(value),
     "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
 MAX_PARAMETERS = 1 << 40
+PREDICTIONS = {"linear": "values", "sigmoid": "probabilities of yes", "softmax": "probabilities of classes"}
+NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an older version"
 NOT_BUILT = "model: it has no parameters yet; call build(input_shape) or fit first"
 
 
@@ -58,9 +66,12 @@ class Sequential:
         The shape of a sample. None until the model is built.
     dtype : str
         "float32" or "float64".
+    loss : fastreg.losses.Loss or None
+        The loss that the model was last trained under, also in the file. `evaluate` uses it, and a trainer without
+        `loss=` takes it. None in a new model. To train a model for something else, set it to None first.
     output_transform : str
-        How predict transforms the output of the last layer: "softmax", "sigmoid" or "linear". A trainer sets it to the
-        transform of its loss.
+        How predict transforms the output of the last layer: "softmax", "sigmoid" or "linear". `fit` sets it to the
+        transform of the loss. So does `model.loss = ...`.
     schema : fastreg.data.Schema
         What the columns of X and the targets are: names, kinds, classes, scaling. The first fit adds the column names
         of a frame and the names of classes.
@@ -75,6 +86,9 @@ class Sequential:
     >>> model.predict(np.ones((2, 4))).shape
     (2, 3)
     """
+
+    loss: Loss | None = None
+    told = True  # whether the loss is known. False for a model of values from a file that has no loss
 
     def __init__(self, layers: Iterable[Layer]):
         self._parameters: Arena | None = None
@@ -94,12 +108,15 @@ class Sequential:
         value = value if check is None else check(value)
         if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
             raise ValueError(f"dtype: got {value!r} for a model that has parameters, expected copy(dtype={value!r})")
+        if name == "loss":
+            super().__setattr__("output_transform", "linear" if value is None else value.transform)
+            super().__setattr__("told", True)
         super().__setattr__(name, value)
 
     # --- Parameters ----------------------------------------------------------------------------------------------
 
     def build(self, input_shape: int | Iterable[int], seed: int = 0, dtype: str = "float32") -> None:
-        """Draws the parameters. A trainer calls it when it first sees data.
+        """Draws the parameters. A trainer calls it when it first sees data. A model built again forgets its loss.
 
         Parameters
         ----------
@@ -113,6 +130,8 @@ class Sequential:
         shape, seed, dtype = checking.sample_shape(input_shape), checking.seed(seed), checking.dtype(dtype)
         self.claim.check_free("build")
         self._shapes_of_parameters(shape)
+        if self.built:
+            self.loss = None  # a new model, which nothing has trained
         drawn = {}
         for index, (layer, before) in enumerate(zip(self.layers, self.shapes(shape), strict=False)):
             for part, (key, p) in enumerate(layer.parameters(before).items()):
@@ -314,6 +333,50 @@ class Sequential:
         """The class of each output, as in the training data. None if labels are the indices of the outputs."""
         return self.schema.target.classes
 
+    def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
+        """The loss on data, without dropout and without penalties, and the accuracy if the model predicts classes.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `Trainer.fit`.
+
+        Returns
+        -------
+        dict
+            What `Trainer.evaluate` returns under the loss that the model was trained under, which its file keeps.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument is not as described above, or the model keeps no loss: a new one, or one of an older file.
+
+        Examples
+        --------
+        >>> import numpy as np, fastreg as fr
+        >>> model = fr.Sequential([fr.Dense(1)])
+        >>> model.build(2)
+        >>> model.load_state_dict({"0.weight": [[1.0], [2.0]], "0.bias": [0.0]})
+        >>> model.loss = "mse"
+        >>> model.evaluate(np.eye(2), [1.0, 4.0])
+        {'loss': 2.0}
+        """
+        loss = kept_loss(self)
+        if loss is None:
+            raise ValueError(f"evaluate: {NO_LOSS}, expected model.loss = 'mse' or another loss first")
+        arena = self.arena
+        data = checked(self, present(loss), self.dtype, X, y, sample_weight)
+        tally, key = Tally(), (ROWS, id(arena), loss, self.engine, self.threads)
+        with self._sessions.hold("evaluate", key, self._bind_loss) as session:
+            run_through(session.engine, data.feed(ROWS), tally)
+        metrics = ("accuracy",) if loss.counts_hits else ()
+        return dict.fromkeys(("loss", *metrics), math.nan) if tally.diverged else tally.means(metrics)
+
+    def _bind_loss(self, key: tuple):
+        batch_size, _, loss, engine, threads = key
+        program = lower(self.layers, self.inputs, loss=loss.in_program, smoothing=loss.label_smoothing)
+        return bind(key, program, self.arena, None, batch_size, engine, threads)
+
     def _bind(self, key: tuple):
         batch_size, _, transform, engine, threads, live = key
         program = lower(self.layers, self.inputs, transform=transform, dropout=live)
@@ -339,14 +402,19 @@ class Sequential:
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "dtype": self.dtype,
             "output_transform": self.output_transform,
+            **({} if self.loss is None else {"loss": losses.to_config(self.loss)}),
         }
         return {**config, "schema": self.schema.config()} if self.schema else config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Sequential:
-        """The model that `config` describes. If it was built, its parameters are zeros, to be loaded."""
+    def from_config(cls, config: Mapping[str, Any], custom: Mapping[str, Any] | None = None) -> Sequential:
+        """The model that `config` describes. If it was built, its parameters are zeros, to be loaded. `custom` has what
+        is written in Python, as for `fastreg.load`."""
         _check_count(len(config["layers"]))
-        model = cls([from_config(layer) for layer in config["layers"]])
+        custom = {} if custom is None else custom
+        model = cls(_layers_of(config["layers"], custom))
+        if "loss" in config:
+            model.loss = losses.of_config(config["loss"], config["output_transform"], custom)
         model.output_transform = config["output_transform"]
         if "schema" in config:
             model.schema = Schema.from_config(config["schema"])
@@ -359,7 +427,8 @@ class Sequential:
         """An independent model with the same layers and parameter values, maybe in another dtype."""
         dtype = self.dtype if dtype is None else checking.dtype(dtype)
         other = type(self)(self.layers)
-        other.engine, other.threads, other.output_transform = self.engine, self.threads, self.output_transform
+        other.engine, other.threads = self.engine, self.threads
+        other.loss, other.output_transform, other.told = self.loss, self.output_transform, self.told
         other.dtype, other.schema = dtype, self.schema
         if self.input_shape is not None:
             other._allocate(self.input_shape, dtype)
@@ -368,8 +437,22 @@ class Sequential:
 
     __copy__ = copy
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle keeps. A loss that it cannot keep, such as a function defined in another, is kept by name."""
+        state = dict(self.__dict__)
+        if isinstance(self.loss, losses.Custom):
+            try:
+                pickle.dumps(self.loss)
+            except Exception:  # pickle raises errors of many types
+                state["loss"] = losses.of_config(self.loss.config(), self.loss.transform, {})
+        return state
+
     def save(self, path) -> None:
-        """Writes the model to one safetensors file, which `fastreg.load` reads."""
+        """Writes the model to one safetensors file, which `fastreg.load` reads.
+
+        What is written in Python is kept by name: a `fastreg.Function`, a `fastreg.losses.Custom`. `fastreg.load` says
+        which of them it needs again.
+        """
         write_tensors(path, self.parameters, self.metadata())
 
     def metadata(self) -> dict[str, str]:
@@ -406,6 +489,37 @@ class Sequential:
 def trained_layers(model: Sequential) -> list[Dense]:
     """The layers whose parameters a fit changes."""
     return [layer for layer in model.layers if isinstance(layer, Dense) and layer.trainable]
+
+
+def kept_loss(model: Sequential) -> Loss | None:
+    """The loss that a model was trained under. Older files tell no more than the transform of its predictions."""
+    if model.loss is None and model.output_transform != "linear":
+        return losses.get(f"{model.output_transform}_cross_entropy")
+    return model.loss
+
+
+def present(loss: Loss) -> Loss:
+    """The loss, if it can be computed: its function is there."""
+    if isinstance(loss, losses.Custom) and isinstance(loss.function, Absent):
+        raise loss.function.refusal()
+    return loss
+
+
+def loss_for(model: Sequential) -> Loss:
+    """The loss of a trainer that was given none."""
+    if not model.told:
+        raise ValueError(f"loss: got none, and {NO_LOSS}, expected loss='mse' or another")
+    return present(kept_loss(model) or losses.softmax_cross_entropy)
+
+
+def check_loss(model: Sequential, loss: Loss) -> None:
+    """Refuses a loss under which the predictions of a trained model would become something else."""
+    kept = kept_loss(model)
+    if kept is not None and kept.transform != loss.transform:
+        raise ValueError(
+            f"loss: got {loss.name!r}, which predicts {PREDICTIONS[loss.transform]}, for a model that was trained "
+            f"under {kept.name!r} and predicts {PREDICTIONS[kept.transform]}; model.loss = None first forgets that"
+        )
 
 
 def check_trainable(model: Sequential) -> None:
@@ -451,6 +565,30 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     if not any(isinstance(layer, Dense) for layer in named):
         raise ValueError(f"layers: got {checking.shown(given)}, expected at least one Dense")
     return tuple(named)
+
+
+def _layers_of(configs: Iterable[dict[str, Any]], custom: Mapping[str, Any]) -> list[Layer]:
+    """The layers that a file describes. Those written in Python come from `custom`."""
+    layers: list[Layer] = []
+    missing = []
+    for config in configs:
+        if not isinstance(config, dict) or config.get("type") != "Function":
+            layers.append(from_config(config))
+            continue
+        name = str(config.get("name"))
+        layer = custom.get(name)
+        if layer is None:
+            missing.append(name)
+        elif not isinstance(layer, Function) or layer.units != config.get("units"):
+            expected = f"the fr.Function with units={config.get('units')!r} that the model had"
+            raise ValueError(f"custom[{name!r}]: got {checking.shown(layer)}, expected {expected}")
+        else:
+            layers.append(layer.named(name))
+    if missing:
+        shown = ", ".join(f"{name!r}: fr.Function(...)" for name in missing)
+        some = "a layer that is" if len(missing) == 1 else "layers that are"
+        raise ValueError(f"it has {some} written in Python, expected fr.load(path, custom={{{shown}}})")
+    return layers
 
 
 def _mean_and_std(engine: Engine, feed: Feed, samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.safetensors import brief, parse_json, read_tensors
 from fastreg.engines.arena import Arena
 from fastreg.engines.session import make_state
+from fastreg.layers import Function
 from fastreg.model import files
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.model.sequential import Sequential
@@ -85,7 +86,8 @@ def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape:
     with naming(path):
         if files.FORMAT_KEY in metadata and CHECKPOINT_KEY not in metadata:
             raise FileFormatError("holds a model but no checkpoint: there is nothing to resume")
-        model = files.model_of(tensors, metadata)
+        written = {str(layer.name): layer for layer in trainer.model.layers if isinstance(layer, Function)}
+        model = files.model_of(tensors, metadata, written)
         header = _header(metadata[CHECKPOINT_KEY])
     _compare(path, header["repeat"], repeated(trainer, plan, sample_shape))
     if epochs < header["epoch"]:

@@ -18,7 +18,7 @@ from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, ElasticNet, Penalty
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.dataset import Data, checked
-from fastreg.model.sequential import Sequential, trained_layers
+from fastreg.model.sequential import Sequential, check_loss, loss_for, trained_layers
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program import riders
 
@@ -32,6 +32,10 @@ def _model(value) -> Sequential:
     if not isinstance(value, Sequential):
         raise TypeError(f"model: got {type(value).__name__}, expected a Sequential")
     return value
+
+
+def _loss(value) -> Loss | None:
+    return None if value is None else losses.get(value)
 
 
 def _metrics(value) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ class Settings:
     """
 
     model: Sequential = field(metadata=_kept(_model))
-    loss: Loss = field(metadata=_kept(losses.get, in_programs=True))
+    loss: Loss = field(metadata=_kept(_loss, in_programs=True))
     optimizer: Optimizer = field(metadata=_kept(optimizers.get))
     l1: L1 = field(metadata=_kept(partial(penalties.l1, "l1"), in_programs=True))
     l2: L2 = field(metadata=_kept(partial(penalties.l2, "l2"), in_programs=True))
@@ -88,12 +92,15 @@ class Settings:
         values = self.__dict__  # since the object is frozen
         for row in fields(self):
             values[row.name] = row.metadata["check"](values[row.name])
+        if values["loss"] is None:
+            values["loss"] = loss_for(self.model)
         if penalty is not None:
             penalties.alone("penalty", penalty, self.l1.lam, self.l2.lam)
             values["l1"], values["l2"] = penalties.pair("penalty", penalty)
 
     def check(self) -> None:
         """Refuses a model, a loss, penalties and a dtype that do not fit together. Any of them may have changed."""
+        check_loss(self.model, self.loss)
         last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
         if isinstance(last, Dense) and last.activation in self.loss.forbids:
             raise ValueError(
@@ -133,11 +140,13 @@ class Settings:
                 raise ValueError(f"X: {error}") from None
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Draws the parameters of a model that has none, for samples of this shape. Sets its predictions to those of
-        the current loss."""
+        """Draws the parameters of a model that has none, for samples of this shape."""
         if not self.model.built:
             self.model.build(shape, self.seed, self.dtype)
-        self.model.output_transform = self.loss.transform
+
+    def keep_loss(self) -> None:
+        """Lets the model keep the current loss, from which follow its predictions. Training begins with it."""
+        self.model.loss = self.loss
 
     def deciding(self) -> dict[str, Any]:
         """The arguments that decide the result of training: all but the model and the number of threads."""

@@ -51,10 +51,12 @@ class Trainer:
     ----------
     model
         A `Sequential`. If it has no parameters yet, they are drawn from `seed` when the trainer first sees data. The
-        loss decides what the model predicts: probabilities under a cross-entropy.
+        loss decides what the model predicts from the first fit on: probabilities under a cross-entropy.
     loss
-        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. Instead of an object
-        you can give a spec: text such as "sgd(lr=0.01)" (`fastreg.specs`), here and for the other arguments.
+        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. None takes the loss
+        that the model keeps from its last training, also in its file; for a new model "softmax_cross_entropy". Instead
+        of an object you can give a spec: text such as "sgd(lr=0.01)" (`fastreg.specs`), here and for the other
+        arguments.
     optimizer
         A name in `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
     l1, l2
@@ -122,7 +124,7 @@ class Trainer:
     def __init__(
         self,
         model: Sequential,
-        loss: str | Loss = "softmax_cross_entropy",
+        loss: str | Loss | None = None,
         optimizer: str | Optimizer = "sgd",
         *,
         l1: float | L1 = 0.0,
@@ -143,7 +145,6 @@ class Trainer:
         del given["self"]
         self.arguments = Settings(**given)
         self.arguments.check()
-        self.model.output_transform = self.loss.transform
         self.epoch = self.batches = self.updates = 0
         self.stop_training = False
         self.best: Best | None = None
@@ -297,6 +298,7 @@ class Trainer:
             settings.model.claim.held("fit"),
             self.session("train", min(batch_size, n), n, True) as session,
         ):
+            settings.keep_loss()
             return run_epochs(self, session, data, validation, plan, saved)
 
     def training_data(

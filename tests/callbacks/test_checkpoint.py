@@ -1,7 +1,6 @@
 """Checkpoints and resumed fits: the same bits after a stop, a kill or a full disk, and what is refused."""
 
 import json
-import os
 import pickle
 import random
 import signal
@@ -385,11 +384,3 @@ def test_checkpoint_in_no_folder(tmp_path):
         with pytest.raises(ValueError, match=r"Checkpoint path: got '.*, expected a file"):
             fit(fresh, wrong)
         assert fresh.epoch == 0
-
-
-def test_layers_that_no_file_can_hold_are_refused_at_once(path):
-    model = fr.Sequential([fr.Dense(2), fr.Function(lambda x: x, lambda dy, x, y: dy)])
-    trained = fr.Trainer(model)
-    with pytest.raises(ValueError, match="Function: cannot be saved, because it holds a Python function"):
-        trained.fit(X, Y, callbacks=[fr.Checkpoint(path)])
-    assert trained.step == 0 and not os.listdir(path.parent)

@@ -1,6 +1,7 @@
 """Layers and losses in Python: the same numbers as the built-in ones, and what happens if they fail."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -249,38 +250,55 @@ def test_a_loss_that_is_not_finite_is_divergence(engine, blobs):
     assert same(state(trainer), before)
 
 
-def test_functions_are_copied_but_not_saved(tmp_path, blobs):
+def test_functions_are_copied_and_saved_by_name(tmp_path, blobs):
     X, y = blobs
-    trainer = network(loss=row_by_row("native", "softmax_cross_entropy"))
+    loss = row_by_row("native", "softmax_cross_entropy")
+    trainer = network(loss=loss)
     trainer.fit(X, y)
     for other in (trainer.copy(), copy.deepcopy(trainer), copy.copy(trainer)):
         np.testing.assert_array_equal(other.predict(X), trainer.predict(X))
         other.fit(X, y)
+    path, expected = tmp_path / "model.safetensors", trainer.model.predict(X)
+    trainer.model.save(path)
+    layer = next(layer for layer in trainer.model.layers if isinstance(layer, fr.Function))
+    with pytest.raises(ValueError, match=rf"custom=\{{'{layer.name}': fr.Function\(...\)\}}"):
+        fr.load(path)
+    again = fr.load(path, custom={layer.name: layer, loss.name: loss.function})
+    np.testing.assert_array_equal(again.predict(X), expected)
+    assert again.evaluate(X, y) == trainer.evaluate(X, y)
+    wider = fr.Function(layer.forward, layer.backward, units=7)
+    with pytest.raises(ValueError, match=rf"custom\['{layer.name}'\]: got Function\(.*units=None"):
+        fr.load(path, custom={layer.name: wider})
+
+
+def test_a_loss_in_python_does_not_cost_the_model_its_file(tmp_path, blobs):
+    X, y = blobs
+    model, loss = fr.Sequential([fr.Dense(3)]), row_by_row("native", "softmax_cross_entropy")
+    fr.Trainer(model, loss=loss).fit(X, y)
     path = tmp_path / "model.safetensors"
-    with pytest.raises(ValueError, match="Function: cannot be saved, because it holds a Python function"):
-        trainer.model.save(path)
-    with pytest.raises(ValueError, match="Custom: cannot be saved, because it holds a Python function"):
-        trainer.loss.config()
-    assert not path.exists()
-    model = fr.Sequential([fr.Dense(3)])
-    fr.Trainer(model, loss=row_by_row("native", "softmax_cross_entropy")).fit(X, y)
-    model.save(path)  # a model knows no loss, only what predict makes of its outputs
-    np.testing.assert_array_equal(fr.load(path).predict(X), model.predict(X))
+    model.save(path)
+    again = fr.load(path)
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    for ask in (lambda: again.evaluate(X, y), lambda: fr.Trainer(again)):
+        with pytest.raises(ValueError, match=rf"loss: the file only names the loss '{loss.name}'") as error:
+            ask()
+        assert "\n" not in str(error.value)
+    again.save(path)
+    for given in (loss, loss.function):
+        loaded = fr.load(path, custom={loss.name: given})
+        assert loaded.loss == loss and loaded.evaluate(X, y) == model.evaluate(X, y)
+    fr.Trainer(again, loss=loss).fit(X, y)
+    assert again.loss == loss
+    assert pickle.loads(pickle.dumps(again)).loss.name == loss.name
 
 
 def test_a_checkpoint_of_functions(tmp_path, blobs):
-    """A layer is refused before training. A loss is stored by name, and comes from the trainer that resumes."""
+    """Layers and the loss are stored by name, and come from the trainer that resumes."""
     X, y = blobs
-    trainer = network()
-    with pytest.raises(ValueError, match="Function: cannot be saved"):
-        trainer.fit(X, y, callbacks=[fr.Checkpoint(tmp_path / "run")])
-    assert trainer.step == 0 and not list(tmp_path.iterdir())
-    whole, parts, rest = (
-        network(loss=row_by_row("native", "softmax_cross_entropy"), layer=fr.GaussianNoise(0.1)) for _ in range(3)
-    )
+    whole, parts, rest = (network(loss=row_by_row("native", "softmax_cross_entropy")) for _ in range(3))
     whole.fit(X, y, epochs=4)
     parts.fit(X, y, epochs=2, callbacks=[fr.Checkpoint(tmp_path / "run")])
     rest.fit(X, y, epochs=4, resume=tmp_path / "run")
     assert same(state(whole), state(rest))
     with pytest.raises(ValueError, match=r"resume: loss: got SoftmaxCrossEntropy\(.*\), expected Custom\(function="):
-        network(layer=fr.GaussianNoise(0.1)).fit(X, y, epochs=4, resume=tmp_path / "run")
+        network().fit(X, y, epochs=4, resume=tmp_path / "run")
