@@ -17,6 +17,11 @@ __all__ = ["WORKLOADS", "Row", "Settings", "Workload", "run"]
 QUICK = Settings(seconds=0.001, repeats=3, quick=True)
 
 
+def settings_of(quick: bool) -> Settings:
+    """How long and how often each row is measured."""
+    return QUICK if quick else Settings()
+
+
 def run(quick: bool = False) -> Iterator[Row]:
     """All rows, each as soon as it is measured.
 
@@ -26,6 +31,6 @@ def run(quick: bool = False) -> Iterator[Row]:
     >>> all(row.agrees for row in benchmarks.run(quick=True))
     True
     """
-    settings = QUICK if quick else Settings()
+    settings = settings_of(quick)
     yield from kernels.rows(settings)
     yield from training.rows(settings)

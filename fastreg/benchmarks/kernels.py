@@ -107,6 +107,12 @@ def cases(quick: bool) -> Iterator[Case]:
     yield from _passes(LARGE // QUICK**2 if quick else LARGE)
 
 
+def counts(quick: bool) -> tuple[int, int]:
+    """How many cases show GFLOP/s, and how many GB/s."""
+    shapes, losses = (1, 1) if quick else (len(SHAPES), len(LOSSES))
+    return 4 * shapes, 3 * losses + len(AUGMENTATIONS) + 4
+
+
 def op_cases(quick: bool) -> Iterator[Case]:
     """The cases that run as programs of one op."""
     shrink = QUICK if quick else 1

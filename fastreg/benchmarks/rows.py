@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-from fastreg.common.tables import duration, percent
+from fastreg.common.tables import duration, percent, times
 
 HEAD = f"{'':18} {'shape':26} {'target':8} {'time':>8} {'rate':>15} {'of peak':>8} {'reference':>10} {'error':>8}"
 
@@ -23,6 +23,7 @@ class Row:
     peak        of the threads used, in that unit
     error       the largest difference from the reference, over the largest value
     limit       the largest error allowed; it grows with the length of the sums
+    group       what it measures: "kernel", or "step" for a step of training
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     peak: float
     error: float
     limit: float
+    group: str = "kernel"
 
     @property
     def agrees(self) -> bool:
@@ -60,6 +62,31 @@ class Row:
             f"{self.name:18} {self.shape:26} {self.target:8} {time:>8} {rate:>15} {percent(self.share):>8} "
             f"{duration(self.reference):>10} {self.error:8.1e} {verdict}"
         )
+
+
+UNITS = """\
+time, reference: per call of a kernel or step of training; time is the median of some measurements on the target
+rate: operations of the matrix products, or bytes read and written at least, per second
+of peak: the rate over that of the target on the threads used, or of the memory, which arrays in the caches can exceed
+error: the largest difference from the reference, over the largest value; it has no unit"""
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """In one sentence, whether the results agree with the reference, and how fast training is on the best target."""
+    wrong = [row for row in rows if not row.agrees]
+    if wrong:
+        first = f"{wrong[0].name} {wrong[0].shape} on {wrong[0].target}"
+        return f"results differ from the reference in {len(wrong)} of {len(rows)} rows, first in {first}"
+    agree = f"all {len(rows)} results agree with the reference"
+    steps = [row for row in rows if row.group == "step" and row.target == rows[0].target]
+    if not steps:
+        return agree
+    shares = sorted(row.share for row in steps if row.share is not None)
+    faster = sorted(row.reference / row.seconds for row in steps if row.seconds)
+    return (
+        f"{agree}; on {rows[0].target}, steps of training reach {100 * shares[0]:.0f} to {percent(shares[-1])} of the "
+        f"peak, {times(faster[0]).removesuffix(' x')} to {times(faster[-1])} as fast as in NumPy"
+    )
 
 
 def timed(run: Callable[..., object], *arguments: object) -> float:

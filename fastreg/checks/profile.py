@@ -265,7 +265,8 @@ class _Timer:
     def __init__(self, trainer, X, y, sample_weight, repeats: int, seconds: float):
         self.repeats = checking.integer("repeats", repeats)
         self.seconds = checking.positive("seconds", seconds)
-        twin, (inputs, targets, weights, _) = make_twin(trainer, X, y, sample_weight)
+        twin, data = make_twin(trainer, X, y, sample_weight)
+        inputs, targets, weights = data[:3]
         self.rows = rows = len(inputs)
         if rows * twin.accumulate > MOST_ROWS:
             raise ValueError(f"trainer: got accumulate={twin.accumulate}, expected at most {MOST_ROWS // rows} here")

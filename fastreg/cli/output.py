@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 
@@ -28,6 +29,25 @@ def _about(seconds: float) -> str:
     if seconds < 90:
         return f"{round(seconds) if seconds < 20 else 5 * round(seconds / 5)} seconds"
     return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+class Live:
+    """A line on standard error that says how far it is, rewritten at most ten times per second. On a terminal only."""
+
+    def __init__(self) -> None:
+        self.live, self.shown, self.length = sys.stderr.isatty(), 0.0, 0
+
+    def show(self, text: str) -> None:
+        now = perf_counter()
+        if self.live and now - self.shown >= 0.1:
+            print("\r" + text.ljust(self.length), end="", file=sys.stderr, flush=True)
+            self.shown, self.length = now, len(text)
+
+    def end(self) -> None:
+        """Wipes the line, so that what follows stands alone."""
+        if self.length:
+            print("\r" + " " * self.length + "\r", end="", file=sys.stderr, flush=True)
+            self.length = 0
 
 
 def save_picture(options: argparse.Namespace, draw: Callable[[str], object]) -> None:

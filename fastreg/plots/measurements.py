@@ -26,6 +26,12 @@ PHASES = {
     "backward": ("gradients on the way back", ORANGE, "///"),
     "update": ("gradients of parameters, and their update", GREEN, "..."),
 }
+TARGETS = (
+    {"color": BLUE, "hatch": ""},
+    {"color": ORANGE, "hatch": "///"},
+    {"color": GREEN, "hatch": "..."},
+    {"color": VERMILION, "hatch": "xxx"},
+)
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 
@@ -181,4 +187,73 @@ def plot_comparison(comparison: Any, path: PathLike | None = None, title: str | 
     _names(axes, [f"{op.part.title.partition(':')[0]}: {op.op} {op.writes}" for op in ops])
     axes.set_xlabel(f"largest error, in ulp ({comparison.dtype})", color=INK)
     legend_below(figure, axes)
+    return saved(figure, path)
+
+
+def plot_benchmark(rows: Sequence[Any], path: PathLike | None = None, title: str | None = None) -> Figure:
+    """Draw how near kernels and steps of training come to the machine's peak, and how much faster than NumPy they are.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The results of `fastreg.benchmarks.run`.
+    path : str or path, optional
+        Where to save the plot, as PNG.
+    title : str, optional
+        A title above the plot.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The plot, for `savefig` or a notebook.
+
+    Raises
+    ------
+    ValueError, TypeError
+        There are no rows, or an argument is not as described above.
+    ImportError
+        matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from fastreg.benchmarks import Row
+    >>> row = Row("mse", "128 x 10", "avx2", 2e-6, 1e-4, 1e-5, "GB/s", 20.0, 0.0, 1e-6)
+    >>> [axes.get_title() for axes in plot_benchmark([row]).axes]
+    ["Share of the machine's peak", 'Speed over NumPy']
+    """
+    rows = list(rows) if isinstance(rows, (list, tuple)) else [rows]
+    if not rows or not all(hasattr(row, name) for row in rows for name in ("target", "share", "reference")):
+        raise TypeError(f"rows: got {checking.shown(rows)}, expected what fastreg.benchmarks.run yielded")
+    path = None if path is None else checking.path("path", path)
+    cases = list(dict.fromkeys((row.name, row.shape) for row in rows))
+    targets = list(dict.fromkeys(row.target for row in rows))
+    figure = new_figure(13, 2.0 + BAR * (0.5 * len(targets) + 0.4) * len(cases), title)
+    shares, faster = figure.subplots(1, 2, sharey=True)
+    for index, target in enumerate(targets):
+        own = [row for row in rows if row.target == target and row.seconds]
+        offset = 0.8 * ((index + 0.5) / len(targets) - 0.5)
+        places = [cases.index((row.name, row.shape)) + offset for row in own]
+        common: Any = {"height": 0.8 / len(targets), "label": target, "edgecolor": "white", "linewidth": 0}
+        common |= TARGETS[index % len(TARGETS)]
+        shares.barh(places, [100 * min(row.share, CUT) for row in own], **common)
+        faster.barh(places, [row.reference / row.seconds - 1 for row in own], left=1, **common)
+        for place, row in zip(places, own, strict=True):
+            text = f"{100 * row.share:.0f} %" + (" (from the caches)" if row.share > CUT else "")
+            shares.annotate(text, (100 * min(row.share, CUT), place), (4, 0), **_BESIDE | {"fontsize": 6})
+    _names(shares, [f"{name}  {shape}" for name, shape in cases])
+    plain(faster, grid="x")
+    faster.tick_params(axis="y", length=0)
+    shares.axvline(100, color=INK, linewidth=1)
+    shares.set_xlim(0, 150)
+    shares.set_xticks(range(0, 101, 20))
+    shares.set_xlabel("rate over the peak of the target, or of the memory (%)", color=INK)
+    shares.set_title("Share of the machine's peak", fontsize=11, color=INK)
+    ratios = [row.reference / row.seconds for row in rows if row.seconds]
+    faster.set_xscale("log")
+    faster.set_xlim(min(0.9, *ratios) / 1.1, max(2.0, *ratios) * 1.1)
+    faster.axvline(1, color=INK, linewidth=1)
+    faster.xaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    faster.set_xlabel("time of the NumPy engine over that of the native one (log)", color=INK)
+    faster.set_title("Speed over NumPy", fontsize=11, color=INK)
+    legend_below(figure, shares)
     return saved(figure, path)

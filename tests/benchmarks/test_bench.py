@@ -13,8 +13,9 @@ import pytest
 
 from fastreg import benchmarks, cli, kernels
 from fastreg.benchmarks import environment, features, workloads
+from fastreg.benchmarks.expected import expected_seconds
 from fastreg.benchmarks.kernels import cases
-from fastreg.benchmarks.rows import Row
+from fastreg.benchmarks.rows import Row, verdict
 from fastreg.cli import profile as cli_profile
 from fastreg.engines import reference
 from fastreg.machine import threads
@@ -54,7 +55,11 @@ def free(monkeypatch):
 @pytest.mark.slow
 def test_bench(capsys, free):
     code, out, err = run_main(capsys, "bench", "--quick")
-    assert code == 0 and err == "" and "differs" not in out
+    assert code == 0 and re.fullmatch(r"this takes about \d+ seconds\n", err) and "differs" not in out
+    assert out.startswith("small sizes: all ") and " results agree with the reference; on " in out.splitlines()[0]
+    assert (
+        out.index("kernels, on") < out.index("dense relu") < out.index("steps of training, inside") < out.index("dfn")
+    )
     names = ("dense relu dropout", "dense_dx", "dense_dw adam", "softmax_ce", "dropout", "adam_update", "augment")
     for name in (*names, *workloads.WORKLOADS, *threads.simd()["available"]):
         assert name in out
@@ -64,8 +69,10 @@ def test_bench(capsys, free):
 def test_bench_json(capsys, free, monkeypatch):
     monkeypatch.setattr(benchmarks.training, "rows", lambda settings: iter(()))
     code, out, _ = run_main(capsys, "bench", "--quick", "--json")
-    rows = json.loads(out)["rows"]
+    answer = json.loads(out)
+    rows = answer["rows"]
     assert code == 0 and all(row["agrees"] and row["seconds"] > 0 and row["rate"] > 0 for row in rows)
+    assert answer["verdict"] == f"small sizes: all {len(rows)} results agree with the reference"
 
 
 def test_a_wrong_result_has_no_time(capsys, free, monkeypatch):
@@ -75,7 +82,47 @@ def test_a_wrong_result_has_no_time(capsys, free, monkeypatch):
     monkeypatch.setattr(benchmarks.training, "rows", lambda settings: iter(()))
     code, out, err = run_main(capsys, "bench", "--quick")
     assert code == 1 and "differs" in out and "agrees" not in out
-    assert err.startswith("fastreg: results differ from the reference: dropout")
+    targets = len(threads.simd()["available"])
+    assert out.startswith(
+        f"small sizes: results differ from the reference in {targets} of {targets} rows, first in dropout"
+    )
+    assert err.splitlines()[-1].startswith("fastreg: results differ from the reference: dropout")
+
+
+def test_the_verdict_of_rows_follows_from_them():
+    def row(target, seconds, reference, group="step", error=0.0):
+        return Row("x", "4-2", target, seconds, reference, 1.0, "GFLOP/s", 100.0, error, 1e-6, group)
+
+    rows = [row("avx2", 0.05, 1.0, "kernel"), row("avx2", 0.02, 0.62), row("avx2", 0.1, 0.45), row("generic", 1.0, 1.0)]
+    assert verdict(rows) == (
+        "all 4 results agree with the reference; on avx2, steps of training reach 10 to 50 % of the peak, "
+        "4.5 to 31 x as fast as in NumPy"
+    )
+    assert verdict([*rows, row("generic", None, 1.0, error=0.1), row("avx2", None, 1.0, error=0.1)]) == (
+        "results differ from the reference in 2 of 6 rows, first in x 4-2 on generic"
+    )
+
+
+def test_bench_shows_what_it_has_when_it_is_stopped(capsys, free, monkeypatch):
+    def stopped(quick):
+        yield Row("one", "4-2", "avx2", 0.1, 1.0, 1.0, "GFLOP/s", 100.0, 0.0, 1e-6)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmarks, "run", stopped)
+    code, out, err = run_main(capsys, "bench", "--quick")
+    assert code == 130 and out.startswith("interrupted after 1 rows\n") and "one " in out and "agrees" in out
+    assert err.splitlines()[-1] == "fastreg: interrupted"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_counts_are_those_of_the_cases(monkeypatch, quick):
+    """`expected_seconds` counts cases without making their data."""
+    for name in ("IMAGES", "LARGE"):
+        monkeypatch.setattr(benchmarks.kernels, name, 1 << 14)
+    monkeypatch.setattr(benchmarks.kernels, "SHAPES", [(32, 32, 32)] * 4)
+    found = [bool(case.flops) for case in cases(quick)]
+    assert benchmarks.kernels.counts(quick) == (sum(found), len(found) - sum(found))
+    assert expected_seconds(benchmarks.settings_of(quick), 100.0, 10.0) > 0
 
 
 def test_a_nan_differs():

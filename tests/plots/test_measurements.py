@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import fastreg as fr
+from fastreg.benchmarks import Row
 from fastreg.checks.engines import EngineComparison, OpComparison
 from fastreg.checks.parts import Part
 from fastreg.checks.profile import OpProfile, Profile
-from fastreg.plots import plot_comparison, plot_profile
+from fastreg.plots import plot_benchmark, plot_comparison, plot_profile
 
 pytest.importorskip("matplotlib")
 
@@ -78,3 +79,14 @@ def test_refuses(draw):
         PROFILE.plot(3)
     with pytest.raises(TypeError, match="title: got 3, expected a string"):
         PROFILE.plot(None, 3)
+
+
+def test_bars_of_a_benchmark():
+    def row(target, seconds):
+        return Row("mse", "4 x 2", target, seconds, 1.0, 1.0, "GB/s", 10.0, 0.0 if seconds else 1.0, 1e-6)
+
+    shares, faster = plot_benchmark([row("avx2", 0.25), row("generic", 0.2), row("other", None)]).axes
+    assert [bar.get_width() for bar in shares.patches] == [pytest.approx(40), pytest.approx(50)]
+    assert [(bar.get_x(), bar.get_width()) for bar in faster.patches] == [(1, pytest.approx(3)), (1, pytest.approx(4))]
+    with pytest.raises(TypeError, match=r"rows: got \[\], expected what fastreg.benchmarks.run yielded"):
+        plot_benchmark([])
