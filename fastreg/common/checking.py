@@ -7,14 +7,17 @@ import mmap
 import numbers
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 
+from fastreg.common.showing import LONGEST, shown
+
 MAX_INT = 2**63 - 1  # largest count in C
 MAX_WIDTH = 2**31 - 1  # largest width of a layer
-LONGEST = 120  # characters of a value in an error
 ENGINES = ("native", "reference")
 MAX_DIMENSIONS = 63  # NumPy has 64, and rows take one of them
 CHUNK = 1 << 16  # elements that are checked at a time, so that no temporary is as large as the data
@@ -22,18 +25,19 @@ CHUNK = 1 << 16  # elements that are checked at a time, so that no temporary is 
 # What both engines read in place. Anything else is converted first.
 READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8"))
 
+Names = Callable[[], Sequence[str]]
+
+# What helps where an array holds what is no number, by the kinds of `fastreg.common.objects`.
+NO_ADVICE: Mapping[str, str] = MappingProxyType({})
+_SCHEMA = "fr.data.infer_schema(X, y), as the first element of the model,"
+FOR_INPUTS = MappingProxyType(
+    {"text": f"{_SCHEMA} encodes texts", "date": f"{_SCHEMA} encodes dates", "hole": f"{_SCHEMA} fills holes"}
+)
+FOR_LABELS = MappingProxyType({"text": "np.unique(y, return_inverse=True)[1] numbers them"})
+
 
 class Inner(str):
     """A call inside a spec, passed to the outer object as an argument. It stands for an object, not for text."""
-
-
-def shown(value) -> str:
-    """`value` as text for an error: one line, shortened if it is long. Works for every object."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # from a __repr__ that fails, or an integer with thousands of digits
-        text = f"an object of {type(value).__name__}"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def number(
@@ -165,7 +169,10 @@ def dtype(value) -> str:
 
 
 def as_array(name: str, value) -> np.ndarray:
-    """`value` as an array of any dtype, as NumPy makes it. Masked values are refused."""
+    """`value` as an array of any dtype, as NumPy makes it. Columns of other libraries become plain ones
+    (`fastreg.common.columns`). Masked values are refused."""
+    if type(value) is np.ndarray:
+        return value
     masked = sys.modules.get("numpy.ma")  # if not loaded, nothing is masked; an import takes milliseconds
     if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
         count = masked.count_masked(value)
@@ -173,32 +180,79 @@ def as_array(name: str, value) -> np.ndarray:
             f"{name}: got an array with {count} masked values, expected none; {name}.filled(...) fills them"
         )
     try:
-        return np.asarray(value)
+        return _plain_column(value) if not isinstance(value, np.ndarray) else np.asarray(value)
     except MemoryError:
         raise
     except Exception as error:  # ragged lists, and whatever an __array__ raises
+        if lengths := _ragged(value):
+            raise TypeError(f"{name}: {lengths}, expected rows of one length") from None
         why = " ".join(str(error).split())[:LONGEST]
         raise TypeError(f"{name}: got {shown(value)}, expected an array: {why or type(error).__name__}") from None
 
 
-def array(name: str, value, working: str = "float32") -> np.ndarray:
-    """`value` as an array of real numbers that both engines can read; copied only if its dtype is not READABLE."""
+def _plain_column(value) -> np.ndarray:
+    from fastreg.common import columns  # for what is no array yet
+
+    return columns.plain(value) if columns.is_column(value) else np.asarray(value)
+
+
+def _ragged(value) -> str:
+    """What is wrong with a list of rows of different lengths; empty if they are of one."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(row, (list, tuple, np.ndarray)) for row in value):
+        return ""
+    lengths = [1 if isinstance(row, np.ndarray) and not row.ndim else len(row) for row in value]
+    row = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
+    return "" if row is None else f"got {lengths[0]} values in row 0, but {lengths[row]} in row {row}"
+
+
+def array(name: str, value, working: str = "float32", advice: Mapping[str, str] = NO_ADVICE) -> np.ndarray:
+    """`value` as an array of real numbers that both engines can read; copied only if its dtype is not READABLE.
+
+    Frames are copied, see `fastreg.common.convert`. `advice` ends an error about what is no number, by its kind there.
+    """
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of real numbers")
-    result = as_array(name, value)
+    result = _frame(name, value, advice) if type(value) is not np.ndarray else None
+    result = as_array(name, value) if result is None else result
     if result.dtype in READABLE:
         return result
+    if result.dtype.kind in "OUST":
+        from fastreg.common import convert  # only for them
+
+        result = convert.real(name, result, advice)
     if result.dtype.kind == "b":
         return result.view(np.uint8)
     native = result.dtype.newbyteorder("=")
     if native in READABLE:
-        return result.astype(native)
+        return result.astype(native, copy=False)
     if result.dtype.kind == "u" and result.max(initial=0) <= MAX_INT:
         return result.astype(np.int64)  # exact: labels stay labels
     if result.dtype.kind in "iuf":  # float16, long double, integers beyond int64
         with np.errstate(over="ignore"):  # what overflows is no longer finite, which is checked after this
             return result.astype(working)
-    raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers")
+    raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers{_instead(name, result, advice)}")
+
+
+def _frame(name: str, value, advice: Mapping[str, str]) -> np.ndarray | None:
+    """The array of a frame. None for anything else."""
+    from fastreg.common import columns
+
+    if not columns.is_frame(value):
+        return None
+    from fastreg.common import convert
+
+    return convert.frame(name, value, advice)
+
+
+def _instead(name: str, value: np.ndarray, advice: Mapping[str, str]) -> str:
+    """What makes real numbers of an array of another dtype: the end of an error."""
+    if value.dtype.names:
+        return "; numpy.lib.recfunctions.structured_to_unstructured makes one array of the fields"
+    if value.dtype.kind == "c":
+        return f"; {name}.real and {name}.imag are"
+    if value.dtype.kind == "M":
+        return f"; {advice['date']}" if "date" in advice else ""
+    return f"; {name} / np.timedelta64(1, 's') gives seconds" if value.dtype.kind == "m" else ""
 
 
 def is_memory_map(values: np.ndarray) -> bool:
@@ -216,15 +270,24 @@ def all_finite(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or not values.ndim or _first_bad(values) < 0
 
 
-def finite(name: str, values: np.ndarray, working: str) -> None:
-    """Refuses NaN, infinities and numbers beyond the range of the working dtype. The error names the first such row.
-    Memory maps are left to the engine."""
+def finite(name: str, values: np.ndarray, working: str, names: Names | None = None, advice: str = "") -> None:
+    """Refuses NaN, infinities and numbers beyond the range of the working dtype. The error names the first such value,
+    its row and, in a matrix, its column, by its name if there are `names`. `advice` ends an error about NaN. Memory
+    maps are left to the engine."""
     if values.dtype.kind == "f" and not is_memory_map(values):
         narrower = np.dtype(working).itemsize < values.itemsize
-        row = _first_bad(values, float(np.finfo(working).max) if narrower else math.inf)
+        largest = float(np.finfo(working).max) if narrower else math.inf
+        row = _first_bad(values, largest)
         if row >= 0:
             within = f" in {working}" if narrower else ""
-            raise ValueError(f"{name}: row {row} holds a value that is not finite{within}, expected finite numbers")
+            found = np.ravel(values[row])
+            place = int(np.argmax(~(np.isfinite(found) & (np.abs(found) <= largest))))
+            column = "" if values.ndim != 2 else f" in column {place if names is None else repr(names()[place])}"
+            end = f"; {advice}" if advice and np.isnan(found[place]) else ""
+            raise ValueError(
+                f"{name}: row {row} holds a value that is not finite{within}, {found[place]}{column}, "
+                f"expected finite numbers{end}"
+            )
 
 
 def _first_bad(values: np.ndarray, largest: float = math.inf) -> int:
@@ -239,16 +302,56 @@ def _first_bad(values: np.ndarray, largest: float = math.inf) -> int:
     return -1
 
 
-def inputs(name: str, value, working: str = "float32") -> np.ndarray:
-    """A data set: (n, ...) real numbers, at least one row of at least one value, all finite."""
-    result = array(name, value, working)
+def inputs(
+    name: str,
+    value,
+    working: str = "float32",
+    sample: tuple[int, ...] | None = None,
+    names: Names | None = None,
+) -> np.ndarray:
+    """A data set: (n, ...) real numbers, at least one row of at least one value, all finite.
+
+    sample   the shape that each sample must have, if one is known already
+    names    gives the names of the columns for errors. A frame has its own
+    """
+    result = array(name, value, working, FOR_INPUTS)
     if result.ndim < 2:
-        advice = "; make one column of it with X.reshape(-1, 1)" if result.ndim == 1 else ""
-        raise ValueError(f"{name}: got shape {result.shape}, expected (rows, ...) with two or more dimensions{advice}")
+        advice = _reshaped(name, value, result.shape, sample)
+        expected = "(rows, ...) with two or more dimensions" if sample is None else _rows_of(sample)
+        raise ValueError(f"{name}: got shape {result.shape}, expected {expected}{advice}")
     if not result.size:
         raise ValueError(f"{name}: got shape {result.shape}, expected at least one row and one value per row")
-    finite(name, result, working)
+    if sample is not None and result.shape[1:] != sample:
+        expected = f"{_rows_of(sample)}: the shape the model was built for"
+        raise ValueError(
+            f"{name}: got shape {result.shape}, expected {expected}{_reshaped(name, value, result.shape, sample)}"
+        )
+    finite(name, result, working, names or _names_of(value), FOR_INPUTS["hole"])
     return result
+
+
+def _names_of(value) -> Names | None:
+    from fastreg.common import columns
+
+    return partial(columns.names, value) if columns.is_frame(value) else None
+
+
+def _rows_of(sample: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, ('n', *sample)))})"
+
+
+def _reshaped(name: str, value, shape: tuple[int, ...], sample: tuple[int, ...] | None) -> str:
+    """What makes samples of an array of another shape: the end of an error. Empty if nothing plain does."""
+    is_array = isinstance(value, np.ndarray)
+    if shape == sample:
+        return f"; {name}[None] is one sample" if is_array else f"; [{name}] is one sample"
+    if len(shape) == 1 and sample in (None, (1,)):
+        return f"; {name}.reshape(-1, 1) is one column" if is_array else f"; np.reshape({name}, (-1, 1)) is one column"
+    if sample is None or not is_array or len(shape) < 2:
+        return ""
+    if math.prod(shape[1:]) == math.prod(sample):
+        return f"; {name}.reshape({', '.join(map(str, (-1, *sample)))}) has it"
+    return f"; {name}.T has it" if shape[:1] == sample and len(shape) == 2 else ""
 
 
 def rows(name: str, value, count: int) -> np.ndarray | None:
@@ -256,6 +359,8 @@ def rows(name: str, value, count: int) -> np.ndarray | None:
     if value is None:
         return None
     result = as_array(name, value)
+    if result.dtype == object:
+        result = array(name, result)
     if result.ndim != 1 or not result.size:
         raise ValueError(f"{name}: got shape {result.shape}, expected (rows,) with at least one index")
     if result.dtype.kind not in "iu":

@@ -1,31 +1,73 @@
-"""Frames of pandas and polars, dicts of columns and Tables: their names and columns. Recognized by what they have."""
+"""Frames of pandas, Polars and PyArrow, Tables, dicts of columns, lists of dicts, and a Series as a frame of one column:
+their names, their columns, and all of them as one array of numbers.
+
+Other libraries are recognized, not imported (`fastreg.common.columns`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
-from fastreg.intake.table import Table
+from fastreg.common import checking
+from fastreg.common import columns as known
 
 
 def is_frame(value) -> bool:
-    """Whether it has named columns: a frame, a Series, a Table or a dict."""
-    if isinstance(value, (Table, Mapping)):
-        return True
-    return hasattr(value, "dtypes" if hasattr(value, "columns") else "to_frame")
+    """Whether it has named columns: a frame, a Series, a Table, a dict of columns or a list of dicts."""
+    return known.is_frame(value) or known.is_column(value)
 
 
 def names(frame) -> tuple[str, ...]:
-    """The names of its columns."""
-    return _table(frame).names
+    """The names of its columns. Numbers become texts."""
+    return tuple(str(name) for name, _ in _raw(frame))
 
 
-def columns(frame) -> list[np.ndarray]:
-    """Its columns as one-dimensional arrays."""
-    table = _table(frame)
-    return [table[name] for name in table.names]
+def has_names(frame) -> bool:
+    """Whether its columns have names of their own, all different, rather than numbers."""
+    own = [name for name, _ in _raw(frame)]
+    return getattr(frame, "named", True) and all(isinstance(name, str) for name in own) and len(set(own)) == len(own)
 
 
-def _table(frame) -> Table:
-    return Table.of(frame if isinstance(frame, (Table, Mapping)) or hasattr(frame, "columns") else frame.to_frame())
+def columns(frame, argument: str = "X") -> list[np.ndarray]:
+    """Its columns as plain ones: numbers (NaN for a hole), bools, datetime64 (NaT) or objects of str (None).
+
+    `argument` is the name of the frame in an error.
+    """
+    found = []
+    for name, column in _raw(frame):
+        try:
+            found.append(known.plain(column))
+        except TypeError as error:
+            raise TypeError(f"{argument}: column {name!r}: {error}") from None
+    return found
+
+
+def numbers(name: str, frame) -> np.ndarray:
+    """All columns as one array of numbers (n, columns): float32 or another dtype if all columns have it, int64 for other
+    whole numbers, else float64. Holes are NaN. A column of something else is refused.
+
+    The frame is copied once, column by column, or not at all if it has one array for all columns.
+    """
+    return checking.array(name, frame if known.is_frame(frame) else dict(_raw(frame)), advice=checking.FOR_INPUTS)
+
+
+def take(frame, rows: np.ndarray):
+    """The rows with these numbers, as a frame of the same kind."""
+    if hasattr(frame, "iloc"):  # pandas
+        return frame.iloc[rows]
+    if hasattr(frame, "take"):  # PyArrow, and pandas' own arrays
+        return frame.take(rows)
+    if isinstance(frame, dict):
+        return {name: known.plain(column)[rows] for name, column in frame.items()}
+    if isinstance(frame, (list, tuple)):
+        return [frame[row] for row in rows.tolist()]
+    return (frame.collect() if hasattr(frame, "collect") else frame)[rows]  # Polars, Table
+
+
+def _raw(frame) -> Iterator[tuple[object, object]]:
+    if known.is_column(frame):
+        yield getattr(frame, "name", None) or 0, frame
+    else:
+        yield from known.raw(frame)

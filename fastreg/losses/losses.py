@@ -302,10 +302,10 @@ def of_config(config: Any, transform: str, custom: Mapping[str, Any]) -> Loss:
     return Custom(found, config.get("targets", "values"), config.get("transform", transform), name)
 
 
-def _array(argument: str, y, rows: int, working: str) -> np.ndarray:
+def _array(argument: str, y, rows: int, working: str, advice: Mapping[str, str] = checking.NO_ADVICE) -> np.ndarray:
     if y is None:
         raise TypeError(f"{argument}: got None, expected targets, one per row of the inputs")
-    y = checking.array(argument, y, working)
+    y = checking.array(argument, y, working, advice)
     if not y.ndim or len(y) != rows:
         raise ValueError(f"{argument}: got shape {y.shape}, expected {rows} rows, as many as the inputs have")
     checking.finite(argument, y, working)
@@ -323,14 +323,17 @@ def _values(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarr
 
 
 def _labels(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-    y = _array(argument, y, rows, working)
+    y = _array(argument, y, rows, working, checking.FOR_LABELS)
     if y.shape == (rows, outputs) and outputs > 1:
         return _labels_of_one_hot(argument, y)
+    if y.shape == (rows, 1):  # a column of labels, such as a frame's
+        y = y[:, 0]
     if y.shape != (rows,):
         expected = f"integer labels of shape ({rows},) or one-hot rows of shape ({rows}, {outputs})"
         raise ValueError(f"{argument}: got shape {y.shape}, expected {expected}")
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"{argument}: got labels of {y.dtype}, expected integers; y.astype(int) makes them")
+    if y.dtype.kind == "f" and (parts := y != np.floor(y)).any():
+        row = int(np.argmax(parts))
+        raise ValueError(f"{argument}: got {y[row]} in row {row}, expected integer labels from 0 to {outputs - 1}")
     low, high = y.min(), y.max()
     if low < 0 or high >= outputs:
         raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one per output")

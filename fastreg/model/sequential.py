@@ -385,12 +385,13 @@ class Sequential:
     def check_inputs(self, name: str, X, schema: Schema | None = None) -> np.ndarray:
         """X as an array of finite rows, if this model can take them. A schema is that of the model, unless given."""
         schema = self.schema if schema is None else schema
-        X = checking.inputs(name, schema.inputs(name, X, self.dtype), self.dtype)
+        numbers = schema.inputs(name, X, self.dtype)
+        names = schema.encoded_names if schema.columns is not None else None
+        X = checking.inputs(name, numbers, self.dtype, self.input_shape, names)
         if self.input_shape is None:
             self.shapes(X.shape[1:])
-        elif X.shape[1:] != self.input_shape:
-            rows = ", ".join(map(str, ("n", *self.input_shape)))
-            raise ValueError(f"{name}: got shape {X.shape}, expected ({rows}): the shape the model was built for")
+        if self.input_shape is None:
+            self.shapes(X.shape[1:])
         return X
 
     # --- Description ---------------------------------------------------------------------------------------------
