@@ -26,14 +26,14 @@ def frame(name: str, value, advice: Mapping[str, str]) -> np.ndarray:
         return whole
     dtypes, count = [], 0
     for label, column in columns.raw(value):
-        found = _column(name, label, column, advice)
+        found = column_of_numbers(name, label, column, advice)
         if dtypes and len(found) != count:
             raise ValueError(f"{name}: column {label!r} has {len(found)} rows, expected {count}, as the first has")
         count = len(found)
         dtypes.append(found.dtype)
     result = np.empty((count, len(dtypes)), _common(set(dtypes)))
     for place, (label, column) in enumerate(columns.raw(value)):
-        result[:, place] = _column(name, label, column, advice)
+        result[:, place] = column_of_numbers(name, label, column, advice)
     return result
 
 
@@ -52,8 +52,8 @@ def _common(dtypes: set[np.dtype]) -> np.dtype:
     return np.dtype(np.int64 if all(dtype.kind in "biu" for dtype in dtypes) else np.float64)
 
 
-def _column(name: str, label, column, advice: Mapping[str, str]) -> np.ndarray:
-    """A column of numbers."""
+def column_of_numbers(name: str, label, column, advice: Mapping[str, str]) -> np.ndarray:
+    """The column `label` of the frame `name` as a plain one. Refuses texts and dates."""
     try:
         found = columns.plain(column)
     except TypeError as error:
@@ -63,7 +63,9 @@ def _column(name: str, label, column, advice: Mapping[str, str]) -> np.ndarray:
     row = next(row for row, value in enumerate(found) if value is not None and value == value)
     what = TEXT if found.dtype.kind == "O" else DATE
     shown_value = shown(found[row]) if what == TEXT else str(found[row])
-    raise TypeError(f"{name}: column {label!r} holds {shown_value} in row {row}, expected real numbers{_end(what, advice)}")
+    raise TypeError(
+        f"{name}: column {label!r} holds {shown_value} in row {row}, expected real numbers{_end(what, advice)}"
+    )
 
 
 def real(name: str, value: np.ndarray, advice: Mapping[str, str]) -> np.ndarray:

@@ -26,7 +26,7 @@ def loaded(module: str, *names: str) -> tuple[type, ...]:
 
 def kind_of(kind: type) -> str | None:
     """What objects of a type are. None for what is neither a number nor a text, a date or a hole."""
-    if kind is type(None) or kind.__name__ in ("NAType", "NaTType") and kind.__module__.startswith("pandas."):
+    if kind is type(None) or (kind.__name__ in ("NAType", "NaTType") and kind.__module__.startswith("pandas.")):
         return HOLE
     if issubclass(kind, (bool, np.bool_)):
         return BOOL
@@ -128,7 +128,10 @@ def _is_hole(value) -> bool:
 
 
 def _text(value) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """A value among texts. A whole number has no point, since a file may give a column of codes in either form."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _moment(value) -> np.datetime64:

@@ -126,8 +126,7 @@ def fit_schema(schema: Schema, X, y=None, scale=None) -> Schema:
 def targets_of(X, y, target):
     """Inputs, targets, and the names of the targets. `target` takes columns out of the frame X."""
     if target is None:
-        names = tuple(frames.names(y)) if y is not None and frames.is_frame(y) else None
-        return X, y, names if names and all(isinstance(name, str) for name in names) else None
+        return X, y, frames.names(y) if y is not None and frames.is_frame(y) and frames.has_names(y) else None
     if y is not None:
         raise ValueError("target: got target together with y, expected one of the two")
     if not frames.is_frame(X):
@@ -165,8 +164,7 @@ def _columns(X) -> tuple[tuple[Column, ...] | None, bool]:
     if frames.is_frame(X):
         names = frames.names(X)
         columns = frames.columns(X)
-        named = getattr(X, "named", True) and all(isinstance(name, str) for name in names)
-        return tuple(_column(str(n), values) for n, values in zip(names, columns, strict=True)), named
+        return tuple(_column(n, values) for n, values in zip(names, columns, strict=True)), frames.has_names(X)
     if hasattr(X, "tocsr"):
         return None, True
     X = checking.as_array("X", X)

@@ -1,5 +1,6 @@
-"""Frames of pandas, Polars and PyArrow, Tables, dicts of columns, lists of dicts, and a Series as a frame of one column:
-their names, their columns, and all of them as one array of numbers.
+"""Frames: their names, their columns, and all columns as one array of numbers.
+
+Frames are those of pandas, Polars and PyArrow, Tables, dicts of columns and lists of dicts. A Series is one of a column.
 
 Other libraries are recognized, not imported (`fastreg.common.columns`).
 """
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastreg.common import checking
+from fastreg.common import checking, convert
 from fastreg.common import columns as known
 
 
@@ -45,12 +46,18 @@ def columns(frame, argument: str = "X") -> list[np.ndarray]:
 
 
 def numbers(name: str, frame) -> np.ndarray:
-    """All columns as one array of numbers (n, columns): float32 or another dtype if all columns have it, int64 for other
+    """All columns as one array of numbers (n, columns): of the dtype of the columns if they share one, int64 for other
     whole numbers, else float64. Holes are NaN. A column of something else is refused.
 
     The frame is copied once, column by column, or not at all if it has one array for all columns.
     """
     return checking.array(name, frame if known.is_frame(frame) else dict(_raw(frame)), advice=checking.FOR_INPUTS)
+
+
+def refuse_texts(name: str, frame) -> None:
+    """Refuses a frame with a column that is no numbers, as `numbers` does."""
+    for label, column in _raw(frame):
+        convert.column_of_numbers(name, label, column, checking.FOR_INPUTS)
 
 
 def take(frame, rows: np.ndarray):

@@ -372,10 +372,9 @@ class Schema:
     def seeing(self, X, y, outputs: int) -> Schema:
         """This schema with the names of X's columns and of y's classes, where it has none yet and they have some."""
         schema = self
-        if self.columns is None and frames.is_frame(X):
-            names = frames.names(X)
-            if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
-                schema = replace(schema, columns=tuple(Column(name, "number") for name in names))
+        if self.columns is None and frames.is_frame(X) and frames.has_names(X):
+            frames.refuse_texts("X", X)
+            schema = replace(schema, columns=tuple(Column(name, "number") for name in frames.names(X)))
         target = self.target
         if y is not None and target.classes is None and target.mean is None and (found := Classes.in_text(y)):
             if len(found.values) != (outputs if outputs > 1 else 2):

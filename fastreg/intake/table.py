@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.common import checking, tables
+from fastreg.common import checking, columns, tables
 
 SHOWN_ROWS = 5
 SHOWN_COLUMNS = 8
@@ -88,14 +88,14 @@ class Table:
             return data
         if isinstance(data, Mapping):
             return cls({str(name): values for name, values in data.items()})
-        if hasattr(data, "columns") and hasattr(data, "dtypes"):
-            names = list(data.columns)
+        if columns.is_frame(data):
+            names = [name for name, _ in columns.raw(data)]
             if len({str(name) for name in names}) < len(names):
                 twice = next(name for name in names if names.count(name) > 1 or str(name) not in names)
                 raise ValueError(f"columns: got the name {str(twice)!r} twice, expected each name once")
             # pandas' own RangeIndex is no names
-            named = any(isinstance(name, str) for name in names) or not names
-            return cls({str(name): data[name].to_numpy() for name in names}, named=named)
+            named = any(isinstance(name, str) for name in names)
+            return cls({str(name): columns.plain(column) for name, column in columns.raw(data)}, named=named)
         raise TypeError(f"data: got {checking.shown(data)}, expected a frame, a mapping of names to columns or a Table")
 
     @property
