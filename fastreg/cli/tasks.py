@@ -12,22 +12,32 @@ import numpy as np
 import fastreg as fr
 from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer
 from fastreg.data.builtin import SETS
-from fastreg.data.readers import Part
 from fastreg.layers import Standardize
 
 TEST_SHARE = 0.25
 DEV_SHARE = 0.2  # of the samples that are left for training
 
-Labelled = tuple[np.ndarray, np.ndarray]  # a Part with labels
+Labelled = tuple[np.ndarray, np.ndarray]  # samples with labels
 
 
-def read(name: str, seed: int = 0) -> list[Part]:
+def read(name: str, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """A built-in set, or the contents of a file or folder."""
     if name in SETS:
         return [fr.data.load(name, seed=seed)]
     if not Path(name).exists():
         raise ValueError(f"DATA: got {name!r}, expected a file, a folder or one of {', '.join(SETS)}")
-    return fr.data.read(name)
+    return [(_numbers(X), _codes(y)) for X, y in fr.data.read(name)]
+
+
+def _numbers(X: np.ndarray | fr.data.Table) -> np.ndarray:
+    if isinstance(X, fr.data.Table):
+        raise ValueError("DATA: got a table with text or missing values, expected numbers")
+    return X
+
+
+def _codes(y: np.ndarray | None) -> np.ndarray | None:
+    """Classes by number, in the order of their names."""
+    return y if y is None or y.dtype.kind != "U" else np.unique(y, return_inverse=True)[1].astype(np.int64)
 
 
 def inputs(X: np.ndarray) -> np.ndarray:

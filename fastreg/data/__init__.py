@@ -2,9 +2,11 @@
 
 from fastreg.data import augment
 from fastreg.data.builtin import load
+from fastreg.data.csvfiles import read_csv, read_table
+from fastreg.data.fields import MISSING
 from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.infer import fit_schema, infer_schema
-from fastreg.data.readers import read, read_csv, read_npy, read_npz
+from fastreg.data.readers import is_table, read, read_npy, read_npz
 from fastreg.data.split import split
 from fastreg.data.standardizer import Standardizer
 from fastreg.data.target_scaler import TargetScaler
@@ -12,6 +14,7 @@ from fastreg.intake.schema import Schema
 from fastreg.intake.table import Table
 
 __all__ = [
+    "MISSING",
     "Schema",
     "Standardizer",
     "Table",
@@ -19,6 +22,7 @@ __all__ = [
     "augment",
     "fit_schema",
     "infer_schema",
+    "is_table",
     "load",
     "load_idx_folder",
     "read",
@@ -26,5 +30,6 @@ __all__ = [
     "read_idx",
     "read_npy",
     "read_npz",
+    "read_table",
     "split",
 ]

@@ -106,6 +106,13 @@ def is_idx_folder(folder: PathLike) -> bool:
     return _find(Path(folder), PARTS["train"], KINDS["images"]) is not None
 
 
+def holds_idx(path: PathLike) -> bool:
+    """Whether a file packed by gzip begins like an IDX file."""
+    with open_regular(path) as (file, _), _unpacking(), gzip.GzipFile(fileobj=file) as unpacked:
+        start = unpacked.read(3)
+    return start[:2] == b"\0\0" and start[2:3] != b"" and start[2] in DTYPES
+
+
 def _load_part(folder: Path, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     images, labels = (read_idx(_need(folder, parts, kinds)) for kinds in KINDS.values())
     if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels):

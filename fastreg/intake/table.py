@@ -181,6 +181,23 @@ class Table:
         dropped = {self._known(name) for name in _names(names)}
         return self._with({name: values for name, values in self._columns.items() if name not in dropped})
 
+    def complete(self, names: Sequence[str] | None = None) -> Table:
+        """The rows without holes, in all columns or in these.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+
+        Examples
+        --------
+        >>> Table({"a": [1, None, 3], "b": ["x", "y", None]}).complete(["a"]).tolist()
+        [(1.0, 'x'), (3.0, None)]
+        """
+        kept = np.ones(self._rows, bool)
+        for name in self.names if names is None else _names(names):
+            kept &= ~holes(self[name])
+        return self[kept]
+
     def tolist(self) -> list[tuple]:
         """The rows, as tuples of Python's objects. Holes are NaN among numbers and None in text."""
         if not self._columns:

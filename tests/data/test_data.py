@@ -114,7 +114,7 @@ def test_mnist():
             assert hashlib.md5(unpacked.read()).hexdigest() == md5
 
 
-# .npz, .npy, .csv
+# .npz, .npy
 
 
 def test_read_npz(tmp_path):
@@ -228,71 +228,6 @@ def test_npy_is_mapped(tmp_path):
     (tmp_path / "X.npy").write_bytes(npy(OBJECTS))
     with pytest.raises(FileFormatError):
         data.read_npy(tmp_path / "X.npy")
-
-
-CSV = {
-    "plain": ("1,2,0\n3,4,1\n", [[1, 2], [3, 4]], [0, 1]),
-    "header, no last newline": ("a,b,c\n1,2,0\n3,4,1", [[1, 2], [3, 4]], [0, 1]),
-    "classes as text": ("1;2;no\r\n3;4;yes\r\n\r\n5;6;no\r\n", [[1, 2], [3, 4], [5, 6]], [0, 1, 0]),
-    "quoted names with other marks in them": ('"a, b";"c, d";"k"\n1;2;0\n', [[1, 2]], [0]),
-    "names that begin with digits": ("label,1x1,1x2\n1,2,0\n3,4,1\n", [[1, 2], [3, 4]], [0, 1]),
-    "blank lines about it": ("\n1,2,0\n\n3,4,1\n \n\n", [[1, 2], [3, 4]], [0, 1]),
-    "signs, exponents, spaces": ("+1, -2.e0 ,0\n.5,1E-1,1\n", [[1, -2], [0.5, 0.1]], [0, 1]),
-    "byte order mark, numbers": ("\ufeff1,2,0\n", [[1, 2]], [0]),
-    "byte order mark, tabs, quotes": ('\ufeff"a"\t"b"\n1e3\t.5\n', [[1000]], [0.5]),
-}
-
-
-@pytest.mark.parametrize(("text", "X", "y"), CSV.values(), ids=CSV)
-def test_csv(tmp_path, text, X, y):
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
-    [(X_read, y_read)] = data.read(tmp_path / "a.csv")
-    np.testing.assert_array_equal(X_read, X)
-    np.testing.assert_array_equal(y_read, y)
-    assert y_read.dtype == np.asarray(y).dtype
-
-
-def test_csv_target(tmp_path):
-    (tmp_path / "a.csv").write_text("a,b,c\n1,2,3\n")
-    X, y = data.read_csv(tmp_path / "a.csv", target="b")
-    assert X.tolist() == [[1, 3]] and y.tolist() == [2]
-    with pytest.raises(FileFormatError, match="'d'"):
-        data.read_csv(tmp_path / "a.csv", target="d")
-    (tmp_path / "a.csv").write_text("1,2,3\n4,5,6\n")
-    with pytest.raises(FileFormatError, match="target: got the name '2', but the first line holds numbers"):
-        data.read_csv(tmp_path / "a.csv", target="2")
-
-
-BAD_CSV = {
-    "line 3 has 2 fields, the first line 3": "1,2,3\n1,2,3\n1,2\n",
-    "line 4 has 4 fields, the first line 3": "a,b,c\n\n1,2,3\n1,2,3,4\n",
-    "line 2, column 2: got 'x', expected a finite number": "1,2,3\n1,x,3\n",
-    "line 2, column 2: got 'nan', expected": "1,2,3\n1,nan,3\n",
-    "line 3, column 2: got '', expected": "1,2,3\r\n1,2,3\r\n1,,3\r\n",
-    "line 2, column 1: got '1_0', expected": "1,2,3\n1_0,2,3\n",
-    "line 2, column 2: got '٣', expected": "1,2,3\n1,٣,3\n",
-    "line 2, column 3: got '', expected a finite number or the name of a class": "1,2,3\n1,2,\n",
-    "line 3, column 3: got 'nan', expected a finite number or": "1,2,3\n1,2,4\n1,2,nan\n",
-    "line 3, column 3: got 'x', expected a finite number, as in line 1": "1,2,3\n1,2,4\n1,2,x\n",
-    "line 3, column 3: got '4', expected the name of a class, as in line 2": "a,b,c\n1,2,x\n1,2,4\n",
-    "line 1, column 1: got '1e999'": "1e999,2,0\n1,2,0\n",
-    "line 1, column 1: got 'nan'": "nan,b,c\n1,2,0\n",
-    "line 1, column 2: got '-inf'": "1,-inf,0\n1,2,0\n",
-    "line 1, column 1: got '1.5x'": "1.5x,2,0\n1,2,0\n",
-    "line 1, column 1: got '1_0'": "1_0,b,c\n1,2,0\n",
-    "line 1, column 2: got ''": "1,,0\n1,2,0\n",
-    "line 1, column 1: got '', expected the name of a column or a number": ",a,b\n0,1,2\n",
-    "no rows": "a,b,c\n",
-    "not a table": "hello\n",
-    "is not a table of at least two columns": "1\n2\n3\n",
-}
-
-
-@pytest.mark.parametrize(("message", "text"), BAD_CSV.items(), ids=BAD_CSV)
-def test_bad_csv(tmp_path, message, text):
-    (tmp_path / "bad-file").write_text(text, encoding="utf-8", newline="")
-    with pytest.raises(FileFormatError, match=rf"bad-file: .*{message}[^\n]*\Z"):
-        data.read(tmp_path / "bad-file")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0\0", b"\0\0", b"\x89PNG\r\n\x1a\n"])
