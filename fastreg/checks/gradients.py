@@ -10,6 +10,7 @@ import numpy as np
 
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
+from fastreg.intake.schema import Schema
 
 GOOD, WRONG = 1e-7, 1e-3
 SHOWN = 5  # entries that are named if a check fails
@@ -154,7 +155,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
         clean = copy.adversarial.weight
         X, y = np.concatenate([data.inputs, copy.perturbed(data, step)]), np.concatenate([data.targets, data.targets])
         share = np.concatenate([clean * share, (1 - clean) * share])
-        copy.adversarial = None
+        copy.adversarial, copy.model.schema = None, Schema()  # these rows and targets are encoded already
 
     def losses() -> np.ndarray:
         return copy.row_losses(X, y, step=step, activity=True)

@@ -15,6 +15,8 @@ def make_twin(trainer, X, y, sample_weight, dtype: str | None = None) -> tuple[T
     check_trainable(trainer.model)
     trainer.arguments.check()
     twin = trainer.copy(dtype)
+    if not twin.model.built:
+        twin.model.schema = twin.model.schema.seeing(X, y, twin.model.outputs)
     data = twin.arguments.checked(X, y, sample_weight)
     twin.arguments.build(data.inputs.shape[1:])
     return twin, data

@@ -7,7 +7,7 @@ import sys
 from time import perf_counter
 
 import fastreg as fr
-from fastreg.cli.options import add_picture, add_training, data_name, epochs_and_batch_size, plateau
+from fastreg.cli.options import VALIDATION, add_picture, add_training, data_name, epochs_and_batch_size, plateau
 from fastreg.cli.output import announce, print_json, save_picture
 from fastreg.cli.profile import layers
 from fastreg.cli.runs import SPEEDUP_BATCHES, SPEEDUP_TIMES, run, runs_table
@@ -29,13 +29,14 @@ def add(commands) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Runs the command. It fails if an op differs between the engines."""
-    task = make_task(options.data, options.seed, dev=bool(plateau(options)))
+    task = make_task(options, VALIDATION if plateau(options) else 0.0)
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     trainers = {engine: make_trainer(task, options, engine=engine) for engine in ENGINES}
     print(headline(task, options), file=sys.stderr, flush=True)
     announce(sum(_expected(trainer, task, epochs, batch_size) for trainer in trainers.values()))
     runs = {
-        engine: run(trainer, task, epochs, batch_size, engine, plateau(options)) for engine, trainer in trainers.items()
+        engine: run(trainer, task, epochs, batch_size, engine, plateau(options), compare_speed=True)
+        for engine, trainer in trainers.items()
     }
     X, y = (values[:batch_size] for values in task.train)
     comparison = fr.compare_engines(trainers["native"], X, y)
@@ -55,7 +56,7 @@ def compare(options: argparse.Namespace) -> None:
         print_json({"data": name, "verdict": verdict, "ok": comparison.ok, "runs": results, "ops": ops, **more})
     else:
         parts = [[part.part.title, duration(part.seconds), percent(part.of_all)] for part in step.by_layer]
-        print(f"{verdict}\n\n{runs_table(runs, task.is_classification)}\n")
+        print(f"{verdict}\n\n{runs_table(runs, task.metrics)}\n")
         print("loss: per sample; seconds: of training alone; samples/s: of training, both with all epochs")
         print("x reference: speed over that of the NumPy engine, measured in turns on the same batches\n")
         print(f"{table(['native engine', 'time', 'of all'], parts)}\n")

@@ -11,13 +11,16 @@ from pathlib import Path
 import fastreg as fr
 from fastreg.common import checking
 from fastreg.data.builtin import SETS
+from fastreg.intake.schema import SCALES, TASKS
 from fastreg.layers import ACTIVATIONS
+from fastreg.losses import losses
 from fastreg.optimizers.optimizers import BY_NAME, Optimizer
 from fastreg.optimizers.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
 
 MANY = 64  # columns; of fewer, none can stand in for one that is dropped
 SMALL = 10_000  # samples; below this, the default is more epochs and smaller batches
-DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a .csv with labels in its last column"
+DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a table (.csv, .csv.gz)"
+VALIDATION = 0.1  # of the samples, by default
 RATES = {"sgd": 0.1, "rmsprop": 1e-3}  # where the optimizer's own default suits few
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict]] = {  # rate, settings
     **{
@@ -50,6 +53,7 @@ PLATEAU = {  # arguments of ReduceOnPlateau, and what they mean
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments for the data, the network and its training."""
     parser.add_argument("data", metavar="DATA", help=DATA)
+    add_meaning(parser)
     parser.add_argument(
         "--hidden", type=sizes, default=(256, 256), metavar="N,N,..", help="hidden units (256,256); 0 for none"
     )
@@ -78,8 +82,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         default="constant",
         help="how the learning rate changes: constant (default); step: divided by 10 after each third "
         "of the epochs; exponential: down to a hundredth; cosine: down to 0; one-cycle: up to the rate, then down to "
-        "nearly 0; warm-up: rises from a third in the first epoch; on-plateau: a fifth of the training samples is held "
-        "back, and the rate is lowered when their loss no longer improves (see the --plateau options)",
+        "nearly 0; warm-up: rises from a third in the first epoch; on-plateau: lowered when the loss of the validation "
+        "samples no longer improves (see the --plateau options)",
     )
     for name, what in PLATEAU.items():
         default = inspect.signature(fr.ReduceOnPlateau).parameters[name].default
@@ -93,6 +97,39 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def add_picture(parser: argparse.ArgumentParser, what: str) -> None:
     """Adds the argument for a picture of what was measured."""
     parser.add_argument("--picture", type=picture, metavar="FILE", help=f"draw {what}, as PNG (needs matplotlib)")
+
+
+def add_meaning(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say what the data are, where they don't tell themselves."""
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column of the labels in a table, by name or position (0 is the first, -1 the last), or several with "
+        "commas (a column called label, target, class or y, else the last one)",
+    )
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        help="what is to be learned: one of several classes, several yes-or-no labels, or numbers (what the labels "
+        "suggest; the first line of the output says what was taken, and why)",
+    )
+    parser.add_argument("--loss", metavar="NAME", help=f"{', '.join(losses.BY_NAME)}, or a spec (the one of the task)")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        help="inputs to mean 0 and variance 1, or divided by 255, or as they are (bytes for images, else standardize). "
+        "Targets that are numbers are scaled too, except with none",
+    )
+
+
+def validation_share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a share from 0 to below 1")
+    return share
 
 
 def learning_rate(options: argparse.Namespace) -> float:
@@ -139,19 +176,13 @@ def epochs_and_batch_size(options: argparse.Namespace, samples: int) -> tuple[in
 
 def data_name(name: str) -> str:
     """The name of a built-in set or a file, for headlines and folders."""
-    return name if name in SETS else Path(name).resolve().stem
+    return name if name in SETS else Path(name).resolve().name.partition(".")[0] or Path(name).resolve().stem
 
 
 def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number above 0")
     return int(text)
-
-
-def folder(text: str) -> Path:
-    if not text:  # Path("") is the current folder, and an empty variable in a script would write there
-        raise argparse.ArgumentTypeError("got '', expected a folder")
-    return Path(text)
 
 
 def picture(text: str) -> str:
@@ -161,6 +192,12 @@ def picture(text: str) -> str:
     if find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError('needs matplotlib, which is missing: pip install "fastreg[plot]"')
     return text
+
+
+def folder(text: str) -> Path:
+    if not text:  # Path("") is the current folder, and an empty variable in a script would write there
+        raise argparse.ArgumentTypeError("got '', expected a folder")
+    return Path(text)
 
 
 def sizes(text: str) -> tuple[int, ...]:

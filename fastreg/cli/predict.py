@@ -6,10 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 import fastreg as fr
 from fastreg.cli.options import DATA
 from fastreg.cli.output import print_json
-from fastreg.cli.tasks import inputs, read
+from fastreg.cli.tasks import errors, hits, inputs, labelled, read
 
 
 def add(commands) -> None:
@@ -17,7 +19,12 @@ def add(commands) -> None:
     parser = commands.add_parser("predict", help="print what a saved model predicts, one line per sample")
     parser.set_defaults(command=predict)
     parser.add_argument("model", metavar="MODEL", type=Path, help="a .safetensors file that train saved")
-    parser.add_argument("data", metavar="DATA", help=f"{DATA}. Of a set that is split, the test part")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help=f"{DATA}, with or without labels. The columns of a table are found by name. Of a set that is split, the "
+        "test part",
+    )
     parser.add_argument("--probabilities", action="store_true", help="print all outputs instead of the class")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -25,15 +32,28 @@ def add(commands) -> None:
 def predict(options: argparse.Namespace) -> None:
     """Runs the command."""
     model = fr.load(options.model)
-    X, y = read(options.data)[-1]
+    X, y = labelled(model, *read(options.data)[-1])
     outputs = model.predict(inputs(X))
-    is_classes = model.output_transform == "softmax"
-    results = outputs.argmax(axis=1) if is_classes and not options.probabilities else outputs
-    accuracy = float((outputs.argmax(axis=1) == y).mean()) if is_classes and y is not None and y.ndim == 1 else None
+    is_classes = model.output_transform != "linear"
+    results = outputs
+    if is_classes and not options.probabilities:
+        results = model.schema.labels(outputs, model.output_transform)
+    accuracy = hits(model, outputs, y) if is_classes and y is not None else None
+    measured = {} if is_classes or y is None else errors(outputs, y)
     if options.json:
-        print_json({"predictions": results.tolist(), "accuracy": accuracy}, indent=None)
+        told = {"predictions": results.tolist(), "accuracy": accuracy, **measured}
+        if model.classes is not None:
+            told["classes"] = list(model.classes)
+        print_json(told, indent=None)
         return
     for result in results:
-        print(result if result.ndim == 0 else ",".join(f"{number:.6g}" for number in result))
+        print(",".join(map(_shown, np.atleast_1d(result).tolist())))
     if accuracy is not None:
         print(f"accuracy {accuracy:.2%} of {len(outputs):,} samples", file=sys.stderr)
+    if measured:
+        told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
+        print(f"{told} of {len(outputs):,} samples", file=sys.stderr)
+
+
+def _shown(value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ def add(commands) -> None:
 
 def profile(options: argparse.Namespace) -> None:
     """Runs the command."""
-    task = make_task(options.data, options.seed)
+    task = make_task(options)
     _, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     X, y = (values[:batch_size] for values in task.train)
     trainer = make_trainer(task, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import fastreg as fr
@@ -22,8 +22,15 @@ class Run(NamedTuple):
 
 
 def run(
-    trainer: fr.Trainer, task: Task, epochs: int, batch_size: int, name: str, callbacks: Iterable[fr.Callback] = ()
+    trainer: fr.Trainer,
+    task: Task,
+    epochs: int,
+    batch_size: int,
+    name: str,
+    callbacks: Iterable[fr.Callback] = (),
+    compare_speed: bool = False,
 ) -> Run:
+    """Trains and evaluates. With `compare_speed` the numbers have the speed relative to the reference engine."""
     watched, validation_data = task.watched
     history = trainer.fit(
         *task.train,
@@ -38,8 +45,9 @@ def run(
     numbers |= {f"test_{key}": value for key, value in test.items()}
     epochs = len(history["seconds"])
     numbers |= {"epochs": epochs, "seconds": seconds, "samples_per_second": len(task.train[0]) * epochs / seconds}
-    faster = speedup(trainer, task.train, batch_size) if trainer.engine == "native" else 1.0
-    return Run(trainer, history, {**numbers, "speedup": faster})
+    if compare_speed:
+        numbers["speedup"] = speedup(trainer, task.train, batch_size) if trainer.engine == "native" else 1.0
+    return Run(trainer, history, numbers)
 
 
 def speedup(
@@ -56,20 +64,21 @@ def speedup(
     return reference / own
 
 
-def runs_table(runs: Mapping[str, Run], is_classification: bool) -> str:
+def runs_table(runs: Mapping[str, Run], metrics: Sequence[str]) -> str:
     """One line per run."""
-    columns = {"train accuracy": "train_accuracy", "test accuracy": "test_accuracy"} if is_classification else {}
-    columns |= {"train loss": "train_loss", "test loss": "test_loss", "seconds": "seconds"}
-    columns |= {"samples/s": "samples_per_second", "x reference": "speedup"}
-    formats = {
-        "accuracy": "{:.2%}",
-        "loss": "{:.4f}",
-        "seconds": "{:.2f}",
-        "samples/s": "{:,.0f}",
-        "reference": "{:.1f}",
+    columns = {
+        f"{part} {name}": f"{part}_{name}"
+        for name in metrics
+        for part in ("train", "test")
+        if all(f"{part}_{name}" in run.numbers for run in runs.values())
     }
+    columns |= {"train loss": "train_loss", "test loss": "test_loss", "seconds": "seconds"}
+    columns |= {"samples/s": "samples_per_second"}
+    if any("speedup" in run.numbers for run in runs.values()):
+        columns["x reference"] = "speedup"
+    formats = {"accuracy": "{:.2%}", "seconds": "{:.2f}", "samples/s": "{:,.0f}", "reference": "{:.1f}"}
     rows = []
     for name, run in runs.items():
-        cells = (formats[title.split()[-1]].format(run.numbers[key]) for title, key in columns.items())
+        cells = (formats.get(title.split()[-1], "{:.4g}").format(run.numbers[key]) for title, key in columns.items())
         rows.append([name, *cells])
     return table(["", *columns], rows)

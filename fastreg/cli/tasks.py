@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import chain, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastreg as fr
 from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer
 from fastreg.data.builtin import SETS
-from fastreg.layers import Standardize
+from fastreg.data.csvfiles import likely_target
+from fastreg.data.infer import fit_schema, infer_schema, targets_of
+from fastreg.data.readers import is_table
+from fastreg.intake.classes import Classes
+from fastreg.intake.schema import Schema
+from fastreg.intake.table import Table, holes
 
-TEST_SHARE = 0.25
-DEV_SHARE = 0.2  # of the samples that are left for training
+TEST_SHARE = 0.15
+NUMBERS = ("r2", "rmse", "mae")  # metrics of a task of numbers
 
-Labelled = tuple[np.ndarray, np.ndarray]  # samples with labels
+Labelled = tuple[Any, Any]  # inputs and targets, of the same length
 
 
-def read(name: str, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """A built-in set, or the contents of a file or folder."""
+def read(name: str, seed: int = 0) -> list[tuple[Any, Any]]:
+    """A built-in set, or the contents of a file or folder. A table comes without targets: they are in it."""
     if name in SETS:
         return [fr.data.load(name, seed=seed)]
     if not Path(name).exists():
         raise ValueError(f"DATA: got {name!r}, expected a file, a folder or one of {', '.join(SETS)}")
-    return [(_numbers(X), _codes(y)) for X, y in fr.data.read(name)]
+    return [(fr.data.read_table(name), None)] if is_table(name) else fr.data.read(name)
 
 
-def _numbers(X: np.ndarray | fr.data.Table) -> np.ndarray:
-    if isinstance(X, fr.data.Table):
-        raise ValueError("DATA: got a table with text or missing values, expected numbers")
-    return X
-
-
-def _codes(y: np.ndarray | None) -> np.ndarray | None:
-    """Classes by number, in the order of their names."""
-    return y if y is None or y.dtype.kind != "U" else np.unique(y, return_inverse=True)[1].astype(np.int64)
-
-
-def inputs(X: np.ndarray) -> np.ndarray:
+def inputs(X):
     """One row per sample. Models scale their inputs themselves."""
-    return X.reshape(len(X), -1)
-
-
-def scaling(X: np.ndarray) -> fr.data.Standardizer | Standardize:
-    """The first layer. It scales bytes of images to [0, 1], other columns to mean 0 and variance 1."""
-    if X.dtype == np.uint8:
-        return Standardize((0.0,) * X.shape[1], (1 / 255,) * X.shape[1])
-    return fr.data.Standardizer().fit(X)
+    return X if isinstance(X, Table) else X.reshape(len(X), -1)
 
 
 class Task(NamedTuple):
@@ -57,55 +45,115 @@ class Task(NamedTuple):
 
     train: Labelled
     test: Labelled
-    outputs: int
-    loss: str
-    dev: Labelled | None = None  # for early stopping, which must not see the test samples
+    schema: Schema
+    validation: Labelled | None = None  # for the choice of the best epoch, which must not see the test samples
 
     @property
     def watched(self) -> tuple[str, Labelled]:
         """The samples that are evaluated after every epoch, with their name."""
-        return ("dev", self.dev) if self.dev else ("test", self.test)
+        return ("validation", self.validation) if self.validation else ("test", self.test)
+
+    @property
+    def outputs(self) -> int:
+        return self.schema.outputs
+
+    @property
+    def loss(self) -> str:
+        return str(self.schema.loss)
 
     @property
     def is_classification(self) -> bool:
-        return self.loss == "softmax_cross_entropy"
+        return self.schema.target.task != "numbers"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return ("accuracy",) if self.is_classification else NUMBERS
+
+    @property
+    def columns(self) -> int:
+        """How many numbers the network reads for a sample."""
+        return self.schema.width or int(np.prod(np.shape(self.train[0])[1:]))
 
 
-def make_task(name: str, seed: int, dev: bool = False) -> Task:
-    """Training and test samples, dev samples if `dev` is true, and the loss that fits their targets."""
-    found = read(name, seed)
-    parts = [(X, y) for X, y in found if y is not None]
-    if len(parts) < len(found):
-        raise ValueError(f"DATA: {name} holds no labels to train on")
-    is_classes = all(y.ndim == 1 and y.dtype.kind in "biu" for _, y in parts)
-    classes = _classes([y for _, y in parts]) if is_classes else 0
+def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
+    """Training and test samples, what they are, and the loss that fits. `held_back` is the share of the samples that is
+    held back for validation."""
+    found = read(options.data, options.seed)
+    target = target_column(found[0][0], found[0][1], options.target)
+    parts, names = [], None
+    for X, y in found:
+        X, y, names = _targets(X, y, target)
+        if y is None:
+            raise ValueError(f"DATA: {options.data} holds no labels to train on; --target takes a column of it")
+        parts.append((inputs(X), y))
+    told = {"task": options.task, "loss": options.loss, "scale": options.scale}
+    everything = _together(parts)
+    schema = infer_schema(everything[0], everything[1], **told)
+    if names is not None:
+        schema = schema.with_target_names(names)
+    stratified = schema.target.task == "classes" and np.ndim(everything[1]) == 1
 
-    def parted(part: Labelled, share: float) -> list[Labelled]:
-        return fr.data.split(*part, (1 - share, share), stratify=is_classes, seed=seed)
+    shares = [share for share in (TEST_SHARE * (len(parts) == 1), held_back) if share]
+    X, y = parts[0]
+    codes = schema.target.encode("y", y) if stratified else None
+    labels = np.zeros(len(X)) if codes is None else codes
+    drawn = fr.data.split(np.arange(len(X)), labels, (1 - sum(shares), *shares), stratify=stratified, seed=options.seed)
+    train, *rest = [(X[rows], y[rows]) for rows, _ in drawn]
+    test = rest.pop(0) if len(parts) == 1 else parts[1]
+    return Task(train, test, fit_schema(schema, *train, options.scale), *rest)
 
-    train, test = parts if len(parts) == 2 else parted(parts[0], TEST_SHARE)
-    train, *rest = parted(train, DEV_SHARE) if dev else [train]
-    train, test, *rest = ((inputs(X), y) for X, y in (train, test, *rest))
-    outputs, loss = (classes, "softmax_cross_entropy") if is_classes else (train[1][0].size, "mse")
-    return Task(train, test, outputs, loss, *rest)
+
+def target_column(X, y, target: str | None):
+    """The columns of a table that are the targets, as the option or as the table suggests; None if y has them."""
+    if target is not None:
+        if y is not None and not isinstance(X, Table):
+            raise ValueError("--target: got a column for data that have their labels apart, expected none")
+        wanted = [int(part) if part.lstrip("-").isdigit() else part for part in target.split(",")]
+        if isinstance(X, Table) and target in X.names:
+            return target
+        return wanted[0] if len(wanted) == 1 else wanted
+    if y is None and isinstance(X, Table):
+        return likely_target(X)[0]
+    return None
 
 
-def _classes(labels: list[np.ndarray]) -> int:
-    low, high = min(y.min() for y in labels), max(y.max() for y in labels)
-    if low < 0 or high >= len(labels[0]):
-        raise ValueError(f"DATA: got labels from {low} to {high}, expected classes 0, 1, 2, ..., fewer than samples")
-    return int(high) + 1
+def _targets(X, y, target):
+    """Inputs, targets and their names. Rows of a table that have no target are left out, and that is said."""
+    if y is not None or target is None:
+        return X, y, None
+    if not isinstance(X, Table):
+        X = Table({str(j): X[:, j] for j in range(X.shape[1])}, named=False)
+    X, y, names = targets_of(X, None, target)
+    empty = np.zeros(len(X), bool)
+    for column in (y,) if isinstance(y, np.ndarray) else (y[name] for name in y.names):
+        empty |= holes(column)
+    if empty.any():
+        count = int(empty.sum())
+        rows = f"{count:,} row{'s' * (count != 1)}"
+        print(f"fastreg: {rows} without {', '.join(names)} left out", file=sys.stderr)
+        X, y = X[~empty], y[~empty]
+    return X, y, names
+
+
+def _together(parts: list[Labelled]) -> Labelled:
+    """All parts as one, to find out what they hold."""
+    if len(parts) == 1:
+        return parts[0]
+    X, _ = parts[0]  # kinds of columns follow from the training part, classes from both
+    labels = [np.asarray(labels) for _, labels in parts]
+    if labels[0].shape[1:] != labels[1].shape[1:]:
+        raise ValueError(f"DATA: got labels of shapes {labels[0].shape} and {labels[1].shape}, expected the same kind")
+    return X, np.concatenate(labels)
 
 
 def make_trainer(
     task: Task, options: argparse.Namespace, regularized: bool = True, engine: str | None = None
 ) -> fr.Trainer:
     """A trainer of a dense network, as the options say. Without `regularized`, it has no dropout and no penalties."""
-    columns = task.train[0].shape[1]
-    keep, *rest = keep_probs(options, columns, task.is_classification) if regularized else (1.0, 1.0)
+    keep, *rest = keep_probs(options, task.columns, task.is_classification) if regularized else (1.0, 1.0)
     if len(rest) > max(1, len(options.hidden)):
         raise ValueError(f"--keep-prob: got {len(rest)} for {len(options.hidden)} hidden layers and one for the inputs")
-    layers: list = [scaling(task.train[0])]
+    layers: list = [task.schema]
     keeps = chain(rest, repeat(rest[-1]))
     for units, following in zip((*options.hidden, task.outputs), keeps, strict=False):
         layers += [fr.Dropout(keep_prob=keep)] if keep < 1 else []
@@ -116,6 +164,7 @@ def make_trainer(
         fr.Sequential(layers),
         loss=task.loss,
         optimizer=make_optimizer(options, len(task.train[0])),
+        metrics=() if not task.is_classification else ("accuracy",),
         l1=options.l1 if regularized else 0.0,
         l2=options.l2 if regularized else 0.0,
         engine=engine or options.engine,
@@ -125,14 +174,59 @@ def make_trainer(
 
 
 def headline(task: Task, options: argparse.Namespace) -> str:
-    """Data, network and training in one line."""
+    """What the data are, in one line; network and training in another."""
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
-    sizes = [task.train[0].shape[1], *options.hidden, task.outputs]
-    dev = f", {len(task.dev[0]):,} dev" if task.dev else ""
+    sizes = [task.columns, *options.hidden, task.outputs]
+    validation = f", {len(task.validation[0]):,} validation" if task.validation else ""
     activation = f" {options.activation}" if options.activation != "relu" else ""
     rate = f"{learning_rate(options):g}" + (f" {options.schedule}" if options.schedule != "constant" else "")
     return (
-        f"{data_name(options.data)}: {len(task.train[0]):,} training{dev} and {len(task.test[0]):,} test samples; "
-        f"network {'-'.join(map(str, sizes))}{activation}, {options.optimizer} at {rate}, "
+        f"{task.schema}\n"
+        f"{data_name(options.data)}: {len(task.train[0]):,} training{validation} and {len(task.test[0]):,} test "
+        f"samples; network {'-'.join(map(str, sizes))}{activation}, {task.loss}, {options.optimizer} at {rate}, "
         f"batches of {batch_size}, {epochs} epochs"
     )
+
+
+def labelled(model: fr.Sequential, X, y) -> Labelled:
+    """Inputs and labels for a model. A table may hold the labels, in the columns of the training data; y is None if it
+    does not."""
+    if y is not None or not isinstance(X, Table):
+        return X, y
+    names = model.schema.target.names
+    if model.schema.columns is None:  # a model that knows no names takes its columns from the left
+        extra = X.shape[1] - model.inputs
+        if extra not in (0, 1):
+            raise ValueError(f"DATA: got {X.shape[1]} columns, expected {model.inputs}, and maybe one of labels")
+        X, labels = X.select(X.names[: model.inputs]), X[X.names[-1]] if extra else None
+        return np.asarray(X), labels
+    has = (
+        names is not None
+        and set(names) <= set(X.names)
+        and (model.schema.named or X.shape[1] > len(model.schema.columns))
+    )
+    return X, X.select(names) if names is not None and has else None
+
+
+def hits(model: fr.Sequential, outputs: np.ndarray, y) -> float | None:
+    """The share of correct predictions, by the names of classes; None where predictions cannot be correct or wrong. A
+    class that the model does not know counts as wrong."""
+    told = model.schema.labels(outputs, model.output_transform)
+    truth = np.asarray(y[y.names[0]] if isinstance(y, Table) and y.shape[1] == 1 else y)
+    if truth.ndim == 2 and truth.shape[1] == 1:
+        truth = truth[:, 0]
+    if truth.shape != told.shape:
+        return None
+    return float(np.mean(Classes.equal(told, truth)))
+
+
+def errors(outputs: np.ndarray, y) -> dict[str, float]:
+    """How far predicted numbers are from the targets. Empty if some target is missing or of another shape."""
+    truth = np.asarray(y, dtype=np.float64).reshape(len(outputs), -1) if _are_numbers(y) else outputs[:, :0]
+    if truth.shape != outputs.shape or not np.isfinite(truth).all():
+        return {}
+    return {name: float(getattr(fr.metrics, name)(truth, outputs)) for name in NUMBERS}
+
+
+def _are_numbers(y) -> bool:
+    return y.is_numeric if isinstance(y, Table) else np.asarray(y).dtype.kind in "biuf"

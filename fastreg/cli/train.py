@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import fastreg as fr
-from fastreg.cli.options import add_training, data_name, epochs_and_batch_size, folder, keep_probs, plateau, positive
+from fastreg.cli.options import (
+    VALIDATION,
+    add_training,
+    data_name,
+    epochs_and_batch_size,
+    folder,
+    keep_probs,
+    plateau,
+    positive,
+    validation_share,
+)
 from fastreg.cli.output import print_json
 from fastreg.cli.runs import Run, run, runs_table
 from fastreg.cli.tasks import headline, make_task, make_trainer
@@ -22,20 +32,30 @@ def add(commands) -> None:
     add_training(parser)
     parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or the NumPy reference")
     parser.add_argument(
+        "--validation",
+        type=validation_share,
+        default=VALIDATION,
+        metavar="SHARE",
+        help=f"share of the samples that is held back; the best epoch on them is kept ({VALIDATION}); with 0 the last "
+        "epoch is kept",
+    )
+    parser.add_argument(
         "--early-stopping",
         type=positive,
         metavar="PATIENCE",
-        help="hold back a fifth of the training samples, stop after this number of epochs without a better loss on "
-        "them, and restore the best weights",
+        help="stop after this number of epochs without a better loss on the validation samples",
     )
+    parser.add_argument("--compare-speed", action="store_true", help="measure the speed against the reference engine")
     parser.add_argument("--output", type=folder, metavar="DIR", help="for models and picture (fastreg-runs/NAME)")
 
 
 def train(options: argparse.Namespace) -> None:
     """Runs the command."""
     patience = options.early_stopping
-    watches = bool(patience or plateau(options))
-    task, name = make_task(options.data, options.seed, dev=watches), data_name(options.data)
+    for option, wants in (("--early-stopping", patience), ("--schedule on-plateau", plateau(options))):
+        if wants and not options.validation:
+            raise ValueError(f"--validation: got 0 with {option}, which needs samples to watch; expected above 0")
+    task, name = make_task(options, options.validation), data_name(options.data)
     epochs, batch_size = epochs_and_batch_size(options, len(task.train[0]))
     output = options.output or Path("fastreg-runs") / name
     variants = {"plain": False, "regularized": True}
@@ -46,8 +66,9 @@ def train(options: argparse.Namespace) -> None:
     runs = {}
     try:
         for variant, trainer in trainers.items():
-            stopping = [fr.EarlyStopping(patience=patience)] if patience else []
-            runs[variant] = run(trainer, task, epochs, batch_size, variant, [*plateau(options), *stopping])
+            best = [fr.EarlyStopping(patience=patience or epochs)] if task.validation else []
+            callbacks = [*plateau(options), *best]
+            runs[variant] = run(trainer, task, epochs, batch_size, variant, callbacks, options.compare_speed)
         files = _save_models(trainers, output) | _save_curves(runs, output, name, task.watched[0])
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cost the models; `main` resets it
@@ -56,21 +77,33 @@ def train(options: argparse.Namespace) -> None:
         raise KeyboardInterrupt(saved) from None
     if options.json:
         results = {variant: trained.numbers for variant, trained in runs.items()}
-        print_json({"data": name, "runs": results, "files": files})
+        told = {"target": str(task.schema.target), "task": task.schema.target.task, "loss": task.loss}
+        print_json({"data": name, **told, "runs": results, "files": files})
         return
     print()
-    print(runs_table(runs, task.is_classification))
-    keeps = keep_probs(options, task.train[0].shape[1], task.is_classification)
-    inputs, *hidden = (f"{number:g}" for number in keeps)
+    print(runs_table(runs, task.metrics))
+    inputs, *hidden = (f"{number:g}" for number in keep_probs(options, task.columns, task.is_classification))
     keep = f"keep probability {inputs} of inputs, {', '.join(hidden)} of hidden units"
     penalties = f"L1 {options.l1:g}, L2 {options.l2:g}" if options.l1 else f"L2 {options.l2:g}"
     print(f"\nregularized: dropout with {keep}; {penalties}. Seconds and samples/s count training alone.")
-    if patience:
-        epochs_run = ", ".join(f"{variant} {trained.numbers['epochs']}" for variant, trained in runs.items())
-        print(f"Epochs until it was stopped: {epochs_run}. The weights are the best on the dev samples.")
-    print("x reference: speed relative to the NumPy reference engine, which runs the same program on this machine.")
+    if task.validation:
+        kept = ", ".join(
+            f"{variant} {_best(trained)} of {trained.numbers['epochs']}" for variant, trained in runs.items()
+        )
+        print(f"Epoch that was kept, the best on the validation samples: {kept}.")
+    if not task.is_classification:
+        print(
+            "r2 is 1 for perfect predictions, 0 for those of the mean. loss, rmse and mae are in units of the target."
+        )
+    if options.compare_speed:
+        print("x reference: speed relative to the NumPy reference engine, which runs the same program on this machine.")
     for what, path in files.items():
         print(f"saved {what}: {path}")
+
+
+def _best(trained: Run) -> int:
+    best = trained.trainer.best
+    return len(trained.history["loss"]) if best is None else best.epoch + 1
 
 
 def _save_models(trainers: Mapping[str, fr.Trainer], folder: Path) -> dict[str, str]:

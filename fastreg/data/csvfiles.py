@@ -198,6 +198,16 @@ def read_csv(
     return (np.asarray(inputs) if inputs.is_numeric and not inputs.has_holes else inputs), y
 
 
+def likely_target(table: Table) -> tuple[str, bool]:
+    """The column that is taken for the target, if nobody says which, and whether that is certain: the last one, unless
+    another one is the only one with a name such as label."""
+    last = table.names[-1]
+    labels = [name for name in table.names if name.casefold() in LABELS] if table.named else []
+    if not labels or last in labels:
+        return last, True
+    return (labels[0] if len(labels) == 1 else last), False
+
+
 def _tell(path: PathLike, notes: list[str]) -> None:
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=3)
@@ -497,14 +507,12 @@ def _target_names(read: Read, targets: list[int | str] | None) -> list[str]:
         if len(set(chosen)) < len(chosen):
             raise FileFormatError(f"target: got {targets}, expected different columns")
         return chosen
-    labels = [name for name in names if name.casefold() in LABELS] if read.table.named else []
-    if labels and names[-1] not in labels:
-        taken = labels[0] if len(labels) == 1 else names[-1]
+    taken, certain = likely_target(read.table)
+    if not certain:
         read.notes.append(
             f"the target is taken to be {taken!r}, of the columns {listed([*names])}; target= says otherwise"
         )
-        return [taken]
-    return [names[-1]]
+    return [taken]
 
 
 def _targets(path: PathLike, options: Options, read: Read, names: list[str], several: bool) -> np.ndarray:

@@ -129,6 +129,8 @@ class Settings:
     def checked(self, X, y, sample_weight=None, rows=None, **how) -> Data:
         """The data, if model and loss can take them. `how` is as in `fastreg.model.dataset.checked`."""
         self.check()
+        if not self.model.built:  # so names of columns and classes are those of these data
+            how.setdefault("schema", self.model.schema.seeing(X, y, self.model.outputs))
         return checked(self.model, self.loss, self.dtype, X, y, sample_weight, rows, **how)
 
     def check_augment(self, shape: tuple[int, ...]) -> None:
