@@ -24,11 +24,10 @@ BY_NAME = {
 }
 
 
-def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
-    """The argument `callbacks` as a list of objects. Specs become objects."""
+def listed(callbacks: Callback | str | Iterable[Callback | str]) -> list[Callback]:
+    """The argument `callbacks` as a list of objects. Specs become objects. One callback needs no list."""
     if isinstance(callbacks, (str, Callback)):
-        shown = checking.shown(callbacks)
-        raise TypeError(f"callbacks: got {shown}, expected a list of callbacks: [{shown}]")
+        callbacks = (callbacks,)
     given = checking.iterate("callbacks", callbacks, "a list of callbacks")
     made = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
     for callback in made:
@@ -37,10 +36,10 @@ def listed(callbacks: Iterable[Callback | str]) -> list[Callback]:
     return made
 
 
-def gather(callbacks: Iterable[Callback], verbose: int) -> list[Callback]:
+def gather(callbacks: Callback | str | Iterable[Callback | str], verbose: int) -> list[Callback]:
     """The callbacks of a fit, checked, in the order in which they are called. If verbose, a Progress comes first."""
-    callbacks = listed(callbacks)
-    if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1):
-        raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0 or 1")
-    callbacks.sort(key=lambda callback: callback.goes_last)
-    return [Progress(), *callbacks] if verbose else callbacks
+    made = listed(callbacks)
+    if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1, 2):
+        raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0, 1 (a bar) or 2 (a line per epoch)")
+    made.sort(key=lambda callback: callback.goes_last)
+    return [Progress(lines=bool(verbose == 2)), *made] if verbose else made

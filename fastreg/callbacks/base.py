@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import numpy as np
 
-from fastreg.callbacks.history import History
+from fastreg.callbacks.history import History, number
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
+from fastreg.metrics.registry import largest_is_best, meaning_of, same_meaning
 
 if TYPE_CHECKING:
     from fastreg.model.dataset import Data
@@ -37,6 +38,9 @@ class Plan:
     data                      facts about data and batches that must be the same in a resumed fit
     callbacks                 the callbacks of the fit
     training                  the training set
+    whole                     `trainer.history`: the results of all fits since the trainer was made or reset. A reset
+                              makes another object
+    fitting                   the names of the metrics that a trainer with this loss can have
     """
 
     first_epoch: int
@@ -48,6 +52,8 @@ class Plan:
     data: Mapping[str, Any] = field(default_factory=dict)
     callbacks: tuple[Callback, ...] = ()
     training: Data | None = None
+    whole: History = field(default_factory=History)
+    fitting: tuple[str, ...] = ()
 
 
 class Callback:
@@ -60,7 +66,11 @@ class Callback:
     costs nothing. All hooks may read and change parameters.
 
     A callback that remembers something from one epoch to the next defines `state_dict` and `load_state_dict`. Then a
-    resumed fit continues as if it had never stopped.
+    resumed fit continues as if it had never stopped. `continues` tells it whether to keep what it knows from an earlier
+    fit.
+
+    Numbers that a callback puts into the logs of an epoch are kept in the history. Callbacks after it in the list can
+    watch them: `EarlyStopping("val_gain", mode="max")`.
 
     Examples
     --------
@@ -111,7 +121,7 @@ class Callback:
         """Called about every 0.1 s, with the number of `batches` done in this epoch and their mean `loss`."""
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Called after each epoch and its validation, with the values for the history."""
+        """Called after each epoch and its validation, with the values for the history. More can be added to them."""
 
     def on_train_end(self) -> None:
         """Called at the end, be it the last epoch, Ctrl-C or an error."""
@@ -138,6 +148,15 @@ class Callback:
         names = [name for name in inspect.signature(type(self)).parameters if name in known]
         return f"{type(self).__name__}({', '.join(f'{name}={_told(known[name])}' for name in names)})"
 
+    def continues(self) -> bool:
+        """Whether this fit goes on where an earlier one with this callback ended: of the same trainer, not reset since.
+
+        For on_train_begin, which asks once. A fit that resumes a checkpoint does not go on with the callback's own
+        memory, but with that of the file.
+        """
+        before, self._served = self.__dict__.get("_served"), self.plan.whole
+        return before is self._served and self.plan.resumed is None
+
     @property
     def wants_batches(self) -> bool:
         """Whether this callback defines a batch hook."""
@@ -149,6 +168,7 @@ class TerminateOnNaN(Callback):
     """Stops training, with a warning, after an epoch with a value that is not finite, such as `val_loss`.
 
     If the training loss or a parameter is not finite, training ends with a DivergenceError even without this callback.
+    It remembers nothing from one fit to the next.
 
     Parameters
     ----------
@@ -172,10 +192,12 @@ class TerminateOnNaN(Callback):
             check_monitor(self, self.monitor, plan)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        for name in logs if self.monitor is None else (self.monitor,):
-            if not math.isfinite(logs[name]):
+        values = logs if self.monitor is None else {self.monitor: watched(self, self.monitor, logs)}
+        for name, value in values.items():
+            told = number(value)
+            if told is not None and not math.isfinite(told):
                 self.trainer.stop_training = True
-                text = f"training stops after epoch {epoch + 1}: {name} is {logs[name]}"
+                text = f"training stops after epoch {epoch + 1}: {name} is {value}"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
                 return
 
@@ -199,6 +221,8 @@ class Progress(Callback):
     ----------
     file
         Where to write. Standard output by default.
+    lines
+        Whether to write one plain line per epoch on a terminal, too. `fit(verbose=2)` does.
 
     Examples
     --------
@@ -213,16 +237,17 @@ class Progress(Callback):
     INTERVAL = 0.1  # at least this many seconds between two updates
     WIDTH = 24  # characters of the bar
 
-    def __init__(self, file: TextIO | None = None):
+    def __init__(self, file: TextIO | None = None, *, lines: bool = False):
         if file is not None and not callable(getattr(file, "write", None)):
             raise TypeError(f"file: got {checking.shown(file)}, expected an open text file or None")
         self.file = file
+        self.lines = checking.flag("lines", lines)
 
     def on_train_begin(self) -> None:
         self._out = sys.stdout if self.file is None else self.file
         if self._out is None:  # a process whose standard output is closed
             self._out = _Nowhere()
-        self._live = bool(getattr(self._out, "isatty", bool)())
+        self._live = not self.lines and bool(getattr(self._out, "isatty", bool)())
         self._shown = self._ended = -math.inf  # when something was shown, and when the end of an epoch was
         self._length, self._skipped = 0, ""
 
@@ -267,7 +292,8 @@ class Progress(Callback):
 
     @staticmethod
     def _values(logs: Mapping[str, float]) -> str:
-        return "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name != "penalty" or value)
+        known = ((name, number(value)) for name, value in logs.items() if name != "penalty" or value)
+        return "  ".join(f"{name} {value:.4g}" for name, value in known if value is not None)
 
 
 def _told(value: Any) -> str:
@@ -276,14 +302,55 @@ def _told(value: Any) -> str:
     return checking.shown(value) if "\n" in text else text  # of an array
 
 
-def check_monitor(callback: Callback, monitor: str, plan: Plan) -> None:
-    """Refuses the fit if the value that a callback watches is not in the history."""
-    if monitor not in plan.names:
-        advice = " (give validation_data)" if monitor.startswith("val_") else ""
-        expected = f"one of {', '.join(plan.names)}{advice}"
-        raise ValueError(f"{type(callback).__name__} monitor: got {checking.shown(monitor)}, expected {expected}")
+def check_monitor(callback: Callback, monitor: str, plan: Plan, mode: str = "min") -> None:
+    """Refuses the fit if the value that a callback watches will not be in the history, or if `mode` is "auto" and its
+    name does not say which direction is good.
+
+    A value that a user's callback before this one may add is not refused. `watched` then finds out.
+    """
+    kind = type(callback).__name__
+    if monitor not in plan.names and not _may_be_added(callback, plan):
+        raise ValueError(f"{kind} monitor: got {checking.shown(monitor)}, {_expected(monitor, plan)}")
+    if mode == "auto" and largest_is_best(monitor) is None:
+        expected = "expected 'min' or 'max': the name does not say whether small or large values are good"
+        raise ValueError(f"{kind} mode: got 'auto' for the monitor {checking.shown(monitor)}, {expected}")
+
+
+def watched(callback: Callback, monitor: str, logs: Mapping[str, float]) -> float:
+    """The value that a callback watches."""
+    if monitor not in logs:
+        got = f"{type(callback).__name__} monitor: got {checking.shown(monitor)}"
+        raise ValueError(f"{got}, expected one of {', '.join(logs)}: no callback before it has added it to the logs")
+    return float(logs[monitor])
+
+
+def _may_be_added(callback: Callback, plan: Plan) -> bool:
+    """Whether a callback of the user's comes before this one and could add a value to the logs."""
+    for before in plan.callbacks:
+        if before is callback:
+            return False
+        own = type(before).on_epoch_end is not Callback.on_epoch_end or "on_epoch_end" in vars(before)
+        if own and not type(before).__module__.startswith("fastreg."):
+            return True
+    return False
+
+
+def _expected(monitor: str, plan: Plan) -> str:
+    """The end of the refusal of a monitor: what there is, and what helps."""
+    expected = f"expected one of {', '.join(plan.names)}"
+    data, metric = meaning_of(monitor) or ("", "")
+    advice = []
+    if data == "val" and not any(name.endswith("_loss") for name in plan.names):
+        advice.append("give validation_data")
+    elif near := same_meaning(monitor, plan.names):
+        return f"{expected}; the nearest is {near!r}"
+    if metric in plan.fitting and not any((meaning_of(name) or ("", ""))[1] == metric for name in plan.names):
+        advice.append(f"give the trainer metrics=({metric!r},)")
+    if advice:
+        return f"{expected} ({' and '.join(advice)})"
+    return expected + checking.nearest(monitor, plan.names)
 
 
 def direction(monitor: str, mode: str) -> float:
     """The sign by which to multiply values so that small ones are good."""
-    return -1.0 if mode == "max" or (mode == "auto" and monitor.endswith("accuracy")) else 1.0
+    return -1.0 if mode == "max" or (mode == "auto" and largest_is_best(monitor)) else 1.0

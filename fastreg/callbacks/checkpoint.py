@@ -4,9 +4,11 @@ A checkpoint is a model file, which `fastreg.load` opens, with more tensors. No 
 
     checkpoint/state/<parameter>/<slot>   what the optimizer keeps
     checkpoint/callbacks/<index>/<name>   state_dict of the callbacks with a state_dict or settings, in their order
-    checkpoint/epochs, checkpoint/history int64 (epochs,), float64 (epochs, names): the history of the fit
+    checkpoint/epochs, checkpoint/history int64 (epochs,), float64 (epochs, columns): the history of the trainer
 
-The metadata hold JSON: the counters of the trainer, and what a resumed fit must repeat, each fact as a line of text.
+The metadata hold JSON: the counters of the trainer, what a resumed fit must repeat, each fact as a line of text, the
+columns of the history, and where in it the fit begins. Older files lack the last two. Their history is that of the fit,
+with the columns that the fit must repeat.
 
 `fastreg.training.resume` reads these files.
 """
@@ -23,12 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
+from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction, watched
+from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.description import Description
 from fastreg.common.fileio import PathLike, atomic_link, check_target, remove_leftovers
-from fastreg.common.safetensors import write_tensors
+from fastreg.common.safetensors import parse_json, read_tensors, write_tensors
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 
 COUNTERS = ("epoch", "step", "updates")  # in the file: epochs, batches and updates of the trainer
@@ -46,6 +49,10 @@ class Checkpoint(Callback):
     checkpoint. A checkpoint holds the current weights, even if EarlyStopping later restores better ones. The position
     of this callback in the list does not matter.
 
+    Further fits of the same trainer go on as one long fit would: the best checkpoint is replaced only by a better one,
+    also by a new callback that finds the file of an earlier fit. `trainer.reset()` and another trainer start afresh,
+    and replace the files.
+
     Parameters
     ----------
     path
@@ -60,7 +67,7 @@ class Checkpoint(Callback):
     monitor
         The value that decides which is best: a name in the history.
     mode
-        "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
+        "min", "max" or "auto": the direction that the name of the monitor says, as in `EarlyStopping`.
 
     Raises
     ------
@@ -111,20 +118,39 @@ class Checkpoint(Callback):
         check_target("Checkpoint path", self.path)
         trainer.model.metadata()  # refuses what a file cannot hold, such as layers in Python
         if self.save_best:
-            check_monitor(self, self.monitor, plan)
+            check_monitor(self, self.monitor, plan, self.mode)
 
     def on_train_begin(self) -> None:
-        self._sign, self._best = direction(self.monitor, self.mode), math.inf
+        self._sign = direction(self.monitor, self.mode)
+        if not self.continues():
+            self._best = math.inf
+            self._written: int | None = None  # the epochs of the file at `path`, if it is of this training
+            self._older: list[int] = []  # and of the files next to it
         if self.save_best:
             for _, row in self.plan.history.rows():
-                self._best = min(self._best, self._sign * row[self.monitor])
+                self._best = min(self._best, self._sign * row.get(self.monitor, math.nan))
+            self._best = min(self._best, self._sign * self._kept())
         for path in (self.path, self.beside("best"), self.beside(self.plan.first_epoch)):
             remove_leftovers(path)
-        self._written: int | None = None  # the epochs of the file at `path`, if it is of this training
-        self._older: list[int] = []  # and of the files next to it
         if self.plan.resumed and self.path.exists() and self.path.samefile(self.plan.resumed):
             self._written = self.plan.first_epoch
             self._older = self._found(self.plan.first_epoch)
+
+    def _kept(self) -> float:
+        """The value of the best checkpoint there is, if it is of this training: if its last epoch is one of the
+        trainer's, to the bit. Else NaN."""
+        path, whole = self.beside("best"), self.plan.whole
+        if not whole.epochs or not path.is_file():
+            return math.nan
+        try:
+            tensors, metadata = read_tensors(path)
+            columns = parse_json(metadata[CHECKPOINT_KEY], "the header", floats=False)["columns"]
+            epoch, row = int(tensors[EPOCHS][-1]), dict(zip(columns, tensors[HISTORY][-1].tolist(), strict=True))
+            own = whole[whole.epochs.index(epoch)]
+        except (OSError, LookupError, TypeError, ValueError):
+            return math.nan
+        same = all(own.get(name) == row.get(name) for name in ("loss", "seconds"))
+        return float(row.get(self.monitor, math.nan)) if same else math.nan
 
     def _found(self, end: int) -> list[int]:
         """The numbers below `end` of the files next to `path`."""
@@ -135,10 +161,11 @@ class Checkpoint(Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         done = epoch + 1
         due = done % self.every == 0 or done == self.plan.last_epoch or self.trainer.stop_training
-        better = self.save_best and self._sign * logs[self.monitor] < self._best  # false for NaN
+        value = self._sign * watched(self, self.monitor, logs) if self.save_best else math.nan
+        better = value < self._best  # false for NaN
         try:
             if better:
-                self._best = self._sign * logs[self.monitor]
+                self._best = value
                 write(self.beside("best"), self.trainer, self.plan)
             if due:
                 self._replace(done, better)
@@ -164,19 +191,32 @@ class Checkpoint(Callback):
 
 def write(path: PathLike, trainer: Training, plan: Plan) -> None:
     """Writes the current state of a fit that is between two epochs, atomically."""
-    history = plan.history
+    history, begun = _stored(trainer, plan)
     tensors: dict[str, Any] = dict(trainer.model.parameters)
     tensors |= {STATE + name: value for name, value in trainer.optimizer_state.items()}
     tensors[EPOCHS] = np.array(history.epochs, np.int64)
-    tensors[HISTORY] = np.array([list(row.values()) for _, row in history.rows()], np.float64)
+    tensors[HISTORY] = np.array(list(history.values()), np.float64).T
     for index, callback in enumerate(to_repeat(plan.callbacks)):
         tensors |= {f"{CALLBACKS}{index}/{name}": np.asarray(v) for name, v in callback.state_dict().items()}
     header = {
         **dict(zip(COUNTERS, (trainer.epoch, trainer.batches, trainer.updates), strict=True)),
         "stopped": bool(trainer.stop_training),
         "repeat": repeated(trainer, plan, trainer.model.input_shape),
+        "columns": list(history),
+        "begun": begun,
     }
     write_tensors(path, tensors, {**trainer.model.metadata(), CHECKPOINT_KEY: json.dumps(header)})
+
+
+def _stored(trainer: Training, plan: Plan) -> tuple[History, int]:
+    """The history that a file holds, and the index of the first epoch of the fit in it. It is that of all fits, unless
+    their epochs do not follow each other, since somebody has set the trainer's counter."""
+    whole, own = plan.whole, plan.history
+    begun = len(whole.epochs) - len(own.epochs)
+    first = trainer.epoch - len(whole.epochs)
+    if begun >= 0 and first >= 0 and whole.epochs == list(range(first, trainer.epoch)):
+        return whole, begun
+    return own, 0
 
 
 # --- What a resumed fit must repeat ------------------------------------------------------------------------------
@@ -192,7 +232,7 @@ def repeated(trainer: Training, plan: Plan, sample_shape: tuple[int, ...] | None
         "shape of a sample": sample_shape,
         **trainer.settings(),
         **plan.data,
-        "history": list(plan.names),
+        "history": [name for name in plan.names if name != "lr"],  # which files of older versions do not have
     }
     return {name: _text(value) for name, value in facts.items()} | {"callbacks": ", ".join(callbacks) or "none"}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fastreg.callbacks.base import Callback, Plan
+from fastreg.callbacks.history import number
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike, atomic_write, check_target, remove_leftovers, writing
@@ -16,8 +18,10 @@ from fastreg.common.fileio import PathLike, atomic_write, check_target, remove_l
 class CSVLogger(Callback):
     """Writes a line per epoch: its number, counted from 0, and all values of the history.
 
-    A fit begins a new file. A resumed fit continues after the epochs of the checkpoint. So the table is that of a fit
-    that never stopped, except for the seconds of epochs that were trained twice.
+    The first fit begins a new file. Further fits of the same trainer add to it, and a resumed fit continues after the
+    epochs of the checkpoint. So the table is that of a fit that never stopped, except for the seconds of epochs that
+    were trained twice. `trainer.reset()` and another trainer begin a new file. If a later epoch has other columns, the
+    file is written again with all of them; where an epoch has no value, it says nan.
 
     Parameters
     ----------
@@ -32,8 +36,10 @@ class CSVLogger(Callback):
     >>> history = trainer.fit(np.eye(3), np.arange(3), epochs=2, callbacks=[fr.CSVLogger(path)])
     >>> with open(path) as file:
     ...     print(file.readline().strip())
-    epoch,loss,penalty,seconds
+    epoch,loss,penalty,seconds,lr
     """
+
+    goes_last = True  # after those that add to the logs
 
     def __init__(self, path: PathLike):
         self.path = Path(checking.path("path", path))
@@ -43,14 +49,26 @@ class CSVLogger(Callback):
 
     def on_train_begin(self) -> None:
         remove_leftovers(self.path)
-        with atomic_write(self.path) as file:
-            file.write(_line(["epoch", *self.plan.names]))
-            for epoch, row in self.plan.history.rows():
-                file.write(_line([epoch, *row.values()]))
+        if not self.continues():
+            self._first = 0 if self.plan.resumed else len(self.plan.whole.epochs)
+        self._write()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        row = {name: told for name, value in logs.items() if (told := number(value)) is not None}
+        if not row.keys() <= set(self._columns):
+            self._write()
+            return
         with writing(self.path), open(self.path, "ab") as file:
-            file.write(_line([epoch, *logs.values()]))
+            file.write(_line([epoch, *(row.get(name, math.nan) for name in self._columns)]))
+
+    def _write(self) -> None:
+        """Writes all epochs so far."""
+        whole = self.plan.whole.copy(self._first)
+        self._columns = list(dict.fromkeys([*self.plan.names, *whole]))
+        with atomic_write(self.path) as file:
+            file.write(_line(["epoch", *self._columns]))
+            for epoch, row in whole.rows():
+                file.write(_line([epoch, *(row.get(name, math.nan) for name in self._columns)]))
 
 
 def _line(values: Iterable) -> bytes:

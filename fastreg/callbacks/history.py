@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Iterator, Mapping
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.tables import table
+from fastreg.metrics.registry import largest_is_best
+
+UNJUDGED = ("penalty", "seconds", "lr")  # columns that have no best value
 
 
 class History(Mapping):
     """Lists of equal length by name, with one value per epoch. An integer index gives one epoch as a dict.
+
+    "lr" is the learning rate of the last batch of the epoch. An epoch without a value, such as one before a metric was
+    added, has NaN there.
 
     Attributes
     ----------
@@ -23,8 +32,17 @@ class History(Mapping):
     >>> from fastreg.callbacks.history import History
     >>> history = History()
     >>> history.append(0, {"loss": 0.7, "penalty": 0.0})
+    >>> history.append(1, {"loss": 0.5, "penalty": 0.0})
     >>> history["loss"], history[-1]["loss"]
-    ([0.7], 0.7)
+    ([0.7, 0.5], 0.5)
+    >>> history.to_dict()
+    {'epoch': [0, 1], 'loss': [0.7, 0.5], 'penalty': [0.0, 0.0]}
+    >>> history
+    History of 2 epochs, 0 to 1
+             last  best  in epoch
+    -----------------------------
+    loss      0.5   0.5         1
+    penalty     0
     """
 
     def __init__(self):
@@ -32,12 +50,40 @@ class History(Mapping):
         self._columns: dict[str, list[float]] = {}
 
     def append(self, epoch: int, row: Mapping[str, float]) -> None:
-        """Adds an epoch."""
+        """Adds an epoch with a value for each column."""
         if self.epochs and row.keys() != self._columns.keys():
             raise ValueError(f"row: got {sorted(row)}, expected {sorted(self._columns)}")
+        self.record(epoch, row)
+
+    def record(self, epoch: int, row: Mapping[str, Any]) -> None:
+        """Adds an epoch. Columns may be new or missing in it; they have NaN where there is no value."""
         self.epochs.append(epoch)
+        for column in self._columns.values():
+            column.append(math.nan)
+        self.amend(row)
+
+    def amend(self, row: Mapping[str, Any]) -> None:
+        """Sets values of the last epoch. What is not a number is left out."""
         for name, value in row.items():
-            self._columns.setdefault(name, []).append(value)
+            told = number(value)
+            if told is None or not isinstance(name, str):
+                continue
+            if name not in self._columns:
+                self._columns[name] = [math.nan] * len(self.epochs)
+            self._columns[name][-1] = told
+
+    def copy(self, first: int = 0) -> History:
+        """An independent history with the same epochs, from the one at index `first` on."""
+        other = History()
+        other.epochs = self.epochs[first:]
+        other._columns = {name: column[first:] for name, column in self._columns.items()}
+        return other
+
+    __copy__ = copy
+
+    def to_dict(self) -> dict[str, list]:
+        """A dict of lists with the numbers of the epochs, for a data frame: `pandas.DataFrame(history.to_dict())`."""
+        return {"epoch": list(self.epochs), **{name: list(column) for name, column in self._columns.items()}}
 
     @property
     def objective(self) -> list[float]:
@@ -77,4 +123,31 @@ class History(Mapping):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        return f"History({len(self.epochs)} epochs of {', '.join(self._columns)})"
+        count = len(self.epochs)
+        if not count:
+            return "History of no epochs"
+        head = (
+            f"History of {count} epochs, {self.epochs[0]} to {self.epochs[-1]}"
+            if count > 1
+            else (f"History of 1 epoch, {self.epochs[0]}")
+        )
+        rows = [[name, f"{column[-1]:.4g}", *self._best(name, column)] for name, column in self._columns.items()]
+        return f"{head}\n{table(['', 'last', 'best', 'in epoch'], rows)}"
+
+    def _best(self, name: str, column: list[float]) -> tuple[str, str]:
+        """The best value of a column and its epoch, if the name says what is good."""
+        largest = None if name in UNJUDGED else largest_is_best(name)
+        finite = [(value, index) for index, value in enumerate(column) if math.isfinite(value)]
+        if largest is None or not finite:
+            return "", ""
+        best = max(value for value, _ in finite) if largest else min(value for value, _ in finite)
+        return f"{best:.4g}", str(self.epochs[column.index(best)])
+
+
+def number(value: Any) -> float | None:
+    """A number as a float; None for anything else."""
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "buif":
+        return float(value.item())
+    return float(value) if isinstance(value, (numbers.Real, np.bool_)) else None

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
+from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction, watched
 from fastreg.callbacks.states import State
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
@@ -23,6 +23,8 @@ from fastreg.optimizers.schedules import Schedule
 
 class LRScheduler(Callback):
     """Trains with the rates of a schedule instead of the optimizer's.
+
+    It remembers nothing from one fit to the next: its time is that of the trainer.
 
     Parameters
     ----------
@@ -60,6 +62,9 @@ class ReduceOnPlateau(Callback):
     of the optimizer or of an `LRScheduler` before this callback. smoothing=0 makes it torch's ReduceLROnPlateau. A
     value that is not finite is no improvement and does not enter the mean.
 
+    Further fits of the same trainer go on with the scale, the means and the counts, as one long fit would.
+    `trainer.reset()` and another trainer start afresh.
+
     Parameters
     ----------
     monitor
@@ -77,12 +82,12 @@ class ReduceOnPlateau(Callback):
     min_lr
         Rates are not lowered below it.
     mode
-        "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
+        "min", "max" or "auto": the direction that the name of the monitor says, as in `EarlyStopping`.
 
     Attributes
     ----------
     scale : float
-        The factor on the rates of the next epoch. It is 1 at the start of each fit.
+        The factor on the rates of the next epoch. It is 1 at the start of a training.
     mean, best : float
         The exponential mean and the best one so far, in the units of the monitor. NaN before the first epoch.
 
@@ -121,10 +126,12 @@ class ReduceOnPlateau(Callback):
         self.mode = checking.choice("mode", mode, MODES)
 
     def check_fit(self, trainer: Training, plan: Plan) -> None:
-        check_monitor(self, self.monitor, plan)
+        check_monitor(self, self.monitor, plan, self.mode)
 
     def on_train_begin(self) -> None:
         self._sign = direction(self.monitor, self.mode)
+        if self.continues():
+            return
         self.scale, self.mean, self.best = 1.0, math.nan, math.nan
         self._waited = self._cooling = 0
 
@@ -133,7 +140,7 @@ class ReduceOnPlateau(Callback):
             np.maximum(rates * self.scale, np.minimum(rates, self.min_lr), out=rates)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        if self._improves(logs[self.monitor]):
+        if self._improves(watched(self, self.monitor, logs)):
             self.best, self._waited = self.mean, 0
         else:
             self._waited += 1
@@ -167,7 +174,7 @@ class ReduceOnPlateau(Callback):
         }
 
     def check_state_dict(self, state: Mapping[str, np.ndarray], trainer: Training, plan: Plan) -> None:
-        told, epochs = State(state, ("scale", "mean", "best", "waited", "cooling")), len(plan.history.epochs)
+        told, epochs = State(state, ("scale", "mean", "best", "waited", "cooling")), _epochs(trainer, plan)
         told.count("waited", 0, min(self.patience, epochs))
         told.count("cooling", 0, self.cooldown)
         scales = accumulate(repeat(self.factor, epochs), mul, initial=1.0)
@@ -179,3 +186,8 @@ class ReduceOnPlateau(Callback):
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         self.scale, self.mean, self.best = (float(state[name]) for name in ("scale", "mean", "best"))
         self._waited, self._cooling = int(state["waited"]), int(state["cooling"])
+
+
+def _epochs(trainer: Training, plan: Plan) -> int:
+    """The most epochs that a callback can have seen."""
+    return max(trainer.epoch, len(plan.history.epochs))

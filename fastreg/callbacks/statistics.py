@@ -25,6 +25,8 @@ class LayerStatistics(Callback):
     """Records mean, spread and share of zeros of the activations and gradients of each `Dense` layer. Warns if they
     vanish or explode.
 
+    Each fit begins new records, and may warn again.
+
     The same rows, the probe, go through the network and back each time, without dropout, noise and attack. This does
     not touch training: it gives the same bits as without this callback.
 

@@ -11,6 +11,9 @@ Here L is the training loss of an epoch. A strip is a fixed number of epochs in 
 fit. For a positive E, as errors are, GL(t) is 100 (E(t) / E_opt - 1), as Prechelt writes it.
 
 A value that is not finite counts as infinitely large. It is no improvement, and worse than any finite value.
+
+Each fit starts afresh: the rules keep nothing from one fit to the next, but a resumed fit goes on with what the
+checkpoint holds.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction
+from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction, watched
 from fastreg.callbacks.states import State
 from fastreg.callbacks.training import Best, Training
 from fastreg.common import checking
@@ -51,7 +54,7 @@ class BestWeights(Callback):
         self._weights: dict[str, np.ndarray] | None = None
 
     def check_fit(self, trainer: Training, plan: Plan) -> None:
-        check_monitor(self, self.monitor, plan)
+        check_monitor(self, self.monitor, plan, self.mode)
 
     def on_train_begin(self) -> None:
         self._sign = direction(self.monitor, self.mode)
@@ -61,8 +64,9 @@ class BestWeights(Callback):
 
     def keep_best(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Keeps the weights of the epoch if they are the best so far."""
-        if math.isfinite(logs[self.monitor]) and self._sign * logs[self.monitor] < self._sign * self.best:
-            self.best, self.best_epoch = logs[self.monitor], epoch
+        value = watched(self, self.monitor, logs)
+        if math.isfinite(value) and self._sign * value < self._sign * self.best:
+            self.best, self.best_epoch = value, epoch
             self._best_updates, self._best_loss = self.trainer.updates, logs["loss"]
             self._weights = self.model.state_dict()
 
@@ -115,6 +119,9 @@ class BestWeights(Callback):
 class EarlyStopping(BestWeights):
     """Stops training when a value no longer improves. It always restores the best weights, however training ends.
 
+    Each fit starts afresh: the best value, the best weights and the patience are those of one fit. Only a resumed fit
+    goes on with those of the checkpoint.
+
     Parameters
     ----------
     monitor
@@ -125,7 +132,8 @@ class EarlyStopping(BestWeights):
         A value must be better by more than this to count as an improvement. The best weights follow
         every improvement, however small.
     mode
-        "min", "max" or "auto": "max" if the name of the monitor ends in "accuracy", else "min".
+        "min", "max" or "auto": the direction that the name of the monitor says, such as "max" for val_accuracy, val_f1
+        and val_r2, and "min" for losses and errors. A name that says nothing needs "min" or "max".
     start_from_epoch
         Epochs before this one are ignored.
 
@@ -166,7 +174,7 @@ class EarlyStopping(BestWeights):
         if epoch < self.start_from_epoch:
             return
         self.keep_best(epoch, logs)
-        value = self._sign * logs[self.monitor]
+        value = self._sign * watched(self, self.monitor, logs)
         if math.isfinite(value) and value < self._to_beat - self.min_delta:
             self._to_beat, self._waited = value, 0
             return
@@ -194,7 +202,7 @@ class Prechelt(BestWeights):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         self.keep_best(epoch, logs)
-        value = logs[self.monitor]
+        value = watched(self, self.monitor, logs)
         if self.is_last(value if math.isfinite(value) else math.inf, logs["loss"]):
             self.trainer.stop_training = True
 
@@ -229,7 +237,7 @@ class GL(Prechelt):
     Raises
     ------
     ValueError, TypeError
-        `alpha` is not a number of at least 0. The monitor is an accuracy, or fit finds that it is not in the history.
+        `alpha` is not a number of at least 0. The monitor should grow, or fit finds that it is not in the history.
 
     Examples
     --------
@@ -272,7 +280,7 @@ class PQ(Prechelt):
     Raises
     ------
     ValueError, TypeError
-        An argument is not as described above. The monitor is an accuracy, or fit finds that it is not in the history.
+        An argument is not as described above. The monitor should grow, or fit finds that it is not in the history.
 
     Examples
     --------
@@ -335,7 +343,7 @@ class UP(Prechelt):
     Raises
     ------
     ValueError, TypeError
-        An argument is not as described above. The monitor is an accuracy, or fit finds that it is not in the history.
+        An argument is not as described above. The monitor should grow, or fit finds that it is not in the history.
 
     Examples
     --------

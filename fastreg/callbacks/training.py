@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from fastreg.callbacks.history import History
     from fastreg.engines.base import Tally
     from fastreg.engines.session import Session
     from fastreg.losses.losses import Loss
@@ -41,6 +42,7 @@ class Training(Protocol):
     epoch, batches, updates   epochs and batches seen, and optimizer steps taken, since the start
     stop_training             set to end training after the current epoch
     best                      the best epoch of the fit, if a stopping rule watches it
+    history                   the results of all fits since the start
     """
 
     epoch: int
@@ -48,6 +50,7 @@ class Training(Protocol):
     updates: int
     stop_training: bool
     best: Best | None
+    history: History
     model: Sequential
 
     @property
@@ -67,7 +70,12 @@ class Training(Protocol):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics in the logs."""
+        """The metrics of held-back data in the logs."""
+        ...
+
+    @property
+    def counted_metrics(self) -> tuple[str, ...]:
+        """Those of them that an engine counts as it trains."""
         ...
 
     @property

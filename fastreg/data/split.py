@@ -96,6 +96,14 @@ def split(
     return [(X[part], y[part]) for part in parts]
 
 
+def cut(count: int, labels: np.ndarray | None, shares: Sequence[float], seed: int) -> list[np.ndarray]:
+    """The positions of `count` samples in parts of these shares, at random. With labels, each part gets its share of
+    each."""
+    random = np.random.default_rng(seed)
+    parts = np.array(shares)
+    return _cut(random.permutation(count), parts) if labels is None else _by_class(labels, parts, random)
+
+
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
     shares = checking.array("fractions", fractions, "float64").astype(float)
     if shares.ndim != 1 or len(shares) == 0 or not (shares > 0).all() or not abs(shares.sum() - 1) <= 1e-9:

@@ -167,7 +167,7 @@ def _one_of_several(name: str, a: Answers) -> None:
         raise ValueError(f"{name}: got {a.classes} yes-or-no outputs, expected one of several classes per row")
 
 
-def _counts(a: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _counts(a: Answers) -> tuple[np.ndarray, ...]:
     """For each class that occurs, or for each output: the weight of hits, of rows predicted so and of rows that are
     so."""
     if a.kind == CLASSES:
@@ -177,22 +177,22 @@ def _counts(a: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         hits, predicted, true = (np.bincount(codes, weights, size).astype(np.float64) for codes, weights in pairs)
         return hits, predicted, true
     sums = [[(weights * part).sum() for part in (t & c, c, t)] for t, c, _, weights in a.columns()]
-    return tuple(np.array(sums, np.float64).T) if sums else (np.zeros(0),) * 3  # type: ignore[return-value]
+    return tuple(np.array(sums, np.float64).T) if sums else (np.zeros(0),) * 3
 
 
 def _averaged(name: str, a: Answers, average: str, ratio) -> float:
-    counts = _counts(a)
+    counts: tuple[np.ndarray, ...] = _counts(a)
     if average == "auto":
         average = "binary" if a.kind == CLASSES and a.classes == 2 else "macro"
     if average == "binary":
         if a.kind == LABELS or a.classes > 2:
             raise ValueError(f"average: got 'binary' for {a.classes} {a.kind}, expected 'macro', 'micro' or 'weighted'")
-        counts = tuple(part[1:2] for part in counts)  # type: ignore[assignment]
+        counts = tuple(part[1:2] for part in counts)
     elif average == "micro":
-        counts = tuple(part.sum(keepdims=True) for part in counts)  # type: ignore[assignment]
+        counts = tuple(part.sum(keepdims=True) for part in counts)
     elif a.kind == CLASSES:
         occurs = (np.bincount(a.truth, minlength=a.classes) + np.bincount(a.chosen, minlength=a.classes)) > 0
-        counts = tuple(part[occurs] for part in counts)  # type: ignore[assignment]
+        counts = tuple(part[occurs] for part in counts)
     above, below = ratio(*counts)
     if not len(below):
         return a.undefined(f"{name}: there are no targets", float("nan"))

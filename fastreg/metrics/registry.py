@@ -141,7 +141,7 @@ class Metric(Description, saved=False):
         """Whether it takes answers of this kind. Functions of the user's take all."""
         return self.measure is None or kind in self.measure.kinds
 
-    def value(self, y_true: np.ndarray, y_pred: np.ndarray, sample_weight: np.ndarray | None, prepared) -> float:
+    def value(self, y_true, y_pred, sample_weight, prepared: Callable[[], Answers]) -> float:
         """Its value. `prepared` gives the same answers as measures take them."""
         measure = self.measure
         if measure is not None:
@@ -251,43 +251,20 @@ def fitting(kind: str) -> list[str]:
 
 
 def evaluate(
-    chosen: Iterable[Metric],
-    kind: str,
-    truth: np.ndarray,
-    own: np.ndarray,
-    predictions: np.ndarray,
-    weights,
-    quiet: bool,
+    chosen: Iterable[Metric], kind: str, y_true: np.ndarray, y_pred: np.ndarray, weights, quiet: bool
 ) -> dict[str, float]:
-    """The values of metrics on the predictions of a data set.
+    """The values of metrics on the predictions of a data set, which are what predict gives.
 
-    Parameters
-    ----------
-    chosen
-        The metrics.
-    kind
-        What the targets are.
-    truth
-        The targets as the loss reads them.
-    own
-        The targets as functions of the user's get them.
-    predictions
-        What predict gives.
-    weights
-        The weights of the rows, or None.
-    quiet
-        Whether a value that is not defined is given without a warning.
+    `kind` is what the targets are. `quiet` is whether a value that is not defined is given without a warning.
     """
 
     @functools.cache
     def prepared() -> Answers:
-        return answers(truth, predictions, weights, kind=kind, quiet=quiet)
+        return answers(y_true, y_pred, weights, kind=kind, quiet=quiet)
 
-    known = _rows_with_targets(own)
-    y_true, y_pred, sample_weight = (
-        part if known is None or part is None else part[known] for part in (own, predictions, weights)
-    )
-    return {metric.name: metric.value(y_true, y_pred, sample_weight, prepared) for metric in chosen}
+    known = _rows_with_targets(y_true)
+    parts = tuple(part if known is None or part is None else part[known] for part in (y_true, y_pred, weights))
+    return {metric.name: metric.value(parts[0], parts[1], parts[2], prepared) for metric in chosen}
 
 
 def _rows_with_targets(targets: np.ndarray) -> np.ndarray | None:
@@ -324,11 +301,12 @@ def _endings(name: str) -> list[str]:
 
 def same_meaning(name: str, columns: Iterable[str]) -> str | None:
     """The column that means what `name` says in the words of other libraries: "val_acc" means "val_accuracy"."""
-    wanted, best, score = _meaning(name), None, 0
+    wanted, score = meaning_of(name), 0
+    best: str | None = None
     if wanted is None:
         return None
     for column in columns:
-        meaning = _meaning(column)
+        meaning = meaning_of(column)
         if meaning is not None and meaning[1] == wanted[1]:
             agree = 3 if meaning[0] == wanted[0] else 2 if meaning[0] and wanted[0] else 1
             if agree > score:
@@ -336,7 +314,7 @@ def same_meaning(name: str, columns: Iterable[str]) -> str | None:
     return best
 
 
-def _meaning(name: str) -> tuple[str, str] | None:
+def meaning_of(name: str) -> tuple[str, str] | None:
     """The data set and the metric of a column's name: ("val", "accuracy")."""
     held_back = {"valid": "val", "validation": "val", "eval": "val", "train": "", "training": ""}
     for ending in _endings(name.strip().lower()):

@@ -283,12 +283,27 @@ class Sequential:
         seed: int = 0,
     ):
         """`predict` with everything it depends on as arguments. `rows` selects rows."""
-        arena = self.arena
+        assert self.arena is not None  # raises if there are no parameters
         X = self.check_inputs("X", X)
         batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
         samples, seed = None if samples is None else checking.integer("samples", samples), checking.seed(seed)
-        key = (batch_size, id(arena), transform, engine, threads, samples is not None)
-        feed = Feed(X, batch_size, order=checking.rows("rows", rows, len(X)), seed=seed, by_position=True)
+        rows = checking.rows("rows", rows, len(X))
+        return self.forward_checked(X, batch_size, transform, engine, threads, rows, samples, seed)
+
+    def forward_checked(
+        self,
+        X,
+        batch_size: int,
+        transform: str,
+        engine: str,
+        threads: int | None,
+        rows: np.ndarray | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+    ):
+        """`run_forward` of inputs and arguments that are checked already."""
+        key = (batch_size, id(self.arena), transform, engine, threads, samples is not None)
+        feed = Feed(X, batch_size, order=rows, seed=seed, by_position=True)
         feed.out = np.empty((feed.rows, self.outputs), self.dtype)
         with self._sessions.hold("predict", key, self._bind) as session:
             if samples is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Union
 
 import numpy as np
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 class DivergenceError(ArithmeticError):
     """The loss or a parameter is no longer finite. The parameters are those of the last finished epoch.
 
+    Attributes
+    ----------
+    history : History or None
+        The finished epochs of the fit.
+
     Examples
     --------
     >>> import numpy as np, fastreg as fr
@@ -32,9 +38,11 @@ class DivergenceError(ArithmeticError):
     >>> try:
     ...     history = trainer.fit(np.eye(3), np.arange(3.0), epochs=9)
     ... except fr.DivergenceError as error:
-    ...     print(str(error)[:17])
-    training diverged
+    ...     print(str(error)[:17], "after", len(error.history.epochs), "epochs")
+    training diverged after 0 epochs
     """
+
+    history: History | None = None
 
 
 class Restorable(Protocol):
@@ -45,10 +53,20 @@ class Restorable(Protocol):
         ...
 
 
+HeldBack = Union["Data", Mapping[str, "Data"], None]
+
+
+def by_name(held_back: HeldBack) -> Mapping[str, Data]:
+    """The held-back sets by name. A single one is "val"."""
+    if held_back is None:
+        return {}
+    return held_back if isinstance(held_back, Mapping) else {"val": held_back}
+
+
 def make_plan(
     training: Training,
     data: Data,
-    validation: Data | None,
+    validation: HeldBack,
     count: int,
     batch_size: int,
     shuffle: bool,
@@ -57,10 +75,12 @@ def make_plan(
 ) -> Plan:
     """The plan of a fit of `count` more epochs. `more` are further facts that a resumed fit must repeat."""
     rows = data.size
-    metrics = training.metric_names
-    names = ("loss", *metrics, "penalty", "seconds")
-    if validation:
-        names += tuple(f"val_{name}" for name in ("loss", *metrics))
+    names = ("loss", *training.counted_metrics, "penalty", "seconds", "lr")
+    for name in by_name(validation):
+        names += tuple(f"{name}_{column}" for column in ("loss", *training.metric_names))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"validation_data: got {twice!r} as the name of two columns, expected other names of the sets")
     weighted = data.weights is not None
     repeat: dict[str, object] = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
     repeat |= more or {}
@@ -75,14 +95,14 @@ def run_epochs(
     training: Training,
     session: Session,
     data: Data,
-    validation: Data | None,
+    validation: HeldBack,
     plan: Plan,
     checkpoint: Restorable | None,
 ) -> History:
     """Trains until the last epoch of the plan, or until a callback sets `training.stop_training`."""
     rows, shuffle = data.size, plan.data["shuffle"]
     batch_size = min(plan.data["batch_size"], rows)  # buffers hold no more rows than there are
-    history, callbacks = plan.history, plan.callbacks
+    history, whole, callbacks = plan.history, plan.whole, plan.callbacks
     rates, smallest = _rates(session, plan.batches), _smallest_rate(training)
     training.stop_training = False
     last_update = min((c.last_update for c in callbacks if c.last_update is not None), default=MAX_INT)
@@ -109,30 +129,39 @@ def run_epochs(
             feed = data.feed(batch_size, order=order, rates=rates, **place)
             tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
-                **tally.means(training.metric_names),
+                **tally.means(training.counted_metrics),
                 "penalty": tally.penalty / tally.batches,
                 "seconds": perf_counter() - start,
+                "lr": float(rates[training.batches - feed.step - 1]),
             }
-            if validation:
-                logs |= _validate(training, session, validation, feed.step, updates)
+            for name, held_back in by_name(validation).items():
+                logs |= _validate(training, session, name, held_back, feed.step, updates)
             training.epoch += 1
-            history.append(epoch, logs)
+            history.record(epoch, logs)
+            whole.record(epoch, logs)
             for callback in callbacks:
+                before = dict(logs)
                 callback.on_epoch_end(epoch, logs)
+                if logs != before:
+                    history.amend(logs)
+                    whole.amend(logs)
+    except (KeyboardInterrupt, DivergenceError) as error:
+        error.history = history  # type: ignore[union-attr]
+        raise
     finally:
         _end(begun)
     return history
 
 
-def _validate(training: Training, session: Session, data: Data, step: int, updates: int) -> dict[str, float]:
-    """The logs of the validation data. If it refuses a row of a memory map, the epoch does not count."""
+def _validate(training: Training, session: Session, name: str, data: Data, step: int, updates: int) -> dict[str, float]:
+    """The logs of a held-back set. If it refuses a row of a memory map, or a metric fails, the epoch does not count."""
     try:
         measured = training.evaluate_data(data, "validation_data")
-    except ValueError:
+    except Exception:
         session.put_back()
         training.batches, training.updates = step, updates
         raise
-    return {f"val_{name}": value for name, value in measured.items()}
+    return {f"{name}_{column}": value for column, value in measured.items()}
 
 
 def _run_epoch(

@@ -12,6 +12,8 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Session, refuse_bad_row, run_through
+from fastreg.metrics import registry
+from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data
 from fastreg.program.ops import Gather, Totals
 from fastreg.training.epochs import DivergenceError
@@ -28,15 +30,29 @@ class Asked(Protocol):
     def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]: ...
 
 
-def evaluate_data(trainer: Asked, data: Data, names: str) -> dict[str, float]:
-    """Loss and metrics, without dropout. `names` are the names of the data in an error."""
+def evaluate_data(trainer: Asked, data: Data, names: str, quiet: bool) -> dict[str, float]:
+    """Loss and metrics, without dropout. `names` are the names of the data in an error. `quiet` is whether metrics that
+    are not defined for these data are given without a warning."""
     settings, tally = trainer.arguments, Tally()
     settings.build(data.inputs.shape[1:])
     with trainer.session("evaluate", ROWS, 1, False) as session:
         run_through(session.engine, data.feed(ROWS), tally, names)
     if tally.diverged:
         return dict.fromkeys(("loss", *settings.metric_names), math.nan)
-    return tally.means(settings.metric_names)
+    results = tally.means(settings.counted_metrics)
+    others = [metric for metric in settings.measured if metric.name not in results]
+    if others:
+        results |= _on_predictions(trainer, data, others, quiet)
+    return {name: results[name] for name in ("loss", *settings.metric_names)}
+
+
+def _on_predictions(trainer: Asked, data: Data, chosen: list[Metric], quiet: bool) -> dict[str, float]:
+    """Metrics of the whole predictions."""
+    settings, rows = trainer.arguments, slice(None) if data.rows is None else data.rows
+    how = settings.loss.transform, settings.engine, settings.threads
+    predictions = settings.model.forward_checked(data.inputs, ROWS, *how, data.rows)
+    weights = None if data.weights is None else data.weights[rows]
+    return registry.evaluate(chosen, settings.answers, data.truth(), predictions, weights, quiet)
 
 
 def gradients(trainer: Asked, X, y, sample_weight, step: int | None) -> dict[str, np.ndarray]:

@@ -124,6 +124,8 @@ def refit(
         return _restart(self, X, y, best, made, settings)
     if validation_data is None:
         raise ValueError("validation_data: got None, expected the data that were held back, to continue")
+    if isinstance(validation_data, Mapping):
+        raise TypeError("validation_data: got a dict of sets, expected the one that was held back, to continue")
     if max_epochs is None:
         raise ValueError("max_epochs: got None, expected a number of epochs: the loss may never fall below the target")
     target = best.loss if target is None else checking.number("target", target, -float("inf"))
@@ -165,6 +167,7 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     redrawn = tuple(f"{layer.name}." for layer in trained_layers(model))
     drawn = {name: (fresh if name.startswith(redrawn) else model).parameters[name] for name in model.parameters}
     before, counters = model.state_dict(), (trainer.epoch, trainer.batches, trainer.updates)
+    history = trainer.history
     state = {name: value.copy() for name, value in trainer.optimizer_state.items()}
     model.arena.take(drawn)
     trainer.reset()
@@ -174,6 +177,7 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
         if trainer.batches == 0:  # an argument was refused, or the end came before a step: restores everything
             model.arena.take(before)
             trainer.epoch, trainer.batches, trainer.updates = counters
+            trainer.history = history
             for name, value in trainer.optimizer_state.items():
                 value[...] = state.get(name, 0)
         raise

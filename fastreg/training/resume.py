@@ -1,8 +1,14 @@
-"""Resuming: reads a checkpoint with distrust, compares it with the fit that will continue from it, and restores it."""
+"""Resuming: reads a checkpoint with distrust, compares it with the fit that will continue from it, and restores it.
+
+What differs is refused, unless the fit names it as `changed`. Then it goes on with the new setting, and a warning says
+what of the file it could not use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -13,6 +19,7 @@ from fastreg.callbacks.base import Callback, Plan
 from fastreg.callbacks.checkpoint import CALLBACKS, COUNTERS, EPOCHS, HISTORY, STATE, repeated, to_repeat
 from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Training
+from fastreg.common import checking
 from fastreg.common.checking import MAX_INT
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.safetensors import brief, parse_json, read_tensors
@@ -24,6 +31,8 @@ from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.model.sequential import Sequential
 from fastreg.program.program import Program
 
+FIXED = ("layers", "shape of a sample", "dtype")  # facts that no fit can change
+ARGUMENT_OF = {"history": "validation_data", "chosen rows": "rows"}  # facts that are not named as the argument is
 SHOWN = 160  # characters of a setting in an error
 
 
@@ -46,7 +55,8 @@ class Saved:
     step: int
     updates: int
     stopped: bool
-    callbacks: list[dict[str, np.ndarray]]
+    callbacks: list[dict[str, np.ndarray] | None]  # None for one that starts afresh
+    whole: History
 
     def restore(self, trainer: Training, callbacks: tuple[Callback, ...]) -> None:
         """Puts trainer and callbacks into the state of the checkpoint. If that fails, all are unchanged."""
@@ -54,8 +64,9 @@ class Saved:
         before = [dict(vars(callback)) for callback in lasting]
         try:
             for callback, state in zip(lasting, self.callbacks, strict=True):
-                with _reading(self.path, callback):
-                    callback.load_state_dict(state)
+                if state is not None:
+                    with _reading(self.path, callback):
+                        callback.load_state_dict(state)
         except BaseException:
             for callback, attributes in zip(lasting, before, strict=True):
                 vars(callback).clear()
@@ -66,12 +77,20 @@ class Saved:
             own[...] = self.state[name]
         trainer.epoch, trainer.batches, trainer.updates = self.epoch, self.step, self.updates
         trainer.stop_training = self.stopped
+        trainer.history = self.whole
 
 
-def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape: tuple[int, ...]) -> tuple[Plan, Saved]:
+def resume(
+    path: str,
+    trainer: Resumable,
+    plan: Plan,
+    epochs: int,
+    sample_shape: tuple[int, ...],
+    changed: str | Iterable[str] = (),
+) -> tuple[Plan, Saved]:
     """The plan for `epochs` epochs in total, and the checkpoint to continue from. All of it is checked.
 
-    The trainer does not change.
+    The trainer does not change. `changed` are the arguments that may differ from those of the checkpoint.
 
     Raises
     ------
@@ -81,7 +100,14 @@ def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape:
         The file is damaged or not a checkpoint. This is also a ValueError.
     OSError
         The file cannot be opened.
+
+    Warns
+    -----
+    UserWarning
+        Something of the file is not used, because of what has changed.
     """
+    now = repeated(trainer, plan, sample_shape)
+    free = _checked_names(changed, now)
     tensors, metadata = read_tensors(path)
     with naming(path):
         if files.FORMAT_KEY in metadata and CHECKPOINT_KEY not in metadata:
@@ -89,25 +115,73 @@ def resume(path: str, trainer: Resumable, plan: Plan, epochs: int, sample_shape:
         written = {str(layer.name): layer for layer in trainer.model.layers if isinstance(layer, Function)}
         model = files.model_of(tensors, metadata, written)
         header = _header(metadata[CHECKPOINT_KEY])
-    _compare(path, header["repeat"], repeated(trainer, plan, sample_shape))
+    repeat = header["repeat"]
+    _compare(path, repeat, now, free)
     if epochs < header["epoch"]:
         raise ValueError(f"epochs: got {epochs}, expected at least {header['epoch']}: {path} has already run that many")
     extra = {name: tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT_PREFIX)}
     counters = {name: header[name] for name in COUNTERS}
-    twin = trainer.copy()
-    twin.model, twin.epoch, twin.batches, twin.updates = model, *counters.values()
+    twin, dropped = trainer.copy(), list[str]()
+    if "layers" in free:
+        if not twin.model.built:
+            twin.model.build(sample_shape, trainer.seed, trainer.dtype)
+        _check_parameters(path, twin.model, model)
+    else:
+        twin.model = model
+    twin.epoch, twin.batches, twin.updates = counters.values()
     with naming(path):
-        state = _state(extra, twin, plan.data["rows"])
-        history = _history(extra, plan.names, header["epoch"])
+        state = _state(extra, twin, plan.data["rows"], _fresh(repeat, now), bool(free), dropped)
+        whole, history = _history(extra, header)
+    plan = replace(plan, first_epoch=header["epoch"], last_epoch=epochs, history=history, whole=whole, resumed=path)
+    with naming(path):
         lasting = to_repeat(plan.callbacks)
-        states = [_take(extra, f"{CALLBACKS}{index}/") for index in range(len(lasting))]
+        texts = repeat["callbacks"], now["callbacks"]
+        states = _states(extra, _parts(texts[0]), _parts(texts[1]), "callbacks" in free, dropped)
         if extra:
             raise FileFormatError(f"holds {brief(sorted(extra))}, which no checkpoint has")
-    plan = replace(plan, first_epoch=header["epoch"], last_epoch=epochs, history=history, resumed=path)
-    for callback, told in zip(lasting, states, strict=True):
-        with _reading(path, callback):
-            callback.check_state_dict(told, twin, plan)
-    return plan, Saved(path, model, state, **counters, stopped=header["stopped"], callbacks=states)
+    for index, (callback, told) in enumerate(zip(lasting, states, strict=True)):
+        if told is None:
+            continue
+        try:
+            with _reading(path, callback):
+                callback.check_state_dict(told, twin, plan)
+        except FileFormatError:
+            if "callbacks" not in free:
+                raise
+            states[index] = None
+            dropped.append(f"{callback} starts afresh, since its state in the file does not fit")
+    if dropped:
+        warnings.warn(f"resume: {'; '.join(dropped)}", UserWarning, stacklevel=3)
+    stopped = header["stopped"] and "callbacks" not in free  # new rules decide themselves
+    return plan, Saved(path, model, state, **counters, stopped=stopped, callbacks=states, whole=whole)
+
+
+def _argument(fact: str) -> str:
+    """The argument that decides a fact."""
+    return "layers" if fact.startswith("layer ") else ARGUMENT_OF.get(fact, fact)
+
+
+def _checked_names(changed: str | Iterable[str], facts: Mapping[str, str]) -> frozenset[str]:
+    """The argument `changed`."""
+    given = (changed,) if isinstance(changed, str) else changed
+    names = dict.fromkeys(["layers", *(_argument(fact) for fact in facts if fact not in FIXED)])
+    items = checking.iterate("changed", given, "a tuple of names of arguments, such as ('optimizer',)")
+    return frozenset(checking.choice("changed", name, names) for name in items)
+
+
+def _check_parameters(path: PathLike, own: Sequential, saved: Sequential) -> None:
+    """Refuses parameters of other shapes."""
+    shapes = [{name: value.shape for name, value in model.parameters.items()} for model in (own, saved)]
+    for name in {**shapes[0], **shapes[1]}:
+        got, expected = (side.get(name, "none") for side in shapes)
+        if got != expected:
+            raise ValueError(f"resume: {name}: got {got}, expected {expected}, as in {path}")
+
+
+def _fresh(saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What to say of the optimizer's state if the optimizer is of another kind; empty if it is not."""
+    kinds = [side.get("optimizer", "").partition("(")[0] for side in (saved, now)]
+    return f"{kinds[1]} starts with an empty state, in place of {kinds[0]}" if kinds[0] != kinds[1] else ""
 
 
 @contextmanager
@@ -122,15 +196,27 @@ def _reading(path: PathLike, callback: Callback) -> Iterator[None]:
 
 def _header(text: str) -> dict[str, Any]:
     header = parse_json(text, "the checkpoint's header", floats=False)
-    if not isinstance(header, dict) or header.keys() != {*COUNTERS, "stopped", "repeat"}:
+    added = {"columns", "begun"}
+    if not isinstance(header, dict) or header.keys() - added != {*COUNTERS, "stopped", "repeat"}:
         raise FileFormatError("the checkpoint's header does not hold what it should")
     repeat = header["repeat"]
+    if header.keys() & added not in (added, set()):
+        raise FileFormatError("the checkpoint's header does not hold what it should")
     if not all(type(header[name]) is int for name in COUNTERS) or type(header["stopped"]) is not bool:
         raise FileFormatError("the counters of the checkpoint are not whole numbers")
     if largest := [name for name in COUNTERS if header[name] > MAX_INT // 2]:  # leaves room for training to continue
         raise FileFormatError(f"its {largest[0]} is {header[largest[0]]}, more than any training has counted")
     if not isinstance(repeat, dict) or not all(isinstance(value, str) for value in repeat.values()):
         raise FileFormatError("the settings of the checkpoint are not text")
+    if not {"callbacks", "history"} <= repeat.keys():
+        raise FileFormatError("the settings of the checkpoint are not complete")
+    if "columns" not in header:  # a file of an older version
+        header |= {"columns": re.findall(r"'([^']*)'", repeat["history"]), "begun": 0}
+    columns = header["columns"]
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise FileFormatError("the columns of the history are not text")
+    if not columns or len(set(columns)) < len(columns) or type(header["begun"]) is not int:
+        raise FileFormatError("the columns of the history are not what they should be")
     return header
 
 
@@ -139,37 +225,95 @@ def _take(extra: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): extra.pop(name) for name in list(extra) if name.startswith(prefix)}
 
 
-def _state(extra: dict[str, np.ndarray], trainer: Resumable, rows: int) -> Arena:
-    model = trainer.model
-    state, stored = make_state(trainer.program("train", rows), model.arena, trainer.dtype), _take(extra, STATE)
-    if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in stored.items()} or any(
-        value.dtype != trainer.dtype for value in stored.values()
-    ):
-        raise FileFormatError(f"the state of the optimizer is {brief(sorted(stored))}, expected {brief(sorted(state))}")
-    state.take(stored)
+def _state(
+    extra: dict[str, np.ndarray], trainer: Resumable, rows: int, fresh: str, lenient: bool, dropped: list[str]
+) -> Arena:
+    """The state of the optimizer. `fresh` tells why it is not that of the file."""
+    state, stored = make_state(trainer.program("train", rows), trainer.model.arena, trainer.dtype), _take(extra, STATE)
+    if fresh:
+        if stored or state.keys():
+            dropped.append(fresh)
+        return state
+    shapes = {name: slot.shape for name, slot in state.items()}
+    fits = {n for n, v in stored.items() if v.shape == shapes.get(n) and v.dtype == trainer.dtype}
+    if fits != shapes.keys() or fits != stored.keys():
+        if not lenient:
+            got, expected = brief(sorted(stored)), brief(sorted(state))
+            raise FileFormatError(f"the state of the optimizer is {got}, expected {expected}")
+        dropped.append(f"the optimizer's {brief(sorted((shapes.keys() | stored.keys()) - fits))} start afresh")
+    state.take({name: stored[name] if name in fits else slot for name, slot in state.items()})
     return state
 
 
-def _history(extra: dict[str, np.ndarray], names: Sequence[str], end: int) -> History:
-    """The history of the epochs up to `end`."""
+def _states(
+    extra: dict[str, np.ndarray], saved: list[str], now: list[str], lenient: bool, dropped: list[str]
+) -> list[dict[str, np.ndarray] | None]:
+    """The state of each callback. If they may have changed, each gets that of the next one in the file of the same
+    kind that watches the same value, or None."""
+    states: list[dict[str, np.ndarray] | None] = []
+    if not lenient:
+        states += (_take(extra, f"{CALLBACKS}{index}/") for index in range(len(now)))
+        return states
+    left = [(_marks(text), _take(extra, f"{CALLBACKS}{index}/")) for index, text in enumerate(saved)]
+    for text in now:
+        marks = _marks(text)
+        place = next((index for index, (known, _) in enumerate(left) if known == marks), None)
+        states.append(None if place is None else left.pop(place)[1])
+        if place is None:
+            dropped.append(f"{marks[0]} starts afresh")
+    dropped += [f"the state of {marks[0]} in the file is not used" for marks, state in left if state]
+    return states
+
+
+def _parts(text: str) -> list[str]:
+    """The callbacks in the text of `repeated`, each as "Kind(settings)"."""
+    parts, depth, start = list[str](), 0, 0
+    hidden = re.sub(
+        r"'(?:[^'\\]|\\.)*'", lambda match: "_" * len(match[0]), text
+    )  # parentheses in strings do not count
+    for place, letter in enumerate(hidden):
+        depth += (letter == "(") - (letter == ")")
+        if letter == ")" and not depth:
+            parts.append(text[start : place + 1].strip(", "))
+            start = place + 1
+    return parts
+
+
+def _marks(text: str) -> tuple[str, str, str]:
+    """What must be the same for a callback to take the state of another: its kind, what it watches, and how."""
+    found = [re.search(rf"\b{name}='([^']*)'", text) for name in ("monitor", "mode")]
+    monitor, mode = (match[1] if match else "" for match in found)
+    return text.partition("(")[0], monitor, mode
+
+
+def _history(extra: dict[str, np.ndarray], header: Mapping[str, Any]) -> tuple[History, History]:
+    """The history of the trainer up to the checkpoint, and that of its last fit."""
     epochs, values = extra.pop(EPOCHS, None), extra.pop(HISTORY, None)
+    names, end, begun = header["columns"], header["epoch"], header["begun"]
     if epochs is None or values is None or epochs.dtype != np.int64 or values.dtype != np.float64:
         raise FileFormatError("the history is missing or has another dtype")
     if epochs.ndim != 1 or values.shape != (len(epochs), len(names)):
         raise FileFormatError(f"the history has the shapes {epochs.shape} and {values.shape}")
     if epochs.tolist() != list(range(end - len(epochs), end)) or not 0 < len(epochs) <= end:
         raise FileFormatError(f"the history is of the epochs {brief(epochs.tolist())}, the next one is {end}")
-    history = History()
+    if not 0 <= begun < len(epochs):
+        raise FileFormatError(f"the fit begins at row {begun} of a history of {len(epochs)} epochs")
+    whole = History()
     for epoch, row in zip(epochs.tolist(), values.tolist(), strict=True):
-        history.append(epoch, dict(zip(names, row, strict=True)))
-    return history
+        whole.append(epoch, dict(zip(names, row, strict=True)))
+    return whole, whole.copy(begun)
 
 
-def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str]) -> None:
+def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str], changed: Collection[str]) -> None:
     for name in (*now, *saved):
-        if saved.get(name) != now.get(name):
-            got, expected = _differing(*(" ".join(side.get(name, "none").split()) for side in (now, saved)))
-            raise ValueError(f"resume: {name}: got {got}, expected {expected}, as in {path}")
+        if saved.get(name) == now.get(name) or (name not in saved and now[name] in ("None", "False")):
+            continue  # the second is a setting that an older file does not know
+        argument = _argument(name)
+        if name not in FIXED and (argument in changed or (name == "history" and "metrics" in changed)):
+            continue
+        got, expected = _differing(*(" ".join(side.get(name, "none").split()) for side in (now, saved)))
+        advice = "" if name in FIXED else f"; changed=({argument!r},) goes on with what is given"
+        raise ValueError(f"resume: {name}: got {got}, expected {expected}, as in {path}{advice}")
 
 
 def _differing(*texts: str) -> Iterator[str]:

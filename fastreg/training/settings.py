@@ -17,6 +17,9 @@ from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, ElasticNet, Penalty
 from fastreg.machine.threads import checked as checked_threads
+from fastreg.metrics import registry
+from fastreg.metrics.answers import CLASSES, LABELS, VALUES
+from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data, checked
 from fastreg.model.sequential import Sequential, check_loss, loss_for, trained_layers
 from fastreg.optimizers.optimizers import Optimizer
@@ -25,7 +28,7 @@ from fastreg.program import riders
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
 
-METRICS = ("accuracy",)
+DEFAULT_METRICS = ("accuracy",)  # which are for the losses that have an accuracy, and ignored for the others
 
 
 def _model(value) -> Sequential:
@@ -36,11 +39,6 @@ def _model(value) -> Sequential:
 
 def _loss(value) -> Loss | None:
     return None if value is None else losses.get(value)
-
-
-def _metrics(value) -> tuple[str, ...]:
-    names = checking.iterate("metrics", value, "a tuple of names such as ('accuracy',)")
-    return tuple(checking.choice("metrics", name, METRICS) for name in names)
 
 
 def _clip(name: str, value) -> float | None:
@@ -76,7 +74,7 @@ class Settings:
     optimizer: Optimizer = field(metadata=_kept(optimizers.get))
     l1: L1 = field(metadata=_kept(partial(penalties.l1, "l1"), in_programs=True))
     l2: L2 = field(metadata=_kept(partial(penalties.l2, "l2"), in_programs=True))
-    metrics: tuple[str, ...] = field(metadata=_kept(_metrics))
+    metrics: tuple[str | Metric, ...] = field(metadata=_kept(registry.metrics))
     clip_norm: float | None = field(metadata=_kept(partial(_clip, "clip_norm"), in_programs=True))
     clip_value: float | None = field(metadata=_kept(partial(_clip, "clip_value"), in_programs=True))
     accumulate: int = field(metadata=_kept(partial(checking.integer, "accumulate"), in_programs=True))
@@ -112,6 +110,10 @@ class Settings:
                 f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
+        for metric in self.measured:
+            if not metric.fits(self.answers):
+                expected = f"some of {', '.join(registry.fitting(self.answers))}, or functions"
+                raise ValueError(f"metrics: got {metric.name!r} under {self.loss.name}, expected {expected}")
         if self.adversarial is not None:
             self.adversarial.check_dtype("adversarial", self.dtype)
         largest = float(np.finfo(self.dtype).max)
@@ -156,9 +158,30 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
     @property
-    def metric_names(self) -> tuple[str, ...]:
+    def answers(self) -> str:
+        """What the targets are to metrics: "classes", "labels" or "values"."""
+        if self.loss.transform == "sigmoid":
+            return LABELS if self.model.outputs > 1 else CLASSES
+        return CLASSES if self.loss.transform == "softmax" or getattr(self.loss, "kind", "") == "labels" else VALUES
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
         """The metrics that exist for the loss."""
-        return self.metrics if self.loss.counts_hits else ()
+        if self.metrics == DEFAULT_METRICS and not self.loss.counts_hits:
+            return ()
+        return tuple(map(registry.named, self.metrics))
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of the metrics that exist for the loss."""
+        return tuple(metric.name for metric in self.measured)
+
+    @property
+    def counted_metrics(self) -> tuple[str, ...]:
+        """The names of those that an engine counts as it runs. All others need the whole predictions."""
+        if not self.loss.counts_hits:
+            return ()
+        return tuple(m.name for m in self.measured if m.measure is not None and m.measure.name == "accuracy")
 
     @cached_property
     def in_programs(self) -> tuple:

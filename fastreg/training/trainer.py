@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from functools import partial
@@ -24,12 +25,14 @@ from fastreg.losses import penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, ElasticNet
-from fastreg.model.dataset import Data, held_back
+from fastreg.metrics.registry import fitting
+from fastreg.model.dataset import Data
 from fastreg.model.sequential import Sequential, check_trainable
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program.program import Program
 from fastreg.training import questions
 from fastreg.training.epochs import make_plan, run_epochs
+from fastreg.training.heldback import SINGLE, held_back_sets, split_off
 from fastreg.training.programs import MODES, make_program
 from fastreg.training.refit import refit as second_round
 from fastreg.training.settings import Settings
@@ -67,7 +70,13 @@ class Trainer:
         stores it as `l1` and `l2`. `trainer.penalty` can also be set later. To read the penalties, use `l1` and `l2`:
         `penalty(rows)` is a method.
     metrics
-        ("accuracy",) or (). There is an accuracy only under the cross-entropies.
+        Names such as ("accuracy", "f1", "roc_auc"), all in `fastreg.metrics.BY_NAME`, and functions of (y_true,
+        y_pred); pairs (name, function), or a dict of them, give names. The accuracy under the
+        cross-entropies is counted as training runs. All others are computed on whole predictions, so they exist for
+        `evaluate` and for the held-back data of fit, not for the training set ("val_f1"). y_pred is what predict gives.
+        y_true has the targets in their own units: classes (n,) as the columns of y_pred count them, else (n, outputs).
+        Rows without a target are left out. A function with a parameter `sample_weight` gets the weights, or None. The
+        default is ignored under losses without an accuracy.
     clip_norm
         Limit on the norm of all gradients of a step together. Above it, they are scaled down to it (Pascanu et al.,
         2013). The gradients include the penalties, except a proximal L1.
@@ -109,6 +118,9 @@ class Trainer:
         A callback sets it to end training after the current epoch.
     best : fastreg.stopping.Best or None
         The best epoch of the last fit with a stopping rule. None if that fit had no best epoch.
+    history : History
+        The results of all epochs since the trainer was made or reset, over all its fits. It grows with each epoch, so
+        it also has those of a fit that Ctrl-C or a divergence has ended.
 
     Examples
     --------
@@ -130,7 +142,7 @@ class Trainer:
         l1: float | L1 = 0.0,
         l2: float | L2 = 0.0,
         penalty: L1 | L2 | ElasticNet | None = None,
-        metrics: Iterable[str] = ("accuracy",),
+        metrics: Any = ("accuracy",),
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
@@ -148,6 +160,7 @@ class Trainer:
         self.epoch = self.batches = self.updates = 0
         self.stop_training = False
         self.best: Best | None = None
+        self.history = History()
         self._state: Arena | None = None  # of the optimizer
         self._trained: Arena | None = None  # the parameters that the state belongs to
         self._sessions = Sessions()
@@ -189,8 +202,13 @@ class Trainer:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics that exist for the loss."""
+        """The names of the metrics that exist for the loss."""
         return self.arguments.metric_names
+
+    @property
+    def counted_metrics(self) -> tuple[str, ...]:
+        """Those of them that an engine counts as it runs, so that they exist for the training set, too."""
+        return self.arguments.counted_metrics
 
     # --- Training ------------------------------------------------------------------------------------------------
 
@@ -205,10 +223,13 @@ class Trainer:
         rows=None,
         sample_weight=None,
         class_weight=None,
-        validation_data: tuple | None = None,
-        callbacks: Iterable[Callback] = (),
+        validation_data: tuple | Mapping[str, tuple] | None = None,
+        validation_split: float | None = None,
+        callbacks: Callback | str | Iterable[Callback | str] = (),
         verbose: int = 0,
         resume=None,
+        resume_missing: str = "error",
+        changed: str | Iterable[str] = (),
     ) -> History:
         """Trains for some epochs. Another call continues where the last one ended.
 
@@ -240,21 +261,35 @@ class Trainer:
             It multiplies `sample_weight`: weight 2 counts the row twice, weight 0 drops it. The targets must be labels.
             It does not apply to `validation_data`.
         validation_data
-            (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty.
+            (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty. Or a
+            dict of several such sets: {"dev": (X, y), "test": (X, y)} gives "dev_loss", "test_loss" and so on.
+        validation_split
+            Instead of validation_data: the share of the rows to hold back, above 0 and below 1. They are drawn by the
+            trainer's seed, and each class keeps its share. Without a copy, as with `rows`.
         callbacks
-            A list of `fastreg.Callback` objects or specs.
+            A `fastreg.Callback` object or a spec, or a list of them.
         verbose
-            1 shows progress, 0 is silent.
+            0 is silent, 1 shows progress, 2 prints a line per epoch.
         resume
             The path of a file of `fastreg.Checkpoint`. The fit continues from there and ends with the same bits as a
             fit that never stopped. Model, settings, callbacks and the sizes of data and batches must be those of the
-            checkpoint. The trainer may be a new one or a used one, whose training so far is then replaced.
+            checkpoint, except what `changed` names. The trainer may be a new one or a used one, whose training so far
+            is then replaced.
+        resume_missing
+            What to do if there is no such file: "error", or "start" to train from the start, so that the same line
+            serves the first run and all later ones.
+        changed
+            With `resume`: the arguments that may differ from those of the checkpoint, such as ("optimizer",) for
+            another rate, or ("callbacks", "rows"). The fit goes on with what is given now. Callbacks of the same kind
+            and monitor go on from their state in the file. A warning says what starts afresh, such as the state of
+            another kind of optimizer.
 
         Returns
         -------
         History
-            "loss" (mean over the samples), "penalty" (mean over the steps), "accuracy", "val_loss", "val_accuracy",
-            and "seconds" of training. Each is a list with one value per epoch.
+            The results of this fit: "loss" (mean over the samples), "penalty" (mean over the steps), "accuracy",
+            "val_loss", "val_accuracy" and other metrics, "seconds" of training, "lr" (the rate of the last batch), and
+            what callbacks have added. Each is a list with one value per epoch. `trainer.history` has all fits.
 
         Raises
         ------
@@ -263,15 +298,23 @@ class Trainer:
         ValueError
             A row of a memory map has a value that is not finite. The parameters are those of the start of the epoch.
         DivergenceError
-            The loss or a parameter is no longer finite. The parameters are those of the last finished epoch.
+            The loss or a parameter is no longer finite. The parameters are those of the last finished epoch, and
+            `error.history` has the finished epochs.
         RuntimeError
             The model is already being fitted: by another thread, or the call comes from a callback.
         KeyboardInterrupt
             Ctrl-C. Training first finishes the current slice of about 0.1 s, and the parameters are those at its end.
             If the slice takes longer than 0.15 to 0.2 s, its batch is broken off, and the parameters are those of the
-            start of the epoch.
+            start of the epoch. `error.history` has the finished epochs.
         """
         resume = None if resume is None else checking.path("resume", resume)
+        checking.choice("resume_missing", resume_missing, ("error", "start"))
+        if resume is None:
+            for name, value, default in (("changed", changed, ()), ("resume_missing", resume_missing, "error")):
+                if value != default:
+                    raise ValueError(
+                        f"{name}: got {checking.shown(value)} without resume, expected a resume=path with it"
+                    )
         count = checking.integer("epochs", epochs)
         batch_size = checking.integer("batch_size", batch_size)
         shuffle = checking.flag("shuffle", shuffle)
@@ -279,15 +322,26 @@ class Trainer:
         settings = self.arguments
         check_trainable(settings.model)
         schema = settings.model.schema.seeing(X, y, settings.model.outputs)
-        data, repeat = self.training_data(X, y, sample_weight, class_weight, rows, schema)
+        data = settings.checked(X, y, sample_weight, rows, schema=schema)
         shape = data.inputs.shape[1:]
         settings.check_augment(shape)
-        validation = held_back(settings.model, settings.loss, settings.dtype, validation_data, shape, schema)
+        validation = held_back_sets(settings, validation_data, shape, schema)
+        if validation_split is not None:
+            share = checking.number("validation_split", validation_split, 0, 1, below=True, above=True)
+            if validation:
+                raise ValueError(f"validation_split: got {share:g} with validation_data, expected one of the two")
+            data, validation[SINGLE] = split_off(data, share, self.seed)
+        data, repeat = self._weighed(data, class_weight)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
-        if resume is not None:
+        plan = replace(plan, whole=self.history, fitting=tuple(fitting(settings.answers)))
+        if resume is not None and resume_missing == "start" and not os.path.lexists(resume):
+            if count < self.epoch:
+                raise ValueError(f"epochs: got {count}, expected at least the {self.epoch} that the trainer has run")
+            plan = replace(plan, last_epoch=count)
+        elif resume is not None:
             from fastreg.training import resume as resuming  # imports all that reads files, so only if needed
 
-            plan, saved = resuming.resume(resume, self, plan, count, shape)
+            plan, saved = resuming.resume(resume, self, plan, count, shape, changed)
         for callback in callbacks:
             callback.check_fit(self, plan)
         settings.build(shape)
@@ -306,7 +360,10 @@ class Trainer:
     ) -> tuple[Data, dict[str, Any]]:
         """The checked data of fit, with class weights multiplied in, and the facts about them that a resumed fit must
         share. `schema` is that of the model, unless given."""
-        data = self.arguments.checked(X, y, sample_weight, rows, schema=schema)
+        return self._weighed(self.arguments.checked(X, y, sample_weight, rows, schema=schema), class_weight)
+
+    def _weighed(self, data: Data, class_weight) -> tuple[Data, dict[str, Any]]:
+        """The data of fit with class weights multiplied in, and the facts about them that a resumed fit must share."""
         if class_weight is None:
             return data, {}
         data, noted = weigh_classes(data, self.loss, self.model.outputs, self.dtype, class_weight)
@@ -315,10 +372,13 @@ class Trainer:
     refit = second_round
 
     def reset(self) -> None:
-        """Sets the optimizer state and all counters back to the start. The parameters stay."""
+        """Sets the optimizer state, all counters and the history back to the start. The parameters stay.
+
+        Callbacks of earlier fits then start afresh, too.
+        """
         self.model.claim.check_free("reset")
         self.epoch = self.batches = self.updates = 0
-        self.best = None
+        self.best, self.history = None, History()
         if self._state is not None:
             self._state.flat[...] = 0
 
@@ -343,6 +403,7 @@ class Trainer:
         settings["dtype"] = self.dtype if dtype is None else dtype
         other = Trainer(self.model.copy(dtype), **settings, threads=self.threads)
         other.epoch, other.batches, other.updates, other.best = self.epoch, self.batches, self.updates, self.best
+        other.history = self.history.copy()
         if self._state is not None and self._trained is self.model.arena:
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
             other._state.take(self._state)
@@ -359,10 +420,11 @@ class Trainer:
         Returns
         -------
         dict
-            "loss" and, under a cross-entropy, "accuracy". Both are means over the samples, weighted by
-            `sample_weight`. The accuracy of "sigmoid_cross_entropy" is the share of outputs on the correct side of 1/2.
+            "loss" and the `metrics`, weighted by `sample_weight`. The accuracy of "sigmoid_cross_entropy" is the share
+            of outputs on the correct side of 1/2. A metric that is not defined for these data, such as "roc_auc" of a
+            single class, is scikit-learn's value for that, with a warning.
         """
-        return self.evaluate_data(self.arguments.checked(X, y, sample_weight, rows))
+        return questions.evaluate_data(self, self.arguments.checked(X, y, sample_weight, rows), "X, y", quiet=False)
 
     def predict(self, X, batch_size: int = ROWS, *, rows=None, samples: int | None = None, seed: int = 0):
         """`model.predict` on the engine of this trainer. `rows` selects rows as in fit.
@@ -446,8 +508,8 @@ class Trainer:
     # The same for data that are already checked.
 
     def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
-        """`evaluate` for data that are already checked. `names` are their names in an error."""
-        return questions.evaluate_data(self, data, names)
+        """`evaluate` for data that are already checked, without its warnings. `names` are their names in an error."""
+        return questions.evaluate_data(self, data, names, quiet=True)
 
     def perturbed(self, data: Data, step: int | None = None) -> np.ndarray:
         """The rows of `data` as the attack perturbs them at the current parameters. `step` is as in gradients."""

@@ -323,7 +323,7 @@ def test_terminate_on_nan(monitor):
 
 def test_history_is_lists_of_equal_length():
     _, history = train([], epochs=3)
-    assert list(history) == ["loss", "penalty", "seconds", "val_loss"]
+    assert list(history) == ["loss", "penalty", "seconds", "lr", "val_loss"]
     assert {len(column) for column in history.values()} == {3} == {len(history.epochs)}
     assert history[-1] == {name: column[-1] for name, column in history.items()}
     assert all(seconds > 0 for seconds in history["seconds"])

@@ -225,8 +225,8 @@ def test_a_call_is_not_taken_for_a_path(tmp_path, monkeypatch, kind):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("one", ["gl(2)", fr.stopping.GL(2)])
-def test_one_callback_by_itself(one):
-    """A list of callbacks is expected, and a text would be a list of letters."""
-    with pytest.raises(TypeError, match=r"callbacks: got .*(gl|GL).*, expected a list of callbacks: \[.*(gl|GL).*\]$"):
-        trainer().fit(X, Y, callbacks=one)
+@pytest.mark.parametrize("one", ["gl(2, 'loss')", fr.stopping.GL(2, "loss")])
+def test_one_callback_needs_no_list(one):
+    used = trainer()
+    used.fit(X, Y, callbacks=one)
+    assert used.best.epoch == 0

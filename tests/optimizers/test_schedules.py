@@ -206,6 +206,7 @@ def test_a_plateau_in_training_lowers_the_rate_down_to_min_lr(engine, blobs):
             logs["loss"] = 1.0
 
     rates.epochs.clear()
+    trainer.reset()  # else the plateau goes on where it was
     trainer.fit(*blobs, epochs=9, batch_size=150, callbacks=[Stuck(), scheduler, plateau, rates])
     assert np.concatenate(rates.epochs).tolist() == [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]
 

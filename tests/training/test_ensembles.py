@@ -371,10 +371,6 @@ BAD = {
         lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: None),
         r"callbacks: got None, expected a list of callbacks",
     ),
-    "one callback": (
-        lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: "gl(2, monitor='loss')"),
-        r"callbacks: got \"gl\(2, monitor='loss'\)\", expected a list of callbacks: \[.*\]",
-    ),
     "a callback of all": (
         lambda: fr.Bagging(builder(), 2).fit(X, LABELS, callbacks=lambda i: [ONE_RULE]),
         r"callbacks: got EarlyStopping\(.*\) twice, expected new ones per member",

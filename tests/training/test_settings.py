@@ -17,7 +17,7 @@ SETTINGS = {
     "optimizer": (None, r"optimizer: got None, expected 'sgd'"),
     "l1": (-1, r"l1: got -1, expected a finite number of at least 0"),
     "l2": ("a", r"l2: got 'a', expected a number or a fastreg.L2"),
-    "metrics": ("accuracy", r"metrics: got 'accuracy', expected a tuple of names"),
+    "metrics": (3, r"metrics: got 3, expected a tuple of names"),
     "clip_norm": (float("nan"), r"clip_norm: got nan, expected a finite number"),
     "clip_value": (0, r"clip_value: got 0, expected a finite number above 0"),
     "accumulate": (2**63, r"accumulate: got 9223372036854775808, expected an integer from 1 to 9223372036854775807"),

@@ -69,7 +69,7 @@ def test_metrics_can_be_left_out(blobs):
     X, y = blobs
     trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), metrics=())
     assert set(trainer.evaluate(X, y)) == {"loss"}
-    assert set(trainer.fit(X, y, validation_data=(X, y))) == {"loss", "penalty", "seconds", "val_loss"}
+    assert set(trainer.fit(X, y, validation_data=(X, y))) == {"loss", "penalty", "seconds", "lr", "val_loss"}
 
 
 def test_binary_accuracy_and_targets_of_one_output(engine):
