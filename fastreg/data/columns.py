@@ -86,37 +86,51 @@ class Reader:
         return self.all and not any(column.is_text for column in self.columns)
 
     def take_numbers(self, fields: list[str], text: str, lines: np.ndarray) -> bool:
-        """Takes the fields of a block, row after row, if all are finite numbers. `text` is what they were cut from."""
+        """Takes the fields of a block, row after row, if all are finite numbers or holes. They were cut from `text`."""
         if "_" in text or not text.isascii():
             return False
+        is_hole = None
         try:
             values = np.fromiter(map(float, fields), np.float64, len(fields))
         except ValueError:
-            return False
-        return self.take_values(values, "." in text or "e" in text or "E" in text, fields, lines)
+            gone = self.missing.texts
+            is_hole = np.fromiter((field in gone for field in fields), bool, len(fields))
+            if not is_hole.any():
+                return False
+            try:
+                values = np.fromiter((math.nan if f in gone else float(f) for f in fields), np.float64, len(fields))
+            except ValueError:
+                return False
+        if is_hole is None and np.isnan(values).any():  # float reads nan, which is a hole if the caller says so
+            is_hole = np.fromiter((field in self.missing.texts for field in fields), bool, len(fields))
+        return self._take_values(values, is_hole, "." in text or "e" in text or "E" in text, fields, lines)
 
-    def take_values(self, values: np.ndarray, pointed: bool, fields: list[str], lines: np.ndarray) -> bool:
-        """Takes numbers, row after row. `pointed` says whether one is written with point or exponent."""
-        if not np.isfinite(values).all() or (abs(values) >= EXACT).any():
+    def _take_values(self, values, is_hole, pointed: bool, fields: list[str], lines: np.ndarray) -> bool:
+        known = values if is_hole is None else values[~is_hole]
+        if not np.isfinite(known).all() or (abs(known) >= EXACT).any():
             return False
-        if self.missing.values and np.isin(values, list(self.missing.values)).any():
+        if self.missing.values and np.isin(known, list(self.missing.values)).any():
             return False
         width = len(self.columns)
         matrix = np.ascontiguousarray(values.reshape(-1, width).T)
-        whole = [True] * width
+        whole = np.ones(width, bool)
         if pointed:
-            whole = (matrix == np.floor(matrix)).all(axis=1).tolist()
-            for i, column in enumerate(self.columns):
-                if whole[i] and column.whole:  # perhaps written as 1.0
-                    written = "".join(fields[i::width])
-                    whole[i] = not ("." in written or "e" in written or "E" in written)
-        for column, chunk, is_whole in zip(self.columns, matrix, whole, strict=True):
+            whole = ((matrix == np.floor(matrix)) | np.isnan(matrix)).all(axis=1)
+            for i in np.flatnonzero(whole):
+                written = "".join(fields[i::width]) if self.columns[i].whole else "."
+                if "." in written or "e" in written or "E" in written:  # 1.0, or null
+                    whole[i] = self.columns[i].whole and not any(map(self._is_pointed, fields[i::width]))
+        holes = np.zeros(width, int) if is_hole is None else is_hole.reshape(-1, width).sum(axis=0)
+        for column, chunk, is_whole, gone in zip(self.columns, matrix, whole.tolist(), holes.tolist(), strict=True):
             column.whole = column.whole and is_whole
-            column.numbers += len(chunk)
-            column.lost = True
+            column.holes += gone
+            column.numbers += len(chunk) - gone
             column.chunks.append(chunk)
-            if column.first_number is None:
-                column.first_number = Place(int(lines[0]), f"{chunk[0]:g}")
+            if gone < len(chunk):
+                column.lost = True
+                if column.first_number is None:
+                    at = int(np.argmin(np.isnan(chunk))) if gone else 0
+                    column.first_number = Place(int(lines[at]), f"{chunk[at]:g}")
         self._took(lines)
         return True
 
@@ -179,7 +193,11 @@ class Reader:
         return True
 
     def _take_any(self, column: Column, fields: Sequence[str], lines: np.ndarray) -> None:
-        """Takes whatever there is, and counts what it is."""
+        """Takes whatever there is, and counts what it is, as long as that matters."""
+        if column.forced or column.texts > FEW:
+            column.is_text = True
+            column.chunks.append(self._texts(fields))
+            return
         meanings = list(map(self.meanings.__getitem__, fields))
         kinds = Counter(map(type, meanings))
         column.texts += kinds[str]
@@ -198,7 +216,7 @@ class Reader:
             column.endless = Place(int(lines[at]), fields[at].strip())
         if column.texts or column.is_text:
             column.is_text = True
-            column.chunks.append(list(map(self.known.__getitem__, fields)))
+            column.chunks.append(self._texts(fields))
             return
         column.lost = column.lost or bool(column.numbers)
         if not (kinds[float] or kinds[type(None)]) and max(map(abs, meanings)) <= MAX_INT:
@@ -208,6 +226,17 @@ class Reader:
             at = next((i for i, m in enumerate(meanings) if isinstance(m, int) and int(float(m)) != m), -1)
             column.inexact = Place(int(lines[at]), fields[at].strip()) if at >= 0 else None
         column.chunks.append(np.array(meanings, np.float64))
+
+    def _is_pointed(self, field: str) -> bool:
+        """Whether a number is written with point or exponent."""
+        return ("." in field or "e" in field or "E" in field) and field not in self.missing.texts
+
+    def _texts(self, fields: Sequence[str]) -> list[str | None]:
+        """Fields without the blanks about them, None for holes. Those that come often are kept once."""
+        if 2 * len(set(fields)) < len(fields):
+            return list(map(self.known.__getitem__, fields))
+        gone = self.missing.texts
+        return [None if field in gone else field for field in map(str.strip, fields)]
 
     def values(self, column: Column) -> np.ndarray:
         """The whole column: float64, int64 or text, as an array that is its own."""

@@ -12,9 +12,9 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.data import dialect as dialects
-from fastreg.data.columns import Column, Place, Reader, advice_on
+from fastreg.data.columns import Column, Reader, advice_on
 from fastreg.data.dialect import BLANKS, Dialect, listed
-from fastreg.data.fields import MISSING, Missing
+from fastreg.data.fields import MISSING, Missing, is_number
 from fastreg.data.textfiles import Lines, checked_encoding, open_lines
 from fastreg.intake.table import Table, holes
 
@@ -44,7 +44,8 @@ class Read(NamedTuple):
     numbers: dict[str, int]
     notes: list[str]
     delimiter: str
-    mixed: dict[str, Column]  # columns of text, some of which are numbers
+    decimal: str
+    forced: set[str]  # the names of columns that are text because the caller says so
 
 
 def read_table(
@@ -317,10 +318,8 @@ def _read(path: PathLike, options: Options, targets: list[int | str] | None = No
     for values in found.values():
         values.flags.writeable = False
     numbers = {name: i for i, name in enumerate(names) if name in found}
-    mixed = {
-        names[column.number]: column for column in columns if column.is_text and column.numbers and not column.forced
-    }
-    return Read(Table(found, named=dialect.named), lines, numbers, notes, dialect.delimiter, mixed)
+    by_caller = {names[i] for i in forced}
+    return Read(Table(found, named=dialect.named), lines, numbers, notes, dialect.delimiter, dialect.decimal, by_caller)
 
 
 def _mixed(column: Column, decimal: str) -> str:
@@ -340,19 +339,21 @@ def _named(dialect: Dialect, missing: Missing) -> list[str]:
     """The names of all columns, each different, as pandas makes them: Unnamed: 2, and name.1 for a second one."""
     names: list[str] = []
     taken = set(dialect.names)
+    seen: set[str] = set()
     last = len(dialect.names) - 1
     for i, name in enumerate(dialect.names):
         if name == "":
             name = f"Unnamed: {i}"
             if not ((i == 0 and dialect.row_names) or (i == last and dialect.trailing)):
                 dialect.notes.append(f"column {i + 1} has no name, and is called {name!r}")
-        if name in names:
+        if name in seen:
             copy = 1
-            while f"{name}.{copy}" in taken or f"{name}.{copy}" in names:
+            while f"{name}.{copy}" in taken or f"{name}.{copy}" in seen:
                 copy += 1
             dialect.notes.append(f"column {i + 1} is a second {name!r}, and is called '{name}.{copy}'")
             name = f"{name}.{copy}"
         names.append(name)
+        seen.add(name)
     return names
 
 
@@ -532,15 +533,19 @@ def _targets(path: PathLike, options: Options, read: Read, names: list[str], sev
 def _one_target(path: PathLike, options: Options, read: Read, name: str) -> np.ndarray:
     values = read.table[name]
     where = f"column {read.numbers[name] + 1}" + (f" ({name!r})" if read.table.named else "")
-    if name in read.mixed:  # a typing error would pass as a class
-        column = read.mixed[name]
-        places: list[Place] = sorted([column.odd[0], column.first_number])  # type: ignore[list-item]
-        first, other = places
-        expected = "the name of a class" if first is column.odd[0] else "a number"
-        raise FileFormatError(
-            f"line {other.line}, {where}: got {other.field[:40]!r}, expected {expected}, as in line {first.line}; "
-            f"text=[{_key(column)!r}] takes both as names of classes"
-        )
+    key = name if read.table.named else read.numbers[name]
+    if values.dtype.kind == "O" and name not in read.forced:
+        numeric = {field: field is not None and is_number(field, read.decimal) for field in set(values.tolist())}
+        if any(numeric.values()):  # a typing error would pass as a class
+            flags = np.array([numeric[field] for field in values])
+            known = ~holes(values)
+            number, text = int(np.argmax(flags & known)), int(np.argmax(~flags & known))
+            first, other = sorted((number, text))
+            expected = "a number" if first == number else "the name of a class"
+            raise FileFormatError(
+                f"line {read.lines[other]}, {where}: got {values[other][:40]!r}, expected {expected}, as in line "
+                f"{read.lines[first]}; text=[{key!r}] takes both as names of classes"
+            )
     gone = holes(values)
     if gone.any():
         line, more = int(read.lines[gone.argmax()]), int(gone.sum()) - 1
