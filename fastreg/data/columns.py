@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastreg.common.checking import MAX_INT
-from fastreg.data.fields import COMMA, GROUPED, Meanings, Missing, Texts, grouped_values
+from fastreg.data.fields import COMMA, GROUPED, UNIT, Meanings, Missing, Texts, grouped_values, looks_grouped
 
 EXACT = 2.0**53  # from here on, floats skip whole numbers
 KEPT = 100_000  # distinct fields that are remembered at a time
@@ -55,9 +55,13 @@ class Column:
         return few or (self.texts == 1 and self.numbers > 1)
 
     @property
-    def may_be_grouped(self) -> bool:
-        """Whether the texts seem to be numbers with commas between thousands."""
-        return bool(self.odd) and all(GROUPED.fullmatch(place.field) for place in self.odd)
+    def has_units(self) -> bool:
+        """Whether the texts seem to be numbers with a currency or a percent sign."""
+        return bool(self.odd) and all(UNIT.fullmatch(place.field) for place in self.odd)
+
+    def may_be_grouped(self, decimal: str) -> bool:
+        """Whether the texts seem to be numbers with marks between thousands."""
+        return bool(self.odd) and all(looks_grouped(place.field, decimal) for place in self.odd)
 
 
 class Reader:
@@ -248,9 +252,11 @@ class Reader:
                 # where the text is not kept, there are only holes
                 result[start : start + len(chunk)] = chunk if isinstance(chunk, list) else [None] * len(chunk)
                 start += len(chunk)
-            if not column.forced and column.may_be_grouped and (values := grouped_values(result)) is not None:
-                column.is_text = False
-                return np.array(values)
+            if not column.forced and column.may_be_grouped(self.decimal):
+                values = grouped_values(result, self.decimal)
+                if values is not None:
+                    column.is_text = False
+                    return np.array(values)
             return result
         if column.whole and not column.holes and column.numbers and all(map(_holds_integers, chunks)):
             return np.concatenate([chunk.astype(np.int64) for chunk in chunks])
@@ -270,8 +276,8 @@ def advice_on(field: str, decimal: str) -> str:
     """What would make a number of an odd field."""
     if decimal == "." and COMMA.fullmatch(field) and not GROUPED.fullmatch(field):
         return "; decimal=',' reads decimal commas"
-    if GROUPED.fullmatch(field):
-        return "; commas between thousands are not read"
+    if looks_grouped(field, decimal):
+        return "; it is not certain that its marks stand between thousands"
     return ""
 
 

@@ -12,15 +12,14 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.data import dialect as dialects
-from fastreg.data.columns import Column, Reader, advice_on
-from fastreg.data.dialect import BLANKS, Dialect, listed
+from fastreg.data.columns import EXACT, Column, Reader, advice_on
+from fastreg.data.dialect import BLANKS, LABELS, Dialect, listed
 from fastreg.data.fields import MISSING, Missing, is_number
 from fastreg.data.textfiles import Lines, checked_encoding, open_lines
 from fastreg.intake.table import Table, holes
 
 BLOCK = 1 << 20  # characters that are read at a time
 LEAST_ROWS = 64  # of a block, even if its rows are long
-LABELS = ("label", "labels", "target", "targets", "class", "y")  # names that say which column is the target
 SHORTEST = 2  # columns of inputs and target
 
 
@@ -310,9 +309,22 @@ def _read(path: PathLike, options: Options, targets: list[int | str] | None = No
             )
         if was_text and column.is_text and not column.forced and column.numbers and column.numbers >= column.texts:
             notes.append(_mixed(column, dialect.decimal))
+        elif column.is_text and not column.forced and column.has_units:
+            odd = column.odd[0]
+            notes.append(f"{column.where} is text, since its numbers have units (line {odd.line}: {odd.field!r})")
         found[names[column.number]] = values
     lines = np.concatenate(reader.lines)
-    _leave_out(found, names, dialect, options, columns)
+    _leave_out(found, names, dialect, options)
+    empty = _empty_rows(found)
+    if empty.any():
+        more = f" and of {empty.sum() - 1} more" if empty.sum() > 1 else ""
+        notes.append(f"all fields of line {lines[empty.argmax()]}{more} are empty; such rows are left out")
+        whole = {names[column.number] for column in columns if column.whole and not column.is_text}
+        lines = lines[~empty]
+        for name, values in found.items():
+            kept = values[~empty]
+            is_whole = name in whole and kept.dtype.kind == "f" and bool((abs(kept) < EXACT).all())
+            found[name] = kept.astype(np.int64) if is_whole else kept
     if not found:
         raise FileFormatError("has no columns")
     for values in found.values():
@@ -357,9 +369,7 @@ def _named(dialect: Dialect, missing: Missing) -> list[str]:
     return names
 
 
-def _leave_out(
-    found: dict[str, np.ndarray], names: list[str], dialect: Dialect, options: Options, columns: list[Column]
-) -> None:
+def _leave_out(found: dict[str, np.ndarray], names: list[str], dialect: Dialect, options: Options) -> None:
     """Drops the column after a last delimiter, and one that only names the rows."""
     last = names[-1]
     if dialect.trailing and last in found and len(found) > 1 and holes(found[last]).all():
@@ -380,11 +390,21 @@ def _leave_out(
         dialect.notes.append(f"column 1 has no name, and is called {names[0]!r}; usecols= leaves it out")
 
 
+def _empty_rows(found: dict[str, np.ndarray]) -> np.ndarray:
+    """A mask of rows without a field, as spreadsheets write them below a table; of none if all are such."""
+    empty = np.ones(len(next(iter(found.values()), ())), bool)
+    for values in found.values():
+        if len(found) < SHORTEST or not empty.any():
+            return np.zeros_like(empty)
+        empty[empty] = holes(values[empty])
+    return np.zeros_like(empty) if empty.all() else empty
+
+
 def _becomes_text(column: Column, reader: Reader) -> bool:
     """Whether a column is text in the end. Refuses numbers that are infinite, and typing errors."""
     if column.forced or (column.texts and not column.numbers):
         return True
-    if column.texts and not column.may_be_grouped and column.odd_is_rare:
+    if column.texts and not column.may_be_grouped(reader.decimal) and column.odd_is_rare:
         odd, first = column.odd[0], column.first_number
         more = f" (and {column.texts - 1} more)" if column.texts > 1 else ""
         raise FileFormatError(
@@ -471,7 +491,7 @@ def _quoted(block: str, first: int, source: Lines, delimiter: str) -> Iterator[t
         while line := source.one():
             yield _bare(line, delimiter)
 
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True, skipinitialspace=delimiter == BLANKS)
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True, skipinitialspace=True)
     begin = first
     try:
         for row in reader:

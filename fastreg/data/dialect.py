@@ -22,6 +22,7 @@ ALIASES = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"
     ("whitespace", "blanks", "blank", "space", r"\s+"), BLANKS
 )
 NO_TABLE = "is not a table of at least two columns: fastreg reads IDX, .npz, .npy and .csv"
+LABELS = ("label", "labels", "target", "targets", "class", "y")  # names that say which column is the target
 LEAST_SERIES = 5  # numbers in a row that count up, such as years, are taken for names from this many on
 
 
@@ -73,7 +74,7 @@ def split_rows(lines: list[str], delimiter: str, first: int) -> tuple[list[tuple
     rows: list[tuple[int, list[str]]] = []
     if delimiter == BLANKS:
         lines = [line.replace("\t", " ").strip() for line in lines]
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=delimiter == BLANKS)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     begin = first
     try:
         for row in reader:
@@ -122,6 +123,11 @@ def find(source: Lines, header: Any, delimiter: str, decimal: str, missing: Miss
             raise FileFormatError(f"header: got {header}, but the file has {len(found)} rows")
         found = found[header:]
     rows = [row for _, row in found]
+    if header == "auto" and len(rows) > 2 and len(rows[0]) == 1 < len(rows[1]) == len(rows[-1]):
+        raise FileFormatError(
+            f"line {found[0][0]} has 1 field, line {found[1][0]} {len(rows[1])}; header=1 takes the names from the "
+            f"latter (delimiter {delimiter!r})"
+        )
     dialect = Dialect(delimiter, decimal, [], True, found[0][0])
     if decimal == ".":
         dialect.decimal = find_decimal(rows, delimiter, dialect.notes)
@@ -168,10 +174,14 @@ def find(source: Lines, header: Any, delimiter: str, decimal: str, missing: Miss
 def find_delimiter(lines: list[str], decimal: str) -> str:
     """The delimiter that cuts all lines into as many fields. The surest first; else the first line's most frequent."""
     bare = [re.sub(r'"[^"]*"', "", line) for line in lines]
-    words = [len(line.split()) for line in bare]
-    blanks_do = _is_even(words, 1) and words[-1] > 1
+    words = [re.sub(r'"[^"]*"', "q", line).split() for line in lines]
+    blanks_do = _is_even([len(line) for line in words], 1)
     for delimiter in DELIMITERS:
-        if _is_even([line.count(delimiter) for line in bare], 0):
+        counts = [line.count(delimiter) for line in bare]
+        if _is_even(counts, 0):
+            more = blanks_do and len(words[-1]) > 2 * counts[-1] + 1
+            if delimiter == "\t" and more and all(is_number(word) for line in words[1:] for word in line[:2]):
+                return BLANKS  # between numbers, and one tab before a text
             if delimiter == "," and blanks_do:
                 # "1,5 2,25" has decimal commas; "1, 2" has delimiters
                 tight = all(re.search(r",(\s|$)|(^|\s),", line.strip()) is None for line in bare)
@@ -184,6 +194,10 @@ def find_delimiter(lines: list[str], decimal: str) -> str:
             return delimiter
     if blanks_do:
         return BLANKS
+    if len(lines) > 1 and not any(delimiter in bare[0] for delimiter in DELIMITERS):  # perhaps a title
+        for delimiter in DELIMITERS:
+            if _is_even([line.count(delimiter) for line in bare[1:]], 0):
+                return delimiter
     return max(DELIMITERS[::-1], key=bare[0].count)
 
 
@@ -196,10 +210,10 @@ def find_decimal(rows: list[list[str]], delimiter: str, notes: list[str]) -> str
     """A comma, if all that have one are numbers with it, and none has a point. Certain only beyond doubt."""
     fields = [field.strip() for row in rows for field in row]
     with_comma = [field for field in fields if "," in field]
-    numbers = [field for field in with_comma if COMMA.fullmatch(field)]
+    numbers = [field for field in with_comma if COMMA.fullmatch(field) or is_grouped(field, ",")]
     if not numbers or any("." in field and is_number(field) for field in fields):
         return "."
-    if any(map(is_grouped, with_comma)):
+    if any(map(is_grouped, with_comma)):  # commas between thousands
         return "."
     if all(GROUPED.fullmatch(field) for field in numbers):
         notes.append(
@@ -278,7 +292,8 @@ def _is_header_of_text(
     if len(set(names)) < len(names) or any(field in fields for field, fields in zip(first, columns, strict=True)):
         notes.append(as_row)
         return False
-    repeats = any(fields and min(Counter(fields).values()) > 1 for fields in columns)
+    says = any(field.casefold() in LABELS for field in names)
+    repeats = says or any(fields and min(Counter(fields).values()) > 1 for fields in columns)
     if not repeats:
         notes.append(as_names)
     return True

@@ -22,6 +22,10 @@ COMMA = re.compile(r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?")  # wit
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")  # with commas between thousands
 
 
+UNIT = re.compile(r"[$€£¥]\s?[0-9.,]+|[+-]?[0-9.,]+\s?[%$€£¥]")  # a number with a currency or percent sign
+SWAP = str.maketrans(".,", ",.")
+
+
 def is_number(field: str, decimal: str = ".") -> bool:
     """Whether a field is a number as people write them. 1_0, hexadecimal and the digits of other scripts are none."""
     field = field.strip()
@@ -30,8 +34,14 @@ def is_number(field: str, decimal: str = ".") -> bool:
     return PLAIN.fullmatch(field) is not None
 
 
-def is_grouped(field: str) -> bool:
-    """Whether a field has commas that can only stand between thousands."""
+def looks_grouped(field: str, decimal: str = ".") -> bool:
+    """Whether a field may have marks between thousands: commas, or points where the decimal mark is a comma."""
+    return GROUPED.fullmatch(field.translate(SWAP) if decimal == "," else field) is not None
+
+
+def is_grouped(field: str, decimal: str = ".") -> bool:
+    """Whether a field has marks that can only stand between thousands."""
+    field = field.translate(SWAP) if decimal == "," else field
     return GROUPED.fullmatch(field) is not None and (field.count(",") > 1 or "." in field)
 
 
@@ -66,9 +76,9 @@ class Meanings(dict):
         text = field.strip()
         if text in self.missing.texts:
             return None
-        number = text
+        number = text.replace("\u2212", "-")  # the minus of typesetters
         if self.decimal == ",":
-            number = "" if "." in text else text.replace(",", ".")
+            number = "" if "." in text else number.replace(",", ".")
         if not PLAIN.fullmatch(number):
             if UNENDING.fullmatch(number):
                 return None if math.isnan(float(number)) and "nan" in self.missing.texts else math.inf
@@ -92,17 +102,19 @@ class Texts(dict):
         return text
 
 
-def grouped_values(fields: Iterable[str | None]) -> list[float] | None:
-    """The numbers of a column with commas between thousands; None if it is not certain that it is one."""
+def grouped_values(fields: Iterable[str | None], decimal: str) -> list[float] | None:
+    """The numbers of a column with marks between thousands; None if it is not certain that it is one."""
     certain, values = False, []
     for field in fields:
         if field is None:
             values.append(math.nan)
-        elif GROUPED.fullmatch(field):
-            certain = certain or is_grouped(field)
-            values.append(float(field.replace(",", "")))
-        elif PLAIN.fullmatch(field):
-            values.append(float(field))
+            continue
+        plain = field.translate(SWAP) if decimal == "," else field
+        certain = certain or is_grouped(field, decimal)
+        if GROUPED.fullmatch(plain):
+            values.append(float(plain.replace(",", "")))
+        elif PLAIN.fullmatch(plain):
+            values.append(float(plain))
         else:
             return None
     return values if certain else None

@@ -25,6 +25,10 @@ OTHERS = {  # what else people have tables in: the first bytes, and what to do
     b"\xd0\xcf\x11\xe0": "is a workbook of Excel: save the table as .csv",
     b"PAR1": "is a Parquet file: read it with pandas.read_parquet, and pass the frame",
     b"ARROW1": "is a Feather file: read it with pandas.read_feather, and pass the frame",
+    b"<!": "is a web page, not a table",
+    b"<html": "is a web page, not a table",
+    b"<?xml": "is XML, not a table: save the table as .csv",
+    b"{": "is JSON, not a table: read it with pandas.read_json, and pass the frame",
     b"\x80": "is no text; perhaps a pickle, which fastreg does not open",
 }
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma"}  # the first bytes, and Python's module

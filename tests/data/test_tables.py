@@ -65,6 +65,14 @@ CSV = {
         [[1234567, 1], [12000, 2], [900, 2]],
         [0, 1, 1],
     ),
+    "points between thousands": ("a;y\n1.234,5;0\n2,25;1\n", [[1234.5], [2.25]], [0, 1]),
+    "the minus of typesetters": ("a,y\n\u22125,0\n2,1\n", [[-5], [2]], [0, 1]),
+    "blanks, and a tab before a text": (
+        '18.0   8  3504.\t"chevrolet malibu"\n15.0   8  3693.\t"buick 320"\n25.0   4  2046.\t"ford pinto"\n',
+        [[18, 8, 3504], [15, 8, 3693], [25, 4, 2046]],
+        ["chevrolet malibu", "buick 320", "ford pinto"],
+    ),
+    "blanks before quotes": ('a, y\n1, "p, q"\n2, "r"\n', [[1], [2]], ["p, q", "r"]),
     "whole numbers as floats": ("1,2.0\n3,4.0\n", [[1], [3]], [2, 4]),
     "fractions": ("1,2.5\n3,4.0\n", [[1], [3]], [2.5, 4]),
 }
@@ -181,6 +189,11 @@ SAID = {
         "a,y\n1,0\n2,1\nx,0\nz,1\n", ["a", "y"], [("1", 0), ("2", 1), ("x", 0), ("z", 1)],
         r"column 1 \('a'\) has numbers \(line 2: 1\) and text \(line 4: 'x'\), so it is text",
     ),
+    "empty rows": (
+        "a,b,y\n1,2,x\n3,4,z\n,,\n,,\n", ["a", "b", "y"], [(1, 2, "x"), (3, 4, "z")],
+        "all fields of line 4 and of 1 more are empty; such rows are left out",
+    ),
+    "units": ("a,y\n$5,0\n$6.5,1\n", ["a", "y"], [("$5", 0), ("$6.5", 1)], r"column 1 \('a'\) is text, since .* '\$5'"),
     "too large to be exact": (
         "a,y\n9007199254740993,0\n1.5,1\n", ["a", "y"], [(9007199254740992.0, 0), (1.5, 1)],
         r"line 2, column 1 \('a'\): 9007199254740993 is too large to be exact, .*; text=\['a'\] keeps",
@@ -304,6 +317,9 @@ REFUSED = {
     "line 1, column 2: got '-inf', expected a finite": "1,-inf,0\n1,2,0\n",
     r"line 3, column 1 \('a'\): got 'Infinity', expected a finite": "a,y\n1,0\nInfinity,0\n",
     "line 1, column 1: got '1.5x', expected a number": "1.5x,2,0\n1,2,0\n3,2,1\n",
+    "line 1 has 1 field, line 3 2; header=1 takes the names": "My table\n\na,b\n1,2\n3,4\n",
+    "is a web page": "<!DOCTYPE html>\n<html>\n",
+    "is JSON": '{"a": 1}\n',
     "line 2: a quote is opened and not closed": 'a,b\n"1,2\n3,4\n',
     "line 2: something follows a closing quote": 'a,b\n"1"x,2\n',
     "has no rows": "a,b,c\n",
