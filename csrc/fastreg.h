@@ -369,13 +369,19 @@ typedef struct {
 int64_t fr_update_tiles(int64_t rows, int64_t columns);
 
 /* Rows of a data set. A row starts at data + index * row_stride; its columns are contiguous where offsets is NULL,
- * else column j lies offsets[j] bytes further. */
+ * else column j lies offsets[j] bytes further.
+ *
+ * Sparse rows, where starts is not NULL: the elements starts[index] .. starts[index + 1] - 1 of data lie in these places,
+ * int32 or, where `wide`, int64, and all other columns are 0. */
 typedef struct {
     const char *data;
     int64_t row_stride;
     const int64_t *offsets;
     int64_t columns;
     int32_t dtype;
+    int32_t wide;
+    const int64_t *starts;
+    const void *places;
 } fr_source;
 
 /* What an epoch reads; see class Feed in fastreg/engines/base.py. */

@@ -5,11 +5,38 @@
 #ifndef FR_ROWS_H
 #define FR_ROWS_H
 
+#include <string.h>
+
 #include "../worker.h"
 #include "vec.h"
 
-/* One row of the source in the working dtype. Elements need not be aligned. */
+/* Adds elements from `begin` to `end` of a sparse source to a row of zeros. A place out of range, which only a change
+ * under way can bring, is left out. */
+static void read_elements(real *out, const fr_source *source, int64_t begin, int64_t end) {
+    const int32_t *narrow = source->places;
+    const int64_t *wide = source->places;
+    switch (source->dtype) {
+#define CASE(KIND, NAME, TYPE)                                                                                         \
+    case FR_##KIND: {                                                                                                  \
+        const TYPE *values = (const TYPE *)source->data;                                                               \
+        for (int64_t k = begin; k < end; k++) {                                                                        \
+            const int64_t j = source->wide ? wide[k] : narrow[k];                                                      \
+            if (j >= 0 && j < source->columns) out[j] += (real)values[k];                                              \
+        }                                                                                                              \
+        break;                                                                                                         \
+    }
+        FR_FOR_EACH_DTYPE(CASE)
+#undef CASE
+    }
+}
+
+/* One row of the source in the working dtype. Elements of dense rows need not be aligned. */
 static void read_row(real *out, const fr_source *source, int64_t index) {
+    if (source->starts) {
+        memset(out, 0, (size_t)source->columns * sizeof(real));
+        read_elements(out, source, source->starts[index], source->starts[index + 1]);
+        return;
+    }
     const char *in = source->data + index * source->row_stride;
     const int64_t *offsets = source->offsets;
     switch (source->dtype) {
@@ -28,16 +55,23 @@ static void read_row(real *out, const fr_source *source, int64_t index) {
     }
 }
 
-INLINE int64_t row_bytes(const fr_source *source) {
+INLINE int64_t element_bytes(const fr_source *source) {
 #define CASE(KIND, NAME, TYPE) [FR_##KIND] = sizeof(TYPE),
     static const int64_t sizes[] = {FR_FOR_EACH_DTYPE(CASE)};
 #undef CASE
-    return source->columns * sizes[source->dtype];
+    return sizes[source->dtype];
 }
+
+INLINE int64_t row_bytes(const fr_source *source) { return source->columns * element_bytes(source); }
 
 /* Asks for a row. The second-level cache waits for twice as many lines from memory at a time as the first. */
 INLINE void fetch_row(const fr_source *source, int64_t index) {
-    if (!source->offsets) prefetch_near(source->data + index * source->row_stride, row_bytes(source));
+    if (source->starts) {
+        const int64_t begin = source->starts[index], count = source->starts[index + 1] - begin;
+        const int64_t bytes = element_bytes(source), place_bytes = source->wide ? 8 : 4;
+        prefetch_near(source->data + begin * bytes, count * bytes);
+        prefetch_near((const char *)source->places + begin * place_bytes, count * place_bytes);
+    } else if (!source->offsets) prefetch_near(source->data + index * source->row_stride, row_bytes(source));
 }
 
 /* The label and weight of a row are just as far away. */
@@ -61,7 +95,7 @@ typedef struct {
 INLINE asking asking_of(const fr_worker *w, int64_t units) {
     const fr_feed *feed = w->feed;
     const int64_t first = w->batch.first + w->batch.count, left = feed->rows - first;
-    if (left <= 0 || feed->source[0].offsets) return (asking){0};
+    if (left <= 0 || feed->source[0].offsets || feed->source[0].starts) return (asking){0};
     const fr_range mine = fr_share(w, left < feed->batch_size ? left : feed->batch_size);
     const int64_t lines = row_bytes(&feed->source[0]) / 64 + 1; /* of a row, which may begin anywhere in its first */
     const int64_t rounds = (mine.end - mine.begin + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * lines;

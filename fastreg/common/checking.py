@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastreg.common.showing import LONGEST, shown
+
+if TYPE_CHECKING:
+    from fastreg.common.sparse import SparseRows
 
 MAX_INT = 2**63 - 1  # largest count in C
 MAX_WIDTH = 2**31 - 1  # largest width of a layer
@@ -212,6 +216,8 @@ def array(name: str, value, working: str = "float32", advice: Mapping[str, str] 
     """
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of real numbers")
+    if hasattr(value, "tocsr"):
+        raise TypeError(f"{name}: got a sparse matrix, expected an array; {name}.toarray() makes one")
     result = _frame(name, value, advice) if type(value) is not np.ndarray else None
     result = as_array(name, value) if result is None else result
     if result.dtype in READABLE:
@@ -309,12 +315,22 @@ def inputs(
     sample: tuple[int, ...] | None = None,
     names: Names | None = None,
 ) -> np.ndarray:
-    """A data set: (n, ...) real numbers, at least one row of at least one value, all finite.
+    """A data set: (n, ...) real numbers, at least one row of at least one value, all finite. Sparse matrices become
+    `SparseRows`.
 
     sample   the shape that each sample must have, if one is known already
     names    gives the names of the columns for errors. A frame has its own
     """
+    if type(value) is not np.ndarray and (rows := _sparse(name, value, working)) is not None:
+        return _of_shape(name, value, rows, sample)
     result = array(name, value, working, FOR_INPUTS)
+    _of_shape(name, value, result, sample)
+    finite(name, result, working, names or _names_of(value), FOR_INPUTS["hole"])
+    return result
+
+
+def _of_shape(name: str, value, result, sample: tuple[int, ...] | None):
+    """The data set `result`, made of `value`, if its shape is that of samples."""
     if result.ndim < 2:
         advice = _reshaped(name, value, result.shape, sample)
         expected = "(rows, ...) with two or more dimensions" if sample is None else _rows_of(sample)
@@ -326,8 +342,29 @@ def inputs(
         raise ValueError(
             f"{name}: got shape {result.shape}, expected {expected}{_reshaped(name, value, result.shape, sample)}"
         )
-    finite(name, result, working, names or _names_of(value), FOR_INPUTS["hole"])
     return result
+
+
+def _sparse(name: str, value, working: str) -> SparseRows | None:
+    """The rows of a sparse matrix, of finite real numbers. None for anything else."""
+    from fastreg.common import sparse
+
+    if not sparse.is_sparse(value):
+        return None
+    rows = sparse.rows_of(name, value)
+    rows.values = array(name, rows.values, working)
+    used = rows.values[rows.starts[0] : rows.starts[-1]]
+    try:
+        finite(name, used, working)
+    except ValueError:
+        element = _first_bad(used, float(np.finfo(working).max))
+        within = f" in {working}" if np.isfinite(used[element]) else ""
+        row, column = rows.row_of(int(rows.starts[0]) + element), rows.places[rows.starts[0] + element]
+        raise ValueError(
+            f"{name}: row {row} holds a value that is not finite{within}, {used[element]} in column {column}, "
+            f"expected finite numbers"
+        ) from None
+    return rows
 
 
 def _names_of(value) -> Names | None:

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from fastreg.common.sparse import SparseRows
 from fastreg.engines.memory import padded
 from fastreg.program.ops import Perturb
 from fastreg.program.program import Program
@@ -26,7 +27,7 @@ from fastreg.program.program import Program
 class Feed:
     """What an epoch reads.
 
-    inputs    (n, ...), of any numeric dtype and strides. A row is flattened in C order
+    inputs    (n, ...), of any numeric dtype and strides. A row is flattened in C order. Or sparse rows
     targets   int64 labels (n,) for softmax_cross_entropy, else (n, outputs) of any numeric dtype. None to predict
     weights   sample weights (n,) in the working dtype, or None
     order     int64 (rows,): the row of the data at each position of the epoch. A row may come any number of times.
@@ -39,7 +40,7 @@ class Feed:
     out       (n, outputs) in the working dtype: Emit writes the row at `position` there
     """
 
-    inputs: np.ndarray
+    inputs: np.ndarray | SparseRows
     batch_size: int
     targets: np.ndarray | None = None
     weights: np.ndarray | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastreg.common.sparse import SparseRows
 from fastreg.engines.base import Feed, Tally, noisy_copies, nothing
 from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE, padded
@@ -169,8 +170,10 @@ def _powers_after(updates: int, rule: Rule) -> list[float]:
     return powers
 
 
-def _source(array: np.ndarray) -> _core.Source:
+def _source(array: np.ndarray | SparseRows) -> _core.Source:
     """The array itself if kernels read its dtype. Rare dtypes (float16, another byte order) are converted."""
+    if isinstance(array, SparseRows):
+        return _core.Source(array.values, array.starts, array.places, array.shape[1])
     if array.dtype.str[1:] not in _core.DTYPES or not array.dtype.isnative:
         array = array.astype(np.float64)
     if array.ndim == 1:

@@ -130,7 +130,7 @@ class ReferenceEngine:
 
     def _gather(self, op: O.Gather, batch: Batch) -> None:
         source = getattr(batch.feed, op.source)
-        rows = source[batch.rows].reshape(batch.count, -1)
+        rows = np.asarray(source[batch.rows]).reshape(batch.count, -1)  # of sparse rows, these alone with their zeros
         if rows.dtype.type in (np.float32, np.float64):  # as C reads them; it gets others as float64
             rows = without_small(rows)
         rows = without_small(rows.astype(self.dtype))

@@ -145,7 +145,9 @@ cdef extern from "fastreg.h" nogil:
         int64_t row_stride
         const int64_t *offsets
         int64_t columns
-        int32_t dtype
+        int32_t dtype, wide
+        const int64_t *starts
+        const void *places
     ctypedef struct fr_feed:
         fr_source source[2]
         const int64_t *labels

@@ -309,12 +309,15 @@ cdef class Program:
 
 
 cdef class Source:
-    """The rows of an array, of any dtype in DTYPES and any strides. The elements of a row are in C order."""
+    """The rows of an array, of any dtype in DTYPES and any strides. The elements of a row are in C order.
+
+    With `starts`, `places` and `columns`, the array has the values of sparse rows (`fastreg.common.sparse`)."""
 
     cdef fr_source source
     cdef object array, offsets
 
-    def __cinit__(self, cnp.ndarray array not None):
+    def __cinit__(self, cnp.ndarray array not None, cnp.ndarray starts=None, cnp.ndarray places=None,
+                  int64_t columns=0):
         cdef int axis
         cdef int64_t expected = array.itemsize
         self.array = array
@@ -327,7 +330,11 @@ cdef class Source:
         self.source.data = <const char *>cnp.PyArray_DATA(array)
         self.source.row_stride = array.strides[0]
         self.source.offsets = NULL
+        self.source.starts, self.source.places, self.source.wide = NULL, NULL, 0
         self.source.columns = 1
+        if starts is not None:
+            self._sparse(starts, places, columns)
+            return
         contiguous = True
         for axis in range(array.ndim - 1, 0, -1):
             contiguous = contiguous and (array.shape[axis] == 1 or array.strides[axis] == expected)
@@ -341,6 +348,20 @@ cdef class Source:
                 steps = steps + (np.arange(array.shape[axis], dtype=np.int64) * array.strides[axis]).reshape(shape)
             self.offsets = np.ascontiguousarray(steps.reshape(-1))
             self.source.offsets = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.offsets)
+
+    cdef int _sparse(self, cnp.ndarray starts, cnp.ndarray places, int64_t columns) except -1:
+        cdef cnp.ndarray values = self.array
+        parts = values, starts, places
+        if any(part.ndim != 1 or not part.flags.c_contiguous for part in parts) or starts.dtype != np.int64:
+            raise ValueError("contiguous arrays (n,) were expected, and starts of int64")
+        if places.dtype not in (np.int32, np.int64) or min(len(values), len(places)) < starts.max(initial=0):
+            raise ValueError("a place of int32 or int64 and a value for each element were expected")
+        self.offsets = starts, places
+        self.source.columns = columns
+        self.source.starts = <const int64_t *>cnp.PyArray_DATA(starts)
+        self.source.places = cnp.PyArray_DATA(places)
+        self.source.wide = places.dtype == np.int64
+        return 0
 
     @property
     def columns(self):

@@ -1,0 +1,200 @@
+"""Sparse matrices give the bits of the dense arrays with the same values, and are never made dense as a whole."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.common import checking
+from fastreg.common.sparse import SparseRows
+
+sp = pytest.importorskip("scipy.sparse")
+
+ROWS, COLUMNS = 70, 37
+DENSE = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)) * (np.random.default_rng(1).random((ROWS, COLUMNS)) < 0.2)
+Y = np.arange(ROWS) % 3
+HELD_BACK = slice(50, None)
+
+
+def trained(X, engine="native", dtype="float32", threads=1, layers=(), **fit):
+    model = fr.Sequential([fr.Dropout(keep_prob=0.8), fr.GaussianNoise(0.1), fr.Dense(9, "relu"), *layers, fr.Dense(3)])
+    trainer = fr.Trainer(model, optimizer=fr.Adam(0.01), engine=engine, dtype=dtype, threads=threads, l1=1e-4)
+    history = trainer.fit(X, Y, epochs=2, batch_size=16, validation_data=(X[HELD_BACK], Y[HELD_BACK]), **fit)
+    return trainer, history
+
+
+def same(one, two):
+    (a, first), (b, second) = one, two
+    assert first["loss"] == second["loss"] and first["val_loss"] == second["val_loss"]
+    for name, value in a.model.parameters.items():
+        np.testing.assert_array_equal(value, b.model.parameters[name])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("fit", [{}, {"shuffle": False}, {"rows": np.arange(60, 3, -2)}], ids=["", "in order", "rows"])
+def test_bits_are_those_of_the_dense_array(engine, dtype, threads, fit):
+    if engine == "reference" and threads > 1:
+        pytest.skip("it has one thread")
+    one, two = (trained(X, engine, dtype, threads, **fit) for X in (DENSE, sp.csr_array(DENSE)))
+    same(one, two)
+    for rows in (None, [3, 3, 50]):
+        expected, got = (t.predict(X, rows=rows) for (t, _), X in zip((one, two), (DENSE, sp.csr_array(DENSE)), strict=True))
+        np.testing.assert_array_equal(got, expected)
+    assert one[0].evaluate(DENSE, Y) == two[0].evaluate(sp.csr_matrix(DENSE), Y)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8", "?"])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_every_dtype_of_values_and_indices(engine, kind, index):
+    dense = (np.abs(DENSE) * 50).astype(kind)
+    X = sp.csr_array(dense)
+    X.indptr, X.indices = X.indptr.astype(index), X.indices.astype(index)
+    same(trained(dense.view("u1") if kind == "?" else dense, engine), trained(X, engine))
+
+
+@pytest.mark.parametrize("form", ["csc", "coo", "lil", "dok", "bsr", "dia"])
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csr_array], ids=["matrix", "array"])
+def test_every_format(form, make):
+    model = fr.Sequential([fr.Dense(2)])
+    model.build(COLUMNS)
+    np.testing.assert_array_equal(model.predict(make(DENSE).asformat(form)), model.predict(DENSE))
+
+
+def unsorted() -> sp.csr_array:
+    """Every column of row i twice, the halves apart, and the rows in no order."""
+    X = sp.csr_array(DENSE)
+    bounds = [slice(a, b) for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True)]
+    indices = np.concatenate([np.r_[X.indices[b][::-1], X.indices[b]] for b in bounds])
+    data = np.concatenate([np.r_[X.data[b][::-1] / 4, X.data[b] * 0.75] for b in bounds])
+    return sp.csr_array((data, indices, X.indptr * 2), shape=X.shape)
+
+
+def test_duplicates_are_summed_and_the_matrix_stays_as_it_is(engine):
+    X = unsorted()
+    before = X.data.copy()
+    same(trained(X.toarray(), engine), trained(X, engine))
+    np.testing.assert_array_equal(X.data, before)
+
+
+def test_unsorted_rows_need_no_copy():
+    X = sp.csr_array(DENSE)
+    for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+        X.indices[a:b], X.data[a:b] = X.indices[a:b][::-1].copy(), X.data[a:b][::-1].copy()
+    rows = checking.inputs("X", X)
+    assert np.shares_memory(rows.values, X.data) and np.shares_memory(rows.places, X.indices)
+    np.testing.assert_array_equal(np.asarray(rows), DENSE)
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(3, 9), slice(60, 2, -7), [5, 5, 0], slice(4, 4)], ids=str)
+def test_rows_of_sparse_rows(rows):
+    whole = checking.inputs("X", sp.csr_array(DENSE))
+    np.testing.assert_array_equal(np.asarray(whole[rows]), DENSE[rows])
+    np.testing.assert_array_equal(np.asarray(whole[2:][: len(DENSE) - 9][rows]), DENSE[2:][: len(DENSE) - 9][rows])
+
+
+def test_standardization_on_the_way(engine):
+    scaled = fr.data.Standardizer().fit(DENSE)
+    results = []
+    for X in (DENSE, sp.csc_array(DENSE)):
+        trainer = fr.Trainer(fr.Sequential([scaled, fr.Dense(3)]), engine=engine)
+        results.append((trainer, trainer.fit(X, Y, epochs=2, validation_data=(X, Y))))
+    same(*results)
+
+
+def test_small_and_negative_zeros_count_as_zero(engine):
+    dense = np.array([[1e-310, -0.0, 1.0], [-0.0, 1e-40, 0.0]])
+    X = sp.csr_array((dense.ravel(), np.tile([0, 1, 2], 2), [0, 3, 6]), shape=dense.shape)
+    for dtype in ("float32", "float64"):
+        results = []
+        for data in (dense, X):
+            trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), engine=engine, dtype=dtype)
+            trainer.fit(data, [0, 1], epochs=3)
+            results.append(trainer.model.state_dict())
+        for name, value in results[0].items():
+            np.testing.assert_array_equal(value, results[1][name])
+
+
+def test_questions_and_checks_take_it():
+    X = sp.csr_array(DENSE)
+    trainer, _ = trained(DENSE, dtype="float64")
+    for name, gradient in trainer.gradients(DENSE, Y).items():
+        np.testing.assert_array_equal(trainer.gradients(X, Y)[name], gradient)
+    np.testing.assert_array_equal(trainer.input_gradient(X, Y), trainer.input_gradient(DENSE, Y))
+    assert fr.check_gradients(trainer, X[:20], Y[:20]).ok
+    assert fr.compare_engines(trainer, X, Y) is not None
+
+
+def test_class_weights_and_splits():
+    parts = fr.data.split(sp.coo_array(DENSE), Y, (0.5, 0.5), stratify=True)
+    expected = fr.data.split(DENSE, Y, (0.5, 0.5), stratify=True)
+    for (X, y), (dense, labels) in zip(parts, expected, strict=True):
+        np.testing.assert_array_equal(X.toarray(), dense)
+        np.testing.assert_array_equal(y, labels)
+    same(trained(DENSE, class_weight="balanced"), trained(sp.csr_array(DENSE), class_weight="balanced"))
+
+
+def broken(**parts):
+    X = sp.csr_array(DENSE)
+    for name, (place, value) in parts.items():
+        getattr(X, name)[place] = value
+    return X
+
+
+BAD = {
+    "indices": (broken(indices=(4, COLUMNS)), r"X\.indices: got column 37 in row 0, expected 0 to 36"),
+    "negative": (broken(indices=(-1, -1)), r"X\.indices: got column -1 in row 69, expected 0 to 36"),
+    "falling": (broken(indptr=(3, 1)), r"X\.indptr: got .*, expected 0 and then 70 numbers that never fall"),
+    "start": (broken(indptr=(0, 1)), r"X\.indptr: got"),
+    "too many": (broken(indptr=(-1, 10**6)), r"X: got \d+ indices and \d+ values, expected at least 1000000 of each"),
+    "nan": (broken(data=(0, np.nan)), r"X: row 0 holds a value that is not finite, nan in column \d+"),
+    "inf": (broken(data=(-1, np.inf)), r"X: row 69 holds a value that is not finite, inf in column \d+"),
+    "too large": (broken(data=(0, 1e300)), r"X: row 0 holds a value that is not finite in float32, 1e\+300 in column"),
+    "complex": (sp.csr_array(DENSE + 1j), r"X: got an array of complex128, expected real numbers"),
+    "empty": (sp.csr_array((0, COLUMNS)), r"X: got shape \(0, 37\), expected at least one row"),
+    "width": (sp.csr_array((ROWS, 5)), r"X: got shape \(70, 5\), expected \(n, 37\)"),
+    "one row": (sp.coo_array(DENSE[0]), r"X: got a sparse array of shape \(37,\), expected two dimensions"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_together_is_refused(engine, case):
+    X, message = BAD[case]
+    trainer, _ = trained(DENSE, engine)
+    before = trainer.model.state_dict()
+    with pytest.raises((ValueError, TypeError), match=message):
+        trainer.fit(X, Y)
+    for name, value in before.items():
+        np.testing.assert_array_equal(trainer.model.parameters[name], value)
+
+
+def test_where_sparse_does_not_go():
+    X = sp.csr_array(DENSE)
+    with pytest.raises(TypeError, match=r"y: got a sparse matrix, expected an array; y\.toarray\(\) makes one"):
+        fr.Trainer(fr.Sequential([fr.Dense(COLUMNS)]), "mse").fit(DENSE, X)
+    with pytest.raises(TypeError, match=r"X: got a sparse matrix, .* dense"):
+        fr.data.Standardizer().fit(X)
+
+
+def test_a_change_under_way_reads_nothing_out_of_range(engine):
+    """Whatever a callback does to the matrix: the sparse rows have their own copy of where rows start."""
+    X = sp.csr_array(DENSE)
+
+    class Breaks(fr.Callback):
+        def on_epoch_begin(self, epoch):
+            X.indptr[:] = 10**9
+
+    trained(X, engine, callbacks=[Breaks()])
+
+
+def test_it_is_never_dense_as_a_whole():
+    """The dense matrix would need 800 MB."""
+    X = sp.random_array((2000, 50_000), density=0.001, format="csr", random_state=0)
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]))
+    tracemalloc.start()
+    trainer.fit(X, np.arange(2000) % 2, batch_size=64, validation_data=(X, np.arange(2000) % 2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6
+    assert isinstance(trainer.arguments.checked(X, np.zeros(2000, int)).inputs, SparseRows)
