@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fastreg.common import checking
-from fastreg.intake.table import Table
+from fastreg.common.sparse import is_sparse
+from fastreg.intake import frames
 
 MIX_TOLERANCE = 0.05  # largest total variation distance between the class mix of a part and that of the whole
 
@@ -26,9 +28,9 @@ def split(
 
     Parameters
     ----------
-    X : ndarray (n, …) or Table
+    X : ndarray (n, …), frame, Table or sparse matrix
         Samples.
-    y : ndarray (n,) or (n, outputs)
+    y : ndarray (n,) or (n, outputs), Series or frame
         Labels or targets.
     fractions : sequence of float
         The share of each part. Their sum is 1.
@@ -43,7 +45,7 @@ def split(
     Returns
     -------
     list of (X_part, y_part)
-        Shuffled copies, one pair per fraction.
+        Shuffled copies, one pair per fraction: of the kinds that X and y have, CSR for a sparse matrix.
 
     Raises
     ------
@@ -64,20 +66,20 @@ def split(
     >>> len(X_train), len(X_dev), len(X_test)
     (1200, 400, 400)
     """
-    X = X if isinstance(X, Table) else checking.as_array("X", X)
-    y = checking.as_array("y", y)
-    if X.ndim == 0:
-        raise ValueError("X: got shape (), expected (n, ...)")
-    if y.ndim == 0 or len(X) != len(y):
-        raise ValueError(f"y: got shape {y.shape}, expected {len(X)} rows, as many as X has")
+    X, count = _with_rows("X", X)
+    given, targets = _with_rows("y", y)
+    if targets != count:
+        shape = getattr(given, "shape", (targets,))
+        raise ValueError(f"y: got shape {shape}, expected {count} rows, as many as X has")
+    y = _labels(given)
     shares = _check_fractions(fractions)
     random = np.random.default_rng(checking.seed(seed))
     if checking.flag("stratify", stratify) and groups is not None:
         raise ValueError("groups: got groups with stratify=True, expected one of the two")
     if groups is not None:
         groups = checking.as_array("groups", groups)
-        if groups.shape != (len(X),):
-            raise ValueError(f"groups: got shape {groups.shape}, expected ({len(X)},)")
+        if groups.shape != (count,):
+            raise ValueError(f"groups: got shape {groups.shape}, expected ({count},)")
         if groups.dtype.kind not in "biufUSmM":
             raise TypeError(f"groups: got an array of {groups.dtype}, expected numbers or texts")
         parts = _by_group(groups, shares, random)
@@ -86,14 +88,36 @@ def split(
             raise ValueError(f"y: got {y.dtype} of shape {y.shape}, expected class labels (n,) to stratify by")
         parts = _by_class(y, shares, random)
     else:
-        parts = _cut(random.permutation(len(X)), shares)
+        parts = _cut(random.permutation(count), shares)
     for number, part in enumerate(parts):
         if len(part) == 0:
             share = f"fractions: got {shares[number]:g} for part {number}"
-            raise ValueError(f"{share}, expected at least one of the {len(X)} samples: the part would be empty")
+            raise ValueError(f"{share}, expected at least one of the {count} samples: the part would be empty")
     if _is_classes(y):
         _warn_of_mix(y, parts)
-    return [(X[part], y[part]) for part in parts]
+    return [(frames.take(X, part), frames.take(given, part)) for part in parts]
+
+
+def _with_rows(name: str, value) -> tuple[Any, int]:
+    """`value` as something that `frames.take` takes rows of, and how many rows it has."""
+    if is_sparse(value):
+        return value.tocsr(), value.shape[0]
+    if frames.is_frame(value):
+        return value, frames.length(value)
+    array = checking.as_array(name, value)
+    if array.ndim == 0:
+        raise ValueError(f"{name}: got shape (), expected (n, ...)")
+    return array, len(array)
+
+
+def _labels(y) -> np.ndarray:
+    """The targets as an array. A frame of one column is this column."""
+    if is_sparse(y):
+        return np.empty((y.shape[0], 0))
+    if not frames.is_frame(y):
+        return y
+    columns = frames.columns(y, "y")
+    return columns[0] if len(columns) == 1 else np.empty((frames.length(y), len(columns)))
 
 
 def cut(count: int, labels: np.ndarray | None, shares: Sequence[float], seed: int) -> list[np.ndarray]:
@@ -112,7 +136,9 @@ def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
 
 
 def _is_classes(y: np.ndarray) -> bool:
-    return y.ndim == 1 and y.dtype.kind in "biuUS"
+    if y.dtype == object:
+        return y.ndim == 1 and all(isinstance(label, str) for label in y.tolist())
+    return y.ndim == 1 and y.dtype.kind in "biuUST"
 
 
 def _cut(order: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:

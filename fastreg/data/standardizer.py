@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.sparse import is_sparse
 from fastreg.layers import Standardize
 
 
@@ -60,7 +61,7 @@ class Standardizer:
             X is empty, is not an array of real numbers, or holds a value that is not finite. Or a variance is beyond
             the range of float64.
         """
-        X = checking.inputs("X", X, "float64")
+        X = _dense(X)
         first = X[0].astype(np.float64)
         rows, mean, squares = 0, np.zeros(first.shape), np.zeros(first.shape)
         for start, chunk in _chunks(X):
@@ -114,7 +115,7 @@ class Standardizer:
 
     def _check(self, X) -> np.ndarray:
         self._check_fitted()
-        X = checking.inputs("X", X, "float64")
+        X = _dense(X)
         if X.shape[1:] != self.mean_.shape:
             expected = ", ".join(map(str, ("n", *self.mean_.shape)))
             raise ValueError(f"X: got shape {X.shape}, expected ({expected}), as fitted")
@@ -126,6 +127,15 @@ class Standardizer:
 
     def __repr__(self) -> str:
         return "Standardizer()" if not hasattr(self, "mean_") else f"Standardizer(fitted, {self.mean_.size} columns)"
+
+
+def _dense(X) -> np.ndarray:
+    """X as an array of finite numbers."""
+    if is_sparse(X):
+        raise TypeError(
+            "X: got a sparse matrix, which would be dense without its means; X / X.max() scales it as it is"
+        )
+    return checking.inputs("X", X, "float64")
 
 
 def _chunks(X: np.ndarray):

@@ -7,12 +7,13 @@ Other libraries are recognized, not imported (`fastreg.common.columns`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from fastreg.common import checking, convert
 from fastreg.common import columns as known
+from fastreg.common.objects import loaded
 
 
 def is_frame(value) -> bool:
@@ -60,17 +61,24 @@ def refuse_texts(name: str, frame) -> None:
         convert.column_of_numbers(name, label, column, checking.FOR_INPUTS)
 
 
-def take(frame, rows: np.ndarray):
-    """The rows with these numbers, as a frame of the same kind."""
-    if hasattr(frame, "iloc"):  # pandas
-        return frame.iloc[rows]
-    if hasattr(frame, "take"):  # PyArrow, and pandas' own arrays
-        return frame.take(rows)
-    if isinstance(frame, dict):
-        return {name: known.plain(column)[rows] for name, column in frame.items()}
-    if isinstance(frame, (list, tuple)):
-        return [frame[row] for row in rows.tolist()]
-    return (frame.collect() if hasattr(frame, "collect") else frame)[rows]  # Polars, Table
+def length(frame) -> int:
+    """The number of rows."""
+    if isinstance(frame, Mapping):
+        return len(next(iter(frame.values())))
+    return len(frame.collect() if hasattr(frame, "collect") else frame)
+
+
+def take(value, rows: np.ndarray):
+    """The rows with these numbers, of a frame, an array or a sparse matrix, as one of the same kind."""
+    if hasattr(value, "iloc"):  # pandas
+        return value.iloc[rows]
+    if isinstance(value, Mapping):
+        return {name: known.plain(column)[rows] for name, column in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [value[row] for row in rows.tolist()]
+    if isinstance(value, loaded("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray")):
+        return value.take(rows)
+    return (value.collect() if hasattr(value, "collect") else value)[rows]
 
 
 def _raw(frame) -> Iterator[tuple[object, object]]:
