@@ -14,7 +14,7 @@ import fastreg as fr
 from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer
 from fastreg.data.builtin import SETS
 from fastreg.data.csvfiles import likely_target
-from fastreg.data.infer import fit_schema, infer_schema, targets_of
+from fastreg.data.infer import are_images, fit_schema, infer_schema, targets_of
 from fastreg.data.readers import is_table
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Schema
@@ -79,6 +79,7 @@ def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
     """Training and test samples, what they are, and the loss that fits. `held_back` is the share of the samples that is
     held back for validation."""
     found = read(options.data, options.seed)
+    scale = options.scale or ("bytes" if not isinstance(found[0][0], Table) and are_images(found[0][0]) else None)
     target = target_column(found[0][0], found[0][1], options.target)
     parts, names = [], None
     for X, y in found:
@@ -86,7 +87,7 @@ def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
         if y is None:
             raise ValueError(f"DATA: {options.data} holds no labels to train on; --target takes a column of it")
         parts.append((inputs(X), y))
-    told = {"task": options.task, "loss": options.loss, "scale": options.scale}
+    told = {"task": options.task, "loss": options.loss, "scale": scale}
     everything = _together(parts)
     schema = infer_schema(everything[0], everything[1], **told)
     if names is not None:
@@ -100,7 +101,7 @@ def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
     drawn = fr.data.split(np.arange(len(X)), labels, (1 - sum(shares), *shares), stratify=stratified, seed=options.seed)
     train, *rest = [(X[rows], y[rows]) for rows, _ in drawn]
     test = rest.pop(0) if len(parts) == 1 else parts[1]
-    return Task(train, test, fit_schema(schema, *train, options.scale), *rest)
+    return Task(train, test, fit_schema(schema, *train, scale), *rest)
 
 
 def target_column(X, y, target: str | None):

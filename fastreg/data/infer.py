@@ -69,7 +69,7 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
     >>> table = fr.data.Table({"rooms": [3, 2, 4, 3], "town": towns, "price": prices})
     >>> schema = fr.data.infer_schema(table, target="price")
     >>> print(schema)
-    price: numbers of mean 3.225, sigma 0.7155, scaled in training; X: 2 columns: 1 number, 1 text
+    price: numbers (not all whole) of mean 3.225, sigma 0.712, scaled in training; X: 2 columns: 1 number, 1 text
     >>> model = fr.Sequential([schema, fr.Dense(8, activation="relu"), fr.Dense(schema.outputs)])
     >>> trainer = fr.Trainer(model, optimizer="adam")
     >>> history = trainer.fit(table, epochs=2)
@@ -98,6 +98,25 @@ def fit_schema(schema: Schema, X, y=None, scale=None) -> Schema:
 
     `infer_schema` does it with the rows that it sees. Where kinds and classes come from all rows, but numbers must come
     from the training part, this is the second step.
+
+    Parameters
+    ----------
+    schema : Schema
+        One that `infer_schema` made.
+    X, y, scale
+        As in `infer_schema`, the training part.
+
+    Returns
+    -------
+    Schema
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X, y = np.arange(8.0).reshape(8, 1), np.arange(8) % 2
+    >>> schema = fr.data.infer_schema(X, y)
+    >>> schema.mean, fr.data.fit_schema(schema, X[:4], y[:4]).mean
+    ((3.5,), (1.5,))
     """
     schema = replace(schema, columns=_filled(schema, X))
     target = schema.target
@@ -109,7 +128,7 @@ def fit_schema(schema: Schema, X, y=None, scale=None) -> Schema:
         raise TypeError(f"X: got {shown(X)}, expected a table or an array")
     if hasattr(encoded, "tocsr"):  # sparse rows: to centre them would fill their zeros
         return replace(schema, target=target, scaling="none")
-    scaling = scale or ("bytes" if _are_images(encoded) else "standardize")
+    scaling = scale or ("bytes" if are_images(encoded) else "standardize")
     if scaling == "none":
         return replace(schema, target=target, scaling=scaling)
     flat = np.prod(np.shape(encoded)[1:], dtype=int)
@@ -227,7 +246,7 @@ def _filled(schema: Schema, X) -> tuple[Column, ...] | None:
     return tuple(filled)
 
 
-def _are_images(X) -> bool:
+def are_images(X) -> bool:
     """Whether X holds bytes of images: whole numbers from 0 to 255, in the shape of images or in many columns."""
     X = checking.as_array("X", X)
     if X.dtype == np.uint8 and X.ndim >= 3:
@@ -342,9 +361,9 @@ def _classes(y: np.ndarray, forced: bool) -> tuple[tuple[Class, ...] | None, str
         raise TypeError(f"y: got an array of {y.dtype}, expected numbers, texts or booleans")
     if y.dtype.kind == "f":
         if np.isnan(y).any():
-            return None, "numbers, some of them missing"
+            return None, "some are missing"
         if not np.isfinite(y).all() or (y != np.floor(y)).any():
-            return None, "numbers that are not whole"
+            return None, "not all whole"
     values, counts = np.unique(y, return_counts=True)
     many = f"whole numbers, {len(values)} different"
     whole = tuple(int(value) for value in values[: MOST_CLASSES + 1].tolist())

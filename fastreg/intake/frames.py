@@ -1,6 +1,6 @@
 """Frames: their names, their columns, and all columns as one array of numbers.
 
-Frames are those of pandas, Polars and PyArrow, Tables, dicts of columns and lists of dicts. A Series is one of a column.
+Frames are those of pandas, Polars and PyArrow, Tables, dicts of columns and lists of dicts. A Series is one column.
 
 Other libraries are recognized, not imported (`fastreg.common.columns`).
 """

@@ -191,19 +191,24 @@ class Target:
         """What is not a default, for JSON."""
         return _told(self)
 
-    def __str__(self) -> str:
+    def told(self, why: str = "") -> str:
+        """What the targets are in a few words, and why they were taken for it."""
         who = "y" if self.names is None else _listed(self.names, MOST_NAMED)
+        why = f" ({why})" if why else ""
         if self.task == "numbers":
             many = "" if self.outputs in (1, None) else f"{self.outputs} "
             if self.mean is None or self.scale is None:
-                return f"{who}: {many}numbers"
+                return f"{who}: {many}numbers{why}"
             parts = (f"{mean:.4g}, sigma {scale:.4g}" for mean, scale in zip(self.mean, self.scale, strict=True))
-            return f"{who}: {many}numbers of mean {'; '.join(list(parts)[:MOST_NAMED])}, scaled in training"
+            return f"{who}: {many}numbers{why} of mean {'; '.join(list(parts)[:MOST_NAMED])}, scaled in training"
         if self.classes is None:
-            return f"{who}: {self.task or 'not known'}"
+            return f"{who}: {self.task or 'not known'}{why}"
         if self.task == "labels":
-            return f"{who}: {len(self.classes)} labels, each yes or no"
-        return f"{who}: {len(self.classes)} classes {_listed(self.classes, MOST_NAMED)}"
+            return f"{who}: {len(self.classes)} labels, each yes or no{why}"
+        return f"{who}: {len(self.classes)} classes {_listed(self.classes, MOST_NAMED)}{why}"
+
+    def __str__(self) -> str:
+        return self.told()
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,10 @@ class Schema:
         The loss that suits the task, for the trainer.
     scaling : str
         How inputs are scaled: "standardize" (amounts to mean 0 and variance 1), "bytes" (divided by 255) or "none".
+    mean, factor : tuple of float or None
+        The scaling itself, (x - mean) factor, which becomes the first layer of a model.
+    why : str
+        Why the targets were taken for what they are.
 
     Raises
     ------
@@ -238,7 +247,7 @@ class Schema:
     >>> table = fr.data.Table.of({"size": [1.0, 2.0, None, 4.0], "town": ["rome", "oslo", "rome", "bonn"]})
     >>> schema = fr.data.infer_schema(table, ["low", "low", "high", "high"])
     >>> print(schema)
-    y: 2 classes high, low; X: 2 columns: 1 number with holes, 1 text
+    y: 2 classes high, low (texts, 2 different); X: 2 columns: 1 number with holes, 1 text
     >>> schema.width, schema.outputs
     (5, 2)
     """
@@ -322,7 +331,7 @@ class Schema:
             parts += [f"not used: {_listed(unused, MOST_NAMED)}"] if unused else []
             inputs = f"X: {_count(len(self.columns), 'column')}: {', '.join(parts)}"
         scaled = {"bytes": ", divided by 255"}.get(self.scaling, "")
-        return f"{self.target}{f' ({self.why})' if self.why else ''}; {inputs}{scaled}"
+        return f"{self.target.told(self.why)}; {inputs}{scaled}"
 
     # --- Data through it -----------------------------------------------------------------------------------------
 

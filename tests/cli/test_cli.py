@@ -78,7 +78,8 @@ def test_more_options(tmp_path, blobs_file):
     options += " --momentum 0.8 --lr 0.3 --schedule one-cycle --epochs 60 --early-stopping 3 --output out"
     result = run("train", blobs_file, *options.split(), "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert " validation and " in result.stderr and "64-32-3 tanh, nesterov at 0.3 one-cycle" in result.stderr
+    assert " validation and " in result.stderr and "64-32-3 tanh, softmax" in result.stderr
+    assert "nesterov at 0.3 one-cycle" in result.stderr
     answer = json.loads(result.stdout)["runs"]
     assert 3 < answer["plain"]["epochs"] < 60 and answer["regularized"]["test_accuracy"] > 0.8
     layers = fr.load(tmp_path / "out/regularized.safetensors").layers

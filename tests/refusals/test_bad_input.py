@@ -30,7 +30,7 @@ FIT = {
         r"X: got '.*' in row 0, column 0, expected real numbers; .*infer_schema.*texts",
     ),
     "X complex": ({"X": X + 1j}, r"X: got an array of complex64, expected real numbers; X\.real and X\.imag are"),
-    "X objects": ({"X": np.where(X == X[1, 2], {}, X)}, r"X: got \{\} in row 1, column 2, expected real numbers$"),
+    "X objects": ({"X": np.where(X[1, 2] == X, {}, X)}, r"X: got \{\} in row 1, column 2, expected real numbers$"),
     "X ragged": ({"X": [[1, 2, 3, 4], [5, 6, 7]] * 6}, r"X: got 4 values in row 0, but 3 in row 1, expected rows"),
     "X with a hole": (
         {"X": np.where(X.max() == X, None, X)},
