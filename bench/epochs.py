@@ -1,4 +1,4 @@
-"""Whole epochs of the six workloads: fastreg against NumPy by hand, scikit-learn, PyTorch and JAX.
+"""Whole epochs of the six workloads: fastreg against NumPy by hand, scikit-learn, PyTorch and JAX; and a long training.
 
     python bench/epochs.py                                  # everything: half an hour on two cores
     python bench/epochs.py --workloads dfn curve --peers jax --epochs 41
@@ -10,6 +10,10 @@ A B A B. A pause in between lets the other's threads come to rest. The ratio is 
 bootstrap interval. If a peer can run in several ways (VARIANTS in peers/), the fastest counts. The peak of the machine
 is measured in between. Without dropout, all libraries start from the same parameters and train on the same rows in the
 same order, so they must show the same losses.
+
+The row `long` is of another kind. Each library trains a small network with GELU for 250 epochs, in one process. Then it
+alternates with a second process of its own, where the training has just begun. Late steps should cost what early ones
+do, but on many processors they do not if numbers become very small.
 """
 
 import argparse
@@ -24,10 +28,11 @@ import report
 from paired import UNSTEADY, Steal, ratio_interval
 from peers import ENVIRONMENTS, PEERS, is_installed
 from processes import Worker, WorkerError
-from workloads import WORKLOADS, scaled
+from workloads import LATE, LONG, WORKLOADS, scaled
 
 from fastreg.benchmarks.environment import facts, hobbles
 
+NAMES = [*WORKLOADS, LONG.name]
 LOSS_EPOCHS = 3
 # Before every measurement. Threads of OpenBLAS and OpenMP spin for about 30 ms after their work, which slows the next
 # library down. After NumPy, fastreg's `dfn-plain` took 410 us per step without a pause, and 265 us with one.
@@ -39,7 +44,7 @@ LOSS_TOLERANCE = 1e-2
 
 def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--variants", nargs="+", help="only these ways to run a peer (eager, compile, rbg, ...)")
     parser.add_argument("--epochs", type=int, default=21, metavar="PAIRS", help="measurements of each side (21)")
@@ -66,6 +71,10 @@ class Side:
     @property
     def worker(self):
         return self.workers[self.start]
+
+    def can_train(self, workload):
+        """Whether the library has all that the workload cannot do without."""
+        return self.worker.ask("lacks", peer=self.name, workload=asdict(workload))["lacks"] is not None
 
     def started(self, start):
         """Switches to the process that was started in this way."""
@@ -186,6 +195,41 @@ def measure_workload(workload, ours, peers, options, complaints):
     return result
 
 
+def measure_long(workload, libraries, options, complaints):
+    """Steps of each library in its first epochs and in late ones, measured in turns."""
+    result = {"what": str(workload), "late": 5 if options.quick else LATE, "rows": {}, "versions": {}}
+    for name in libraries:
+        early, late = sides = [Side(name, options.environment if name == "fastreg" else None) for _ in range(2)]
+        try:
+            if not early.can_train(workload):
+                continue
+            chosen = [variant for variant in early.variants if variant in (options.variants or early.variants)]
+            early.variants = chosen[: 1 if options.quick else None] or early.variants[:1]
+            choose_variant(early, workload, options, complaints)
+            late.started(early.start)
+            late.build(workload, early.variant)
+            late.step(max(1, result["late"] - options.epochs))
+            early.count = late.count = 1
+            steps = measure_pairs(early, late, options.epochs)
+            ratio, low, high = ratio_interval(*steps)
+            result["versions"][name] = early.versions
+            result["rows"][name] = {
+                "variant": " ".join(filter(None, (early.variant, early.start))),
+                "early": median(steps[0]),
+                "late": median(steps[1]),
+                "ratio": ratio,
+                "low": low,
+                "high": high,
+                "times": dict(zip(("early", "late"), steps, strict=True)),
+            }
+        except WorkerError as error:
+            complaints.append(f"{workload.name}: {error}")
+        finally:
+            for side in sides:
+                side.close()
+    return result
+
+
 def compare_losses(result, ours, peers, complaints):
     """With the same parameters, rows and order, the losses after each epoch must agree."""
     result["losses"] = losses = ours.losses()
@@ -207,31 +251,38 @@ def main(given=None):
     missing = [name for name in options.peers if not is_installed(name)]
     machine = {**facts(), "cleared": hobbles(), "missing": missing}
     print(report.headline(machine), flush=True)
-    ours = Side("fastreg", {"FASTREG_SIMD": options.simd} if options.simd else None)
-    peers, results, complaints = [], [], []
+    options.environment = {"FASTREG_SIMD": options.simd} if options.simd else None
+    ours = Side("fastreg", options.environment)
+    peers, results, complaints, long = [], [], [], None
     try:
         for name in options.peers:
             if name not in missing:
                 peers.append(side := Side(name))
                 chosen = [variant for variant in side.variants if variant in (options.variants or side.variants)]
                 side.variants = chosen[: 1 if options.quick else None] or side.variants[:1]
-        for name in options.workloads:
+        for name in filter(WORKLOADS.get, options.workloads):
             workload = WORKLOADS[name].shrunk() if options.quick else scaled(WORKLOADS[name], options.rows)
             results.append(measure_workload(workload, ours, peers, options, complaints))
             print(report.lines(results[-1]), flush=True)
     finally:
         for side in (ours, *peers):
             side.close()
+    if LONG.name in options.workloads:
+        workload = LONG.shrunk() if options.quick else scaled(LONG, options.rows)
+        long = measure_long(workload, ["fastreg", *(peer.name for peer in peers)], options, complaints)
+        print(report.long_lines(long), flush=True)
     everything = {
         "machine": machine,
-        "versions": {side.name: side.versions for side in (ours, *peers)},
+        "versions": {side.name: side.versions for side in (ours, *peers) if side.versions}
+        | (long or {}).get("versions", {}),
         "results": results,
+        "long": long,
         "complaints": complaints,
     }
     print(report.tail(everything))
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1))
-    if options.picture:
+    if options.picture and results:
         report.draw(everything, options.picture)
     disagree = [row for result in results for row in result["peers"].values() if row.get("losses_agree") is False]
     return 1 if disagree else 0

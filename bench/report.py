@@ -32,6 +32,17 @@ def lines(result) -> str:
     return "\n".join(told or [own])
 
 
+def long_lines(long) -> str:
+    """The steps of a long training, with one line per library."""
+    head = f"{'long training':20} {'first step':>10} {'late step':>10} {'late / first':>13} {'95 %':>13}"
+    told = ["", head, "-" * len(head)]
+    for name, row in long["rows"].items():
+        library, interval = f"{name} {row['variant']}".strip(), f"{row['low']:.2f} - {row['high']:.2f}"
+        steps = f"{duration(row['early']):>10} {duration(row['late']):>10}"
+        told.append(f"{library:20} {steps} {row['ratio']:13.2f} {interval:>13}")
+    return "\n".join([*told, f"late: in the {long['late']}th epoch and just before it; {long['what']}"])
+
+
 def _notes(row):
     if row["unsteady"]:
         yield "unsteady"

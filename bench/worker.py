@@ -36,6 +36,8 @@ def serve(commands, answers):
                     answer = {"seconds": time.perf_counter() - start}
                 case "losses":
                     answer = {"losses": [_loss_behind_an_epoch(peer, workload, data) for _ in range(command["count"])]}
+                case "lacks":
+                    answer = {"lacks": peer_class(command["peer"]).lacks(make(**command["workload"]))}
                 case "variants":
                     answer = {"variants": peer_class(command["peer"]).VARIANTS}
                 case "peaks":

@@ -1,17 +1,46 @@
-"""The six workloads, declared in fastreg/benchmarks/workloads.py because `fastreg bench` runs them too."""
+"""The six workloads, declared in fastreg/benchmarks/workloads.py because `fastreg bench` runs them too, and LONG."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from fastreg.benchmarks.workloads import WORKLOADS, Workload
 
-__all__ = ["WORKLOADS", "Workload", "asdict", "loss_of", "make"]
+__all__ = ["LATE", "LONG", "WORKLOADS", "Workload", "asdict", "loss_of", "make"]
+
+LATE = 250  # epochs
+
+
+@dataclass(frozen=True)
+class Long(Workload):
+    """A workload that is learned wholly long before its training ends."""
+
+    def data(self, rows=None, seed=0):
+        """Two groups of points that lie well apart, as float32 (rows, n), and their labels."""
+        rng, rows = np.random.default_rng(seed), self.rows if rows is None else rows
+        y = rng.integers(0, 2, rows)
+        return (rng.normal(size=(rows, self.sizes[0])) + 2 * (2 * y[:, None] - 1)).astype(np.float32), y
+
+
+LONG = Long(
+    name="long",
+    sizes=(5, 256, 256, 256, 2),
+    activation="gelu",
+    keep_input=1.0,
+    keep_hidden=1.0,
+    batch=256,
+    optimizer="adam",
+    lr=1e-3,
+    l2=0.0,
+    loss="softmax_cross_entropy",
+    rows=256 * 16,
+)
 
 
 def make(**fields) -> Workload:
     """The workload that `asdict` was given, also if the fields passed through JSON."""
-    return Workload(**{**fields, "sizes": tuple(fields["sizes"])})
+    kind = Long if fields["name"] == LONG.name else Workload
+    return kind(**{**fields, "sizes": tuple(fields["sizes"])})
 
 
 def scaled(workload: Workload, rows: float) -> Workload:

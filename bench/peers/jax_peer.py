@@ -11,6 +11,7 @@ ACTIVATIONS = {
     "sigmoid": jax.nn.sigmoid,
     "relu": jax.nn.relu,
     "leaky_relu": lambda z: jax.nn.leaky_relu(z, 0.01),
+    "gelu": partial(jax.nn.gelu, approximate=False),
 }
 
 

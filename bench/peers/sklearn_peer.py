@@ -39,6 +39,8 @@ class Peer:
 
     @staticmethod
     def lacks(workload):
+        if workload.activation not in ACTIVATIONS:
+            return None
         left_out = ["dropout"] if workload.has_dropout else []
         return ", ".join(left_out + (["leaky ReLU"] if workload.activation == "leaky_relu" else []))
 

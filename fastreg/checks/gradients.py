@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import nlargest
 
 import numpy as np
@@ -35,7 +35,7 @@ class Entry:
         return f"{self.parameter}[{place}]: gradient {self.gradient:.6g}, differences say {self.approx:.6g}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientCheck:
     """The result of `check_gradients`.
 
@@ -52,11 +52,11 @@ class GradientCheck:
 
     ratio: float
     per_parameter: dict[str, float]
-    errors: dict[str, float] = field(repr=False)
-    entries: dict[str, int] = field(repr=False)
+    errors: dict[str, float]
+    entries: dict[str, int]
     kinks: int
     epsilon: float
-    worst_entries: list[Entry] = field(repr=False)
+    worst_entries: list[Entry]
 
     @property
     def ok(self) -> bool:
@@ -75,12 +75,24 @@ class GradientCheck:
         ratio compares the rounding of the differences with nothing."""
         return max(self.errors, key=lambda name: np.nan_to_num(self.errors[name], nan=np.inf))
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._sentence()}>"
+
+    def _sentence(self) -> str:
+        """The verdict in one sentence."""
+        found = f"ratio {self.ratio:.2e} at epsilon {self.epsilon:g}"
+        if self.ok:
+            return f"good: gradients agree with differences of the objective, {found}"
+        does = "deserve a look" if self.verdict == "look" else "disagree with differences of the objective"
+        return f"{self.verdict}: gradients {does}, most in {self.worst}, {found}"
+
     def __str__(self) -> str:
         width = max(map(len, self.per_parameter))
-        lines = [f"gradient check: {self.verdict}, ratio {self.ratio:.2e} at epsilon {self.epsilon:g}"]
+        lines = [f"gradient check: {self._sentence()}"]
         for name, ratio in self.per_parameter.items():
             mark = "  <- worst" if name == self.worst and not self.ok else ""
             lines.append(f"  {name:{width}}  ratio {ratio:.2e}  error {self.errors[name]:.2e}{mark}")
+        lines.append("  ratio: of lengths, no unit, good below 1e-7; error: in units of the gradient")
         if not self.ok:
             lines += [f"  {entry}" for entry in self.worst_entries]
         if self.kinks:

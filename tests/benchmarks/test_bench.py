@@ -326,6 +326,19 @@ def test_epochs_without_a_peer(bench, monkeypatch, capsys):
 
 @needs_bench
 @pytest.mark.slow
+def test_a_long_training(bench, tmp_path, capsys):
+    """A library without GELU has no row."""
+    epochs, file = bench("epochs"), tmp_path / "long.json"
+    assert epochs.main(["--quick", "--workloads", "long", "--peers", "numpy", "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    row = result["long"]["rows"]["fastreg"]
+    assert list(result["long"]["rows"]) == ["fastreg"] and result["complaints"] == [] and result["results"] == []
+    assert row["early"] > 0 and row["low"] <= row["ratio"] <= row["high"] and result["versions"]["fastreg"]
+    assert "late: in the 5th epoch" in capsys.readouterr().out
+
+
+@needs_bench
+@pytest.mark.slow
 def test_a_worker_tells_its_errors(bench):
     processes = bench("processes")
     worker = processes.Worker("numpy")
