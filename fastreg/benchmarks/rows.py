@@ -85,7 +85,7 @@ def verdict(rows: Sequence[Row]) -> str:
     faster = sorted(row.reference / row.seconds for row in steps if row.seconds)
     return (
         f"{agree}; on {rows[0].target}, steps of training reach {100 * shares[0]:.0f} to {percent(shares[-1])} of the "
-        f"peak, {times(faster[0]).removesuffix(' x')} to {times(faster[-1])} as fast as in NumPy"
+        f"peak, {times(faster[0]).removesuffix(' x')} to {times(faster[-1])} as fast as the NumPy engine"
     )
 
 

@@ -142,7 +142,7 @@ class Profile:
     @property
     def verdict(self) -> str:
         most = max(self.by_layer, key=lambda part: part.seconds)
-        faster = f", {times(self.speedup)} as fast as in NumPy" if self.speedup else ""
+        faster = f", {times(self.speedup)} as fast as the NumPy engine" if self.speedup else ""
         return (
             f"a step of {self.rows} rows takes {duration(self.step)}{faster}; "
             f"{percent(most.of_all)} of it in {most.part.short}"

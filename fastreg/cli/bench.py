@@ -41,9 +41,11 @@ def bench(options: argparse.Namespace) -> None:
             raise SystemExit(result.returncode)
         return
     threads = fr.get_num_threads()
-    machine = {**facts(), "peak": fma_peak(threads), "bandwidth": stream_bandwidth(threads)}
-    announce(expected_seconds(benchmarks.settings_of(options.quick), machine["peak"], machine["bandwidth"]))
-    live, rows = Live(), []
+    peak, bandwidth = fma_peak(threads), stream_bandwidth(threads)
+    machine = {**facts(), "peak": peak, "bandwidth": bandwidth}
+    announce(expected_seconds(benchmarks.settings_of(options.quick), peak, bandwidth))
+    live = Live()
+    rows: list[benchmarks.Row] = []
     try:
         for row in benchmarks.run(options.quick):
             rows.append(row)
@@ -60,7 +62,7 @@ def bench(options: argparse.Namespace) -> None:
     else:
         print(f"{told}\n")
         print("  ".join(f"{name} {machine[name]}" for name in ("processor", "cores", "threads", "load", "numpy")))
-        print(f"peak {machine['peak']:.0f} GFLOP/s ({machine['simd']}), memory {machine['bandwidth']:.0f} GB/s\n")
+        print(f"peak {peak:.0f} GFLOP/s ({machine['simd']}), memory {bandwidth:.0f} GB/s\n")
         print(f"{_table(rows)}\n\n{UNITS}")
     save_picture(options, lambda path: plot_benchmark(rows, path, told))
     if wrong := [f"{row.name} {row.shape} ({row.target})" for row in rows if not row.agrees]:

@@ -45,7 +45,7 @@ def compare(options: argparse.Namespace) -> None:
     agree = "engines agree" if comparison.ok else comparison.verdict
     faster = times(runs["native"].numbers["speedup"])
     verdict = (
-        f"{name}: {agree}; a step takes {duration(step.step)}, {faster} as fast as in NumPy; "
+        f"{name}: {agree}; a step takes {duration(step.step)}, {faster} as fast as the NumPy engine; "
         f"{percent(most.of_all)} of it in {most.part.short}"
     )
     if options.json:

@@ -96,7 +96,7 @@ def test_the_verdict_of_rows_follows_from_them():
     rows = [row("avx2", 0.05, 1.0, "kernel"), row("avx2", 0.02, 0.62), row("avx2", 0.1, 0.45), row("generic", 1.0, 1.0)]
     assert verdict(rows) == (
         "all 4 results agree with the reference; on avx2, steps of training reach 10 to 50 % of the peak, "
-        "4.5 to 31 x as fast as in NumPy"
+        "4.5 to 31 x as fast as the NumPy engine"
     )
     assert verdict([*rows, row("generic", None, 1.0, error=0.1), row("avx2", None, 1.0, error=0.1)]) == (
         "results differ from the reference in 2 of 6 rows, first in x 4-2 on generic"
@@ -206,7 +206,11 @@ def test_profile(capsys, tmp_path, brief):
     pytest.importorskip("matplotlib")
     code, out, err = run_main(capsys, *PROFILE, "--picture", str(tmp_path / "times.png"))
     first = out.splitlines()[0]
-    assert code == 0 and first.startswith("moons: a step of 256 rows takes ") and " x as fast as in NumPy; " in first
+    assert (
+        code == 0
+        and first.startswith("moons: a step of 256 rows takes ")
+        and " x as fast as the NumPy engine; " in first
+    )
     assert "this takes about " in err and "layer 1: Dense 2 to 8, relu" in out
     assert out.endswith(f"saved picture: {tmp_path / 'times.png'}\n")
     assert (tmp_path / "times.png").read_bytes().startswith(b"\x89PNG")

@@ -185,7 +185,7 @@ BAD = {
     "trainer None": ({"trainer": None}, r"trainer: got None, expected a fastreg\.Trainer"),
     "trainer class": ({"trainer": fr.Trainer}, r"trainer: got <class .*, expected a fastreg\.Trainer"),
     "trainer model": ({"trainer": fr.Sequential([fr.Dense(3)])}, r"trainer: got Sequential\(.*, expected a fastreg"),
-    "X": ({"X": np.ones(3)}, r"X: got shape \(3,\), expected \(rows, \.\.\.\)"),
+    "X": ({"X": np.ones(3)}, r"X: got shape \(3,\), expected \(n, 7\)"),
     "y": ({"y": None}, r"y: got None, expected targets"),
     "weights": ({"sample_weight": -np.ones(40)}, r"sample_weight: got -1\.0 in row 0"),
 }

@@ -53,7 +53,10 @@ def test_the_verdict_follows_from_the_numbers():
     given = [(0, 0, 1e-3), (1, 1, 4e-3), (2, 2, 2e-3), (3, 2, 3e-3)]
     ops = [OpProfile(index, "Dense", "y", seconds, 1e9, 0, 0.5, parts[part]) for index, part, seconds in given]
     profile = Profile(ops, engine="native", peak=100.0, bandwidth=10.0, reference=372e-3, **PEAKS)
-    assert profile.verdict == "a step of 128 rows takes 12.0 ms, 31 x as fast as in NumPy; 50 % of it in layer last"
+    assert (
+        profile.verdict
+        == "a step of 128 rows takes 12.0 ms, 31 x as fast as the NumPy engine; 50 % of it in layer last"
+    )
     assert [(part.part.layer, part.seconds, part.of_all) for part in profile.by_layer] == [
         *((None, 1e-3, pytest.approx(0.1)), ("0", 4e-3, pytest.approx(0.4))),
         ("last", 5e-3, pytest.approx(0.5)),
