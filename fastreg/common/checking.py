@@ -285,9 +285,9 @@ def finite(name: str, values: np.ndarray, working: str, names: Names | None = No
         largest = float(np.finfo(working).max) if narrower else math.inf
         row = _first_bad(values, largest)
         if row >= 0:
-            within = f" in {working}" if narrower else ""
             found = np.ravel(values[row])
             place = int(np.argmax(~(np.isfinite(found) & (np.abs(found) <= largest))))
+            within = f" in {working}" if np.isfinite(found[place]) else ""
             column = "" if values.ndim != 2 else f" in column {place if names is None else repr(names()[place])}"
             end = f"; {advice}" if advice and np.isnan(found[place]) else ""
             raise ValueError(

@@ -132,9 +132,7 @@ class Standardizer:
 def _dense(X) -> np.ndarray:
     """X as an array of finite numbers."""
     if is_sparse(X):
-        raise TypeError(
-            "X: got a sparse matrix, which would be dense without its means; X / X.max() scales it as it is"
-        )
+        raise TypeError("X: got a sparse matrix, which is dense once means are subtracted; X / X.max() scales it")
     return checking.inputs("X", X, "float64")
 
 

@@ -86,7 +86,7 @@ def checked(
         y = X  # which holds the targets too
     target = schema.target
     y = target.encode(y_name, y)
-    X = model.check_inputs(x_name, X, schema)
+    X = model.check_inputs(x_name, X, schema, dtype)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
     weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
     rows = checking.rows("rows", rows, len(X))

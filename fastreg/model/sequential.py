@@ -397,12 +397,13 @@ class Sequential:
         program = lower(self.layers, self.inputs, transform=transform, dropout=live)
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
-    def check_inputs(self, name: str, X, schema: Schema | None = None) -> np.ndarray:
-        """X as an array of finite rows, if this model can take them. A schema is that of the model, unless given."""
+    def check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray:
+        """X as an array of finite rows, if this model can take them. Schema and dtype are its own, unless given."""
         schema = self.schema if schema is None else schema
-        numbers = schema.inputs(name, X, self.dtype)
+        dtype = self.dtype if dtype is None else dtype
+        numbers = schema.inputs(name, X, dtype)
         names = schema.encoded_names if schema.columns is not None else None
-        X = checking.inputs(name, numbers, self.dtype, self.input_shape, names)
+        X = checking.inputs(name, numbers, dtype, self.input_shape, names)
         if self.input_shape is None:
             self.shapes(X.shape[1:])
         if self.input_shape is None:

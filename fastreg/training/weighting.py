@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.columns import is_column
+from fastreg.intake.classes import Classes
+from fastreg.intake.schema import Target
 from fastreg.losses.losses import Loss
 from fastreg.model.dataset import Data
 
@@ -29,7 +32,7 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
         by_class[present] = counts.sum() / (np.count_nonzero(present) * counts[present])
         noted: object = BALANCED
     else:
-        by_class = _by_class(class_weight, classes)
+        by_class = _by_class(_by_code(class_weight, data.target), classes)
         noted = dict(enumerate(by_class.tolist()))
     weights = by_class[labels] if data.weights is None else by_class[labels] * data.weights
     weights = checking.weights("class_weight", weights, len(labels), dtype)
@@ -49,6 +52,16 @@ def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
             return ones.astype(np.int64), 2
     got = f"targets of shape {targets.shape} in {targets.dtype} under {loss.name!r}"
     raise ValueError(f"class_weight: got {got}, expected integer labels, or 0 and 1, one per row")
+
+
+def _by_code(value, target: Target):
+    """Weights by the name of a class as weights by its code, and pandas' Series as a dict by its index."""
+    if is_column(value) and hasattr(value, "items"):
+        value = dict(value.items())
+    if target.classes is None or target.task != "classes" or not isinstance(value, Mapping) or not value:
+        return value
+    codes = Classes(target.classes).encode("class_weight", np.array(list(value)))
+    return dict(zip(codes.tolist(), value.values(), strict=True))
 
 
 def _by_class(value, classes: int) -> np.ndarray:
