@@ -339,16 +339,17 @@ def _expected(monitor: str, plan: Plan) -> str:
     """The end of the refusal of a monitor: what there is, and what helps."""
     expected = f"expected one of {', '.join(plan.names)}"
     data, metric = meaning_of(monitor) or ("", "")
-    advice = []
-    if data == "val" and not any(name.endswith("_loss") for name in plan.names):
-        advice.append("give validation_data")
-    elif near := same_meaning(monitor, plan.names):
-        return f"{expected}; the nearest is {near!r}"
-    if metric in plan.fitting and not any((meaning_of(name) or ("", ""))[1] == metric for name in plan.names):
+    watches = any(name.endswith("_loss") for name in plan.names)  # held-back data
+    here = [meaning[1] for name in plan.names if (meaning := meaning_of(name))]
+    if metric in here and (watches or data != "val"):
+        return f"{expected}; the nearest is {same_meaning(monitor, plan.names)!r}"
+    if metric not in here and metric not in plan.fitting:
+        return expected if metric else expected + checking.nearest(monitor, plan.names)
+    advice = [] if watches else ["give validation_data"]
+    if metric not in here:
         advice.append(f"give the trainer metrics=({metric!r},)")
-    if advice:
-        return f"{expected} ({' and '.join(advice)})"
-    return expected + checking.nearest(monitor, plan.names)
+        advice += [] if data else [f"watch 'val_{metric}'"]
+    return f"{expected} ({' and '.join(advice)})"
 
 
 def direction(monitor: str, mode: str) -> float:

@@ -39,10 +39,10 @@ class Answers:
     present: np.ndarray | None = None
     quiet: bool = False
 
-    def undefined(self, text: str, value: float) -> float:
-        """A value that is given where the metric is not defined."""
+    def undefined(self, name: str, why: str, value: float) -> float:
+        """The value that is given where a metric is not defined."""
         if not self.quiet:
-            warnings.warn(f"{text}: {value:g} is given", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{name} is not defined, since {why}; it is {value:g} here", RuntimeWarning, stacklevel=4)
         return value
 
     def weight(self, rows: np.ndarray | None = None) -> np.ndarray:

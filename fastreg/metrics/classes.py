@@ -61,7 +61,7 @@ def balanced_accuracy_of(a: Answers) -> float:
     _one_of_several("balanced_accuracy", a)
     hits, _, true = _counts(a)
     if not (true > 0).any():
-        return a.undefined("balanced_accuracy: no row has a weight", float("nan"))
+        return a.undefined("balanced_accuracy", "no row has a weight", float("nan"))
     return float(np.mean(hits[true > 0] / true[true > 0]))
 
 
@@ -157,7 +157,7 @@ def top_k_accuracy_of(a: Answers, k: int) -> float:
     if a.scores is None:
         raise ValueError("y_pred: got classes, expected probabilities (n, classes)")
     if k >= a.classes:
-        return a.undefined(f"top_{k}_accuracy: every prediction is among the best {k} of {a.classes} classes", 1.0)
+        return a.undefined(f"top_{k}_accuracy", f"there are only {a.classes} classes", 1.0)
     order = np.argsort(a.scores, axis=1, kind="stable")[:, ::-1]
     return mean((order[:, :k] == a.truth[:, np.newaxis]).any(axis=1), a.weight())
 
@@ -195,7 +195,7 @@ def _averaged(name: str, a: Answers, average: str, ratio) -> float:
         counts = tuple(part[occurs] for part in counts)
     above, below = ratio(*counts)
     if not len(below):
-        return a.undefined(f"{name}: there are no targets", float("nan"))
+        return a.undefined(name, "there are no targets", float("nan"))
     values = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
     if average == "weighted":
         total = counts[2].sum()
@@ -203,6 +203,7 @@ def _averaged(name: str, a: Answers, average: str, ratio) -> float:
     else:
         result = float(values.mean())
     if (below == 0).any():
-        what = {"precision": "no row is predicted so", "recall": "no row is so", "f1": "no row is or is predicted so"}
-        return a.undefined(f"{name}: of {np.count_nonzero(below == 0)} of {len(below)} classes {what[name]}", result)
+        missing = {"precision": "is predicted", "recall": "is", "f1": "is or is predicted"}[name]
+        what = "positive" if len(below) == 1 else f"of {np.count_nonzero(below == 0)} of {len(below)} classes"
+        return a.undefined(name, f"no row {missing} {what}", result)
     return result

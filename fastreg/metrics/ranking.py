@@ -125,7 +125,7 @@ def _roc_auc(name: str, a: Answers, positive: np.ndarray, scores: np.ndarray, we
         return float("nan")
     hits, misses = _steps(positive, scores, weights)
     if not len(hits) or hits[-1] == 0 or misses[-1] == 0:
-        return a.undefined(f"{name}: a class has no rows, or all of them", float("nan"))
+        return a.undefined(name, "a class has no rows, or all of them", float("nan"))
     x, y = np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
 
@@ -135,5 +135,5 @@ def _average_precision(name: str, a: Answers, positive: np.ndarray, scores: np.n
         return float("nan")
     hits, misses = _steps(positive, scores, weights)
     if not len(hits) or hits[-1] == 0:
-        return a.undefined(f"{name}: a class has no rows", 0.0)
+        return a.undefined(name, "a class has no rows", 0.0)
     return float(np.sum(np.diff(np.append(0, hits / hits[-1])) * hits / (hits + misses)))

@@ -148,7 +148,13 @@ class Metric(Description, saved=False):
             return float(measure.compute(prepared()))
         assert callable(self.function)
         weighted = {"sample_weight": sample_weight} if _takes_weights(self.function) else {}
-        result = self.function(y_true, y_pred, **weighted)
+        try:
+            result = self.function(y_true, y_pred, **weighted)
+        except (ValueError, TypeError) as error:
+            text = f"metrics: the function of {self.name!r} failed: {' '.join(str(error).split())}"
+            if y_true.ndim == 1:
+                text += f"; y_pred has a column for each class: {y_pred.shape}"
+            raise type(error)(text) from error
         if isinstance(result, np.ndarray) and result.size == 1:
             result = result.item()
         try:
@@ -210,7 +216,7 @@ def _metric(item) -> str | Metric:
 def _check_known(name: str) -> None:
     if find(name) is not None:
         return
-    known = f"one of {', '.join(BY_NAME)}, top_5_accuracy (any number), or a function of (y_true, y_pred)"
+    known = f"one of {told(BY_NAME)}, or a function of (y_true, y_pred)"
     text = f"metrics: got {checking.shown(name)}, expected {known}"
     plain = checking.plain(name.strip())
     positive = find(plain.removeprefix("neg")) if plain.startswith("neg") else None
@@ -245,9 +251,15 @@ def _takes_weights(function: Callable[..., Any]) -> bool:
 
 
 def fitting(kind: str) -> list[str]:
-    """The names of the metrics for answers of this kind."""
-    names = [row.name for row in BY_NAME.values() if kind in row.kinds]
-    return [*names, "top_5_accuracy"] if kind == CLASSES else names
+    """The names of the metrics for answers of this kind, without those with a number in them."""
+    return [row.name for row in BY_NAME.values() if kind in row.kinds]
+
+
+def told(names: Iterable[str], kind: str = CLASSES) -> str:
+    """Names of metrics for an error, with the averages in short."""
+    short = [name for name in names if not name.endswith(("_macro", "_micro", "_weighted"))]
+    short = [f"{name}[_macro|_micro|_weighted]" if f"{name}_macro" in BY_NAME else name for name in short]
+    return ", ".join([*short, "top_5_accuracy (any number)"] if kind == CLASSES else short)
 
 
 def evaluate(

@@ -114,7 +114,7 @@ def r2_of(a: Answers) -> float:
 
 def _r2(a: Answers, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
     if len(truth) < 2:
-        return a.undefined("r2: there are fewer than two targets", float("nan"))
+        return a.undefined("r2", "there are fewer than two targets", float("nan"))
     rest = np.dot(weights, (truth - predicted) ** 2)
     whole = np.dot(weights, (truth - mean(truth, weights)) ** 2)
     if whole == 0:

@@ -108,7 +108,11 @@ def resume(
     """
     now = repeated(trainer, plan, sample_shape)
     free = _checked_names(changed, now)
-    tensors, metadata = read_tensors(path)
+    try:
+        tensors, metadata = read_tensors(path)
+    except FileNotFoundError as error:
+        text = f"{error.strerror} (resume_missing='start' begins without one)"
+        raise FileNotFoundError(error.errno, text, path) from None
     with naming(path):
         if files.FORMAT_KEY in metadata and CHECKPOINT_KEY not in metadata:
             raise FileFormatError("holds a model but no checkpoint: there is nothing to resume")
@@ -164,7 +168,7 @@ def _argument(fact: str) -> str:
 def _checked_names(changed: str | Iterable[str], facts: Mapping[str, str]) -> frozenset[str]:
     """The argument `changed`."""
     given = (changed,) if isinstance(changed, str) else changed
-    names = dict.fromkeys(["layers", *(_argument(fact) for fact in facts if fact not in FIXED)])
+    names = dict.fromkeys(["layers", *(_argument(fact) for fact in facts if fact not in FIXED), "class_weight"])
     items = checking.iterate("changed", given, "a tuple of names of arguments, such as ('optimizer',)")
     return frozenset(checking.choice("changed", name, names) for name in items)
 
@@ -309,6 +313,8 @@ def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str], changed
         if saved.get(name) == now.get(name) or (name not in saved and now[name] in ("None", "False")):
             continue  # the second is a setting that an older file does not know
         argument = _argument(name)
+        if name == "sample_weight" and saved.get("class_weight") != now.get("class_weight"):
+            argument = "class_weight"  # which makes weights
         if name not in FIXED and (argument in changed or (name == "history" and "metrics" in changed)):
             continue
         got, expected = _differing(*(" ".join(side.get(name, "none").split()) for side in (now, saved)))

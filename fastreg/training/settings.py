@@ -112,7 +112,8 @@ class Settings:
             )
         for metric in self.measured:
             if not metric.fits(self.answers):
-                expected = f"some of {', '.join(registry.fitting(self.answers))}, or functions"
+                known = registry.told(registry.fitting(self.answers), self.answers)
+                expected = f"some of {known}, or functions"
                 raise ValueError(f"metrics: got {metric.name!r} under {self.loss.name}, expected {expected}")
         if self.adversarial is not None:
             self.adversarial.check_dtype("adversarial", self.dtype)

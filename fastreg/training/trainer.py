@@ -264,8 +264,8 @@ class Trainer:
             (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty. Or a
             dict of several such sets: {"dev": (X, y), "test": (X, y)} gives "dev_loss", "test_loss" and so on.
         validation_split
-            Instead of validation_data: the share of the rows to hold back, above 0 and below 1. They are drawn by the
-            trainer's seed, and each class keeps its share. Without a copy, as with `rows`.
+            Instead of validation_data: the share of the rows to hold back, below 1. They are drawn by the trainer's
+            seed, and each class keeps its share. Nothing is copied, as with `rows`. 0 and None hold back none.
         callbacks
             A `fastreg.Callback` object or a spec, or a list of them.
         verbose
@@ -326,8 +326,8 @@ class Trainer:
         shape = data.inputs.shape[1:]
         settings.check_augment(shape)
         validation = held_back_sets(settings, validation_data, shape, schema)
-        if validation_split is not None:
-            share = checking.number("validation_split", validation_split, 0, 1, below=True, above=True)
+        share = checking.number("validation_split", validation_split or 0.0, 0, 1, below=True)
+        if share:
             if validation:
                 raise ValueError(f"validation_split: got {share:g} with validation_data, expected one of the two")
             data, validation[SINGLE] = split_off(data, share, self.seed)
