@@ -66,12 +66,7 @@ def speedup(
 
 def runs_table(runs: Mapping[str, Run], metrics: Sequence[str]) -> str:
     """One line per run."""
-    columns = {
-        f"{part} {name}": f"{part}_{name}"
-        for name in metrics
-        for part in ("train", "test")
-        if all(f"{part}_{name}" in run.numbers for run in runs.values())
-    }
+    columns = {f"{part} {name}": f"{part}_{name}" for name in metrics for part in ("train", "test")}
     columns |= {"train loss": "train_loss", "test loss": "test_loss", "seconds": "seconds"}
     columns |= {"samples/s": "samples_per_second"}
     if any("speedup" in run.numbers for run in runs.values()):

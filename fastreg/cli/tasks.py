@@ -165,7 +165,7 @@ def make_trainer(
         fr.Sequential(layers),
         loss=task.loss,
         optimizer=make_optimizer(options, len(task.train[0])),
-        metrics=() if not task.is_classification else ("accuracy",),
+        metrics=task.metrics,
         l1=options.l1 if regularized else 0.0,
         l2=options.l2 if regularized else 0.0,
         engine=engine or options.engine,

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.engines.base import Feed
-from fastreg.intake.frames import is_frame
+from fastreg.intake import frames
 from fastreg.intake.schema import Schema, Target
 from fastreg.losses.losses import Loss
 
@@ -82,9 +82,11 @@ def checked(
     """
     x_name, y_name, weight_name = names
     schema = model.schema if schema is None else schema
-    if y is None and is_frame(X) and schema.target.names is not None:
-        y = X  # which holds the targets too
     target = schema.target
+    if y is None and target.names is not None and frames.is_frame(X):
+        if missing := [name for name in target.names if name not in frames.names(X)]:
+            raise ValueError(f"{y_name}: got None, and {x_name} has no column {', '.join(missing)}, expected targets")
+        y = X  # which holds the targets too
     y = target.encode(y_name, y)
     X = model.check_inputs(x_name, X, schema, dtype)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
@@ -103,6 +105,8 @@ def held_back(
     """The argument `validation_data`, checked. Its samples must have the `shape` of the training set's."""
     if value is None:
         return None
+    if frames.is_frame(value) and not isinstance(value, (tuple, list)):
+        value = value, None  # a table that holds the targets too
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise TypeError(f"validation_data: got {type(value).__name__}, expected (X, y) or (X, y, sample_weight)")
     names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")

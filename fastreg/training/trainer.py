@@ -262,7 +262,8 @@ class Trainer:
             It does not apply to `validation_data`.
         validation_data
             (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty. Or a
-            dict of several such sets: {"dev": (X, y), "test": (X, y)} gives "dev_loss", "test_loss" and so on.
+            table that holds the targets too, or a dict of several such sets: {"dev": (X, y), "test": (X, y)} gives
+            "dev_loss", "test_loss" and so on.
         validation_split
             Instead of validation_data: the share of the rows to hold back, below 1. They are drawn by the trainer's
             seed, and each class keeps its share. Nothing is copied, as with `rows`. 0 and None hold back none.

@@ -264,3 +264,33 @@ def test_a_model_without_a_schema_has_the_config_of_before():
     model = fr.Sequential([fr.Dense(2)])
     model.build(3)
     assert set(model.config()) == {"layers", "input_shape", "dtype", "output_transform"}
+
+
+def test_frames_without_a_schema(rng):
+    """The names of a frame's columns are kept, and later frames are matched by them."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60) * 10})
+    y = (frame["a"] > 0).astype(int)
+    model = fr.Sequential([fr.Dense(2)])
+    trainer = fr.Trainer(model)
+    trainer.fit(frame, y, epochs=2)
+    assert model.schema.names == ("a", "b")
+    expected = model.predict(frame)
+    np.testing.assert_array_equal(model.predict(frame[["b", "a"]]), expected)
+    np.testing.assert_array_equal(model.predict(frame.to_numpy()), expected)
+    np.testing.assert_array_equal(model.predict(frame.assign(c=1.0)), expected)
+    with pytest.raises(ValueError, match="X: has no column b, expected those of the model; it has a, c"):
+        model.predict(frame[["a"]].assign(c=1.0))
+    with pytest.raises(ValueError, match="X: has no column a, b"):
+        trainer.fit(frame.rename(columns={"a": "x", "b": "z"}), y)
+
+
+def test_tables_hold_their_targets(table):
+    """fit, validation and evaluate find the targets in the table."""
+    schema = fr.data.infer_schema(table, target="price")
+    model = fr.Sequential([schema, fr.Dense(1)])
+    trainer = fr.Trainer(model, "mse", fr.SGD(0.05))
+    history = trainer.fit(table[:90], epochs=2, validation_data=table[90:])
+    assert history["val_loss"][-1] == pytest.approx(trainer.evaluate(table[90:])["loss"])
+    with pytest.raises(ValueError, match="y: got None, and X has no column price, expected targets"):
+        trainer.evaluate(table.drop(["price"]))
