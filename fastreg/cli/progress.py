@@ -27,8 +27,12 @@ class ProgressLine(fr.Callback):
             self._show(f"{self.epoch}  batch {batches}/{self.plan.batches}  loss {logs['loss']:.4f}")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        accuracy = f", accuracy {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
-        self.text = f"{self.epoch}  loss {logs['loss']:.4f}  {self.watched} loss {logs['val_loss']:.4f}{accuracy}"
+        watched = ", ".join(
+            f"{name[4:]} {value:.2%}" if "accuracy" in name else f"{name[4:]} {value:.4f}"
+            for name, value in logs.items()
+            if name.startswith("val_")
+        )
+        self.text = f"{self.epoch}  loss {logs['loss']:.4f}  {self.watched} {watched}"
         done, total = epoch + 1, self.plan.last_epoch
         if self.live:
             self._show(self.text)
