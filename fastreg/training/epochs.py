@@ -38,8 +38,8 @@ class DivergenceError(ArithmeticError):
     >>> try:
     ...     history = trainer.fit(np.eye(3), np.arange(3.0), epochs=9)
     ... except fr.DivergenceError as error:
-    ...     print(str(error)[:17], "after", len(error.history.epochs), "epochs")
-    training diverged after 0 epochs
+    ...     print(str(error)[:17], error.history.epochs)
+    training diverged [0]
     """
 
     history: History | None = None

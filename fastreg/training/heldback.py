@@ -18,7 +18,8 @@ def held_back_sets(settings: Settings, value, shape: tuple[int, ...], schema: Sc
     """The argument `validation_data`, checked, by name. The samples must have the `shape` of the training set's."""
     if value is None:
         return {}
-    if isinstance(value, Mapping):
+    named = isinstance(value, Mapping) and not _is_table(value, schema)
+    if named:
         if not value:
             raise ValueError("validation_data: got an empty dict, expected at least one set, or None")
         given = {_name(name): part for name, part in value.items()}
@@ -33,7 +34,7 @@ def held_back_sets(settings: Settings, value, shape: tuple[int, ...], schema: Sc
         try:
             data = held_back(settings.model, settings.loss, settings.dtype, part, shape, schema)
         except (ValueError, TypeError) as error:
-            if not isinstance(value, Mapping):
+            if not named:
                 raise
             text = str(error).replace("validation_data", f"validation_data[{name!r}]", 1)
             raise type(error)(text) from None
@@ -47,6 +48,12 @@ def _name(name) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
         raise TypeError(f"validation_data: got the name {checking.shown(name)}, expected text such as 'dev'")
     return name
+
+
+def _is_table(value: Mapping, schema: Schema | None) -> bool:
+    """Whether a dict holds the columns of a table with its targets, and not sets."""
+    names = schema.target.names if schema is not None else None
+    return names is not None and all(name in value and not isinstance(value[name], tuple) for name in names)
 
 
 def _is_several(value) -> bool:

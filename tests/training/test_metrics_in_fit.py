@@ -257,3 +257,15 @@ def test_validation_split_is_refused_next_to_validation_data():
     with pytest.raises(ValueError, match="expected a share that leaves rows held back of 3"):
         trainer().fit(X[:3], Y[:3], validation_split=0.1)
     assert "val_loss" not in trainer().fit(X, Y, validation_split=0.0)
+
+
+def test_a_dict_of_columns_is_a_table_and_a_dict_of_tables_are_sets():
+    columns = {"a": X[:, 0], "b": X[:, 1], "price": NUMBERS}
+    schema = fr.data.infer_schema(columns, target="price")
+
+    def fit(held_back):
+        trained = fr.Trainer(fr.Sequential([schema, fr.Dense(1)]), "mse", fr.Adam(0.1))
+        return trained.fit(columns, epochs=2, validation_data=held_back)
+
+    single, sets = fit(columns), fit({"dev": columns, "price": (columns, None)})
+    assert single["val_loss"] == sets["dev_loss"] == sets["price_loss"]
