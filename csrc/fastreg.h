@@ -86,6 +86,10 @@ typedef enum { FR_FOR_EACH_ACTIVATION(FR_ENUM) FR_ACTIVATIONS } fr_activation;
     X(SOFTMAX_CROSS_ENTROPY, softmax_cross_entropy)                                                                    \
     X(SIGMOID_CROSS_ENTROPY, sigmoid_cross_entropy)                                                                    \
     X(MSE, mse)                                                                                                        \
+    X(MAE, mae)                                                                                                        \
+    X(HUBER, huber)                                                                                                    \
+    X(LOG_COSH, log_cosh)                                                                                              \
+    X(QUANTILE, quantile)                                                                                              \
     X(GIVEN, given)
 
 typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
@@ -228,6 +232,7 @@ typedef struct {
     fr_matrix out, mean, scale;
     int64_t columns;
     int32_t source; /* 0 inputs, 1 targets */
+    int32_t holes;  /* NaN is taken as it is: no target */
     fr_mask mask;
     fr_noise noise;
     const fr_augment *augment; /* may be NULL */
@@ -245,15 +250,19 @@ typedef struct {
     double activity_l1;
 } fr_dense_op;
 
-/* loss: row_loss and row_hit, and dz, the gradient at what `through` leads back to. */
+/* loss: row_loss and row_hit, and dz, the gradient at what `through` leads back to. Softmax reads labels or, where the
+ * feed has none, rows of shares, both from the feed. */
 typedef struct {
-    fr_matrix dz;      /* NULL in evaluation */
-    fr_matrix targets; /* NULL where labels are read */
+    fr_matrix dz;                       /* NULL in evaluation */
+    fr_matrix targets;                  /* NULL in softmax_cross_entropy */
+    fr_matrix weights, positive, units; /* one number an output, or NULL; see kernels/loss.h */
     fr_through through;
     int64_t N;
     int32_t kind;
     int32_t by_row;   /* the gradient of every row by itself, weights left out */
+    int32_t holes;    /* NaN or a label below 0 is no target */
     double smoothing; /* of labels: the share of the target that goes to all classes alike */
+    double shape;     /* delta of huber, q of quantile */
 } fr_loss_op;
 
 /* dense_dx: out = through'(dz * weight^T). */

@@ -12,17 +12,18 @@
 #include "rows.h"
 
 /* Sets small numbers to 0, and tells whether all are finite: x - x is 0 for finite x and NaN for all others. What follows
- * them, up to a whole vector, may be anything. */
-static int take_floats(real *x, int64_t n) {
+ * them, up to a whole vector, may be anything. With holes NaN is as good as a finite number. */
+INLINE int take_floats(real *x, int64_t n, int holes) {
     vec sum = {0};
     int64_t j = 0;
     for (; j + VL <= n; j += VL) {
         const vec a = vload(x + j);
         vstore(x + j, vnormal_or_zero(a));
-        sum += a - a;
+        const vec difference = a - a;
+        sum += holes ? vkeep(a == a, difference) : difference;
     }
     real rest = 0;
-    for (int64_t k = j; k < n; k++) rest += x[k] - x[k];
+    for (int64_t k = j; k < n; k++) rest += holes && x[k] != x[k] ? 0 : x[k] - x[k];
     if (j < n) vstore(x + j, vnormal_or_zero(vload(x + j)));
     for (int i = 0; i < VL; i++) rest += sum[i];
     return rest == 0;
@@ -54,7 +55,8 @@ static void op_gather(fr_worker *w) {
             }
         }
         read_row(out, source, fr_index_at(w->feed, position));
-        if (is_float && !take_floats(out, source->columns)) {
+        const int64_t columns = source->columns;
+        if (is_float && !(op->holes ? take_floats(out, columns, 1) : take_floats(out, columns, 0))) {
             long long worst = atomic_load(w->bad_row);
             while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
             }

@@ -31,7 +31,7 @@ static size_t scratch_bytes(const fr_op *op) {
     case FR_DENSE:
     case FR_DENSE_DX:
     case FR_DENSE_DW: return sizeof(product_scratch);
-    case FR_LOSS: return row_scratch_bytes(op->loss.N);
+    case FR_LOSS: return loss_scratch_bytes(op->loss.N);
     case FR_EMIT: return row_scratch_bytes(op->emit.N);
     default: return 0;
     }

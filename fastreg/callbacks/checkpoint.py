@@ -19,7 +19,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,7 @@ def _text(value: Any) -> str:
     """A setting as complete text, the same in each process."""
     match value:
         case Description() if is_dataclass(value):
-            parts = (f"{f.name}={_text(getattr(value, f.name))}" for f in fields(value))
+            parts = (f"{name}={_text(item)}" for name, item in value.facts().items())
             return f"{type(value).__name__}({', '.join(parts)})"
         case Mapping():
             return ", ".join(f"{name}={_text(item)}" for name, item in value.items())

@@ -276,17 +276,25 @@ def all_finite(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or not values.ndim or _first_bad(values) < 0
 
 
-def finite(name: str, values: np.ndarray, working: str, names: Names | None = None, advice: str = "") -> None:
-    """Refuses NaN, infinities and numbers beyond the range of the working dtype. The error names the first such value,
-    its row and, in a matrix, its column, by its name if there are `names`. `advice` ends an error about NaN. Memory
-    maps are left to the engine."""
+def finite(
+    name: str,
+    values: np.ndarray,
+    working: str,
+    names: Names | None = None,
+    advice: str = "",
+    holes: bool = False,
+) -> None:
+    """Refuses NaN (but not with `holes`), infinities and numbers beyond the range of the working dtype. The error names
+    the first such value, its row and, in a matrix, its column, by its name if there are `names`. `advice` ends an error
+    about NaN. Memory maps are left to the engine."""
     if values.dtype.kind == "f" and not is_memory_map(values):
         narrower = np.dtype(working).itemsize < values.itemsize
         largest = float(np.finfo(working).max) if narrower else math.inf
-        row = _first_bad(values, largest)
+        row = _first_bad(values, largest, holes)
         if row >= 0:
             found = np.ravel(values[row])
-            place = int(np.argmax(~(np.isfinite(found) & (np.abs(found) <= largest))))
+            good = np.isfinite(found) & (np.abs(found) <= largest)
+            place = int(np.argmin(good | np.isnan(found) if holes else good))
             within = f" in {working}" if np.isfinite(found[place]) else ""
             column = "" if values.ndim != 2 else f" in column {place if names is None else repr(names()[place])}"
             end = f"; {advice}" if advice and np.isnan(found[place]) else ""
@@ -296,13 +304,16 @@ def finite(name: str, values: np.ndarray, working: str, names: Names | None = No
             )
 
 
-def _first_bad(values: np.ndarray, largest: float = math.inf) -> int:
-    """The first row with a value that is not finite or beyond +- `largest`; -1 if there is none."""
+def _first_bad(values: np.ndarray, largest: float = math.inf, holes: bool = False) -> int:
+    """The first row with a value that is not finite or beyond +- `largest`; -1 if there is none. With `holes` NaN is
+    good."""
     rows = len(values)
     step = max(1, CHUNK * rows // max(values.size, 1))
     for start in range(0, rows, step):
         chunk = values[start : start + step]
         good = np.isfinite(chunk) if largest == math.inf else np.abs(chunk) <= largest
+        if holes:
+            good |= np.isnan(chunk)
         if not good.all():
             return start + int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
     return -1

@@ -5,8 +5,14 @@ They compare by their fields, print as the call that makes them, and can be conv
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, field, fields
 from typing import Any, ClassVar
+
+
+def later(default: Any) -> Any:
+    """A field that came after files had been written. Files leave it out if it has its default, as older ones do, so
+    that old and new ones of the same training are equal."""
+    return field(default=default, kw_only=True, metadata={"later": True})
 
 
 class Description:
@@ -21,13 +27,17 @@ class Description:
         if saved:
             Description._kinds[cls.__name__] = cls
 
+    def facts(self) -> dict[str, Any]:
+        """The fields that files hold, by name."""
+        every = ((f, getattr(self, f.name)) for f in fields(self))
+        return {f.name: value for f, value in every if not (f.metadata.get("later") and value == f.default)}
+
     def config(self) -> dict[str, Any]:
         """This description as a dict that JSON can hold. `from_config` is the inverse."""
         kind = type(self).__name__
         if Description._kinds.get(kind) is not type(self):
             raise ValueError(f"{kind}: cannot be saved, because it holds a Python function")
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain = {name: v.config() if isinstance(v, Description) else v for name, v in values.items()}
+        plain = {name: v.config() if isinstance(v, Description) else v for name, v in self.facts().items()}
         return {"type": kind, **plain}
 
     def _set(self, **values) -> None:

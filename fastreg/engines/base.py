@@ -28,7 +28,8 @@ class Feed:
     """What an epoch reads.
 
     inputs    (n, ...), of any numeric dtype and strides. A row is flattened in C order. Or sparse rows
-    targets   int64 labels (n,) for softmax_cross_entropy, else (n, outputs) of any numeric dtype. None to predict
+    targets   for softmax_cross_entropy int64 labels (n,) or shares (n, outputs), else (n, outputs); all but labels are
+              of any numeric dtype. None to predict
     weights   sample weights (n,) in the working dtype, or None
     order     int64 (rows,): the row of the data at each position of the epoch. A row may come any number of times.
               None for all rows in their own order

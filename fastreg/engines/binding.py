@@ -85,6 +85,7 @@ class Binding:
             "mask": op.mask,
             "noise": op.noise,
             "augment": op.augment,
+            "holes": op.holes,
         }
 
     def _dense(self, op: O.Dense) -> dict[str, object]:
@@ -108,12 +109,25 @@ class Binding:
         return {
             "loss": op.kind,
             "smoothing": op.smoothing,
+            "shape": op.terms.shape,
+            "holes": op.terms.holes,
+            "weights": self._numbers(op.terms.weights),
+            "positive": self._numbers(op.terms.positive),
+            "units": self._numbers(op.terms.units),
             "dz": self.buffers[op.dz] if op.dz else None,
             "targets": self.buffers[op.targets] if op.targets else None,
             "through": self._through(op.through),
             "N": self.buffers[op.through.y].shape[1],
             "by_row": op.by_row,
         }
+
+    def _numbers(self, values: tuple[float, ...] | None) -> np.ndarray | None:
+        """One number for each column."""
+        if values is None:
+            return None
+        array = padded((len(values),), self.dtype)
+        array[...] = values
+        return array
 
     def _append(self, op: O.Append) -> dict[str, object]:
         out, (mean, scale) = self.buffers[op.out], self._standardize(op)

@@ -139,7 +139,8 @@ class NativeEngine:
     def _core_feed(self, feed: Feed) -> _core.Feed:
         labels, targets = None, None
         if feed.targets is not None:
-            if any(isinstance(op, Gather) and op.source == "targets" for op in self.program.ops):
+            gathered = any(isinstance(op, Gather) and op.source == "targets" for op in self.program.ops)
+            if gathered or feed.targets.ndim == 2:  # softmax reads rows of shares by itself
                 targets = _source(feed.targets)
             else:
                 labels = np.ascontiguousarray(feed.targets, np.int64)

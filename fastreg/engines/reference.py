@@ -23,11 +23,6 @@ from fastreg.reference import updates as U
 from fastreg.reference.augment import augmented
 from fastreg.reference.small import small_to_zero, without_small
 
-ROW_LOSSES = {
-    "softmax_cross_entropy": R.softmax_cross_entropy_rows,
-    "sigmoid_cross_entropy": R.sigmoid_cross_entropy_rows,
-    "mse": R.mse_rows,
-}
 TRANSFORMS = {"linear": lambda z: z, "sigmoid": R.sigmoid, "softmax": R.softmax}
 
 
@@ -134,7 +129,8 @@ class ReferenceEngine:
         if rows.dtype.type in (np.float32, np.float64):  # as C reads them; it gets others as float64
             rows = without_small(rows)
         rows = without_small(rows.astype(self.dtype))
-        batch.bad += np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
+        good = np.isfinite(rows) | np.isnan(rows) if op.holes else np.isfinite(rows)
+        batch.bad += np.flatnonzero(~good.all(axis=1)).tolist()
         if op.augment:
             rows = augmented(rows, op.augment, batch.feed.seed, batch.feed.epoch, batch.position)
         if op.standardize:
@@ -165,19 +161,31 @@ class ReferenceEngine:
         if op.targets:
             targets = self._rows(op.targets, batch)
         else:
-            targets = np.tile(batch.feed.need("targets")[batch.rows], 1 + op.doubled)
+            targets = np.concatenate([batch.feed.need("targets")[batch.rows]] * (1 + op.doubled))
         row_loss = self._rows("row_loss", batch)
         if op.kind == "given":  # by the Call before it
-            loss, gradient, hit = row_loss, targets, 0
+            loss, gradient, hit = row_loss, targets, np.zeros_like(row_loss)
+        elif op.kind == "softmax_cross_entropy":
+            loss, gradient, hit = self._softmax_loss(logits, targets, op)
         else:
-            smoothing = (op.smoothing,) if op.smoothing else ()
-            loss, gradient, hit = ROW_LOSSES[op.kind](logits, targets, *smoothing)
+            loss, gradient, hit = R.output_rows(op.kind, logits, targets, op.smoothing, op.terms)
         row_loss[...] = weight * loss
         self._rows("row_hit", batch)[...] = weight * hit
         if op.dz:
             share = (weight.astype(np.float64) / batch.step_weight).astype(self.dtype)
             share = np.ones_like(share) if op.by_row else share
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
+
+    def _softmax_loss(self, logits: np.ndarray, targets: np.ndarray, op: O.Loss) -> R.Rows:
+        if targets.ndim == 2:
+            targets = without_small(targets.astype(self.dtype))
+        there = (targets if targets.ndim == 1 else np.where(np.isnan(targets[:, 0]), -1, 0)) >= 0
+        loss, hit = np.zeros((2, len(logits)), self.dtype)
+        gradient = np.zeros_like(logits)
+        if there.any():
+            found = R.softmax_cross_entropy_rows(logits[there], targets[there], op.smoothing)
+            loss[there], gradient[there], hit[there] = found
+        return loss, gradient, hit
 
     def _append(self, op: O.Append, batch: Batch) -> None:
         M = batch.count

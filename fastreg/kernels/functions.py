@@ -188,8 +188,8 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
     Parameters
     ----------
     logits : ndarray (M, N)
-    labels : integers (M,)
-        From 0 to N - 1.
+    labels : integers (M,) or ndarray (M, N)
+        From 0 to N - 1, or the probability t of each class: then l_i = -sum(t log p).
     sample_weight : ndarray (M,), optional
         At least 0; ones by default.
     label_smoothing : float
@@ -215,7 +215,10 @@ def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.
     (0.6931, array([[ 0.5, -0.5]]))
     """
     logits = arguments.outputs("logits", logits)
-    labels = arguments.labels(labels, *logits.shape)
+    if np.ndim(labels) == 2:
+        labels = arguments.targets(labels, logits, "labels")
+    else:
+        labels = arguments.labels(labels, *logits.shape)
     return one_op.loss("softmax_cross_entropy", logits, sample_weight, labels=labels, label_smoothing=label_smoothing)
 
 
@@ -287,3 +290,68 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     """
     y = arguments.outputs("y", y)
     return one_op.loss("mse", y, sample_weight, targets=one_op.as_padded(arguments.targets(targets, y)))
+
+
+def mae(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """|y - t|, averaged over outputs and rows, and its gradient.
+
+    Parameters
+    ----------
+    y, targets : ndarray (M, N)
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.mae(np.array([[3.0, -1.0]]), np.zeros((1, 2)))
+    (2.0, array([[ 0.5, -0.5]]))
+    """
+    y = arguments.outputs("y", y)
+    return one_op.loss("mae", y, sample_weight, targets=one_op.as_padded(arguments.targets(targets, y)))
+
+
+def huber(y, targets, sample_weight=None, delta=1.0) -> tuple[float, np.ndarray]:
+    """(y - t)**2 / 2 up to |y - t| = delta, delta (|y - t| - delta / 2) beyond, averaged, and its gradient.
+
+    Parameters
+    ----------
+    y, targets : ndarray (M, N)
+    sample_weight : ndarray (M,), optional
+        At least 0; ones by default.
+    delta : float
+        Above 0. torch.nn.functional.huber_loss has the same formula (Huber, 1964).
+
+    Returns
+    -------
+    loss : float
+        sum(w_i l_i) / sum(w_i), added in float64.
+    gradient : ndarray (M, N)
+        Its gradient with respect to the first argument.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.kernels.huber(np.array([[3.0, -1.0]]), np.zeros((1, 2)))
+    (1.5, array([[ 0.5, -0.5]]))
+    """
+    y = arguments.outputs("y", y)
+    targets = one_op.as_padded(arguments.targets(targets, y))
+    return one_op.loss("huber", y, sample_weight, targets=targets, shape=checking.positive("delta", delta))

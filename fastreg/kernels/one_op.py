@@ -12,13 +12,25 @@ from fastreg.engines.memory import CACHE_LINE, LANES, padded
 from fastreg.machine import _core, threads
 from fastreg.program.ops import Loss, Totals, Update
 from fastreg.program.program import with_waits
-from fastreg.program.riders import Mask, Through
+from fastreg.program.riders import Mask, Terms, Through
 from fastreg.program.rules import Rule
 from fastreg.reference import arguments
 from fastreg.reference.arguments import Key
 
 
-def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=None, lr=None, powers=(1.0, 1.0, 1.0)):
+def run(
+    ops,
+    binding: Binding,
+    rows,
+    flops,
+    *,
+    key=None,
+    labels=None,
+    shares=None,
+    weights=None,
+    lr=None,
+    powers=(1.0, 1.0, 1.0),
+):
     """Runs the ops on the arrays of the binding, as one batch of `rows` rows."""
     key = Key(0) if key is None else arguments.key(key)
     ordered = with_waits(ops, binding.buffers) if len(ops) > 1 else ops
@@ -26,7 +38,8 @@ def run(ops, binding: Binding, rows, flops, *, key=None, labels=None, weights=No
     per_row = (binding.buffers.get(name) for name in ("row_loss", "row_hit"))
     program = _core.Program(binding.dtype, rows, fields, *per_row)
     rates = None if lr is None else np.array([lr], np.float64)
-    feed = _core.Feed(rows, rows, key.seed, 0, None, None, labels, weights, None, rates, None)
+    targets = None if shares is None else _core.Source(shares)
+    feed = _core.Feed(rows, rows, key.seed, 0, None, targets, labels, weights, None, rates, None)
     n = threads.resolve(None, flops)
     memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
     scratch = memory[-memory.ctypes.data % CACHE_LINE :]
@@ -83,7 +96,7 @@ def mask(keep_prob, key) -> Mask:
     return mask
 
 
-def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0):
+def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0, shape=0.0):
     rows, N = logits.shape
     weights = None
     if sample_weight is not None:
@@ -97,9 +110,11 @@ def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing
     if targets is not None:
         buffers["targets"] = targets
     smoothing = arguments.smoothing(label_smoothing)
-    op = Loss(kind, "dz", Through("y"), None if targets is None else "targets", smoothing)
+    shares = labels if labels is not None and labels.ndim == 2 else None
+    labels = labels if shares is None else None
+    op = Loss(kind, "dz", Through("y"), None if targets is None else "targets", smoothing, terms=Terms(shape=shape))
     binding = Binding(logits.dtype, buffers, {})
-    tally = run([op, Totals()], binding, rows, 50 * rows * N, labels=labels, weights=weights)
+    tally = run([op, Totals()], binding, rows, 50 * rows * N, labels=labels, shares=shares, weights=weights)
     return tally.loss / tally.weight, given(out, dz)
 
 

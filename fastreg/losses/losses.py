@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fastreg.common import calls, checking, specs
-from fastreg.common.description import Description, from_config
+from fastreg.common.description import Description, from_config, later
+from fastreg.losses import targets as checked_targets
+from fastreg.program.riders import PLAIN, Terms
 
 if TYPE_CHECKING:
     from fastreg.program.ops import RowLoss
@@ -31,6 +34,7 @@ class Loss(Description):
     counts_hits     whether predictions can be correct or wrong, so that there is an accuracy
     forbids         activations of the last layer that would apply the transform twice
     label_smoothing the share of a target that is spread evenly over all classes
+    missing_targets whether NaN means that there is no target
 
     Examples
     --------
@@ -44,6 +48,7 @@ class Loss(Description):
     counts_hits = True
     forbids: tuple[str, ...] = ()
     label_smoothing = 0.0
+    missing_targets: bool = False
 
     @property
     def in_program(self) -> str | RowLoss:
@@ -54,12 +59,23 @@ class Loss(Description):
         """`y`, checked, in the form that the engines read. It is copied only if its form must change."""
         raise NotImplementedError
 
+    def terms(self, outputs: int) -> Terms:
+        """How the outputs of a row count, for the engines."""
+        return PLAIN
+
+    def shares_there(self, y: np.ndarray) -> np.ndarray | None:
+        """For each row of checked targets, the share of the outputs that have one, by which the sample weight is
+        multiplied. None if all have."""
+        return checked_targets.shares_there(y) if self.missing_targets else None
+
 
 @dataclass(frozen=True, repr=False)
 class SoftmaxCrossEntropy(Loss):
     """l = -log softmax(z)[label]: one of several classes.
 
-    Targets are integer labels (n,) from 0 to outputs - 1, or one-hot rows (n, outputs). Predictions are probabilities.
+    Targets are labels (n,) from 0 to outputs - 1, or one-hot rows (n, outputs), or rows of probabilities t (n,
+    outputs): then l = -sum of t log softmax(z), as in torch.nn.functional.cross_entropy, for a teacher's predictions or
+    mixed rows. Accuracy takes the class of the largest probability as the label. Predictions are probabilities.
 
     Parameters
     ----------
@@ -67,12 +83,14 @@ class SoftmaxCrossEntropy(Loss):
         e from 0 to 1: the loss uses the targets (1 - e) onehot + e / outputs, so that growing logits without end does
         not pay (Szegedy et al., Rethinking the Inception Architecture, 2016, sec. 7; the formula of
         torch.nn.functional.cross_entropy). It is part of the loss in evaluation too, as in PyTorch and Keras. Accuracy
-        does not change.
+        does not change. Rows of probabilities stand in the place of onehot.
+    missing_targets
+        Whether a label of NaN or -1, or a row of NaN, means "no target". Such a row has weight 0, in metrics too.
 
     Raises
     ------
     ValueError, TypeError
-        `label_smoothing` is not a number from 0 to 1.
+        An argument is not as described above.
 
     Examples
     --------
@@ -82,20 +100,83 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     label_smoothing: float = 0.0
+    missing_targets: bool = later(False)
 
     name = "softmax_cross_entropy"
     transform = "softmax"
     forbids = ("sigmoid",)
 
     def __post_init__(self):
-        self._set(label_smoothing=checking.number("label_smoothing", self.label_smoothing, 0, 1))
+        self._set(
+            label_smoothing=checking.number("label_smoothing", self.label_smoothing, 0, 1),
+            missing_targets=checking.flag("missing_targets", self.missing_targets),
+        )
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        return _labels(argument, y, rows, outputs, working)
+        return checked_targets.classes(argument, y, rows, outputs, working, self.missing_targets)
+
+    def terms(self, outputs: int) -> Terms:
+        return Terms(holes=self.missing_targets)
 
 
 @dataclass(frozen=True, repr=False)
-class SigmoidCrossEntropy(Loss):
+class OfOutputs(Loss, saved=False):
+    """Base of the losses that are a mean over outputs: l = sum over j of w_j l_j / N, for N outputs.
+
+    Where targets are missing, sum and N are those of the outputs of the row that have a target, and the sample weight
+    of the row is multiplied by their share. So with weights of 1 the loss of all rows is the mean over all targets that
+    are there, np.nanmean.
+
+    output_weights  w_j of each output, at least 0 and not all 0. None for 1
+    missing_targets whether NaN means that there is no target
+    """
+
+    output_weights: tuple[float, ...] | None = later(None)
+    missing_targets: bool = later(False)
+
+    transform = "linear"
+    counts_hits = False
+
+    @property
+    def shape(self) -> float:
+        """The number in the formula of the loss."""
+        return 0.0
+
+    def __post_init__(self):
+        weights = _numbers("output_weights", self.output_weights)
+        if weights is not None and not any(weights):
+            raise ValueError(f"output_weights: got {checking.shown(weights)}, expected at least one weight above 0")
+        self._set(output_weights=weights, missing_targets=checking.flag("missing_targets", self.missing_targets))
+
+    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+        self.terms(outputs)
+        return checked_targets.values(argument, y, rows, outputs, working, self.missing_targets)
+
+    def terms(self, outputs: int) -> Terms:
+        weights = _for_each("output_weights", self.output_weights, outputs)
+        return Terms(weights=weights, holes=self.missing_targets, shape=self.shape)
+
+
+def _numbers(name: str, value) -> tuple[float, ...] | None:
+    """Numbers of at least 0, one for each output."""
+    if value is None:
+        return None
+    numbers = checking.iterate(name, value, "one number for each output")
+    found = tuple(checking.number(f"{name}[{j}]", number) for j, number in enumerate(numbers))
+    if not found:
+        raise ValueError(f"{name}: got no number, expected one for each output")
+    return found
+
+
+def _for_each(name: str, numbers: tuple[float, ...] | None, outputs: int) -> tuple[float, ...] | None:
+    """The numbers, if there is one for each output."""
+    if numbers is not None and len(numbers) != outputs:
+        raise ValueError(f"{name}: got {len(numbers)} numbers, expected {outputs}, one for each output of the model")
+    return numbers
+
+
+@dataclass(frozen=True, repr=False)
+class SigmoidCrossEntropy(OfOutputs):
     """l = mean over outputs of -t log p - (1 - t) log(1 - p) with p = sigmoid(z): one or more yes-or-no questions.
 
     Targets lie in [0, 1] and have the shape (n, outputs), or (n,) for one output. Predictions are probabilities.
@@ -104,11 +185,19 @@ class SigmoidCrossEntropy(Loss):
     ----------
     label_smoothing
         e from 0 to 1: the loss uses the targets (1 - e) t + e / 2, in evaluation too. See `SoftmaxCrossEntropy`.
+    pos_weight
+        q, a number of at least 0 or one for each output: l = -q t log p - (1 - t) log(1 - p), as in
+        torch.nn.BCEWithLogitsLoss. Above 1 it makes up for a yes that is rare.
+    output_weights
+        w_j of at least 0 for each output: l = sum of w_j l_j / outputs.
+    missing_targets
+        Whether NaN means "no target". The mean is then over the targets that are there: a row counts with its sample
+        weight times the share of its outputs that have a target.
 
     Raises
     ------
     ValueError, TypeError
-        `label_smoothing` is not a number from 0 to 1.
+        An argument is not as described above.
 
     Examples
     --------
@@ -118,41 +207,178 @@ class SigmoidCrossEntropy(Loss):
     """
 
     label_smoothing: float = 0.0
+    pos_weight: float | tuple[float, ...] | None = later(None)
 
     name = "sigmoid_cross_entropy"
     transform = "sigmoid"
     forbids = ("sigmoid",)
+    counts_hits = True
 
     def __post_init__(self):
-        self._set(label_smoothing=checking.number("label_smoothing", self.label_smoothing, 0, 1))
+        super().__post_init__()
+        one = isinstance(self.pos_weight, Real)
+        positive = checking.number("pos_weight", self.pos_weight) if one else _numbers("pos_weight", self.pos_weight)
+        self._set(label_smoothing=checking.number("label_smoothing", self.label_smoothing, 0, 1), pos_weight=positive)
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        y = _values(argument, y, rows, outputs, working)
-        low, high = y.min(), y.max()
-        if low < 0 or high > 1:
-            raise ValueError(f"{argument}: got values from {low} to {high}, expected 0 to 1")
-        return y
+        self.terms(outputs)
+        return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets)
+
+    def terms(self, outputs: int) -> Terms:
+        positive = self.pos_weight
+        if isinstance(positive, float):
+            positive = (positive,) * outputs
+        return replace(super().terms(outputs), positive=_for_each("pos_weight", positive, outputs))
 
 
 @dataclass(frozen=True, repr=False)
-class MSE(Loss):
+class MSE(OfOutputs):
     """l = mean over outputs of (y - t)^2.
 
     Targets are numbers of the shape (n, outputs), or (n,) for one output. Predictions are the outputs themselves.
 
+    Parameters
+    ----------
+    output_weights
+        w_j of at least 0 for each output: l = sum of w_j (y_j - t_j)^2 / outputs.
+    missing_targets
+        Whether NaN means "no target". The mean is then over the targets that are there: a row counts with its sample
+        weight times the share of its outputs that have a target.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
     Examples
     --------
-    >>> import fastreg as fr
+    >>> import numpy as np, fastreg as fr
     >>> fr.losses.MSE()
     MSE()
+    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]), fr.losses.MSE(missing_targets=True))
+    >>> trainer.evaluate(np.zeros((2, 1)), [[1, np.nan], [3, 2]])  # (1 + 9 + 4) / 3
+    {'loss': 4.666666666666667}
     """
 
     name = "mse"
-    transform = "linear"
-    counts_hits = False
 
-    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        return _values(argument, y, rows, outputs, working)
+
+@dataclass(frozen=True, repr=False)
+class MAE(OfOutputs):
+    """l = mean over outputs of |y - t|: tends to the median, and outliers pull no more than others.
+
+    Targets and parameters are those of `MSE`. The gradient is the sign of y - t, and 0 where they are equal.
+
+    Parameters
+    ----------
+    output_weights, missing_targets
+        As in `MSE`.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.MAE()
+    MAE()
+    """
+
+    name = "mae"
+
+
+@dataclass(frozen=True, repr=False)
+class Huber(OfOutputs):
+    """l = mean over outputs of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = y - t.
+
+    Squares for small errors, sizes for large ones (Huber, 1964; torch.nn.HuberLoss). Targets are those of `MSE`.
+
+    Parameters
+    ----------
+    delta
+        Above 0, in the unit of the targets.
+    output_weights, missing_targets
+        As in `MSE`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.Huber(delta=2.0)
+    Huber(delta=2)
+    """
+
+    delta: float = 1.0
+
+    name = "huber"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(delta=checking.positive("delta", self.delta))
+
+    @property
+    def shape(self) -> float:
+        return self.delta
+
+
+@dataclass(frozen=True, repr=False)
+class LogCosh(OfOutputs):
+    """l = mean over outputs of log(cosh(y - t)): about d^2 / 2 for small errors d, |d| - log 2 for large ones.
+
+    Targets and parameters are those of `MSE`.
+
+    Parameters
+    ----------
+    output_weights, missing_targets
+        As in `MSE`.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.LogCosh()
+    LogCosh()
+    """
+
+    name = "log_cosh"
+
+
+@dataclass(frozen=True, repr=False)
+class Quantile(OfOutputs):
+    """l = mean over outputs of q (t - y) where t > y, else (1 - q) (y - t): tends to the quantile q of the targets.
+
+    It is the pinball loss (Koenker and Bassett, 1978; sklearn.metrics.mean_pinball_loss). Targets are those of `MSE`.
+
+    Parameters
+    ----------
+    q
+        Above 0 and below 1. 0.9: nine of ten targets lie below the prediction.
+    output_weights, missing_targets
+        As in `MSE`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.Quantile(0.9)
+    Quantile(q=0.9)
+    """
+
+    q: float = 0.5
+
+    name = "quantile"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(q=checking.number("q", self.q, 0, 1, above=True, below=True))
+
+    @property
+    def shape(self) -> float:
+        return self.q
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -236,8 +462,9 @@ class Custom(Loss, saved=False):
         return 1 if self.kind == "labels" else None
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        check = _labels if self.kind == "labels" else _values
-        return check(argument, y, rows, outputs, working)
+        if self.kind == "labels":
+            return checked_targets.classes(argument, y, rows, outputs, working, None, shares=False)
+        return checked_targets.values(argument, y, rows, outputs, working, None)
 
     def __call__(self, outputs: np.ndarray, targets: np.ndarray, row_loss: np.ndarray, gradient: np.ndarray) -> None:
         """Fills row_loss (M,) and gradient (M, N). The engines call this."""
@@ -260,8 +487,13 @@ class Custom(Loss, saved=False):
 softmax_cross_entropy = SoftmaxCrossEntropy()
 sigmoid_cross_entropy = SigmoidCrossEntropy()
 mse = MSE()
+mae = MAE()
+huber = Huber()
+log_cosh = LogCosh()
+quantile = Quantile()
 
-BY_NAME = {kind.name: kind for kind in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MSE)}
+KINDS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MSE, MAE, Huber, LogCosh, Quantile)
+BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def get(value: str | Loss) -> Loss:
@@ -300,55 +532,3 @@ def of_config(config: Any, transform: str, custom: Mapping[str, Any]) -> Loss:
     if isinstance(found, Loss):
         return found
     return Custom(found, config.get("targets", "values"), config.get("transform", transform), name)
-
-
-def _array(argument: str, y, rows: int, working: str, advice: Mapping[str, str] = checking.NO_ADVICE) -> np.ndarray:
-    if y is None:
-        raise TypeError(f"{argument}: got None, expected targets, one per row of the inputs")
-    y = checking.array(argument, y, working, advice)
-    if not y.ndim or len(y) != rows:
-        raise ValueError(f"{argument}: got shape {y.shape}, expected {rows} rows, as many as the inputs have")
-    checking.finite(argument, y, working)
-    return y
-
-
-def _values(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-    y = _array(argument, y, rows, working)
-    if y.ndim == 1 and outputs == 1:
-        return y[:, np.newaxis]
-    if y.shape != (rows, outputs):
-        advice = f" or ({rows},)" if outputs == 1 else ""
-        raise ValueError(f"{argument}: got shape {y.shape}, expected ({rows}, {outputs}){advice}")
-    return y
-
-
-def _labels(argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-    y = _array(argument, y, rows, working, checking.FOR_LABELS)
-    if y.shape == (rows, outputs) and outputs > 1:
-        return _labels_of_one_hot(argument, y)
-    if y.shape == (rows, 1):  # a column of labels, such as a frame's
-        y = y[:, 0]
-    if y.shape != (rows,):
-        expected = f"integer labels of shape ({rows},) or one-hot rows of shape ({rows}, {outputs})"
-        raise ValueError(f"{argument}: got shape {y.shape}, expected {expected}")
-    if y.dtype.kind == "f" and (parts := y != np.floor(y)).any():
-        row = int(np.argmax(parts))
-        raise ValueError(f"{argument}: got {y[row]} in row {row}, expected integer labels from 0 to {outputs - 1}")
-    low, high = y.min(), y.max()
-    if low < 0 or high >= outputs:
-        raise ValueError(f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one per output")
-    return np.array(y, np.int64, order="C")  # a copy, so that labels cannot change after the checks
-
-
-def _labels_of_one_hot(argument: str, y: np.ndarray) -> np.ndarray:
-    """The column of the 1 in each row. It works in chunks, to need little memory."""
-    labels = np.empty(len(y), np.int64)
-    step = max(1, checking.CHUNK // y.shape[1])
-    for start in range(0, len(y), step):
-        part = y[start : start + step]
-        good = ((part == 0) | (part == 1)).all(axis=1) & (np.count_nonzero(part, axis=1) == 1)
-        if not good.all():
-            row = start + int(np.argmin(good))
-            raise ValueError(f"{argument}: row {row} is not one-hot, expected a single 1 per row")
-        labels[start : start + step] = part.argmax(axis=1)
-    return labels

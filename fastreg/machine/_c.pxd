@@ -61,7 +61,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_gather_op:
         fr_matrix out, mean, scale
         int64_t columns
-        int32_t source
+        int32_t source, holes
         fr_mask mask
         fr_noise noise
         const fr_augment *augment
@@ -73,11 +73,11 @@ cdef extern from "fastreg.h" nogil:
         fr_noise noise
         double activity_l1
     ctypedef struct fr_loss_op:
-        fr_matrix dz, targets
+        fr_matrix dz, targets, weights, positive, units
         fr_through through
         int64_t N
-        int32_t kind, by_row
-        double smoothing
+        int32_t kind, by_row, holes
+        double smoothing, shape
     ctypedef struct fr_dense_dx_op:
         fr_matrix out, dz, weight
         int64_t K, N

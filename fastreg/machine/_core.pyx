@@ -231,7 +231,7 @@ cdef class Program:
     cdef _gather(self, fr_gather_op *op, take):
         op.out, op.columns, op.source = self._matrix(take("out")), take("columns"), take("source")
         op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
-        op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
+        op.mask, op.noise, op.holes = self._mask(take("mask")), _noise(take("noise")), take("holes")
         op.augment = self._augment(take("augment"), op.columns)
 
     cdef _dense(self, fr_dense_op *op, take):
@@ -245,6 +245,8 @@ cdef class Program:
     cdef _loss(self, fr_loss_op *op, take):
         op.kind, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
         op.dz, op.targets = self._matrix(take("dz")), self._matrix(take("targets"))
+        op.weights, op.positive = self._matrix(take("weights")), self._matrix(take("positive"))
+        op.units, op.holes, op.shape = self._matrix(take("units")), take("holes"), take("shape")
         op.through, op.N, op.by_row = self._through(take("through")), take("N"), take("by_row")
 
     cdef _dense_dx(self, fr_dense_dx_op *op, take):

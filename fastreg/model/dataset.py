@@ -91,12 +91,24 @@ def checked(
     X = model.check_inputs(x_name, X, schema, dtype)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
     weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
+    weights = _without_missing(loss, y_name, y, weights, dtype)
     rows = checking.rows("rows", rows, len(X))
     if rows is not None and weights is not None and not weights[rows].any():
         raise ValueError(f"{weight_name}: got zeros only in the selected rows, expected at least one weight above 0")
     if shape is not None and X.shape[1:] != shape:
         raise ValueError(f"{x_name}: got samples of shape {X.shape[1:]}, expected {shape}, as in X")
     return Data(X, y, weights, rows, target)
+
+
+def _without_missing(loss: Loss, name: str, y: np.ndarray, weights: np.ndarray | None, dtype: str) -> np.ndarray | None:
+    """The weights of the rows, times the share of the outputs that have a target."""
+    shares = loss.shares_there(y)
+    if shares is None:
+        return weights
+    if not (shares if weights is None else shares * weights).any():
+        of = "" if weights is None else " in a row with a weight"
+        raise ValueError(f"{name}: got no target{of}, expected at least one that is not NaN")
+    return (shares if weights is None else shares * weights).astype(dtype)
 
 
 def held_back(

@@ -35,6 +35,7 @@ from fastreg.program.ops import (
 from fastreg.program.program import Program, with_waits
 from fastreg.program.riders import (
     PANEL,
+    PLAIN,
     PURPOSE_DROPOUT,
     PURPOSE_NOISE,
     PURPOSE_WEIGHT_NOISE,
@@ -42,6 +43,7 @@ from fastreg.program.riders import (
     Augment,
     Mask,
     Noise,
+    Terms,
     Through,
     stream,
 )
@@ -67,6 +69,7 @@ def lower(
     clip_norm: float | None = None,
     accumulate: int = 1,
     smoothing: float = 0.0,
+    terms: Terms = PLAIN,
     augment: Augment | None = None,
     attack: Attack | None = None,
     input_gradient: bool = False,
@@ -93,6 +96,8 @@ def lower(
         updates.
     smoothing
         Label smoothing, for a loss that the engines know.
+    terms
+        How the outputs of a row count, for the same losses.
     augment
         Transforms of the images that are gathered.
     attack
@@ -112,13 +117,13 @@ def lower(
         ops.append(Emit(x=forward.y, transform=transform))
     first: list[Op] = []  # ops that run before the batch has its perturbed rows
     if input_gradient and loss is not None:
-        _loss(forward, ops, loss, smoothing, wanted=True, by_row=True)
+        _loss(forward, ops, loss, smoothing, terms, wanted=True, by_row=True)
         _backward(forward, ops, {}, lowest=0)
         ops.append(_totals(ops))
     elif loss is not None:
         if attack is not None:
-            first, ops = _perturbed(forward, ops, loss, smoothing, attack)
-        _loss(forward, ops, loss, smoothing, wanted=bool(rules))
+            first, ops = _perturbed(forward, ops, loss, smoothing, terms, attack)
+        _loss(forward, ops, loss, smoothing, terms, wanted=bool(rules))
         if rules:
             two_passes = clip_norm is not None or accumulate > 1
             _backward(forward, ops, dict.fromkeys(rules, RAW) if two_passes else rules)
@@ -248,7 +253,13 @@ class _Forward:
 
 
 def _loss(
-    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, wanted: bool, by_row: bool = False
+    forward: _Forward,
+    ops: list[Op],
+    loss: str | RowLoss,
+    smoothing: float,
+    terms: Terms,
+    wanted: bool,
+    by_row: bool = False,
 ) -> None:
     """Adds the loss, and with `wanted` the gradient at the z of the last step, named "d:" plus the buffer's name."""
     buffers, y = forward.buffers, forward.y
@@ -256,7 +267,7 @@ def _loss(
     if loss != "softmax_cross_entropy":
         targets = "targets"
         buffers[targets] = buffers[y] if isinstance(loss, str) else loss.target_columns or buffers[y]
-        ops.insert(0, Gather(out=targets, source="targets"))
+        ops.insert(0, Gather(out=targets, source="targets", holes=terms.holes))
     buffers["row_loss"] = buffers["row_hit"] = 1
     if not isinstance(loss, str):
         buffers["row_gradient"] = buffers[y]
@@ -266,11 +277,11 @@ def _loss(
         dz = "d:" + y
         buffers[dz] = buffers[y]
     through = forward.steps[-1].through
-    ops.append(Loss(kind=loss, dz=dz, through=through, targets=targets, smoothing=smoothing, by_row=by_row))
+    ops.append(Loss(loss, dz, through, targets, smoothing, by_row, terms))
 
 
 def _perturbed(
-    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, attack: Attack
+    forward: _Forward, ops: list[Op], loss: str | RowLoss, smoothing: float, terms: Terms, attack: Attack
 ) -> tuple[list[Op], list[Op]]:
     """The ops that append the perturbed rows to the batch, and the forward ops that then run on all rows.
 
@@ -278,7 +289,7 @@ def _perturbed(
     """
     forward = _without_activity(forward)
     first: list[Op] = [step.op for step in forward.steps]
-    _loss(forward, first, loss, smoothing, wanted=True, by_row=True)
+    _loss(forward, first, loss, smoothing, terms, wanted=True, by_row=True)
     _backward(forward, first, {}, lowest=0)
     gather = forward.steps[0].op
     standardize = gather.standardize if isinstance(gather, Gather) else None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from fastreg.program.riders import Attack, Augment, Mask, Noise, Through
+from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Noise, Terms, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
 
 
@@ -44,6 +44,7 @@ class Gather(Op):
     """out = dropout((augment(rows of the data set, converted to the working dtype) - mean) * scale + noise).
 
     source        "inputs" or "targets" of the feed
+    holes         NaN is taken as it is. Else a row with a value that is not finite ends the run
     standardize   names of the parameters `mean` and `scale`, with one value per column
     """
 
@@ -54,6 +55,7 @@ class Gather(Op):
     standardize: tuple[str, str] | None = None
     noise: Noise | None = None
     augment: Augment | None = None
+    holes: bool = False
 
     @property
     def reads(self) -> set[str]:
@@ -120,18 +122,20 @@ def noisy(weight: str) -> str:
 class Loss(Op):
     """Loss of each row, and dz = d(batch loss)/d(z of the last layer), in one pass.
 
-    Let l_i be the loss of row i (mean over outputs for sigmoid_cross_entropy and mse) and w_i its sample weight. Then
+    Let l_i be the loss of row i (a mean over outputs, except for softmax_cross_entropy) and w_i its sample weight. Then
     batch loss = sum(w_i l_i) / sum(w_i), row_loss[i] = w_i l_i, and row_hit[i] = w_i if the prediction of row i is
     correct, else 0. If doubled, a row of the batch has weight clean w_i and its perturbed copy (1 - clean) w_i, with
     the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or targets, and their logits are
     through.y.
 
-    kind      "softmax_cross_entropy" (integer labels from the feed), "sigmoid_cross_entropy", "mse", or "given":
-              a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
-    targets   buffer of gathered float targets. None if integer labels are read
+    kind      "softmax_cross_entropy" (labels or rows of shares, both from the feed), "sigmoid_cross_entropy", "mse",
+              another loss of outputs, or "given": a Call before it has written l_i to row_loss and dl_i/dy to the
+              buffer `targets`
+    targets   buffer of gathered float targets. None in softmax_cross_entropy
     by_row    dz is then dl_i/dz: the gradient of each row alone, without weights
     smoothing e: the targets are (1 - e) t + e / classes in softmax_cross_entropy, (1 - e) t + e / 2 in
               sigmoid_cross_entropy
+    terms     how the outputs of a row count
     """
 
     rowwise: bool = field(default=True, kw_only=True)
@@ -141,6 +145,7 @@ class Loss(Op):
     targets: str | None = None
     smoothing: float = 0.0
     by_row: bool = False
+    terms: Terms = PLAIN
 
     @property
     def reads(self) -> set[str]:

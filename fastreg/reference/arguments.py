@@ -147,11 +147,11 @@ def labels(value, rows: int, classes: int) -> np.ndarray:
     return np.ascontiguousarray(value, np.int64)
 
 
-def targets(value, like: np.ndarray) -> np.ndarray:
+def targets(value, like: np.ndarray, name: str = "targets") -> np.ndarray:
     """Real numbers of the shape and the dtype of `like`."""
-    value = checking.array("targets", value, like.dtype.name)
+    value = checking.array(name, value, like.dtype.name)
     if value.shape != like.shape:
-        raise ValueError(f"targets: got shape {value.shape}, expected {like.shape}")
+        raise ValueError(f"{name}: got shape {value.shape}, expected {like.shape}")
     with np.errstate(over="ignore"):  # infinities go through
         return value.astype(like.dtype, copy=False)
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.program.riders import PLAIN, Terms
 from fastreg.reference import arguments
 from fastreg.reference.activations import ACTIVATIONS, Activation, sigmoid
 from fastreg.reference.arguments import Key
@@ -146,8 +147,12 @@ def through(dy, y, activation="linear", keep_prob=1.0, key=None, z=None) -> np.n
 SUM_BLOCK = 64  # FR_SUM_BLOCK of csrc/fastreg.h
 
 
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # the loss of each row, its gradient, and how right the row is
+
+
 def softmax_cross_entropy(logits, labels, sample_weight=None, label_smoothing=0.0) -> tuple[float, np.ndarray]:
-    """-log softmax(logits)[label], averaged over the rows, and its gradient. Labels are integers (M,).
+    """-log softmax(logits)[label], averaged over the rows, and its gradient. Labels are integers (M,), or rows of
+    probabilities (M, N).
 
     Arguments, results and errors: see `fastreg.kernels.softmax_cross_entropy`.
     """
@@ -172,9 +177,31 @@ def mse(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
     return _mean_loss(mse_rows, arguments.outputs("y", y), targets, sample_weight)
 
 
-def softmax_cross_entropy_rows(logits, labels, smoothing=0.0):
-    """For each row: the loss, its gradient, and whether the label's logit is the largest (the first of equal ones)."""
+def mae(y, targets, sample_weight=None) -> tuple[float, np.ndarray]:
+    """|y - t|, averaged over outputs and rows, and its gradient.
+
+    Arguments, results and errors: see `fastreg.kernels.mae`.
+    """
+    return _mean_loss(partial(output_rows, "mae"), arguments.outputs("y", y), targets, sample_weight)
+
+
+def huber(y, targets, sample_weight=None, delta=1.0) -> tuple[float, np.ndarray]:
+    """(y - t)**2 / 2 up to |y - t| = delta, delta (|y - t| - delta / 2) beyond, averaged, and its gradient.
+
+    Arguments, results and errors: see `fastreg.kernels.huber`.
+    """
+    rows = partial(output_rows, "huber", terms=Terms(shape=checking.positive("delta", delta)))
+    return _mean_loss(rows, arguments.outputs("y", y), targets, sample_weight)
+
+
+def softmax_cross_entropy_rows(logits, labels, smoothing=0.0) -> Rows:
+    """For each row: the loss, its gradient, and whether the label's logit is the largest (the first of equal ones).
+
+    Rows of shares t (M, N) in place of labels: -sum(t log p). The label is then the class of the largest share.
+    """
     rows, classes = logits.shape
+    if np.ndim(labels) == 2:
+        return _shares_rows(logits, arguments.targets(labels, logits, "labels"), smoothing)
     labels = arguments.labels(labels, rows, classes)
     each = np.arange(rows)
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -187,19 +214,81 @@ def softmax_cross_entropy_rows(logits, labels, smoothing=0.0):
     return loss, gradient, logits.argmax(axis=1) == labels
 
 
-def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0):
+def _shares_rows(logits, shares, smoothing) -> Rows:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    t = shares * (1 - smoothing) + smoothing / logits.shape[1]
+    whole = t.sum(axis=1)
+    loss = whole * np.log(np.exp(shifted).sum(axis=1)) - (t * shifted).sum(axis=1)
+    gradient = softmax(logits) * whole[:, np.newaxis] - t
+    return loss, gradient, logits.argmax(axis=1) == shares.argmax(axis=1)
+
+
+def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0) -> Rows:
     """For each row: the loss, its gradient, and the share of outputs on the correct side of one half."""
-    labels = arguments.targets(targets, logits)
-    targets = labels * (1 - smoothing) + smoothing / 2
-    loss = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-    gradient = (sigmoid(logits) - targets) / logits.shape[1]
-    return loss.mean(axis=1), gradient, ((logits > 0) == (labels > 0.5)).mean(axis=1)
+    return output_rows("sigmoid_cross_entropy", logits, targets, smoothing)
 
 
-def mse_rows(y, targets):
+def mse_rows(y, targets) -> Rows:
     """For each row: the loss and its gradient, and zero hits, because no output is right or wrong."""
-    error = y - arguments.targets(targets, y)
-    return (error * error).mean(axis=1), error * (2 / y.shape[1]), np.zeros(len(y))
+    return output_rows("mse", y, targets)
+
+
+def output_rows(kind: str, y, targets, smoothing=0.0, terms: Terms = PLAIN) -> Rows:
+    """For each row: a loss that is a mean over the outputs, its gradient, and the share of outputs that are right.
+
+    kind    "sigmoid_cross_entropy", "mse", "mae", "huber", "log_cosh" or "quantile"
+    terms   how the outputs count
+    """
+    targets = arguments.targets(targets, y)
+    there = ~np.isnan(targets) if terms.holes else np.ones(y.shape, bool)
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1).astype(y.dtype)  # of the targets of a row
+    y, targets = np.where(there, y, 0), np.where(there, targets, 0)
+    right = np.zeros(len(y))
+    if kind == "sigmoid_cross_entropy":
+        right = (((y > 0) == (targets > 0.5)) & there).sum(axis=1) / count[:, 0]
+        targets = targets * (1 - smoothing) + smoothing / 2
+        value, slope = _sigmoid_terms(y, targets, terms.positive)
+    else:
+        value, slope = OUTPUT_TERMS[kind](y - targets, terms.shape)
+    if terms.weights is not None:
+        weights = np.asarray(terms.weights, y.dtype)
+        value, slope = value * weights, slope * weights
+    if terms.units is not None:
+        value = value * np.asarray(terms.units, y.dtype)
+    gradient = slope * (2 / count) if kind == "mse" else slope / count
+    return np.where(there, value, 0).sum(axis=1) / count[:, 0], np.where(there, gradient, 0), right
+
+
+def _sigmoid_terms(z, t, positive):
+    """The value of each output, and its derivative."""
+    rest = np.log1p(np.exp(-np.abs(z)))
+    if positive is None:
+        return np.maximum(z, 0) - z * t + rest, sigmoid(z) - t
+    yes, no = t * np.asarray(positive, z.dtype), 1 - t
+    return yes * (np.maximum(-z, 0) + rest) + no * (np.maximum(z, 0) + rest), (yes + no) * sigmoid(z) - yes
+
+
+def _huber_terms(d, delta):
+    near = np.clip(d, -delta, delta)
+    return near * (d - near / 2), near
+
+
+def _log_cosh_terms(d, _):
+    return np.abs(d) + np.log1p(np.expm1(-2 * np.abs(d)) / 2), np.tanh(d)
+
+
+def _quantile_terms(d, q):
+    return np.maximum(-q * d, (1 - q) * d), (1 - q) * (d > 0).astype(d.dtype) - q * (d < 0).astype(d.dtype)
+
+
+# From d = y - t and the number of the loss: the value, and its derivative (half of it for mse).
+OUTPUT_TERMS = {
+    "mse": lambda d, _: (d * d, d),
+    "mae": lambda d, _: (np.abs(d), np.sign(d)),
+    "huber": _huber_terms,
+    "log_cosh": _log_cosh_terms,
+    "quantile": _quantile_terms,
+}
 
 
 def total(values) -> float:

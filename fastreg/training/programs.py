@@ -21,7 +21,7 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
     how: dict[str, Any] = {"dropout": dropout}
     if mode == "predict":
         return lower(model.layers, model.inputs, transform=loss.transform, **how)
-    how |= {"loss": loss.in_program, "smoothing": loss.label_smoothing}
+    how |= {"loss": loss.in_program, "smoothing": loss.label_smoothing, "terms": loss.terms(model.outputs)}
     if mode == "input_gradient":
         how["input_gradient"] = True
     if mode in ("gradients", "probe"):

@@ -240,7 +240,7 @@ class Trainer:
             float16, long double, unsigned of 32 or 64 bits, or of another byte order.
         y
             The targets of the loss: None if X is a table with the columns of the model's targets. Labels (n,), integers
-            or names of classes, or one-hot rows (n, outputs) for "softmax_cross_entropy", else
+            or names of classes, or one-hot rows or rows of probabilities (n, outputs) for "softmax_cross_entropy", else
             (n, outputs), or (n,) for one output.
         epochs
             The number of epochs to add. With `resume`, the total number, counted from the start of the trainer.

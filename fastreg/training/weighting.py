@@ -50,6 +50,9 @@ def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
         ones = targets[:, 0] == 1
         if (ones | (targets[:, 0] == 0)).all():  # of any dtype; other values are shares, not labels
             return ones.astype(np.int64), 2
+    if loss.transform == "softmax":
+        expected = "labels; sample_weight weighs rows"
+        raise ValueError(f"class_weight: got rows of probabilities under {loss.name!r}, expected {expected}")
     got = f"targets of shape {targets.shape} in {targets.dtype} under {loss.name!r}"
     raise ValueError(f"class_weight: got {got}, expected integer labels, or 0 and 1, one per row")
 

@@ -95,7 +95,7 @@ static void train(const network *n, const char *name) {
     ops[2].dense.activation = n->activation, ops[2].dense.mask = hidden;
     ops[3].dense = (fr_dense_op){.out = logits, .x = h, .weight = w2.value, .bias = b2.value, .K = H, .N = N};
     ops[3].dense.mask = NO_MASK;
-    ops[4].loss = (fr_loss_op){.dz = dz2, .targets = t, .kind = n->loss, .N = N};
+    ops[4].loss = (fr_loss_op){.dz = dz2, .targets = t, .kind = n->loss, .N = N, .shape = 0.5};
     ops[4].loss.through = (fr_through){.y = logits, .mask = NO_MASK};
     ops[6].dense_dx = (fr_dense_dx_op){.out = dz1, .dz = dz2, .weight = w2.value, .K = H, .N = N};
     ops[6].dense_dx.through = (fr_through){.y = h, .z = z, .activation = n->activation, .mask = hidden};
@@ -138,7 +138,7 @@ static void networks(void) {
             train(&n, name);
         }
     }
-    for (int loss = FR_SOFTMAX_CROSS_ENTROPY; loss <= FR_MSE; loss++) {
+    for (int loss = 0; loss < FR_GIVEN; loss++) {
         for (int weighted = 0; weighted < 2; weighted++) {
             network n = USUAL;
             n.loss = (fr_loss_kind)loss, n.weighted = weighted, n.N = 37;
