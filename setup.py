@@ -45,7 +45,7 @@ elif platform.machine() in ("aarch64", "arm64"):
     # GCC's first scheduler hoists loads above a tile's multiply-adds, which pushes sums from registers to memory
     TARGETS["neon"] = [] if CLANG else ["-fno-schedule-insns"]
 
-CORE = ["csrc/run.c", "csrc/pool.c", "csrc/cpu.c", "csrc/random.c", "csrc/tables.c", "csrc/hand_out.c"]
+CORE = [f"csrc/{name}.c" for name in ("run", "pool", "cpu", "random", "tables", "hand_out", "text")]
 BELOW_KERNELS = ["csrc/augment.c"]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 

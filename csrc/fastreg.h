@@ -477,4 +477,27 @@ void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream);
 void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch);
 void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2], int rounds);
 
+/* text.c: the numbers of a table in a text file. */
+#define FR_SEEN_POINT 1 /* a number with a decimal mark or an exponent */
+#define FR_SEEN_HOLE 2  /* a missing value */
+#define FR_SEEN_TEXT 4  /* anything else */
+#define FR_SEEN_LARGE 8 /* a number of at least 2^53, which may not be exact */
+
+typedef struct {
+    const char *text; /* lines, each ended by a newline */
+    int64_t size;
+    const char *missing;           /* the fields that stand for a missing value, each ended by a newline */
+    int64_t missing_size, longest; /* bytes: of all, of the longest */
+    int64_t width, rows;           /* fields of a row; rows that there is room for: all lines, or size / width + 1 */
+    char delimiter, decimal;
+    double *out;    /* (width, rows): the values; NaN where there is no number */
+    int64_t *lines; /* (rows,): the line of a row, from 0; blank lines are no rows */
+    uint8_t *seen;  /* (width,): what there is in a column, FR_SEEN_...; at first 0 */
+    int64_t *hard;  /* (width * rows, 4): the numbers left to the caller: column, row, begin and end in text */
+    int64_t hards, found;
+} fr_fields;
+
+/* Reads them. The number of rows; or -1 - the line of a row that has `found` fields. */
+int64_t fr_read_fields(fr_fields *fields);
+
 #endif

@@ -1,4 +1,7 @@
-"""The fields of a table made into columns, block by block: numbers where all are, otherwise text."""
+"""The fields of a table made into columns, block by block: numbers where all are, otherwise text.
+
+Blocks without quotes go to C, which reads their numbers (csrc/text.c). What else there is in a column is seen to here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastreg.common.checking import MAX_INT
+from fastreg.data.dialect import BLANKS
 from fastreg.data.fields import COMMA, GROUPED, UNIT, Meanings, Missing, Texts, grouped_values, looks_grouped
+from fastreg.machine._core import SEEN_HOLE, SEEN_LARGE, SEEN_POINT, SEEN_TEXT, read_fields
 
 EXACT = 2.0**53  # from here on, floats skip whole numbers
 KEPT = 100_000  # distinct fields that are remembered at a time
@@ -82,61 +87,57 @@ class Reader:
         self.known = Texts(missing)
         self.lines: list[np.ndarray] = []
         self.count = 0
-        self.all = len(columns) == width
+        self.width = width
 
-    @property
-    def only_numbers(self) -> bool:
-        """Whether a block of numbers can be read in one go."""
-        return self.all and not any(column.is_text for column in self.columns)
+    def take_text(self, block: str, first: int, delimiter: str) -> tuple[int, int] | None:
+        """Takes a block of lines without quotes, from line `first` on; or the first line of another width, and that."""
+        lines = block.removesuffix("\n").split("\n")
+        if delimiter == BLANKS:
+            lines = ["\t".join(line.split()) for line in lines]
+            delimiter = "\t"
+        text = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+        found = read_fields(text, self.missing.packed, self.width, delimiter, self.decimal)
+        if len(found) == 2:
+            return first + found[0], found[1]
+        values, kept, seen, hard = found
+        if not len(kept):
+            return None
+        self._fill_in(values, seen, hard, text)
+        rows: list[list[str]] = []
+        for column in self.columns:
+            how = int(seen[column.number])
+            if column.is_text or how & (SEEN_TEXT | SEEN_LARGE):
+                rows = rows or [lines[i].split(delimiter) for i in kept]
+                self._take_any(column, [row[column.number] for row in rows], first + kept)
+            else:
+                self._take_values(column, values[column.number], how, first + kept)
+        self._took(first + kept)
+        return None
 
-    def take_numbers(self, fields: list[str], text: str, lines: np.ndarray) -> bool:
-        """Takes the fields of a block, row after row, if all are finite numbers or holes. They were cut from `text`."""
-        if "_" in text or not text.isascii():
-            return False
-        is_hole = None
-        try:
-            values = np.fromiter(map(float, fields), np.float64, len(fields))
-        except ValueError:
-            gone = self.missing.texts
-            is_hole = np.fromiter((field in gone for field in fields), bool, len(fields))
-            if not is_hole.any():
-                return False
-            try:
-                values = np.fromiter((math.nan if f in gone else float(f) for f in fields), np.float64, len(fields))
-            except ValueError:
-                return False
-        if is_hole is None and np.isnan(values).any():  # float reads nan, which is a hole if the caller says so
-            is_hole = np.fromiter((field in self.missing.texts for field in fields), bool, len(fields))
-        return self._take_values(values, is_hole, "." in text or "e" in text or "E" in text, fields, lines)
+    def _fill_in(self, values: np.ndarray, seen: np.ndarray, hard: np.ndarray, text: bytes) -> None:
+        """Puts the numbers that C leaves to Python where they belong."""
+        for column, row, begin, end in hard.tolist():
+            field = text[begin:end]
+            value = values[column, row] = float(field.replace(b",", b".") if self.decimal == "," else field)
+            if not abs(value) < EXACT:  # infinite ones count as text, which is looked at more closely
+                seen[column] |= SEEN_LARGE if math.isfinite(value) else SEEN_TEXT
 
-    def _take_values(self, values, is_hole, pointed: bool, fields: list[str], lines: np.ndarray) -> bool:
-        known = values if is_hole is None else values[~is_hole]
-        if not np.isfinite(known).all() or (abs(known) >= EXACT).any():
-            return False
-        if self.missing.values and np.isin(known, list(self.missing.values)).any():
-            return False
-        width = len(self.columns)
-        matrix = np.ascontiguousarray(values.reshape(-1, width).T)
-        whole = np.ones(width, bool)
-        if pointed:
-            whole = ((matrix == np.floor(matrix)) | np.isnan(matrix)).all(axis=1)
-            for i in np.flatnonzero(whole):
-                written = "".join(fields[i::width]) if self.columns[i].whole else "."
-                if "." in written or "e" in written or "E" in written:  # 1.0, or null
-                    whole[i] = self.columns[i].whole and not any(map(self._is_pointed, fields[i::width]))
-        holes = np.zeros(width, int) if is_hole is None else is_hole.reshape(-1, width).sum(axis=0)
-        for column, chunk, is_whole, gone in zip(self.columns, matrix, whole.tolist(), holes.tolist(), strict=True):
-            column.whole = column.whole and is_whole
-            column.holes += gone
-            column.numbers += len(chunk) - gone
-            column.chunks.append(chunk)
-            if gone < len(chunk):
-                column.lost = True
-                if column.first_number is None:
-                    at = int(np.argmin(np.isnan(chunk))) if gone else 0
-                    column.first_number = Place(int(lines[at]), f"{chunk[at]:g}")
-        self._took(lines)
-        return True
+    def _take_values(self, column: Column, chunk: np.ndarray, how: int, lines: np.ndarray) -> None:
+        """Takes numbers and holes."""
+        is_hole = np.isnan(chunk) if how & SEEN_HOLE else None
+        if self.missing.values and (gone := np.isin(chunk, list(self.missing.values))).any():
+            chunk[gone] = np.nan
+            is_hole = np.isnan(chunk)
+        holes = 0 if is_hole is None else int(is_hole.sum())
+        column.whole = column.whole and not how & SEEN_POINT
+        column.holes += holes
+        column.numbers += len(chunk) - holes
+        column.chunks.append(chunk)
+        if holes < len(chunk):
+            column.lost = True
+            if column.first_number is None:
+                at = 0 if is_hole is None else int(np.argmin(is_hole))
+                column.first_number = Place(int(lines[at]), f"{chunk[at]:g}")
 
     def take_rows(self, rows: Sequence[Sequence[str]], lines: np.ndarray) -> None:
         """Takes a block of rows of any fields."""
@@ -149,7 +150,7 @@ class Reader:
         self._took(lines)
 
     def _picked(self, rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-        if self.all:
+        if len(self.columns) == self.width:
             return rows
         numbers = [column.number for column in self.columns]
         return [[row[i] for i in numbers] for row in rows]
@@ -230,10 +231,6 @@ class Reader:
             at = next((i for i, m in enumerate(meanings) if isinstance(m, int) and int(float(m)) != m), -1)
             column.inexact = Place(int(lines[at]), fields[at].strip()) if at >= 0 else None
         column.chunks.append(np.array(meanings, np.float64))
-
-    def _is_pointed(self, field: str) -> bool:
-        """Whether a number is written with point or exponent."""
-        return ("." in field or "e" in field or "E" in field) and field not in self.missing.texts
 
     def _texts(self, fields: Sequence[str]) -> list[str | None]:
         """Fields without the blanks about them, None for holes. Those that come often are kept once."""

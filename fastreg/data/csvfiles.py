@@ -327,11 +327,11 @@ def _read(path: PathLike, options: Options, targets: list[int | str] | None = No
             found[name] = kept.astype(np.int64) if is_whole else kept
     if not found:
         raise FileFormatError("has no columns")
-    for values in found.values():
-        values.flags.writeable = False
     numbers = {name: i for i, name in enumerate(names) if name in found}
     by_caller = {names[i] for i in forced}
-    return Read(Table(found, named=dialect.named), lines, numbers, notes, dialect.delimiter, dialect.decimal, by_caller)
+    return Read(
+        Table._of_columns(found, dialect.named), lines, numbers, notes, dialect.delimiter, dialect.decimal, by_caller
+    )
 
 
 def _mixed(column: Column, decimal: str) -> str:
@@ -439,41 +439,17 @@ def _take(source: Lines, reader: Reader, dialect: Dialect, width: int) -> None:
             return
         if first == dialect.start:
             size = max(BLOCK, LEAST_ROWS * block.find("\n"))
-        if '"' in block:
-            numbered = list(_quoted(block, first, source, dialect.delimiter))
-            rows, at = [row for row, _ in numbered], [line for _, line in numbered]
-            for row, line in numbered:
-                if len(row) != width:
-                    raise _ragged(line, len(row), dialect, width)
-            if rows:
-                reader.take_rows(rows, np.array(at))
+        if '"' not in block and dialect.delimiter.isascii():
+            odd = reader.take_text(block, first, dialect.delimiter)
+            if odd is not None:
+                raise _ragged(*odd, dialect, width)
             continue
-        lines = block.split("\n")
-        numbers = np.arange(first, first + len(lines))
-        if any(not line or line.isspace() for line in lines):
-            kept = [i for i, line in enumerate(lines) if line and not line.isspace()]
-            lines, numbers = [lines[i] for i in kept], numbers[kept]
-        if not lines:
-            continue
-        if dialect.delimiter == BLANKS:
-            rows = list(map(str.split, lines))
-            _check_widths(list(map(len, rows)), numbers, dialect, width)
-        else:
-            _check_widths([line.count(dialect.delimiter) + 1 for line in lines], numbers, dialect, width)
-            if reader.only_numbers and (dialect.decimal == "." or ("." not in block and dialect.delimiter != ",")):
-                text = block if dialect.decimal == "." else block.replace(",", ".")
-                joined = dialect.delimiter.join(lines)
-                joined = joined if dialect.decimal == "." else joined.replace(",", ".")
-                if reader.take_numbers(joined.split(dialect.delimiter), text, numbers):
-                    continue
-            rows = [line.split(dialect.delimiter) for line in lines]
-        reader.take_rows(rows, numbers)
-
-
-def _check_widths(widths: list[int], lines: np.ndarray, dialect: Dialect, width: int) -> None:
-    if set(widths) != {width}:
-        at = next(i for i, found in enumerate(widths) if found != width)
-        raise _ragged(int(lines[at]), widths[at], dialect, width)
+        numbered = list(_quoted(block, first, source, dialect.delimiter))
+        for row, line in numbered:
+            if len(row) != width:
+                raise _ragged(line, len(row), dialect, width)
+        if numbered:
+            reader.take_rows([row for row, _ in numbered], np.array([line for _, line in numbered]))
 
 
 def _ragged(line: int, found: int, dialect: Dialect, width: int) -> FileFormatError:

@@ -57,6 +57,7 @@ class Missing:
                 raise TypeError(f"missing: got {checking.shown(field)}, expected fields as text or numbers")
         self.texts = frozenset({"", *(str(field).strip() for field in given)})
         self.values = frozenset(float(field) for field in self.texts if PLAIN.fullmatch(field))
+        self.packed = "".join(f"{field}\n" for field in self.texts if field and "\n" not in field).encode()
         self.is_default = self.texts == frozenset(MISSING)
 
 

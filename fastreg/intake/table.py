@@ -72,6 +72,17 @@ class Table:
         self.named = checking.flag("named", named)
 
     @classmethod
+    def _of_columns(cls, columns: dict[str, np.ndarray], named: bool) -> Table:
+        """A table of columns that are known to be sound, which it makes read-only."""
+        table = cls.__new__(cls)
+        for values in columns.values():
+            values.flags.writeable = False
+        table._columns = columns
+        table._rows = len(next(iter(columns.values()), ()))
+        table.named = named
+        return table
+
+    @classmethod
     def of(cls, data: Any) -> Table:
         """A table of what a frame (of pandas or polars), a mapping or another Table holds.
 
@@ -150,7 +161,7 @@ class Table:
         if isinstance(key, numbers.Integral) and not isinstance(key, (bool, np.bool_)):
             return tuple(values[key : key + 1 or None].tolist()[0] for values in self._at(key))
         rows = key if isinstance(key, slice) else self._rows_of(key)
-        return self._with({name: values[rows] for name, values in self._columns.items()})
+        return self._of_columns({name: values[rows] for name, values in self._columns.items()}, self.named)
 
     def select(self, names: Sequence[str]) -> Table:
         """These columns alone, in this order.
@@ -164,7 +175,7 @@ class Table:
         >>> Table({"a": [1, 2], "b": [3, 4]}).select(["b"]).tolist()
         [(3,), (4,)]
         """
-        return self._with({name: self._columns[self._known(name)] for name in _names(names)})
+        return self._of_columns({name: self._columns[self._known(name)] for name in _names(names)}, self.named)
 
     def drop(self, names: Sequence[str]) -> Table:
         """All columns but these.
@@ -179,7 +190,9 @@ class Table:
         [(1,), (2,)]
         """
         dropped = {self._known(name) for name in _names(names)}
-        return self._with({name: values for name, values in self._columns.items() if name not in dropped})
+        return self._of_columns(
+            {name: values for name, values in self._columns.items() if name not in dropped}, self.named
+        )
 
     def complete(self, names: Sequence[str] | None = None) -> Table:
         """The rows without holes, in all columns or in these.
@@ -241,16 +254,6 @@ class Table:
             cells.append(["..."] * len(heads))
         lines = tables.table(heads, rows + cells, left=1 if first.kinds[0] == "text" else 0).split("\n")
         return "\n".join([title, lines[0], lines[2], lines[1], *lines[3:]])
-
-    def _with(self, columns: dict[str, np.ndarray]) -> Table:
-        """A table of columns that are known to be sound."""
-        table = Table.__new__(Table)
-        table._columns = columns
-        for values in columns.values():
-            values.flags.writeable = False
-        table._rows = len(next(iter(columns.values()))) if columns else 0
-        table.named = self.named
-        return table
 
     def _known(self, name) -> str:
         if name not in self._columns:
@@ -317,6 +320,9 @@ def _listed(name: str, values: Any) -> np.ndarray:
 
 
 def _of_objects(name: str, column: np.ndarray) -> np.ndarray:
+    kinds = set(map(type, column))
+    if str in kinds and kinds <= {str, type(None)}:
+        return column.copy()
     pandas = sys.modules.get("pandas")
     gone = () if pandas is None else (pandas.NA, pandas.NaT)
     is_hole = np.array([v is None or any(v is one for one in gone) or _is_nan(v) for v in column], bool)

@@ -1,6 +1,6 @@
 # What Cython must know of csrc/fastreg.h. The meaning of each name is explained there.
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
     enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
@@ -200,3 +200,17 @@ cdef extern from "fastreg.h" nogil:
     void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
     void fr_fill_permutation(int64_t *, int64_t, uint64_t, uint32_t)
     void fr_philox(uint32_t *, const uint32_t *, const uint32_t *, int)
+
+    enum: FR_SEEN_POINT, FR_SEEN_HOLE, FR_SEEN_TEXT, FR_SEEN_LARGE
+    ctypedef struct fr_fields:
+        const char *text
+        int64_t size
+        const char *missing
+        int64_t missing_size, longest, width, rows
+        char delimiter, decimal
+        double *out
+        int64_t *lines
+        uint8_t *seen
+        int64_t *hard
+        int64_t hards, found
+    int64_t fr_read_fields(fr_fields *)

@@ -6,7 +6,7 @@ It checks only what would crash C: dtype, strides and shapes of buffers. Argumen
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fastreg.machine._c cimport *
 
@@ -581,3 +581,36 @@ def hand_out_pieces(int workers, order, bint dynamic, uint64_t scramble, int64_t
 def pool_size():
     """The number of worker threads that exist."""
     return fr_pool_size()
+
+
+SEEN_POINT, SEEN_HOLE, SEEN_TEXT, SEEN_LARGE = FR_SEEN_POINT, FR_SEEN_HOLE, FR_SEEN_TEXT, FR_SEEN_LARGE
+
+
+def read_fields(bytes text not None, bytes missing not None, int64_t width, str delimiter not None,
+                str decimal not None):
+    """The numbers of a table in `text`, whose lines all end with a newline, as must the fields in `missing`.
+
+    Values (width, rows), NaN where there is no number; the line of each row, from 0; what was seen in each column; and
+    the numbers that are too long to be read here, as rows of an array: column, row, begin and end in the text. Or the
+    line of a row that has another width, and its width.
+    """
+    cdef fr_fields f
+    cdef int64_t rows
+    if width < 1 or not (text or b"\n").endswith(b"\n") or not (missing or b"\n").endswith(b"\n"):
+        raise ValueError("a width of at least 1 and whole lines were expected")
+    f.text, f.size = <const char *>text, len(text)
+    f.missing, f.missing_size = <const char *>missing, len(missing)
+    f.longest = max(map(len, missing.split(b"\n")))
+    f.width, f.rows = width, min(text.count(b"\n"), f.size // width + 1)
+    f.delimiter, f.decimal = ord(delimiter), ord(decimal)
+    cdef cnp.ndarray out = np.empty((width, f.rows))
+    cdef cnp.ndarray lines = np.empty(f.rows, np.int64)
+    cdef cnp.ndarray seen = np.zeros(width, np.uint8)
+    cdef cnp.ndarray hard = np.empty((width * f.rows, 4), np.int64)
+    f.out, f.lines = <double *>cnp.PyArray_DATA(out), <int64_t *>cnp.PyArray_DATA(lines)
+    f.seen, f.hard = <uint8_t *>cnp.PyArray_DATA(seen), <int64_t *>cnp.PyArray_DATA(hard)
+    with nogil:
+        rows = fr_read_fields(&f)
+    if rows < 0:
+        return -1 - rows, f.found
+    return out[:, :rows], lines[:rows], seen, hard[:f.hards]
