@@ -61,4 +61,4 @@ def _expected(trainer: fr.Trainer, X, y) -> float:
     brief = fr.profile(trainer, X, y, repeats=1, seconds=1e-4)
     taken = perf_counter() - start
     times = [*(op.seconds for op in brief.ops), brief.step]
-    return taken + sum((REPEATS + 1) * max(SECONDS, seconds) for seconds in times) + 5 * SECONDS
+    return taken + sum((REPEATS + 1) * max(SECONDS, seconds) for seconds in times) + 5 * (brief.reference or 0)

@@ -115,6 +115,7 @@ PRINTING = {
     "info": ["info"],
     "train": ["train", "moons", "--epochs", "1"],
     "compare": ["compare", "moons", "--epochs", "1"],
+    "profile": ["profile", "moons", "--hidden", "8"],
     "predict": ["predict", "MODEL", "moons"],
     "bench": ["bench", "--quick"],
 }
