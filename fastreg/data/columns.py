@@ -1,13 +1,14 @@
 """The fields of a table made into columns, block by block: numbers where all are, otherwise text.
 
-Blocks without quotes go to C, which reads their numbers (csrc/text.c). What else there is in a column is seen to here.
+Numbers are read in C (csrc/text.c). What else there is in a column is looked at here.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from fastreg.machine._core import SEEN_HOLE, SEEN_LARGE, SEEN_POINT, SEEN_TEXT, 
 EXACT = 2.0**53  # from here on, floats skip whole numbers
 KEPT = 100_000  # distinct fields that are remembered at a time
 FEW = 5  # fields, and
+SEPARATOR = "\x1f"  # between fields that may have any other delimiter in them
+BREAKS = re.compile(r"[\n\x1f]")
 SHARE = 20  # one in so many: text that is this rare among numbers is a typing error
 
 
@@ -95,24 +98,46 @@ class Reader:
         if delimiter == BLANKS:
             lines = ["\t".join(line.split()) for line in lines]
             delimiter = "\t"
-        text = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
-        found = read_fields(text, self.missing.packed, self.width, delimiter, self.decimal)
+        found = self._numbers("\n".join(lines), delimiter)
         if len(found) == 2:
             return first + found[0], found[1]
-        values, kept, seen, hard = found
-        if not len(kept):
-            return None
-        self._fill_in(values, seen, hard, text)
-        rows: list[list[str]] = []
+        if len(kept := found[1]):
+            self._take(found, lambda: [lines[i].split(delimiter) for i in kept], first + kept)
+        return None
+
+    def take_rows(self, rows: Sequence[Sequence[str]], lines: np.ndarray) -> None:
+        """Takes a block of rows, each of which has the width of the table."""
+        text = "\n".join(map(SEPARATOR.join, rows))
+        if text.count(SEPARATOR) != len(rows) * (self.width - 1) or text.count("\n") >= len(rows):
+            text = "\n".join(SEPARATOR.join(BREAKS.sub("_", field) for field in row) for row in rows)  # no numbers
+        self._take(self._numbers(text, SEPARATOR), lambda: rows, lines)
+
+    def _numbers(self, text: str, delimiter: str) -> tuple:
+        """What C finds in lines of fields: values, numbers of lines, what was seen, and each with its text."""
+        packed = (text + "\n").encode("utf-8", "surrogatepass")
+        found = read_fields(packed, self.missing.packed, self.width, delimiter, self.decimal)
+        if len(found) == 2:
+            return found
+        values, lines, seen, hard = found
+        self._fill_in(values, seen, hard, packed)
+        return values, lines, seen
+
+    def _take(self, found: tuple, split: Callable[[], Sequence[Sequence[str]]], lines: np.ndarray) -> None:
+        """Takes the numbers of a block. `split` gives its rows, if columns have text."""
+        values, _, seen = found
+        rows: Sequence[Sequence[str]] = []
         for column in self.columns:
             how = int(seen[column.number])
             if column.is_text or how & (SEEN_TEXT | SEEN_LARGE):
-                rows = rows or [lines[i].split(delimiter) for i in kept]
-                self._take_any(column, [row[column.number] for row in rows], first + kept)
+                rows = rows or split()
+                self._take_any(column, [row[column.number] for row in rows], lines)
             else:
-                self._take_values(column, values[column.number], how, first + kept)
-        self._took(first + kept)
-        return None
+                self._take_values(column, values[column.number], how, lines)
+        self.lines.append(lines)
+        self.count += len(lines)
+        for remembered in (self.meanings, self.known):
+            if len(remembered) > KEPT:
+                remembered.clear()
 
     def _fill_in(self, values: np.ndarray, seen: np.ndarray, hard: np.ndarray, text: bytes) -> None:
         """Puts the numbers that C leaves to Python where they belong."""
@@ -138,64 +163,6 @@ class Reader:
             if column.first_number is None:
                 at = 0 if is_hole is None else int(np.argmin(is_hole))
                 column.first_number = Place(int(lines[at]), f"{chunk[at]:g}")
-
-    def take_rows(self, rows: Sequence[Sequence[str]], lines: np.ndarray) -> None:
-        """Takes a block of rows of any fields."""
-        for columns in (self.meanings, self.known):
-            if len(columns) > KEPT:
-                columns.clear()
-        for column, fields in zip(self.columns, zip(*self._picked(rows), strict=True), strict=True):
-            if column.is_text or not self._take_plain(column, fields, lines):
-                self._take_any(column, fields, lines)
-        self._took(lines)
-
-    def _picked(self, rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-        if len(self.columns) == self.width:
-            return rows
-        numbers = [column.number for column in self.columns]
-        return [[row[i] for i in numbers] for row in rows]
-
-    def _took(self, lines: np.ndarray) -> None:
-        self.lines.append(lines)
-        self.count += len(lines)
-
-    def _take_plain(self, column: Column, fields: Sequence[str], lines: np.ndarray) -> bool:
-        """Takes finite numbers and holes; the quick way."""
-        gone = self.missing.texts
-        is_hole = [field in gone for field in fields]
-        holes = sum(is_hole)
-        kept = [field for field, hole in zip(fields, is_hole, strict=True) if not hole] if holes else fields
-        written = "".join(kept)
-        if self.decimal == ",":
-            if "." in written:
-                return False
-            kept = [field.replace(",", ".") for field in kept]
-            written = written.replace(",", ".")
-        if "_" in written or not written.isascii():
-            return False
-        try:
-            found = np.fromiter(map(float, kept), np.float64, len(kept))
-        except ValueError:
-            return False
-        if not np.isfinite(found).all() or (abs(found) >= EXACT).any():
-            return False
-        if self.missing.values and np.isin(found, list(self.missing.values)).any():
-            return False
-        column.whole = column.whole and not ("." in written or "e" in written or "E" in written)
-        column.numbers += len(kept)
-        column.holes += holes
-        if kept:
-            column.lost = True
-            if column.first_number is None:
-                at = is_hole.index(False)
-                column.first_number = Place(int(lines[at]), fields[at].strip())
-        if holes:
-            values = np.full(len(fields), np.nan)
-            values[~np.array(is_hole)] = found
-            column.chunks.append(values)
-        else:
-            column.chunks.append(found)
-        return True
 
     def _take_any(self, column: Column, fields: Sequence[str], lines: np.ndarray) -> None:
         """Takes whatever there is, and counts what it is, as long as that matters."""

@@ -14,6 +14,7 @@ from fastreg.data.fields import COMMA, GROUPED, Missing, is_grouped, is_number
 from fastreg.data.textfiles import Lines
 
 SAMPLE = 1 << 18  # characters that are looked at
+LEAST_LINES = 20  # that are looked at, however long they are
 SAMPLE_LINES = 200  # lines by which the delimiter is found
 SAMPLE_ROWS = 1000  # rows by which header and decimal comma are found
 DELIMITERS = "\t;|,"  # in the order of how sure they are, where several would do
@@ -90,14 +91,16 @@ def complaint(error: csv.Error) -> str:
     """What Python's parser complains of, in words for users."""
     text = str(error)
     if "unexpected end" in text or "field limit" in text:
-        return "a quote is opened and not closed"
+        return f"a quote is opened and not closed, or a field has more than {csv.field_size_limit():,} characters"
     return f"something follows a closing quote ({text})" if "expected after" in text else text
 
 
 def find(source: Lines, header: Any, delimiter: str, decimal: str, missing: Missing) -> Dialect:
     """The dialect of a file, from its first lines and what the caller says."""
     block = source.block(SAMPLE)
-    is_whole = len(block) < SAMPLE
+    while source.line <= LEAST_LINES and (line := source.one()):
+        block += line
+    is_whole = not source.one()
     lines = block.rstrip("\n").split("\n") if block.strip() else []
     first, comment = 0, ""
     while first < len(lines) and (not lines[first].strip() or lines[first].lstrip().startswith("#")):
