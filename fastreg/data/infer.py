@@ -17,7 +17,9 @@ from fastreg.intake.schema import SCALES, TASKS, Column, Schema, Target, as_numb
 from fastreg.intake.table import Table
 from fastreg.losses import losses
 
-FEW = 10  # so many different whole numbers are classes wherever they lie
+FEW = 10  # up to so many different whole numbers are classes, if they lie close together
+MANY = 100  # up to so many are, in a column that is called a class
+CALLED_CLASSES = ("class", "classes", "label", "labels", "category", "species")
 MOST_CLASSES = 1000  # and never more than that
 MOST_TEXTS = 64  # texts of a column that get a number of their own, the most frequent ones
 IMAGE_COLUMNS = 64  # bytes in this many columns or more are taken for the pixels of images
@@ -39,10 +41,11 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
     y
         The targets: an array, a Series, a list. None if they are columns of X, or if there are none.
     task : {"classes", "labels", "numbers"}, optional
-        One of several classes; several yes-or-no questions; numbers. By default, texts and booleans are classes; so are
-        whole numbers with at most 10 different values that lie close together, or 0 (or 1) to k where each comes up
-        often enough; rows of zeros and ones are classes if each has a single 1, else labels; rows of shares that sum to
-        1 are classes; anything else is a number.
+        One of several classes; several yes-or-no questions; numbers. By default, texts and booleans are classes. So are
+        whole numbers with two values; with at most 10 that lie close together (100 in a column called class or label);
+        from 0 (or 1) to k, where each comes up often enough; or where each comes up equally often. Rows of zeros and
+        ones are classes if each has a single 1, else labels. Rows of shares that sum to 1 are classes. Anything else is
+        a number.
     target : str, int or list, optional
         The columns of X that are the targets, by name or position.
     loss : str, optional
@@ -299,7 +302,8 @@ def _matrix(target: Target, y) -> np.ndarray:
 
 
 def _one(y: np.ndarray, names, task: str | None) -> tuple[Target, str]:
-    values, why = _classes(y, forced=task == "classes")
+    called = names is not None and names[0].casefold() in CALLED_CLASSES
+    values, why = _classes(y, forced=task == "classes", called=called)
     if task == "numbers" or (task is None and values is None):
         y = as_numbers("y", y) if y.dtype.kind not in "biuf" else y
         return Target(names, "numbers"), why if task is None else "as asked"
@@ -350,8 +354,12 @@ def _named(names, y: np.ndarray) -> tuple[Class, ...]:
     return tuple(names) if names is not None else tuple(range(y.shape[1]))
 
 
-def _classes(y: np.ndarray, forced: bool) -> tuple[tuple[Class, ...] | None, str]:
-    """The classes in y in their order, or None if it holds numbers, and why."""
+def _classes(y: np.ndarray, forced: bool, called: bool = False) -> tuple[tuple[Class, ...] | None, str]:
+    """The classes in y in their order, or None if it holds numbers, and why.
+
+    forced   whether only classes will do
+    called   whether the column is called a class
+    """
     if y.dtype.kind in "UT" or (y.dtype.kind == "O" and any(isinstance(value, str) for value in y.tolist())):
         return _texts(y)
     if y.dtype.kind == "b":
@@ -372,16 +380,20 @@ def _classes(y: np.ndarray, forced: bool) -> tuple[tuple[Class, ...] | None, str
     if len(values) > MOST_CLASSES or (len(values) == len(y) and len(y) > 2 and not forced):
         return None, many
     close = float(values[-1]) - float(values[0]) < 3 * len(values)
-    if forced or len(values) == 2 or (len(values) <= FEW and close) or _are_codes(values, counts):
+    few = len(values) <= FEW or (called and len(values) <= MANY)
+    if forced or len(values) == 2 or (close and (few or _are_codes(values, counts))):
         return whole, many
     return None, many
 
 
 def _are_codes(values: np.ndarray, counts: np.ndarray) -> bool:
     """Whether whole numbers look like the codes of classes rather than amounts: 0 or 1 to k without a gap, each of them
-    often enough. Ages and grades thin out at both ends."""
-    start = int(values[0])
-    return start in (0, 1) and int(values[-1]) == start + len(values) - 1 and counts.min() >= 0.1 * counts.mean() > 0.5
+    often enough (ages and grades thin out at both ends), or each of them equally often."""
+    start, mean = int(values[0]), counts.mean()
+    if mean <= 5 or len(values) > MOST_CLASSES:
+        return False
+    in_a_row = start in (0, 1) and int(values[-1]) == start + len(values) - 1
+    return (in_a_row and counts.min() >= 0.1 * mean) or (len(values) <= MANY and counts.min() >= 0.9 * mean)
 
 
 def _texts(y: np.ndarray) -> tuple[tuple[Class, ...] | None, str]:
