@@ -34,6 +34,7 @@ class Loss(Description):
     counts_hits     whether predictions can be correct or wrong, so that there is an accuracy
     forbids         activations of the last layer that would apply the transform twice
     label_smoothing the share of a target that is spread evenly over all classes
+    power           the power of the unit of y in the value of the loss. None if there is no such power
     missing_targets whether NaN means that there is no target
 
     Examples
@@ -49,6 +50,7 @@ class Loss(Description):
     forbids: tuple[str, ...] = ()
     label_smoothing = 0.0
     missing_targets: bool = False
+    power: int | None = None
 
     @property
     def in_program(self) -> str | RowLoss:
@@ -62,6 +64,11 @@ class Loss(Description):
     def terms(self, outputs: int) -> Terms:
         """How the outputs of a row count, for the engines."""
         return PLAIN
+
+    def units(self, scale: tuple[float, ...]) -> tuple[float, ...] | None:
+        """The factor of each output in the value of the loss, to tell it in the units of y where training sees targets
+        divided by `scale`. None if there is no such factor: then the loss is told as training sees it."""
+        return None if self.power is None else tuple(value**self.power for value in scale)
 
     def shares_there(self, y: np.ndarray) -> np.ndarray | None:
         """For each row of checked targets, the share of the outputs that have one, by which the sample weight is
@@ -261,6 +268,7 @@ class MSE(OfOutputs):
     """
 
     name = "mse"
+    power = 2
 
 
 @dataclass(frozen=True, repr=False)
@@ -282,6 +290,7 @@ class MAE(OfOutputs):
     """
 
     name = "mae"
+    power = 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -371,6 +380,7 @@ class Quantile(OfOutputs):
     q: float = 0.5
 
     name = "quantile"
+    power = 1
 
     def __post_init__(self):
         super().__post_init__()

@@ -12,7 +12,8 @@ from fastreg.program.rules import Rule
 from fastreg.reference.updates import penalty_of
 from fastreg.training.settings import Settings
 
-MODES = ("train", "gradients", "probe", "input_gradient", "evaluate", "predict")
+MODES = ("train", "gradients", "probe", "input_gradient", "losses", "evaluate", "predict")
+REPORTING = ("train", "evaluate")  # modes whose losses users see, in the units of their targets
 
 
 def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Program:
@@ -22,6 +23,8 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
     if mode == "predict":
         return lower(model.layers, model.inputs, transform=loss.transform, **how)
     how |= {"loss": loss.in_program, "smoothing": loss.label_smoothing, "terms": loss.terms(model.outputs)}
+    if mode in REPORTING and (scale := model.schema.target.scale) is not None:
+        how["terms"] = replace(how["terms"], units=loss.units(scale))
     if mode == "input_gradient":
         how["input_gradient"] = True
     if mode in ("gradients", "probe"):

@@ -76,7 +76,7 @@ def objective(trainer: Asked, X, y, sample_weight, step: int | None) -> float:
 def row_losses(trainer: Asked, X, y, sample_weight, step: int | None, activity: bool) -> np.ndarray:
     """The loss of each row, not weighted. With `activity` it includes the activity penalties of the row."""
     data = trainer.arguments.checked(X, y, sample_weight)
-    mode = "gradients" if trainer.arguments.adversarial else "evaluate"
+    mode = "gradients" if trainer.arguments.adversarial else "losses"
     with run_batch(trainer, mode, data._replace(weights=None), step) as (session, _):
         buffers, program = session.engine.buffers, session.engine.program
         losses = buffers["row_loss"].astype(np.float64)

@@ -529,7 +529,7 @@ class Trainer:
         ----------
         mode
             "train", "gradients", "probe" (gradients without the perturbed rows of an attack), "input_gradient",
-            "evaluate" or "predict".
+            "losses", "evaluate" or "predict".
         rows
             The number of rows of the training set: the m of penalties with m="train".
         dropout
@@ -544,7 +544,8 @@ class Trainer:
         settings = self.arguments
         rows = rows if settings.follows_rows else 1
         bound_to = id(settings.model.arena), settings.engine, settings.threads, settings.in_programs
-        return self._sessions.hold(mode, (batch_size, rows, dropout, *bound_to), partial(self._bind, mode))
+        units = settings.model.schema.target.scale
+        return self._sessions.hold(mode, (batch_size, rows, dropout, units, *bound_to), partial(self._bind, mode))
 
     def _bind(self, mode: str, key: tuple) -> Session:
         batch_size, rows, dropout, *_ = key
