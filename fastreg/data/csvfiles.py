@@ -23,6 +23,21 @@ LEAST_ROWS = 64  # of a block, even if its rows are long
 SHORTEST = 2  # columns of inputs and target
 
 
+ELSEWHERE = {  # what pandas calls an option, and what serves here
+    **dict.fromkeys(("sep", "delim_whitespace"), "delimiter="),
+    **dict.fromkeys(("na_values", "keep_default_na", "na_filter"), "missing="),
+    **dict.fromkeys(("names", "skiprows"), "header="),
+    **dict.fromkeys(("dtype", "converters"), "text= for columns of text"),
+    "index_col": "usecols= for the columns to keep",
+    "nrows": "read_table(path)[:n]",
+    "thousands": "nothing: marks between thousands are read where they are certain",
+    "parse_dates": "nothing: dates stay text, which infer_schema encodes",
+    "comment": "nothing: lines with # before the table are skipped",
+    "compression": "nothing: the first bytes of the file decide",
+    "engine": "nothing",
+}
+
+
 class Options(NamedTuple):
     """The checked arguments of a reader."""
 
@@ -57,8 +72,9 @@ def read_table(
     usecols: Sequence[int | str] | None = None,
     text: Sequence[int | str] = (),
     encoding: str = "utf-8",
+    **kwargs: Any,
 ) -> Table:
-    """Read a table from a text file: .csv, .tsv and their kin, plain or packed (.gz, .bz2, .xz).
+    """Read a table from a text file: .csv, .tsv and their kin, plain or packed (.gz, .bz2, .xz, or alone in a .zip).
 
     Columns in which all fields are numbers become numbers: int64 if all are written as whole numbers and none is
     missing, else float64 with NaN for what is missing. All others become text, with None for what is missing. Dates,
@@ -120,6 +136,7 @@ def read_table(
     rome       3   310.5
     oslo             250
     """
+    _refuse(kwargs, Options._fields)
     options = _checked(header, delimiter, decimal, missing, usecols, text, encoding)
     with naming(path):
         read = _read(path, options)
@@ -138,6 +155,7 @@ def read_csv(
     usecols: Sequence[int | str] | None = None,
     text: Sequence[int | str] = (),
     encoding: str = "utf-8",
+    **kwargs: Any,
 ) -> tuple[np.ndarray | Table, np.ndarray]:
     """Read inputs and targets from a text file, as `read_table` reads a table.
 
@@ -181,6 +199,7 @@ def read_csv(
     (array([[5.1, 3.5],
            [4.9, 3. ]]), array(['lily', 'rose'], dtype='<U4'))
     """
+    _refuse(kwargs, ("target", *Options._fields))
     options = _checked(header, delimiter, decimal, missing, usecols, text, encoding)
     targets = _checked_target(target)
     with naming(path):
@@ -228,6 +247,13 @@ def _checked(header, delimiter, decimal, missing, usecols, text, encoding) -> Op
         _columns("text", text),
         checked_encoding(encoding),
     )
+
+
+def _refuse(kwargs: dict[str, Any], known: Sequence[str]) -> None:
+    """Refuses arguments that are not known, and says what serves."""
+    for name in kwargs:
+        serves = f"; here it is {ELSEWHERE[name]}" if name in ELSEWHERE else checking.nearest(name, known)
+        raise TypeError(f"{name}: got an unknown argument, expected some of {', '.join(known)}{serves}")
 
 
 def _columns(name: str, value: Any) -> list[int | str]:

@@ -22,7 +22,10 @@ BLANKS = " "  # runs of blanks and tabs
 ALIASES = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"} | dict.fromkeys(
     ("whitespace", "blanks", "blank", "space", r"\s+"), BLANKS
 )
-NO_TABLE = "is not a table of at least two columns: fastreg reads IDX, .npz, .npy and .csv"
+NO_TABLE = (
+    "is not a table of at least two columns: fastreg reads IDX, .npz, .npy and .csv; delimiter= names a separator that "
+    "is none of , ; | tab and blanks"
+)
 LABELS = ("label", "labels", "target", "targets", "class", "y")  # names that say which column is the target
 LEAST_SERIES = 5  # numbers in a row that count up, such as years, are taken for names from this many on
 

@@ -16,6 +16,7 @@ from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming
 from fastreg.data.csvfiles import read_csv
 from fastreg.data.idx import DTYPES as IDX_DTYPES
 from fastreg.data.idx import GZIP_MAGIC, holds_idx, is_idx_folder, load_idx_folder, read_idx
+from fastreg.data.textfiles import is_packed_table
 from fastreg.intake.table import Table
 
 Part = tuple["np.ndarray | Table", "np.ndarray | None"]
@@ -35,8 +36,8 @@ def read(path: PathLike, **options) -> list[Part]:
     Parameters
     ----------
     path : str or path
-        A table in a text file (.csv, .csv.gz). Or a .npz with `X` and `y`, or with `X_train`, `y_train`, `X_test`
-        and `y_test`. Or a folder with the IDX files of MNIST, or with .npy files named like the arrays of the .npz. A
+        A table in a text file (.csv, .csv.gz and so on). Or a .npz with `X` and `y`, or with `X_train`, `y_train`,
+        `X_test` and `y_test`. Or a folder with the IDX files of MNIST, or with .npy files named like the arrays of the .npz. A
         single .npy or IDX file is read as samples without labels.
     **options
         Of a table alone: those of `read_csv`, such as `target`, `delimiter` and `usecols`.
@@ -106,7 +107,9 @@ def is_table(path: PathLike) -> bool:
     with naming(path):
         with open_regular(path) as (file, _):
             start = file.read(6)
-        if start.startswith((b"PK", b"\x93NUMPY")):
+        if start.startswith(b"PK"):
+            return is_packed_table(path)
+        if start == b"\x93NUMPY":
             return False
         if start[:2] == b"\0\0" and start[2:3] and start[2] in IDX_DTYPES:
             return False

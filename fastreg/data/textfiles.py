@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -31,7 +32,8 @@ OTHERS = {  # what else people have tables in: the first bytes, and what to do
     b"{": "is JSON, not a table: read it with pandas.read_json, and pass the frame",
     b"\x80": "is no text; perhaps a pickle, which fastreg does not open",
 }
-PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma"}  # the first bytes, and Python's module
+# the first bytes, and Python's module
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma", b"PK\3\4": "zipfile"}
 
 
 class Lines:
@@ -58,7 +60,7 @@ class Lines:
 
 @contextmanager
 def open_lines(path: PathLike, encoding: str = "utf-8") -> Iterator[Lines]:
-    """Opens a text file: packed by gzip, bzip2 or xz, or plain. A byte order mark decides the encoding."""
+    """Opens a text file: packed by gzip, bzip2, xz or zip, or plain. A byte order mark decides the encoding."""
     checked_encoding(encoding)
     with open_regular(path) as (file, _), _unpacked(file) as plain:
         try:
@@ -74,7 +76,7 @@ def open_lines(path: PathLike, encoding: str = "utf-8") -> Iterator[Lines]:
                 yield Lines(text)
         except UnicodeDecodeError:
             raise FileFormatError(_why_not(path, encoding)) from None
-        except (EOFError, zlib.error) as error:
+        except (EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise FileFormatError(f"is damaged: {error}") from None
         except Exception as error:  # BadGzipFile and bzip2's are OSErrors without a number, LZMAError is its own kind
             if type(error).__name__ == "LZMAError" or (isinstance(error, OSError) and error.errno is None):
@@ -101,13 +103,34 @@ def _unpacked(file: Any) -> Iterator[Any]:
     if name is None:
         yield file
         return
-    with import_module(name).open(file) as opened:
+    with _member(file) if name == "zipfile" else import_module(name).open(file) as opened:
         try:
             opened.read(1)
             opened.seek(0)
         except Exception as error:
             raise FileFormatError(f"is damaged: {error}") from None
         yield opened
+
+
+def _member(file: Any) -> Any:
+    """The only file in a zip archive, opened. Archives of several are something else: .npz, workbooks."""
+    try:
+        archive = zipfile.ZipFile(file)
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        if len(names) != 1 or names[0].endswith(".npy"):
+            raise FileFormatError(OTHERS[b"PK"])
+        return archive.open(names[0])
+    except FileFormatError:
+        raise
+    except Exception as error:  # of many types
+        raise FileFormatError(f"is damaged: {error}") from None
+
+
+def is_packed_table(path: PathLike) -> bool:
+    """Whether a zip archive holds one file alone, which is no array."""
+    with open_regular(path) as (file, _), suppress(FileFormatError), _member(file):
+        return True
+    return False
 
 
 def _what_has_zeros(start: bytes) -> str:

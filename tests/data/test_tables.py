@@ -6,6 +6,7 @@ import io
 import lzma
 import re
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -379,6 +380,42 @@ def test_targets_of_two_kinds(write):
         data.read_csv(write("a,b,c\n1,2,x\n"), target=["a", "c"])
     with pytest.raises(FileFormatError, match="target: got the name 'y', but the first line holds numbers, not names"):
         data.read_csv(write("1,2\n3,4\n"), target="y")
+
+
+def zipped(*members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_zip(write):
+    path = write(zipped(("deep/a.csv", "a,y\n1,0\n2,1\n")), "a.zip")
+    same(data.read_table(path), ["a", "y"], [(1, 0), (2, 1)])
+    assert data.read(path)[0][1].tolist() == [0, 1] and data.is_table(path)
+    assert not data.is_table(write(zipped(("a.csv", "a,y\n"), ("b.csv", "a,y\n"))))
+    for content in (zipped(("a", "1"), ("b", "2")), zipped(("a.npy", "1"))):
+        with pytest.raises(FileFormatError, match=r"is a \.npz file, .*, or a workbook of Excel: save"):
+            data.read_table(write(content))
+    with pytest.raises(FileFormatError, match=r"a\.csv: is damaged: "):
+        data.read_table(write(zipped(("a.csv", "a,y\n" * 99))[:-30]))
+
+
+@pytest.mark.parametrize(
+    ("name", "serves"),
+    [
+        ("sep", "; here it is delimiter="),
+        ("na_values", "; here it is missing="),
+        ("delim", "; the nearest is 'delimiter'"),
+    ],
+)
+def test_what_others_call_it(write, name, serves):
+    for read in (data.read_table, data.read_csv, data.read):
+        with pytest.raises(
+            TypeError, match=f"^{name}: got an unknown argument, expected some of (target, )?header, .*{serves}"
+        ):
+            read(write("a,b\n1,2\n"), **{name: ";"})
 
 
 def test_is_table(write, tmp_path):
