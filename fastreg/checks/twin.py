@@ -16,7 +16,7 @@ def make_twin(trainer, X, y, sample_weight, dtype: str | None = None) -> tuple[T
     trainer.arguments.check()
     twin = trainer.copy(dtype)
     if not twin.model.built:
-        twin.model.schema = twin.model.schema.seeing(X, y, twin.model.outputs)
+        twin.model.schema = twin.arguments.seen(X, y)
     data = twin.arguments.checked(X, y, sample_weight)
     twin.arguments.build(data.inputs.shape[1:])
     return twin, data

@@ -378,14 +378,16 @@ class Schema:
         anything = next(iter(found.values()))
         return [found.get(column.name, anything) for column in self.columns]
 
-    def seeing(self, X, y, outputs: int) -> Schema:
-        """This schema with the names of X's columns and of y's classes, where it has none yet and they have some."""
+    def seeing(self, X, y, outputs: int | None) -> Schema:
+        """This schema with the names of X's columns and of y's classes, where it has none yet and they have some.
+        `outputs` of the model are None if its targets are no classes."""
         schema = self
         if self.columns is None and frames.is_frame(X) and frames.has_names(X):
             frames.refuse_texts("X", X)
             schema = replace(schema, columns=tuple(Column(name, "number") for name in frames.names(X)))
         target = self.target
-        if y is not None and target.classes is None and target.mean is None and (found := Classes.in_text(y)):
+        wanted = outputs is not None and y is not None and target.classes is None
+        if outputs is not None and wanted and (found := Classes.in_text(y)):
             if len(found.values) != (outputs if outputs > 1 else 2):
                 told = f"{len(found.values)} classes {_listed(found.values, MOST_NAMED)}"
                 raise ValueError(f"y: got {told} for a model of {outputs} outputs, expected one output per class")

@@ -65,10 +65,13 @@ class Loss(Description):
         """How the outputs of a row count, for the engines."""
         return PLAIN
 
-    def units(self, scale: tuple[float, ...]) -> tuple[float, ...] | None:
-        """The factor of each output in the value of the loss, to tell it in the units of y where training sees targets
-        divided by `scale`. None if there is no such factor: then the loss is told as training sees it."""
-        return None if self.power is None else tuple(value**self.power for value in scale)
+    def told_terms(self, outputs: int, scale: tuple[float, ...] | None) -> Terms:
+        """`terms`, with the value of the loss in the units of y where training sees targets divided by `scale`. The
+        value stays as training sees it if the loss has no `power`."""
+        terms = self.terms(outputs)
+        if scale is None or self.power is None:
+            return terms
+        return replace(terms, units=tuple(value**self.power for value in scale))
 
     def shares_there(self, y: np.ndarray) -> np.ndarray | None:
         """For each row of checked targets, the share of the outputs that have one, by which the sample weight is

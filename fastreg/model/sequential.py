@@ -348,7 +348,7 @@ class Sequential:
         """The class of each output, as in the training data. None if labels are the indices of the outputs."""
         return self.schema.target.classes
 
-    def evaluate(self, X, y, sample_weight=None) -> dict[str, float]:
+    def evaluate(self, X, y=None, sample_weight=None) -> dict[str, float]:
         """The loss on data, without dropout and without penalties, and the accuracy if the model predicts classes.
 
         Parameters
@@ -381,15 +381,17 @@ class Sequential:
             raise ValueError(f"evaluate: {NO_LOSS}, expected model.loss = 'mse' or another loss first")
         arena = self.arena
         data = checked(self, present(loss), self.dtype, X, y, sample_weight)
-        tally, key = Tally(), (ROWS, id(arena), loss, self.engine, self.threads)
+        scale = self.schema.target.scale
+        tally, key = Tally(), (ROWS, id(arena), loss, self.engine, self.threads, scale)
         with self._sessions.hold("evaluate", key, self._bind_loss) as session:
             run_through(session.engine, data.feed(ROWS), tally)
         metrics = ("accuracy",) if loss.counts_hits else ()
         return dict.fromkeys(("loss", *metrics), math.nan) if tally.diverged else tally.means(metrics)
 
     def _bind_loss(self, key: tuple):
-        batch_size, _, loss, engine, threads = key
-        program = lower(self.layers, self.inputs, loss=loss.in_program, smoothing=loss.label_smoothing)
+        batch_size, _, loss, engine, threads, scale = key
+        how = {"smoothing": loss.label_smoothing, "terms": loss.told_terms(self.outputs, scale)}
+        program = lower(self.layers, self.inputs, loss=loss.in_program, **how)
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
     def _bind(self, key: tuple):
@@ -526,11 +528,19 @@ def loss_for(model: Sequential) -> Loss:
     """The loss of a trainer that was given none."""
     if not model.told:
         raise ValueError(f"loss: got none, and {NO_LOSS}, expected loss='mse' or another")
-    return present(kept_loss(model) or losses.softmax_cross_entropy)
+    suits = losses.softmax_cross_entropy if model.schema.loss is None else losses.get(model.schema.loss)
+    return present(kept_loss(model) or suits)
 
 
 def check_loss(model: Sequential, loss: Loss) -> None:
-    """Refuses a loss under which the predictions of a trained model would become something else."""
+    """Refuses a loss under which the predictions of a trained model would become something else, or that is for other
+    targets than those of its schema."""
+    task = model.schema.target.task
+    if task is not None and not isinstance(loss, losses.Custom) and (task == "numbers") != (loss.transform == "linear"):
+        raise ValueError(
+            f"loss: got {loss.name!r} for targets that are {task} ({model.schema.target}), expected one for {task}, or "
+            "infer_schema(..., loss=) with this one"
+        )
     kept = kept_loss(model)
     if kept is not None and kept.transform != loss.transform:
         raise ValueError(

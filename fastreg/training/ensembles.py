@@ -167,9 +167,8 @@ class Bagging:
         """
         watchers = self._watchers(callbacks)
         members = self._build()
-        model = members[0].model
-        schema = model.schema.seeing(X, y, model.outputs)
-        checked = members[0].arguments.checked(X, y, sample_weight, schema=schema).inputs
+        settings = members[0].arguments
+        checked = settings.checked(X, y, sample_weight, schema=settings.seen(X, y)).inputs
         n = len(checked)
         rows = [random.integers(n, n, self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}

@@ -22,9 +22,9 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
     how: dict[str, Any] = {"dropout": dropout}
     if mode == "predict":
         return lower(model.layers, model.inputs, transform=loss.transform, **how)
-    how |= {"loss": loss.in_program, "smoothing": loss.label_smoothing, "terms": loss.terms(model.outputs)}
-    if mode in REPORTING and (scale := model.schema.target.scale) is not None:
-        how["terms"] = replace(how["terms"], units=loss.units(scale))
+    scale = model.schema.target.scale if mode in REPORTING else None
+    terms = loss.told_terms(model.outputs, scale)
+    how |= {"loss": loss.in_program, "smoothing": loss.label_smoothing, "terms": terms}
     if mode == "input_gradient":
         how["input_gradient"] = True
     if mode in ("gradients", "probe"):

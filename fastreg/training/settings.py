@@ -11,6 +11,7 @@ import numpy as np
 
 from fastreg import optimizers
 from fastreg.common import checking
+from fastreg.intake.schema import Schema
 from fastreg.layers import Dense, Function
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
@@ -133,8 +134,12 @@ class Settings:
         """The data, if model and loss can take them. `how` is as in `fastreg.model.dataset.checked`."""
         self.check()
         if not self.model.built:  # so names of columns and classes are those of these data
-            how.setdefault("schema", self.model.schema.seeing(X, y, self.model.outputs))
+            how.setdefault("schema", self.seen(X, y))
         return checked(self.model, self.loss, self.dtype, X, y, sample_weight, rows, **how)
+
+    def seen(self, X, y) -> Schema:
+        """The schema of the model, with the names that these data add to it."""
+        return self.model.schema.seeing(X, y, self.model.outputs if self.answers != VALUES else None)
 
     def check_augment(self, shape: tuple[int, ...]) -> None:
         """Refuses samples of this shape if they should be augmented but are not images."""

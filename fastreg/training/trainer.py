@@ -322,7 +322,7 @@ class Trainer:
         callbacks = gather(callbacks, verbose)
         settings = self.arguments
         check_trainable(settings.model)
-        schema = settings.model.schema.seeing(X, y, settings.model.outputs)
+        schema = settings.seen(X, y)
         data = settings.checked(X, y, sample_weight, rows, schema=schema)
         shape = data.inputs.shape[1:]
         settings.check_augment(shape)

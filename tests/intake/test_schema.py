@@ -300,3 +300,13 @@ def test_tables_hold_their_targets(table):
     assert history["val_loss"][-1] == pytest.approx(trainer.evaluate(table[90:])["loss"])
     with pytest.raises(ValueError, match="y: got None, and X has no column price, expected targets"):
         trainer.evaluate(table.drop(["price"]))
+
+
+def test_the_loss_follows_the_schema(table):
+    schema = fr.data.infer_schema(table, target="price", loss="mae")
+    model = fr.Sequential([schema, fr.Dense(1)])
+    assert fr.Trainer(model).loss.name == "mae" and fr.Trainer(model, "mse").loss.name == "mse"
+    with pytest.raises(ValueError, match="loss: got 'softmax_cross_entropy' for targets that are numbers"):
+        fr.Trainer(model, "softmax_cross_entropy")
+    with pytest.raises((ValueError, TypeError), match="y: "):  # names of classes are no numbers
+        fr.Trainer(fr.Sequential([fr.Dense(1)]), "mse").fit(np.eye(4), ["a", "b", "a", "b"])
