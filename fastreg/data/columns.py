@@ -220,7 +220,8 @@ class Reader:
                 values = grouped_values(result, self.decimal)
                 if values is not None:
                     column.is_text = False
-                    return np.array(values)
+                    column.whole = not any(self.decimal in field for field in result if field is not None)
+                    return np.array(values, np.int64 if column.whole and not column.holes else np.float64)
             return result
         if column.whole and not column.holes and column.numbers and all(map(_holds_integers, chunks)):
             return np.concatenate([chunk.astype(np.int64) for chunk in chunks])

@@ -227,6 +227,8 @@ def find_decimal(rows: list[list[str]], delimiter: str, notes: list[str]) -> str
             f"{numbers[0].replace(',', '.')}"
         )
         return "."
+    if delimiter == ",":
+        notes.append(f"{numbers[0]!r} is taken for a number with a decimal comma; text=[...] keeps its column as text")
     return ","
 
 
@@ -295,14 +297,16 @@ def _is_header_of_text(
     names: list[str], first: list[str], columns: list[list[str]], notes: list[str], as_names: str, as_row: str
 ) -> bool:
     """Text above text. A row of data has fields that come again below; names do not."""
-    if len(set(names)) < len(names) or any(field in fields for field, fields in zip(first, columns, strict=True)):
-        notes.append(as_row)
-        return False
-    says = any(field.casefold() in LABELS for field in names)
-    repeats = says or any(fields and min(Counter(fields).values()) > 1 for fields in columns)
-    if not repeats:
-        notes.append(as_names)
-    return True
+    again = [field in fields for field, fields in zip(first, columns, strict=True)]
+    if len(set(names)) == len(names):
+        if any(field.casefold() in LABELS and not seen for field, seen in zip(first, again, strict=True)):
+            return True
+        if not any(again):
+            if not any(fields and min(Counter(fields).values()) > 1 for fields in columns):
+                notes.append(as_names)
+            return True
+    notes.append(as_row)
+    return False
 
 
 def _numberlike(field: str, decimal: str) -> bool:

@@ -37,8 +37,8 @@ def read(path: PathLike, **options) -> list[Part]:
     ----------
     path : str or path
         A table in a text file (.csv, .csv.gz and so on). Or a .npz with `X` and `y`, or with `X_train`, `y_train`,
-        `X_test` and `y_test`. Or a folder with the IDX files of MNIST, or with .npy files named like the arrays of the .npz. A
-        single .npy or IDX file is read as samples without labels.
+        `X_test` and `y_test`. Or a folder with the IDX files of MNIST, or with .npy files named like the arrays of the
+        .npz. A single .npy or IDX file is read as samples without labels.
     **options
         Of a table alone: those of `read_csv`, such as `target`, `delimiter` and `usecols`.
 

@@ -56,7 +56,6 @@ CSV = {
     "comments": ("# made by x\n#\n\na,y\n1,0\n", [[1]], [0]),
     "decimal commas": ("1,5;2,25;0\n3,0;4,1;1\n", [[1.5, 2.25], [3, 4.1]], [0, 1]),
     "decimal commas and blanks": ("1,5 2,25 0\n-3,0 4,1 1\n", [[1.5, 2.25], [-3, 4.1]], [0, 1]),
-    "decimal commas in quotes": ('a,b,y\n"1,5","2,25",0\n"3,0","4,10",1\n', [[1.5, 2.25], [3, 4.1]], [0, 1]),
     "Excel says it": ("sep=;\na;y\n1;0\n", [[1]], [0]),
     "a delimiter at the ends": ("a,b,y,\n1,2,0,\n3,4,1,\n", [[1, 2], [3, 4]], [0, 1]),
     "a delimiter at the ends of rows": ("a,b,y\n1,2,0,\n3,4,1,\n", [[1, 2], [3, 4]], [0, 1]),
@@ -185,6 +184,16 @@ SAID = {
     "a comma in numbers": (
         "a;y\n1,234;0\n5,678;1\n", ["a", "y"], [("1,234", 0), ("5,678", 1)],
         "it is not certain what '1,234' is, so it is text; decimal=',' reads it as 1.234",
+    ),
+    "decimal commas in quotes": (
+        'a,b,y\n"1,5","2,25",0\n"3,0","4,10",1\n', ["a", "b", "y"], [(1.5, 2.25, 0), (3.0, 4.1, 1)],
+        "'1,5' is taken for a number with a decimal comma; text=",
+    ),
+    "a name that comes again": (
+        "class,mail\nspam,mail\nham,x\n", ["class", "mail"], [("spam", "mail"), ("ham", "x")], None
+    ),
+    "votes": (
+        "y,n\ny,y\nn,n\n", ["0", "1"], [("y", "n"), ("y", "y"), ("n", "n")], "line 1 .* is taken as a row"
     ),
     "numbers and text": (
         "a,y\n1,0\n2,1\nx,0\nz,1\n", ["a", "y"], [("1", 0), ("2", 1), ("x", 0), ("z", 1)],
