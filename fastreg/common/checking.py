@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastreg.common import names
+from fastreg.common.names import plain as plain
 from fastreg.common.showing import LONGEST, shown
 
 if TYPE_CHECKING:
@@ -86,26 +88,23 @@ def flag(name: str, value) -> bool:
 
 
 def choice(name: str, value, options: Iterable[str]) -> str:
-    """`value`, one of `options`."""
+    """`value`, one of `options`, or another library's name of one of them."""
     options = tuple(options)
-    if not isinstance(value, str) or value not in options:
-        near = nearest(value, options) if isinstance(value, str) else ""
-        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(options)}{near}")
-    return value
+    if isinstance(value, str) and value in options:
+        return value
+    meant = near = None
+    if isinstance(value, str):
+        meant = names.own(name, value, options) if names.kind_of(name) in names.ALIASES else None
+        near = nearest(value, options, name)
+    if meant is None:
+        raise ValueError(f"{name}: got {shown(value)}, expected one of {', '.join(options)}{near or ''}")
+    return meant
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of an error message that says which of `names` is nearest; empty if none is near."""
-    from difflib import get_close_matches  # needed only for errors
-
-    by_plain = {plain(n): n for n in names}
-    close = get_close_matches(plain(name[:LONGEST]), by_plain, n=1, cutoff=0.5)
-    return f"; the nearest is {by_plain[close[0]]!r}" if close else ""
-
-
-def plain(name: str) -> str:
-    """A name without case and underscores, which do not count in specs."""
-    return name.replace("_", "").casefold()
+def nearest(name: str, options: Iterable[str], argument: str = "") -> str:
+    """The end of an error message about a name: which of the `options` is meant, by `fastreg.common.names` if the
+    argument has a table there. Empty if none is near."""
+    return names.advice(argument, name, options)
 
 
 def engine(value) -> str:

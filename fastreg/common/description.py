@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, ClassVar
 
+from fastreg.common.understood import Understanding
 
 def later(default: Any) -> Any:
     """A field that came after files had been written. Files leave it out if it has its default, as older ones do, so
@@ -15,7 +16,7 @@ def later(default: Any) -> Any:
     return field(default=default, kw_only=True, metadata={"later": True})
 
 
-class Description:
+class Description(metaclass=Understanding):
     """Base class of descriptions. Subclasses are frozen dataclasses. Those that hold Python functions state
     saved=False, and have no config."""
 

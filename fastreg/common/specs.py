@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from fastreg.common import names
 from fastreg.common.checking import Inner, nearest, plain, shown
 
 LONGEST = 1000  # characters
@@ -55,18 +56,20 @@ def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
     ValueError: optimizer: got 'sdg', expected one of sgd, adam; the nearest is 'sgd'
     """
     called, positional, named = _parse(argument, text, next(iter(table)))
-    names = {plain(name): name for name in table}
-    name = names.get(plain(called))
+    name = names.own(argument, called, table)
     if name is None:
-        raise ValueError(f"{argument}: got {shown(text)}, expected one of {', '.join(table)}{nearest(called, table)}")
+        near = nearest(called, table, argument)
+        raise ValueError(f"{argument}: got {shown(text)}, expected one of {', '.join(table)}{near}")
     factory = _found(table[name])
     signature = inspect.signature(factory)
     keys = [key for key, value in signature.parameters.items() if value.kind is not value.VAR_POSITIONAL]
-    for key in named:
-        if key not in keys:
+    for key in list(named):
+        meant = key if key in keys else names.own("keyword", key, keys)
+        if meant is None or (meant != key and meant in named):
             expected = f"one of {', '.join(keys)}" if keys else "none"
-            near = nearest(key, keys)
+            near = nearest(key, keys, "keyword")
             raise ValueError(f"{argument}: got the argument {key!r} of {name}, expected {expected}{near}")
+        named[meant] = named.pop(key)
     try:
         signature.bind(*positional, **named)
     except TypeError as error:

@@ -10,6 +10,32 @@ import numpy as np
 from fastreg.engines.memory import padded, padded_width
 
 
+class Named(dict):
+    """The arrays of an arena by name. The engines hold their memory, so setting one copies its values in."""
+
+    def __setitem__(self, name: str, value) -> None:
+        if name not in self:
+            raise KeyError(f"{name!r}: got a new name, expected one of {', '.join(self)}")
+        own = self[name]
+        if np.shape(value) != own.shape:
+            raise ValueError(f"{name!r}: got shape {np.shape(value)}, expected {own.shape}")
+        own[...] = value
+
+    def update(self, *given, **named) -> None:
+        """Copies values in."""
+        for name, value in dict(*given, **named).items():
+            self[name] = value
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def _refused(self, *_):
+        raise TypeError("parameters: their names are fixed; copies of them are in state_dict()")
+
+    __delitem__ = pop = popitem = clear = setdefault = _refused
+
+
 class Arena(Mapping):
     """Arrays by name. They start at zero, and their rows are padded as by `fastreg.engines.memory.padded`.
 
@@ -25,13 +51,14 @@ class Arena(Mapping):
         itemsize = np.dtype(dtype).itemsize
         layout = {name: (math.prod(shape[:-1]), padded_width(shape[-1], itemsize)) for name, shape in shapes.items()}
         self.flat = padded((sum(rows * width for rows, width in layout.values()) or 1,), dtype)
-        self.arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
         start = 0
         for name, (rows, width) in layout.items():
             whole = self.flat[start : start + rows * width].reshape(rows, width)
             view = whole[:, : shapes[name][-1]]
-            self.arrays[name] = view if len(shapes[name]) == 2 else view[0]
+            arrays[name] = view if len(shapes[name]) == 2 else view[0]
             start += rows * width
+        self.arrays: dict[str, np.ndarray] = Named(arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, fields
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.description import Description
+from fastreg.common.understood import keywords
 
 Self = TypeVar("Self", bound="Layer")
 
@@ -29,6 +30,33 @@ class Parameter(NamedTuple):
     fan_out: int
 
 
+class Owner(Protocol):
+    """A model, as its layers see it."""
+
+    def _set_option(self, layer: Layer, name: str, value) -> None: ...
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def live(kind: Kind) -> Kind:
+    """Lets options of a layer be set where the layer is part of a model, which then obeys. Alone, layers are fixed."""
+    kind.__setattr__ = _set_option  # type: ignore[assignment]
+    return kind
+
+
+def _set_option(self: Layer, name: str, value) -> None:
+    owner = self.__dict__["_owner"]() if "_owner" in self.__dict__ else None
+    if owner is None:
+        kind = type(self).__name__
+        raise FrozenInstanceError(
+            f"{kind}.{name}: a layer can be changed in its model only, as model.layers[0].{name} = ...; "
+            f"dataclasses.replace(layer, {name}=...) makes another one"
+        )
+    owner._set_option(self, name, value)
+
+
+@live
 @dataclass(frozen=True, repr=False)
 class Layer(Description):
     """Base class of the layers.
@@ -41,6 +69,8 @@ class Layer(Description):
 
     _: KW_ONLY
     name: str | None = None
+
+    instead: ClassVar[dict[str, tuple[str, ...]]] = {}  # option -> the options whose place it takes
 
     def __post_init__(self):
         if self.name is not None and not (
@@ -55,6 +85,22 @@ class Layer(Description):
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """The parameters that the layer learns or keeps, for samples of `shape`."""
         return {}
+
+    def changed(self: Self, name: str, value) -> Self:
+        """A layer like this one with another value of one option, checked."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        for other in self.instead.get(name, ()):
+            del options[other]
+        known = keywords(type(self))
+        if name not in known:
+            raise AttributeError(
+                f"layer {self.name!r}: {type(self).__name__} has no option {name!r}, "
+                f"expected one of {', '.join(known)}{checking.nearest(name, known, 'keyword')}"
+            )
+        return type(self)(**options | {name: value})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_owner"}
 
     def named(self: Self, name: str | None) -> Self:
         """A copy with another name."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, InitVar, dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 from fastreg.common import checking
 from fastreg.layers import initializers
-from fastreg.layers.base import Layer, Parameter, one_dimension
+from fastreg.layers.base import Layer, Parameter, live, one_dimension
 from fastreg.layers.initializers import Initializer
 from fastreg.losses import penalties
 from fastreg.reference.activations import ACTIVATIONS
 
 
+@live
 @dataclass(frozen=True, repr=False)
 class Dense(Layer):
     """A fully connected layer: activation(x W + b), for rows x.
@@ -98,6 +99,8 @@ class Dense(Layer):
     trainable: bool = True
     name: str | None = None
 
+    instead: ClassVar[dict[str, tuple[str, ...]]] = {"penalty": ("l1", "l2")}
+
     def __post_init__(self, penalty):
         super().__post_init__()
         if penalty is not None:
@@ -131,6 +134,14 @@ class Dense(Layer):
             lr_scale=checking.number("lr_scale", self.lr_scale),
             trainable=checking.flag("trainable", self.trainable),
         )
+
+    def changed(self, name: str, value) -> Dense:
+        usual = initializers.get("weight_init", ACTIVATIONS[self.activation or "linear"].initializer)
+        before = self
+        if name == "activation" and self.weight_init == usual:  # which follows the activation
+            before = self.named(self.name)
+            before._set(weight_init=None)
+        return Layer.changed(before, name, value)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         one_dimension(self, shape)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fastreg.common import checking
-from fastreg.layers.base import Layer
+from fastreg.layers.base import Layer, live
 
 KINDS = ("inverted", "gaussian", "standard")
 PER = ("element", "unit")
 
 
+@live
 @dataclass(frozen=True, repr=False, init=False)
 class Dropout(Layer):
     """Dropout: in training, multiplies every element by a random m, so that no unit can rely on another.
@@ -60,6 +61,8 @@ class Dropout(Layer):
     keep_prob: float
     kind: Literal["inverted", "gaussian", "standard"]
     per: Literal["element", "unit"]
+
+    instead: ClassVar[dict[str, tuple[str, ...]]] = {"rate": ("keep_prob",)}
 
     def __init__(
         self,

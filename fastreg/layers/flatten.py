@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fastreg.layers.base import Layer
+from fastreg.layers.base import Layer, live
 
 
+@live
 @dataclass(frozen=True, repr=False)
 class Flatten(Layer):
     """Turns a sample of any shape into one dimension, in C order. It costs nothing: the data are read this way.

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import calls, checking
-from fastreg.layers.base import Layer, one_dimension
+from fastreg.layers.base import Layer, live, one_dimension
 
 
+@live
 @dataclass(frozen=True, repr=False)
 class Function(Layer, saved=False):
     """A layer written in Python: y = forward(x), and dJ/dx = backward(dJ/dy, x, y).

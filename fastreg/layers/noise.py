@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastreg.common import checking
-from fastreg.layers.base import Layer
+from fastreg.layers.base import Layer, live
 
 
+@live
 @dataclass(frozen=True, repr=False)
 class GaussianNoise(Layer):
     """Adds normal noise in training: y = x + std n, with a new n of mean 0 and variance 1 for every element.

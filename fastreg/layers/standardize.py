@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastreg.common import checking
-from fastreg.layers.base import Layer, Parameter
+from fastreg.layers.base import Layer, Parameter, live
 
 
+@live
 @dataclass(frozen=True, repr=False)
 class Standardize(Layer):
     """y = (x - mean) scale, column by column, as the data are read. Only a Flatten may come before it.

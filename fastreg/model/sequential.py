@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking, specs
+from fastreg.common.attributes import Settable
 from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
 from fastreg.common.safetensors import write_tensors
+from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
@@ -47,7 +50,7 @@ NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an
 NOT_BUILT = "model: it has no parameters yet; call build(input_shape) or fit first"
 
 
-class Sequential:
+class Sequential(Settable):
     """Layers, one after the other.
 
     Parameters
@@ -61,7 +64,9 @@ class Sequential:
     Attributes
     ----------
     layers : tuple of Layer
-        The layers with their names.
+        The layers with their names. An option of a layer can be set between fits: `model.layers[0].trainable = False`,
+        `model.layers["hidden"].activation = "tanh"`. So can all layers, if they have the same parameters. Trainers,
+        predictions and the file obey at once.
     input_shape : tuple of int or None
         The shape of a sample. None until the model is built.
     dtype : str
@@ -87,13 +92,16 @@ class Sequential:
     (2, 3)
     """
 
+    layers: Layers
     loss: Loss | None = None
     told = True  # whether the loss is known. False for a model of values from a file that has no loss
 
+    @understood
     def __init__(self, layers: Iterable[Layer]):
         self._parameters: Arena | None = None
+        self._changes = 0  # how often the layers have changed
         self.schema, layers = _with_schema(layers)
-        self.layers = _named(layers)
+        self.layers = Layers(_named(layers))
         self.input_shape: tuple[int, ...] | None = None
         self.dtype = "float32"
         self.output_transform = "linear"
@@ -101,9 +109,13 @@ class Sequential:
         self.threads: int | None = None
         self._sessions = Sessions()
         self.claim = Claim()
+        self._complete = True
 
     def __setattr__(self, name: str, value) -> None:
         """Checks what is set."""
+        if name == "layers":
+            self._set_layers(value)
+            return
         check = SETTINGS.get(name)
         value = value if check is None else check(value)
         if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
@@ -146,11 +158,7 @@ class Sequential:
         self.input_shape, self.dtype = shape, dtype
 
     def _shapes_of_parameters(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        shapes = {
-            f"{layer.name}.{key}": p.shape
-            for layer, before in zip(self.layers, self.shapes(shape), strict=False)
-            for key, p in layer.parameters(before).items()
-        }
+        shapes = parameter_shapes(self.layers, shape)
         count = sum(map(math.prod, shapes.values()))
         if count > MAX_PARAMETERS:
             raise ValueError(
@@ -160,13 +168,7 @@ class Sequential:
 
     def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The shape of a sample before each layer, and after the last one."""
-        shapes = [input_shape]
-        for layer in self.layers:
-            try:
-                shapes.append(layer.output_shape(shapes[-1]))
-            except ValueError as error:
-                raise ValueError(f"layer {layer.name!r}: {error}") from None
-        return shapes
+        return sample_shapes(self.layers, input_shape)
 
     @property
     def built(self) -> bool:
@@ -180,6 +182,10 @@ class Sequential:
         Changing their values changes the model. `state_dict` gives copies.
         """
         return self.arena.arrays
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, np.ndarray]) -> None:
+        self.load_state_dict(values)
 
     @property
     def arena(self) -> Arena:
@@ -231,6 +237,64 @@ class Sequential:
                 raise ValueError(f"state[{name!r}]: got values that are not finite in {self.dtype}")
             values[name] = value
         self.arena.take(values)
+
+    # --- Layers --------------------------------------------------------------------------------------------------
+
+    def _set_layers(self, value: Iterable[Layer]) -> None:
+        """Sets all layers. Those of a model that has parameters must have the same ones."""
+        if "layers" in self.__dict__:
+            self.claim.check_free("layers")
+            schema, given = _with_schema(value)
+            value = Layers(_named(given))
+            self._check_layers(value)
+            if schema:
+                self.schema = schema
+        layers = value if isinstance(value, Layers) else Layers(_named(value))
+        self._adopt(layers)
+
+    def _adopt(self, layers: Layers) -> None:
+        for layer in layers:
+            layer._set(_owner=weakref.ref(self))
+        self.__dict__["layers"] = layers
+        self._changes += 1
+        self._sessions = Sessions()  # drops the programs of the layers before
+
+    def _set_option(self, layer: Layer, name: str, value) -> None:
+        """Sets an option of one layer, for all that use the model."""
+        index = next((i for i, own in enumerate(self.layers) if own is layer), None)
+        if index is None:
+            raise AttributeError(
+                f"layer {layer.name!r}: its model has other layers by now; set model.layers[{layer.name!r}].{name}"
+            )
+        self.claim.check_free(f"layer {layer.name!r}: {name}")
+        if name == "name" and value is None:
+            value = str(index)
+        changed = layer.changed(name, value)
+        layers = Layers(changed if own is layer else own for own in self.layers)
+        if len({own.name for own in layers}) < len(layers):
+            raise ValueError(f"layers: got the name {value!r} twice, expected different names")
+        self._check_layers(layers)
+        layer._set(**changed.__dict__)
+        self._adopt(self.layers)
+
+    def _check_layers(self, layers: Layers) -> None:
+        """Refuses layers that do not fit the parameters of this model."""
+        if self.input_shape is None:
+            return
+        own, other = (parameter_shapes(some, self.input_shape) for some in (self.layers, layers))
+        if own != other:
+            changed = [name for name in {**own, **other} if own.get(name) != other.get(name)]
+            raise ValueError(
+                f"layers: got {checking.shown({name: other.get(name) for name in changed})}, expected the parameters "
+                f"{checking.shown({name: own.get(name) for name in changed})} of this model; "
+                f"fr.Sequential(layers) makes a new model"
+            )
+        for before, after in zip(self.layers, layers, strict=True):
+            if isinstance(after, Standardize) and after.mean is not None and after != before:
+                raise ValueError(
+                    f"layers: got another mean or scale for {after.name!r}, which are parameters of this model; "
+                    f"model.load_state_dict(...) sets them"
+                )
 
     # --- Predictions ---------------------------------------------------------------------------------------------
 
@@ -302,7 +366,7 @@ class Sequential:
         seed: int = 0,
     ):
         """`run_forward` of inputs and arguments that are checked already."""
-        key = (batch_size, id(self.arena), transform, engine, threads, samples is not None)
+        key = (batch_size, id(self.arena), self._changes, transform, engine, threads, samples is not None)
         feed = Feed(X, batch_size, order=rows, seed=seed, by_position=True)
         feed.out = np.empty((feed.rows, self.outputs), self.dtype)
         with self._sessions.hold("predict", key, self._bind) as session:
@@ -382,20 +446,20 @@ class Sequential:
         arena = self.arena
         data = checked(self, present(loss), self.dtype, X, y, sample_weight)
         scale = self.schema.target.scale
-        tally, key = Tally(), (ROWS, id(arena), loss, self.engine, self.threads, scale)
+        tally, key = Tally(), (ROWS, id(arena), self._changes, loss, self.engine, self.threads, scale)
         with self._sessions.hold("evaluate", key, self._bind_loss) as session:
             run_through(session.engine, data.feed(ROWS), tally)
         metrics = ("accuracy",) if loss.counts_hits else ()
         return dict.fromkeys(("loss", *metrics), math.nan) if tally.diverged else tally.means(metrics)
 
     def _bind_loss(self, key: tuple):
-        batch_size, _, loss, engine, threads, scale = key
+        batch_size, _, _, loss, engine, threads, scale = key
         how = {"smoothing": loss.label_smoothing, "terms": loss.told_terms(self.outputs, scale)}
         program = lower(self.layers, self.inputs, loss=loss.in_program, **how)
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
     def _bind(self, key: tuple):
-        batch_size, _, transform, engine, threads, live = key
+        batch_size, _, _, transform, engine, threads, live = key
         program = lower(self.layers, self.inputs, transform=transform, dropout=live)
         return bind(key, program, self.arena, None, batch_size, engine, threads)
 
@@ -466,6 +530,11 @@ class Sequential:
                 state["loss"] = losses.of_config(self.loss.config(), self.loss.transform, {})
         return state
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__.setdefault("_changes", 0)
+        self._adopt(Layers(self.layers))
+
     def save(self, path) -> None:
         """Writes the model to one safetensors file, which `fastreg.load` reads.
 
@@ -508,6 +577,50 @@ class Sequential:
 def trained_layers(model: Sequential) -> list[Dense]:
     """The layers whose parameters a fit changes."""
     return [layer for layer in model.layers if isinstance(layer, Dense) and layer.trainable]
+
+
+class Layers(tuple[Layer, ...]):
+    """The layers of a model. An index is a position or a name: `model.layers[0]`, `model.layers["hidden"]`.
+
+    Their options can be set: `model.layers[0].trainable = False`. The model obeys at once.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, index):  # type: ignore[override]
+        if isinstance(index, str):
+            found = [layer for layer in self if layer.name == index]
+            if not found:
+                names = ", ".join(str(layer.name) for layer in self)
+                raise KeyError(f"layers: got {index!r}, expected one of {names}")
+            return found[0]
+        return tuple.__getitem__(self, index)
+
+    def __setitem__(self, index, value):
+        raise TypeError(
+            f"layers[{index!r}]: a layer is not replaced alone; set an option of it, as in "
+            f"model.layers[{index!r}].trainable = False, or all of model.layers"
+        )
+
+
+def sample_shapes(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shape of a sample before each layer, and after the last one."""
+    shapes = [input_shape]
+    for layer in layers:
+        try:
+            shapes.append(layer.output_shape(shapes[-1]))
+        except ValueError as error:
+            raise ValueError(f"layer {layer.name!r}: {error}") from None
+    return shapes
+
+
+def parameter_shapes(layers: Sequence[Layer], input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter."""
+    return {
+        f"{layer.name}.{key}": p.shape
+        for layer, before in zip(layers, sample_shapes(layers, input_shape), strict=False)
+        for key, p in layer.parameters(before).items()
+    }
 
 
 def kept_loss(model: Sequential) -> Loss | None:

@@ -14,9 +14,11 @@ from fastreg.layers import Dropout, Layer
 class Summarized(Protocol):
     """What a summary needs to know of a model."""
 
-    layers: tuple[Layer, ...]
     input_shape: tuple[int, ...] | None
     dtype: str
+
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
 
     @property
     def built(self) -> bool:

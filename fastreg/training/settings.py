@@ -204,7 +204,7 @@ class Settings:
         """The penalties of a layer: its own, or those of the trainer."""
         return layer.l1 if isinstance(layer.l1, L1) else self.l1, layer.l2 if isinstance(layer.l2, L2) else self.l2
 
-    @cached_property
+    @property
     def follows_rows(self) -> bool:
         """Whether a program depends on the number of rows of the training set."""
         return any("train" in (l1.m, l2.m) for l1, l2 in map(self._penalties, trained_layers(self.model)))

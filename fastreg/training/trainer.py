@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -17,6 +18,8 @@ from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Best
 from fastreg.common import checking
+from fastreg.common.attributes import Settable
+from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Claim, Session, Sessions, bind, make_state
@@ -40,12 +43,13 @@ from fastreg.training.weighting import weigh_classes
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
+    from fastreg.optimizers.schedules import Schedule
 
 ARGUMENTS = tuple(row.name for row in fields(Settings))
 COUNTERS = frozenset(("epoch", "batches", "step", "updates"))
 
 
-class Trainer:
+class Trainer(Settable):
     """Trains a model to minimize J = data loss + sum of l2/2 |W|^2 + sum of l1 |W|_1 + the layers' activity penalties.
 
     The sums are over all weights W, except those of frozen layers.
@@ -114,6 +118,8 @@ class Trainer:
         An older name of `batches`. The dropout masks depend on it. Schedules do not.
     arguments : Settings
         All checked arguments in one object. Setting one of them replaces the object.
+    lr, learning_rate : float or schedule
+        The rate of the optimizer. Setting it keeps the optimizer's state.
     stop_training : bool
         A callback sets it to end training after the current epoch.
     best : fastreg.stopping.Best or None
@@ -133,6 +139,7 @@ class Trainer:
     True
     """
 
+    @understood
     def __init__(
         self,
         model: Sequential,
@@ -155,7 +162,7 @@ class Trainer:
     ):
         given = dict(locals())
         del given["self"]
-        self.arguments = Settings(**given)
+        self.arguments = Settings(**_with_early(given, self.__dict__.pop("_early", {})))
         self.arguments.check()
         self.epoch = self.batches = self.updates = 0
         self.stop_training = False
@@ -163,18 +170,37 @@ class Trainer:
         self.history = History()
         self._state: Arena | None = None  # of the optimizer
         self._trained: Arena | None = None  # the parameters that the state belongs to
+        self._state_of = ""  # and the kind of its optimizer
         self._sessions = Sessions()
         self._fitting = Claim()
+        self._complete = True
 
     # --- Arguments -----------------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:  # the arguments are properties, made below
-
-        def __getattr__(self, name: str) -> Any: ...
+        model: Sequential
+        loss: Loss
+        optimizer: Optimizer
+        l1: L1
+        l2: L2
+        metrics: tuple[str, ...]
+        clip_norm: float | None
+        clip_value: float | None
+        accumulate: int
+        augment: Augmentation | None
+        adversarial: FGSM | None
+        engine: str
+        dtype: str
+        seed: int
+        threads: int | None
 
     def __setattr__(self, name: str, value) -> None:
         """Checks an argument as the constructor does. During a fit no argument may change: the program is already
         made, so the epoch loop, validation and checkpoints would disagree about it."""
+        if name in (*ARGUMENTS, "penalty") and "arguments" not in self.__dict__:
+            # a derived class sets it before it calls this constructor, which takes it from here
+            self.__dict__.setdefault("_early", {})[name] = value
+            return
         if name in ARGUMENTS or name == "penalty":
             self._fitting.check_free(name)
             changed: dict[str, Any] = {name: value}
@@ -189,7 +215,25 @@ class Trainer:
         elif name in COUNTERS:
             value = checking.integer(name, value, 0)
             name = "batches" if name == "step" else name
-        super().__setattr__(name, value)
+        if name == "arguments":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def lr(self) -> float | Schedule:
+        """The learning rate of the optimizer: a number or a schedule. Setting it keeps the optimizer's state. Between
+        fits only: in a fit, `Callback.on_rates` sets rates. `learning_rate` is the same."""
+        return self.optimizer.lr
+
+    @lr.setter
+    def lr(self, value: float | Schedule) -> None:
+        try:
+            self.optimizer = replace(self.optimizer, lr=value)
+        except RuntimeError:
+            raise RuntimeError("lr: the model is being fitted; a callback sets rates in on_rates") from None
+
+    learning_rate = lr
 
     @property
     def step(self) -> int:
@@ -212,6 +256,7 @@ class Trainer:
 
     # --- Training ------------------------------------------------------------------------------------------------
 
+    @understood
     def fit(
         self,
         X,
@@ -413,6 +458,28 @@ class Trainer:
 
     __copy__ = copy
 
+    def __repr__(self) -> str:
+        """The arguments that differ from their defaults, and how long it has trained."""
+        usual = {name: p.default for name, p in inspect.signature(Trainer).parameters.items()}
+        usual |= {"l1": L1(0.0), "l2": L2(0.0), "loss": None, "optimizer": None}
+        told = [repr(self.model)]
+        told += [f"{name}={getattr(self, name)!r}" for name in ARGUMENTS[1:] if getattr(self, name) != usual[name]]
+        lines: list[str] = []
+        margin = " " * 8
+        for part in told:
+            if lines and len(lines[-1]) + len(part) < 100 and len(lines) > 1:
+                lines[-1] += f", {part}"
+            else:
+                lines.append(part)
+        return f"Trainer({f',{chr(10)}{margin}'.join(lines)})\n{margin}{self._progress()}"
+
+    def _progress(self) -> str:
+        if not self.batches:
+            return "not trained yet"
+        epochs = "1 epoch" if self.epoch == 1 else f"{self.epoch} epochs"
+        steps = "1 step" if self.updates == 1 else f"{self.updates} steps"
+        return f"{epochs} trained, {steps} of the optimizer"
+
     # --- Questions -----------------------------------------------------------------------------------------------
 
     def evaluate(self, X, y=None, sample_weight=None, *, rows=None) -> dict[str, float]:
@@ -543,7 +610,8 @@ class Trainer:
         """A context with the program of `mode`, bound to the engine. It is kept until what it depends on changes."""
         settings = self.arguments
         rows = rows if settings.follows_rows else 1
-        bound_to = id(settings.model.arena), settings.engine, settings.threads, settings.in_programs
+        model = settings.model
+        bound_to = id(model.arena), model._changes, settings.engine, settings.threads, settings.in_programs
         units = settings.model.schema.target.scale
         return self._sessions.hold(mode, (batch_size, rows, dropout, units, *bound_to), partial(self._bind, mode))
 
@@ -554,11 +622,28 @@ class Trainer:
         arena, state = settings.model.arena, None
         if mode == "train":
             fresh = make_state(program, arena, settings.dtype)
+            kind = settings.optimizer.rule().kind
             if self._state is None or self._trained is not arena or self._state.keys() != fresh.keys():
-                # the first fit, a model that was built again, or another optimizer
+                # the first fit, a model that was built again, another optimizer, or a layer frozen or thawed
+                if self._state is not None and self._trained is arena and self._state_of == kind:
+                    fresh.take({name: self._state.get(name, start) for name, start in fresh.items()})
                 self._state, self._trained = fresh, arena
+            self._state_of = kind
             state = self._state
         return bind(key, program, arena, state, batch_size, settings.engine, settings.threads)
+
+
+def _with_early(given: dict[str, Any], early: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the constructor, with those that a derived class has set before it called the constructor."""
+    for name, value in early.items():
+        usual = inspect.signature(Trainer).parameters[name].default
+        if given[name] is not usual and given[name] != value:
+            got = f"got {checking.shown(given[name])} in Trainer.__init__"
+            raise ValueError(
+                f"{name}: {got}, and {checking.shown(value)} as an attribute before it, expected one value"
+            )
+        given[name] = value
+    return given
 
 
 for _name in ARGUMENTS:

@@ -1,0 +1,437 @@
+"""What Keras, scikit-learn and PyTorch call things: the one table of their names.
+
+A name that has exactly one meaning here is understood (`ALIASES`). For others an error says what to use (`ADVICE`).
+Case, underscores and hyphens do not count. Both tables are by the argument or the class that a name is given to.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+LONGEST = 120  # characters of a name that is compared
+
+
+def plain(name: str) -> str:
+    """A name without case, underscores and hyphens, which do not count."""
+    return name.replace("_", "").replace("-", "").casefold()
+
+
+def _aliases(text: str) -> dict[str, str]:
+    """Lines "own: other, other" as a dict of the others."""
+    rows = (line.partition(":") for line in text.splitlines() if line.strip())
+    return {plain(other.strip()): own.strip() for own, _, others in rows for other in others.split(",")}
+
+
+def _advice(text: str) -> dict[str, str]:
+    """Lines "other, other", and below them, indented, what to do, as a dict of the others."""
+    found: dict[str, str] = {}
+    others, told = "", ""
+    for line in [*filter(str.strip, textwrap.dedent(text).splitlines()), "end"]:
+        if line.startswith(" "):
+            told = f"{told} {line.strip()}".lstrip()
+            continue
+        if told:
+            found |= {plain(other.strip()): told for other in others.split(",")}
+            others = told = ""
+        others = f"{others} {line}".strip()
+    return found
+
+
+ALIASES: dict[str, dict[str, str]] = {
+    "loss": _aliases("""
+        softmax_cross_entropy: cross_entropy, CrossEntropyLoss, categorical_crossentropy, categorical_cross_entropy
+        softmax_cross_entropy: sparse_categorical_crossentropy, sparse_categorical_cross_entropy, softmax, multinomial
+        sigmoid_cross_entropy: binary_crossentropy, binary_cross_entropy, bce, BCELoss, BCEWithLogitsLoss
+        sigmoid_cross_entropy: bce_with_logits, binary_cross_entropy_with_logits, binary_logloss, logistic
+        mse: mean_squared_error, squared_error, MSELoss, l2, l2_loss
+        mae: mean_absolute_error, absolute_error, L1Loss, l1
+        huber: HuberLoss
+    """),
+    "optimizer": _aliases("""
+        sgd: gradient_descent, momentum_sgd
+        adam: AdamOptimizer
+    """),
+    "activation": _aliases("""
+        linear: identity, none
+        relu: rectifier
+        sigmoid: logistic, expit
+        silu: swish
+        gelu_tanh: gelu_new, gelu_approximate, gelu_pytorch_tanh
+        hard_swish: hard_silu
+    """),
+    "initializer": _aliases("""
+        glorot_uniform: xavier_uniform
+        glorot_normal: xavier_normal
+        he_normal: kaiming_normal
+        he_uniform: kaiming_uniform
+        zeros: zero
+        normal: random_normal
+        uniform: random_uniform
+    """),
+    "layers": _aliases("dense: Linear, fully_connected"),
+    "callbacks": _aliases("""
+        checkpoint: ModelCheckpoint
+        reduce_on_plateau: ReduceLROnPlateau
+        lr_scheduler: LearningRateScheduler
+    """),
+    "lr": _aliases("""
+        cosine: CosineDecay, CosineAnnealingLR
+        exponential: ExponentialLR, ExponentialDecay
+        step: StepLR
+        one_cycle: OneCycleLR
+    """),
+    "monitor": _aliases("""
+        val_accuracy: val_acc, valid_accuracy, valid_acc, validation_accuracy
+        val_loss: valid_loss, validation_loss
+        accuracy: acc, train_accuracy, train_acc, training_accuracy
+        loss: train_loss, training_loss
+    """),
+    "engine": _aliases("""
+        native: c, cpu
+        reference: numpy
+    """),
+    # keywords of any constructor or function that has the argument on the left
+    "keyword": _aliases("""
+        lr: learning_rate, learning_rate_init, eta
+        epochs: nb_epoch, n_epochs, num_epochs, max_epochs, max_iter, nepochs
+        batch_size: batch, batchsize, minibatch_size
+        seed: random_state, random_seed
+        threads: n_jobs, n_threads, num_threads, workers
+        class_weight: class_weights
+        sample_weight: sample_weights, weights
+        validation_data: validation_set, eval_set, val_data, valid_data
+        callbacks: callback
+        verbose: verbosity
+        optimizer: solver
+        loss: criterion, loss_function, loss_fn, objective
+        metrics: metric
+        clip_norm: global_clipnorm, max_grad_norm, grad_clip, gradient_clip_norm, clipnorm
+        clip_value: clipvalue, gradient_clip_val
+        accumulate: gradient_accumulation_steps, accumulation_steps, accumulate_grad_batches
+        weight_decay: decay, wd
+        momentum: mu
+        nesterov: nesterovs_momentum, use_nesterov
+        beta1: beta_1
+        beta2: beta_2
+        eps: epsilon
+        alpha: rho
+        units: out_features, n_units, num_units, output_dim
+        activation: act, activation_function
+        use_bias: bias
+        weight_init: kernel_initializer, weight_initializer, init
+        bias_init: bias_initializer
+        rate: p, dropout, drop_prob, dropout_rate
+        std: stddev, sigma
+        patience: n_iter_no_change
+        path: filepath, filename
+        restore_best: restore_best_weights
+        factor: gamma
+        min_delta: tol, threshold
+    """),
+}
+
+_CUSTOM = "fr.losses.Custom(function) takes any loss written in Python"
+_NOT_YET = "fastreg has no such layer"
+_PLATEAU = "fr.ReduceOnPlateau() is a callback: fit(..., callbacks=[fr.ReduceOnPlateau()])"
+_RATE = "the learning rate is that of the optimizer: optimizer=fr.SGD(0.1)"
+_OF_FIT = "it is an argument of fit"
+_TRAINER = "a trainer fits a model: fr.Trainer(model, loss=..., optimizer=...).fit(X, y)"
+ADVICE: dict[str, dict[str, str]] = {
+    "loss": _advice(f"""
+        log_loss, logloss, crossentropy, logits
+            'softmax_cross_entropy' for one of several classes, 'sigmoid_cross_entropy' for yes or
+            no
+        hinge, squared_hinge, HingeLoss, MultiMarginLoss, categorical_hinge, svm
+            the nearest is 'softmax_cross_entropy', or 'sigmoid_cross_entropy' for one output;
+            {_CUSTOM}
+        nll, NLLLoss, nll_loss
+            the nearest is 'softmax_cross_entropy', which takes outputs before any softmax
+        kl_divergence, KLDivLoss, kld, poisson, PoissonNLLLoss, quantile, pinball, focal, log_cosh,
+        cosine_similarity
+            {_CUSTOM}
+        rmse, root_mean_squared_error
+            the nearest is 'mse', whose minimum is at the same place
+        r2
+            it is a metric; the nearest loss is 'mse'
+        accuracy, auc, roc_auc, f1
+            it is a metric, not a loss; the nearest loss is 'softmax_cross_entropy'
+        msle, mean_squared_logarithmic_error
+            the nearest is 'mse' on np.log1p(y)
+        smooth_l1, SmoothL1Loss
+            the nearest is 'huber'
+    """),
+    "optimizer": _advice("""
+        nesterov, nag
+            'sgd(momentum=0.9, nesterov=True)'
+        momentum
+            'sgd(momentum=0.9)'
+        adagrad, adadelta, ftrl
+            the nearest is 'rmsprop'
+        adamax, amsgrad, radam, adabelief, adafactor, lamb
+            the nearest is 'adam'
+        lbfgs, bfgs, newton, rprop
+            fastreg trains by batches; the nearest is 'adam'
+        muon, signsgd, sign_sgd
+            the nearest is 'lion'
+    """),
+    "activation": _advice("""
+        softmax, log_softmax
+            none in the last layer: the loss 'softmax_cross_entropy' takes logits, and predict gives
+            probabilities
+        relu6, prelu, threshold, rrelu
+            the nearest is 'relu' or 'leaky_relu'
+        celu
+            the nearest is 'elu'
+        hard_sigmoid, log_sigmoid
+            the nearest is 'sigmoid'
+        hard_tanh, softsign, tanhshrink
+            the nearest is 'tanh'
+        exponential, exp, square
+            fr.Function(forward, backward) after the layer takes any function
+    """),
+    "initializer": _advice("""
+        xavier, glorot
+            'glorot_normal' or 'glorot_uniform'
+        kaiming, he
+            'he_normal' or 'he_uniform'
+        lecun, lecun_uniform
+            the nearest is 'lecun_normal'
+        truncated_normal
+            the nearest is fastreg.initializers.normal(0.05)
+        ones, one, constant, eye, identity, orthogonal, orthogonal_, dirac, sparse
+            set model.parameters after model.build(...)
+    """),
+    "layers": _advice(f"""
+        BatchNormalization, BatchNorm1d, BatchNorm, LayerNormalization, LayerNorm, GroupNorm
+            {_NOT_YET}; fr.data.Standardizer scales the inputs
+        Conv1D, Conv2D, Conv2d, MaxPooling2D, MaxPool2d, LSTM, GRU, RNN, Embedding, Attention,
+        MultiHeadAttention
+            {_NOT_YET}; fr.Flatten() makes columns of images
+        Activation, ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU, ELU
+            an activation belongs to its layer: fr.Dense(10, activation='relu')
+        Input, InputLayer
+            leave it out: the shape is found in the data
+        Lambda, Module
+            fr.Function(forward, backward) is a layer written in Python
+        Normalization, StandardScaler
+            fr.data.Standardizer().fit(X) comes first in a model
+        AlphaDropout, SpatialDropout1D
+            the nearest is 'dropout(rate=0.5)'
+    """),
+    "callbacks": _advice("""
+        TensorBoard
+            'csv_logger(path)' writes a file of the history
+        ModelCheckpoint
+            'checkpoint(path)'
+        BackupAndRestore
+            'checkpoint(path)', and fit(resume=path)
+        ProgbarLogger, tqdm, progress
+            fit(verbose=1)
+        History
+            fit returns it
+    """),
+    "lr": _advice(f"""
+        ReduceLROnPlateau, plateau, adaptive
+            {_PLATEAU}
+        invscaling
+            a function of the epoch: lambda epoch: 0.1 / (epoch + 1) ** 0.5
+        constant
+            a number
+    """),
+    "keyword": _advice(f"""
+        learning_rate, lr, learning_rate_init
+            {_RATE}
+        momentum, nesterov
+            {_RATE.replace("the learning rate is", "it is").replace("0.1", "0.1, momentum=0.9")}
+        weight_decay
+            l2= is the penalty; weight_decay= is an argument of the optimizer, such as fr.AdamW()
+        alpha, regularization, reg, reg_lambda, lambda_, reg_alpha
+            l2= and l1= are the penalties
+        kernel_regularizer, weight_regularizer
+            l2= and l1=
+        bias_regularizer, activity_regularizer
+            activity_l1= is a penalty on outputs; biases are never penalized
+        kernel_constraint, max_value
+            max_norm= limits the norm of the weights of each unit
+        input_shape, input_dim, in_features
+            leave it out: it is found in the data, or given to model.build(input_shape)
+        device, use_gpu, cuda
+            leave it out: fastreg runs on CPUs
+        hidden_layer_sizes, layers, hidden
+            fr.Sequential([fr.Dense(100, "relu"), fr.Dense(10)]) is a model
+        early_stopping
+            callbacks=[fr.EarlyStopping(patience=10)]
+        patience
+            it is an argument of fr.EarlyStopping
+        warm_start
+            leave it out: another fit continues
+        initial_epoch
+            leave it out: another fit continues where the last one ended
+        steps_per_epoch, validation_steps, drop_last
+            leave it out: an epoch is all rows, and the last batch may be smaller
+        validation_freq
+            leave it out: every epoch is validated
+        validation_fraction
+            validation_split=0.1, or validation_data=fr.data.split(...)
+        validation_split
+            validation_data=(X, y) takes rows that fr.data.split has held back
+        return_X_y, as_frame
+            leave it out
+        save_best_only
+            save_best=True
+        save_weights_only, save_freq, period
+            every= is the number of epochs between two checkpoints
+        baseline, start_from_epoch
+            leave it out
+        noise_shape
+            per='unit' draws once per column
+        betas
+            beta1= and beta2=
+        amsgrad, foreach, fused, maximize, capturable, differentiable
+            leave it out
+        dampening
+            leave it out: it is 0
+        centered
+            leave it out
+        from_logits, reduction
+            leave it out: losses take logits, and are means
+        label_smoothing
+            it is an option of the loss: loss=fr.losses.SoftmaxCrossEntropy(label_smoothing=0.1)
+        dropout
+            a layer: fr.Dropout(rate=0.5)
+        generator
+            seed=
+        test_size, train_size
+            sizes are positional: fr.data.split(X, y, 0.8, 0.2)
+        sep, delimiter
+            delimiter=
+        epochs, batch_size, shuffle, callbacks, verbose, validation_data, class_weight, sample_weight,
+        resume
+            {_OF_FIT}
+    """),
+    "Trainer": _advice(f"""
+        batch_size, epochs, shuffle, callbacks, verbose, validation_data, class_weight, sample_weight,
+        patience, resume
+            {_OF_FIT}: trainer.fit(X, y, batch_size=128)
+        weight_decay, momentum, nesterov
+            it is of the optimizer: trainer.optimizer = fr.SGD(0.1, momentum=0.9)
+        alpha, regularization
+            trainer.l2 and trainer.l1 are the penalties
+        dropout, rate, keep_prob
+            it is of a layer: model.layers[1].rate = 0.5
+        trainable, activation, max_norm
+            it is of a layer: model.layers[0].trainable = False
+        device
+            fastreg runs on CPUs
+        n_jobs, num_threads, n_threads
+            trainer.threads
+        random_state
+            trainer.seed
+        criterion, loss_fn
+            trainer.loss
+        metric_names
+            it follows from metrics and loss
+        layers, parameters, weights
+            it is of the model: trainer.model
+        predict_proba, predict_classes
+            predict gives probabilities under a cross-entropy; model.predict_labels gives classes
+        compile
+            the constructor does it
+        partial_fit, train_on_batch, step_batch
+            another fit continues: trainer.fit(X, y, epochs=1, batch_size=len(X))
+        score
+            evaluate
+        save
+            trainer.model.save(path); fr.Checkpoint(path) saves the training
+        summary
+            trainer.model.summary()
+        optimizer_state
+            its arrays can be changed in place; trainer.reset() sets them to 0
+    """),
+    "Sequential": _advice(f"""
+        trainable, requires_grad
+            it is of a layer: model.layers[0].trainable = False
+        activation, rate, keep_prob, l1, l2, max_norm, lr_scale
+            it is of a layer: model.layers[0].activation = 'tanh'
+        optimizer, metrics, lr, learning_rate, seed
+            {_TRAINER}
+        fit, compile, train_on_batch, history, stop_training
+            {_TRAINER}
+        inputs, input_shape
+            it is given to model.build(input_shape), or found in the data
+        outputs, classes
+            it follows from the last layer and the data
+        built
+            model.build(input_shape) draws parameters
+        arena, state
+            model.load_state_dict(state) copies parameters in
+        weights, coefs_, intercepts_, get_weights, trainable_weights, variables, named_parameters
+            model.parameters, a dict of arrays
+        set_weights, load_weights
+            model.load_state_dict(state), or fr.load(path)
+        save_weights
+            model.save(path)
+        predict_proba
+            model.predict gives probabilities under a cross-entropy
+        predict_classes
+            model.predict_labels
+        add, append, pop
+            the layers are given whole: fr.Sequential([...])
+        eval, train, training
+            dropout is on in fit and off everywhere else
+        to, cuda, cpu, half, float, double
+            model.copy(dtype='float64') makes a model in another dtype
+        forward, call
+            model.predict
+        score
+            model.evaluate
+        get_config, to_json
+            model.config()
+        get_layer
+            model.layers['name']
+        zero_grad, backward
+            trainer.gradients(X, y) gives the gradients
+    """),
+}
+ARGUMENT_OF = {"weight_init": "initializer", "bias_init": "initializer", "monitor": "monitor"}
+
+
+def kind_of(argument: str) -> str:
+    """The key of the tables for an argument, as errors name it: "layers[3]", "EarlyStopping monitor"."""
+    name = argument.partition("[")[0].rpartition(" ")[2]
+    return ARGUMENT_OF.get(name, name)
+
+
+def own(argument: str, name: str, options: Iterable[str]) -> str | None:
+    """The one of `options` that a name stands for, if it has exactly that meaning."""
+    options = tuple(options)
+    by_plain = {plain(option): option for option in options}
+    key, kind = plain(name[:LONGEST].strip()), kind_of(argument)
+    if key in by_plain:
+        return by_plain[key]
+    meant = ALIASES.get(kind, {}).get(key)
+    return meant if meant in options else None
+
+
+def has_advice(argument: str, name: str) -> bool:
+    """Whether the tables say what to do instead."""
+    return plain(name[:LONGEST].strip()) in ADVICE.get(kind_of(argument), {})
+
+
+def advice(argument: str, name: str, options: Iterable[str] = ()) -> str:
+    """The end of an error about an unknown name: what to use by the tables, else the nearest by its letters, else
+    nothing."""
+    options, key, kind = tuple(options), plain(name[:LONGEST].strip()), kind_of(argument)
+    told = ADVICE.get(kind, {}).get(key)
+    if told:
+        return f"; {told}"
+    meant = own(argument, name, options)
+    if meant is None:
+        from difflib import get_close_matches  # needed only for errors
+
+        by_plain = {plain(option): option for option in options}
+        close = [name for name in by_plain if len(key) > 2 and name.startswith(key)]
+        close = close or get_close_matches(key, by_plain, n=1, cutoff=0.6)
+        meant = by_plain[close[0]] if close else None
+    return f"; the nearest is {meant!r}" if meant is not None else ""
