@@ -18,6 +18,7 @@ import numpy as np
 from fastreg.callbacks.history import History, number
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
+from fastreg.common.understood import understood
 from fastreg.metrics.registry import largest_is_best, meaning_of, same_meaning
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class Callback:
     plan: Plan
     last_update: int | None = None  # training ends after this step of the optimizer, even in the middle of an epoch
     goes_last: ClassVar[bool] = False  # whether its hooks come after those of all other callbacks
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = understood(cls.__init__)  # type: ignore[method-assign]
 
     @property
     def model(self):

@@ -6,7 +6,7 @@ The schedules themselves are in `optimizers/schedules.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate, repeat
 from operator import mul
 from typing import Any
@@ -29,7 +29,8 @@ class LRScheduler(Callback):
     Parameters
     ----------
     schedule
-        An object of `fastreg.schedules`, or a number. Its time counts from the start of the trainer, not of the fit.
+        An object of `fastreg.schedules`, a number, or a function of the epoch. Its time counts from the start
+        of the trainer, not of the fit.
 
     Examples
     --------
@@ -40,7 +41,7 @@ class LRScheduler(Callback):
     >>> history = trainer.fit(X, y, epochs=10, callbacks=[scheduler])
     """
 
-    def __init__(self, schedule: Schedule | float):
+    def __init__(self, schedule: Schedule | float | Callable[[int], float]):
         self.schedule = schedules.rate("schedule", schedule)
 
     def on_rates(self, epoch: int, rates: np.ndarray) -> None:

@@ -125,7 +125,6 @@ ALIASES: dict[str, dict[str, str]] = {
         std: stddev, sigma
         patience: n_iter_no_change
         path: filepath, filename
-        restore_best: restore_best_weights
         factor: gamma
         min_delta: tol, threshold
     """),
@@ -273,16 +272,16 @@ ADVICE: dict[str, dict[str, str]] = {
         validation_freq
             leave it out: every epoch is validated
         validation_fraction
-            validation_split=0.1, or validation_data=fr.data.split(...)
-        validation_split
-            validation_data=(X, y) takes rows that fr.data.split has held back
+            validation_split=0.1 of fit
         return_X_y, as_frame
             leave it out
         save_best_only
             save_best=True
         save_weights_only, save_freq, period
             every= is the number of epochs between two checkpoints
-        baseline, start_from_epoch
+        restore_best_weights, restore_best, load_best
+            leave it out: the best weights are always restored
+        baseline
             leave it out
         noise_shape
             per='unit' draws once per column

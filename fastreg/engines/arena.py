@@ -26,7 +26,7 @@ class Named(dict):
         for name, value in dict(*given, **named).items():
             self[name] = value
 
-    def __ior__(self, other):
+    def __ior__(self, other):  # type: ignore[misc]
         self.update(other)
         return self
 

@@ -587,7 +587,7 @@ class Layers(tuple[Layer, ...]):
 
     __slots__ = ()
 
-    def __getitem__(self, index):  # type: ignore[override]
+    def __getitem__(self, index):
         if isinstance(index, str):
             found = [layer for layer in self if layer.name == index]
             if not found:

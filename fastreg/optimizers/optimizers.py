@@ -45,7 +45,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     lr
-        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+        Learning rate, at least 0, a schedule of `fastreg.schedules`, or a function of the epoch.
     momentum
         At least 0 and below 1.
     nesterov
@@ -96,7 +96,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     lr
-        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+        Learning rate, at least 0, a schedule of `fastreg.schedules`, or a function of the epoch.
     alpha
         The share of the mean square that is kept, at least 0 and below 1.
     eps
@@ -151,7 +151,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     lr
-        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+        Learning rate, at least 0, a schedule of `fastreg.schedules`, or a function of the epoch.
     beta1, beta2
         The shares of m and v that are kept, at least 0 and below 1.
     eps
@@ -255,7 +255,7 @@ class Lion(Optimizer):
     Parameters
     ----------
     lr
-        Learning rate, at least 0, or a schedule of `fastreg.schedules`.
+        Learning rate, at least 0, a schedule of `fastreg.schedules`, or a function of the epoch.
     beta1, beta2
         The share of m in the direction of the step, and the share of m that is kept. Both are at least 0 and below 1.
     weight_decay

@@ -11,7 +11,9 @@ fit.
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -51,6 +53,46 @@ class Schedule(Description):
         """The rates of the epochs or steps `start` to `stop` - 1, float64 (stop - start,)."""
         # One by one in plain Python: the last bits of NumPy's cos and power vary between processors.
         return np.array([self.at(time) for time in range(start, stop)], np.float64)
+
+
+@dataclass(frozen=True, repr=False)
+class Given(Schedule, saved=False):
+    """A function of the user's: the rate of each epoch.
+
+    A function can be given wherever a rate or a schedule can, as in `fr.SGD(lambda epoch: 0.1 / (epoch + 1))`.
+
+    Parameters
+    ----------
+    function
+        (epoch) -> the rate of this epoch, at least 0. The first epoch is 0, as in Keras and PyTorch.
+
+    Raises
+    ------
+    TypeError
+        `function` does not take one argument.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.schedules.Given(lambda epoch: 0.1 / (epoch + 1)).rates(0, 2)
+    array([0.1 , 0.05])
+    """
+
+    function: Callable[[int], float]
+
+    def __post_init__(self):
+        if not callable(self.function) or isinstance(self.function, type):
+            raise TypeError(f"function: got {checking.shown(self.function)}, expected a function of the epoch")
+        try:
+            inspect.signature(self.function).bind(0)
+        except TypeError:
+            name = checking.shown(self.function)
+            raise TypeError(f"function: got {name}, expected one that takes one argument, the epoch") from None
+        except ValueError:  # of a C function without a signature
+            pass
+
+    def at(self, time: int) -> float:
+        return checking.number(f"the rate of {checking.shown(self.function)} for epoch {time}", self.function(time))
 
 
 @dataclass(frozen=True, repr=False)
@@ -306,13 +348,15 @@ BY_NAME = {
 
 
 def rate(name: str, value) -> Schedule | float:
-    """The argument `name`: a learning rate of at least 0, a schedule, or a spec of one."""
+    """The argument `name`: a learning rate of at least 0, a schedule, a spec of one, or a function of the epoch."""
     if isinstance(value, Schedule):
         return value
     if specs.is_call(value):
         return specs.make(name, value, BY_NAME)
     if isinstance(value, type) and issubclass(value, Schedule):
         raise TypeError(f"{name}: got the class {value.__name__}, expected an object such as {value.__name__}(...)")
+    if callable(value):
+        return Given(value)
     return checking.number(name, value)
 
 

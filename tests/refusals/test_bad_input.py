@@ -220,7 +220,7 @@ def test_validation_of_another_width_than_x():
 DESCRIPTIONS = {
     "units 0": (lambda: fr.Dense(0), r"units: got 0, expected an integer of at least 1"),
     "units float": (lambda: fr.Dense(2.5), r"units: got 2\.5, expected an integer"),
-    "activation": (lambda: fr.Dense(2, "swish"), r"activation: got 'swish', expected one of linear, relu"),
+    "activation": (lambda: fr.Dense(2, "step"), r"activation: got 'step', expected one of linear, relu"),
     "softmax": (lambda: fr.Dense(2, "softmax"), r"activation: got 'softmax', expected none: the loss .* takes logits"),
     "use_bias": (lambda: fr.Dense(2, use_bias=1), r"use_bias: got 1, expected True or False"),
     "weight_init": (lambda: fr.Dense(2, weight_init="xavier"), r"weight_init: got 'xavier', expected one of he_normal"),
