@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from fastreg.common.understood import Understanding
 
+
 def later(default: Any) -> Any:
     """A field that came after files had been written. Files leave it out if it has its default, as older ones do, so
     that old and new ones of the same training are equal."""

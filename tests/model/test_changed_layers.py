@@ -179,7 +179,7 @@ def test_nothing_changes_during_a_fit():
             act(self.model, self.trainer)
 
     trainer = fitted()
-    for act, message in (
+    for act, message in (  # noqa: B007
         (lambda m, t: setattr(m, "layers", m.layers), "layers: the model is already being fitted"),
         (lambda m, t: setattr(m.layers[0], "l2", 1), "layer '0': l2: the model is already being fitted"),
         (lambda m, t: setattr(t, "lr", 1.0), "lr: the model is being fitted; a callback sets rates in on_rates"),
