@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-GUIDES = [path.name for path in sorted(DOCS.glob("*.md")) if re.search("Every example (in Python )?runs", path.read_text())]
+GUIDES = [
+    path.name for path in sorted(DOCS.glob("*.md")) if re.search("Every example (in Python )?runs", path.read_text())
+]
 
 
 @pytest.mark.parametrize("name", GUIDES)

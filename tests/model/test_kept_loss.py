@@ -178,3 +178,15 @@ def test_loaded_models_are_refused_what_is_not_a_dict(tmp_path):
     fitted("mse").model.save(tmp_path / "m")
     with pytest.raises(TypeError, match=r"custom: got \[1\], expected a dict of names"):
         fr.load(tmp_path / "m", custom=[1])
+
+
+def test_the_loss_of_scaled_targets_is_told_in_their_units(tmp_path):
+    y = 300 + 50 * X[:, :1]
+    model = fr.Sequential([fr.Dense(1), fr.data.TargetScaler().fit(y)])
+    trainer = fr.Trainer(model, "mse")
+    trainer.fit(X, y, epochs=3)
+    model.save(tmp_path / "m")
+    loaded = fr.load(tmp_path / "m")
+    squared = np.mean((loaded.predict(X).astype(np.float64) - y) ** 2)
+    assert loaded.evaluate(X, y)["loss"] == pytest.approx(squared, rel=1e-4)
+    assert loaded.evaluate(X, y) == trainer.evaluate(X, y)
