@@ -24,7 +24,8 @@ def frame(name: str, value, advice: Mapping[str, str]) -> np.ndarray:
     whole = _one_array(value)
     if whole is not None:
         return whole
-    dtypes, count = [], 0
+    dtypes: list[np.dtype] = []
+    count = 0
     for label, column in columns.raw(value):
         found = column_of_numbers(name, label, column, advice)
         if dtypes and len(found) != count:
@@ -92,4 +93,4 @@ def _at(where: tuple[int, ...]) -> str:
 
 
 def _end(what: str | None, advice: Mapping[str, str]) -> str:
-    return f"; {advice[what]}" if what in advice else ""
+    return f"; {advice[what]}" if what is not None and what in advice else ""

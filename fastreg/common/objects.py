@@ -8,6 +8,7 @@ from __future__ import annotations
 import numbers
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ HOLE, BOOL, WHOLE, REAL, TEXT, DATE = "hole", "bool", "whole", "real", "text", "
 NUMBERS = frozenset((BOOL, WHOLE, REAL))
 
 
-def loaded(module: str, *names: str) -> tuple[type, ...]:
+def loaded(module: str, *names: str) -> tuple[Any, ...]:
     """The classes of a module, for isinstance. None of them if the module is not loaded."""
     found = (getattr(sys.modules.get(module), name, None) for name in names)
     return tuple(kind for kind in found if isinstance(kind, type))
@@ -81,7 +82,7 @@ def to_numbers(values: np.ndarray, found: Iterable[str | None]) -> np.ndarray:
 
 
 def _filled(values: np.ndarray, dtype: type, make) -> np.ndarray:
-    result = np.empty(values.shape, dtype)
+    result: np.ndarray = np.empty(values.shape, dtype)
     flat, start = result.reshape(-1), 0
     for chunk in chunks(values):
         flat[start : start + len(chunk)] = [make(value) for value in chunk]
