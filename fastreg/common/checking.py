@@ -235,7 +235,8 @@ def array(name: str, value, working: str = "float32", advice: Mapping[str, str] 
     if result.dtype.kind in "iuf":  # float16, long double, integers beyond int64
         with np.errstate(over="ignore"):  # what overflows is no longer finite, which is checked after this
             return result.astype(working)
-    raise TypeError(f"{name}: got an array of {result.dtype}, expected real numbers{_instead(name, result, advice)}")
+    got = f"fields ({', '.join(result.dtype.names)})" if result.dtype.names else result.dtype
+    raise TypeError(f"{name}: got an array of {got}, expected real numbers{_instead(name, result, advice)}")
 
 
 def _frame(name: str, value, advice: Mapping[str, str]) -> np.ndarray | None:
@@ -432,6 +433,8 @@ def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | Non
 def weights(name: str, value, rows: int, working: str) -> np.ndarray:
     """Weights (rows,) in the working dtype: finite, none negative."""
     result = array(name, value, working)
+    if result.shape == (rows, 1):  # a frame of one column
+        result = result[:, 0]
     if result.shape != (rows,):
         raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
     with np.errstate(over="ignore"):  # what overflows is refused in the next line

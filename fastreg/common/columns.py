@@ -123,7 +123,8 @@ def _plain_array(array: np.ndarray) -> np.ndarray:
         return array if array.itemsize in (4, 8) else array.astype(np.float64)
     if kind in "OUST":
         return objects.plain(array.astype(object))
-    raise TypeError(f"got an array of {array.dtype}, expected numbers, texts or dates")
+    advice = "; divided by np.timedelta64(1, 's') it is seconds" if kind == "m" else ""
+    raise TypeError(f"got an array of {array.dtype}, expected numbers, texts or dates{advice}")
 
 
 def _of_pandas(column) -> np.ndarray:

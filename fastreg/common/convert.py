@@ -28,14 +28,19 @@ def frame(name: str, value, advice: Mapping[str, str]) -> np.ndarray:
     count = 0
     for label, column in columns.raw(value):
         found = column_of_numbers(name, label, column, advice)
-        if dtypes and len(found) != count:
-            raise ValueError(f"{name}: column {label!r} has {len(found)} rows, expected {count}, as the first has")
-        count = len(found)
+        count = count if dtypes else len(found)
+        same_length(name, label, len(found), count)
         dtypes.append(found.dtype)
     result = np.empty((count, len(dtypes)), _common(set(dtypes)))
     for place, (label, column) in enumerate(columns.raw(value)):
         result[:, place] = column_of_numbers(name, label, column, advice)
     return result
+
+
+def same_length(name: str, label, rows: int, expected: int) -> None:
+    """Refuses a column of another length than the first."""
+    if rows != expected:
+        raise ValueError(f"{name}: column {label!r} has {rows} rows, expected {expected}, as the first column has")
 
 
 def _one_array(value) -> np.ndarray | None:
@@ -61,26 +66,35 @@ def column_of_numbers(name: str, label, column, advice: Mapping[str, str]) -> np
         raise TypeError(f"{name}: column {label!r}: {error}") from None
     if found.dtype.kind not in "OM":
         return found
-    row = next(row for row, value in enumerate(found) if value is not None and value == value)
     what = TEXT if found.dtype.kind == "O" else DATE
-    shown_value = shown(found[row]) if what == TEXT else str(found[row])
-    raise TypeError(
-        f"{name}: column {label!r} holds {shown_value} in row {row}, expected real numbers{_end(what, advice)}"
-    )
+    row = next(row for row, value in enumerate(found) if value is not None and value == value)
+    element = shown(found[row]) if what == TEXT else str(found[row])
+    end = f"; {name}[{label!r}].astype(float) makes them" if _are_written(found) else _end(what, advice)
+    raise TypeError(f"{name}: column {label!r} holds {element} in row {row}, expected real numbers{end}")
+
+
+def _are_written(values: np.ndarray) -> bool:
+    """Whether all are numbers that are written as texts."""
+    try:
+        return values.dtype.kind in "OUST" and bool(values.size) and values.astype(float).size > 0
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def real(name: str, value: np.ndarray, advice: Mapping[str, str]) -> np.ndarray:
     """An array that NumPy has of objects or texts, as numbers: uint8, int64 or float64."""
-    if value.dtype.kind != "O":
-        where, element = (0,) * value.ndim, value.flat[0] if value.size else ""
-        raise TypeError(f"{name}: got {shown(str(element))}{_at(where)}, expected real numbers{_end(TEXT, advice)}")
-    found = objects.kinds(value)
-    others = {kind for kind in found.values() if kind not in NUMBERS and kind != HOLE}
-    if not others:
-        return objects.to_numbers(value, found.values())
-    where, element = objects.first(value, others)
-    what = objects.kind_of(type(element))
-    raise TypeError(f"{name}: got {shown(element)}{_at(where)}, expected real numbers{_end(what, advice)}")
+    if value.dtype.kind == "O":
+        found = objects.kinds(value)
+        others = {kind for kind in found.values() if kind not in NUMBERS and kind != HOLE}
+        if not others:
+            return objects.to_numbers(value, found.values())
+        where, element = objects.first(value, others)
+    else:
+        where, element = (0,) * value.ndim, str(value.flat[0]) if value.size else ""
+    end = _end(objects.kind_of(type(element)), advice) if value.ndim else ""
+    if value.ndim and _are_written(value):
+        end = f"; {name}.astype(float) makes them" if isinstance(element, str) else end
+    raise TypeError(f"{name}: got {shown(element)}{_at(where)}, expected real numbers{end}")
 
 
 def _at(where: tuple[int, ...]) -> str:

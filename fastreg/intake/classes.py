@@ -59,11 +59,19 @@ class Classes:
         y = checking.as_array("y", y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
-        if y.ndim != 1 or y.dtype.kind not in "UTO" or not len(y):
+        if y.ndim != 1 or y.dtype.kind not in "SUTO" or not len(y):
             return None
-        if y.dtype.kind == "O" and not all(isinstance(value, str) for value in y.tolist()):
+        texts = [label.decode("utf-8", "replace") if isinstance(label, bytes) else label for label in y.tolist()]
+        others = [row for row, label in enumerate(texts) if not isinstance(label, str)]
+        if (
+            others
+            and all(texts[row] is None or texts[row] != texts[row] for row in others)
+            and len(others) < len(texts)
+        ):
+            raise ValueError(f"y: row {others[0]} holds no label, expected one per row; leave such rows out")
+        if others:
             return None
-        return cls(sorted(set(y.tolist())))
+        return cls(sorted(set(texts)))
 
 
 def _key(value) -> Class:

@@ -29,7 +29,11 @@ def names(frame) -> tuple[str, ...]:
 def has_names(frame) -> bool:
     """Whether its columns have names of their own, all different, rather than numbers."""
     own = [name for name, _ in _raw(frame)]
-    return getattr(frame, "named", True) and all(isinstance(name, str) for name in own) and len(set(own)) == len(own)
+    return bool(own) and getattr(frame, "named", True) and _are_different_texts(own)
+
+
+def _are_different_texts(own: list) -> bool:
+    return all(isinstance(name, str) for name in own) and len(set(own)) == len(own)
 
 
 def columns(frame, argument: str = "X") -> list[np.ndarray]:
@@ -43,6 +47,7 @@ def columns(frame, argument: str = "X") -> list[np.ndarray]:
             found.append(known.plain(column))
         except TypeError as error:
             raise TypeError(f"{argument}: column {name!r}: {error}") from None
+        convert.same_length(argument, name, len(found[-1]), len(found[0]))
     return found
 
 
@@ -55,10 +60,13 @@ def numbers(name: str, frame) -> np.ndarray:
     return checking.array(name, frame if known.is_frame(frame) else dict(_raw(frame)), advice=checking.FOR_INPUTS)
 
 
-def refuse_texts(name: str, frame) -> None:
-    """Refuses a frame with a column that is no numbers, as `numbers` does."""
+def refuse_others(name: str, frame) -> None:
+    """Refuses a frame in which something is no number: a text, a date or a hole."""
     for label, column in _raw(frame):
-        convert.column_of_numbers(name, label, column, checking.FOR_INPUTS)
+        found = convert.column_of_numbers(name, label, column, checking.FOR_INPUTS)
+        if found.dtype.kind == "f" and (holes := np.isnan(found)).any():
+            row, advice = int(np.argmax(holes)), checking.FOR_INPUTS["hole"]
+            raise ValueError(f"{name}: column {label!r} holds nan in row {row}, expected finite numbers; {advice}")
 
 
 def length(frame) -> int:

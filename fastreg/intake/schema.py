@@ -383,7 +383,7 @@ class Schema:
         `outputs` of the model are None if its targets are no classes."""
         schema = self
         if self.columns is None and frames.is_frame(X) and frames.has_names(X):
-            frames.refuse_texts("X", X)
+            frames.refuse_others("X", X)
             schema = replace(schema, columns=tuple(Column(name, "number") for name in frames.names(X)))
         target = self.target
         wanted = outputs is not None and y is not None and target.classes is None

@@ -282,7 +282,8 @@ class Trainer(Settable):
         ----------
         X
             (n, ...) finite real numbers of any strides, or a memory map. X is copied as a whole only if its dtype is
-            float16, long double, unsigned of 32 or 64 bits, or of another byte order.
+            float16, long double, unsigned of 32 or 64 bits, or of another byte order. Or a frame of numbers, or a
+            sparse matrix of SciPy's, which is read row by row.
         y
             The targets of the loss: None if X is a table with the columns of the model's targets. Labels (n,), integers
             or names of classes, or one-hot rows or rows of probabilities (n, outputs) for "softmax_cross_entropy", else

@@ -237,7 +237,8 @@ REFUSED = {
     "dates": ({"day": np.array(["NaT", "2020-01-02"], "M8[D]")}, r"X: column 'day' holds 2020-01-02 in row 1, .*dates"),
     "lists": ({"a": [[1], [2]]}, r"X: column 'a': row 0 holds \[1\] \(list\), expected a number, a text or a date"),
     "complex": ({"a": AGE + 1j}, r"X: column 'a': got an array of complex128, expected numbers, texts or dates"),
-    "lengths": ({"a": [1, 2], "b": [1]}, r"X: column 'b' has 1 rows, expected 2, as the first has"),
+    "lengths": ({"a": [1, 2], "b": [1]}, r"X: column 'b' has 1 rows, expected 2, as the first column has"),
+    "written numbers": ({"a": WAGE.astype(str)}, r"X: column 'a' holds '\d' .*; X\['a'\]\.astype\(float\) makes them$"),
     "matrix": ({"a": X}, r"X: column 'a': got an array of shape \(40, 3\), expected one column"),
 }
 
@@ -255,8 +256,13 @@ def test_holes_are_refused_by_column_and_row(pd):
     message = r"X: row 2 holds a value that is not finite, nan in column 'wage', .*infer_schema.* fills holes"
     with pytest.raises(ValueError, match=message):
         checking.inputs("X", frame)
-    with pytest.raises(ValueError, match=r"X: .*wage"):
+    with pytest.raises(ValueError, match=r"X: column 'wage' holds nan in row 2, .*infer_schema.* fills holes"):
         trained(frame)
+
+
+def test_columns_of_different_lengths_are_refused_in_a_fit():
+    with pytest.raises(ValueError, match=r"X: column 'b' has 1 rows, expected 40, as the first column has"):
+        trained({"a": AGE, "b": [1.0]})
 
 
 # --- Series, and the other arguments -----------------------------------------------------------------------------
