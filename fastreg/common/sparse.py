@@ -42,6 +42,12 @@ class SparseRows:
         """The number of elements with the zeros."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are read for all rows."""
+        elements = int(self.starts[-1] - self.starts[0])
+        return self.starts.nbytes + elements * (self.places.itemsize + self.values.itemsize)
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -7,7 +7,7 @@ import pytest
 
 import fastreg as fr
 from fastreg.engines import reference as reference_engine
-from fastreg.program.ops import ClipNorm, DenseDx, Loss, MaxNorm, Penalize, Update
+from fastreg.program.ops import ClipNorm, DenseDx, Gather, Loss, MaxNorm, Penalize, Update
 
 
 def cube():
@@ -164,6 +164,25 @@ def test_the_verdict_of_engines_that_agree(data):
     assert comparison.verdict == (
         f"engines agree in all {len(comparison.ops)} ops; the largest error is {share} of what rounding explains, "
         f"in {worst.op}{'' if worst.layer is None else f' of layer {worst.layer}'}"
+    )
+
+
+def test_missing_targets_are_no_difference(data, monkeypatch):
+    """NaN in both engines is a target that is missing; in one of them it is an error."""
+    X, _, _ = data
+    Y = X[:, :3].copy()
+    Y[3, 1] = np.nan
+    trainer = trainer_of([fr.Dense(3)], loss=fr.losses.MSE(missing_targets=True))
+    assert fr.compare_engines(trainer, X, Y).ok
+    right = reference_engine.RUN[Gather]
+
+    def filled(engine, op, *rest):
+        right(engine, op, *rest)
+        np.nan_to_num(engine.buffers[op.out], copy=False)
+
+    monkeypatch.setitem(reference_engine.RUN, Gather, filled)
+    assert fr.compare_engines(trainer, X, Y).verdict.startswith(
+        "engines differ in 1 of 5 ops, first in Gather (targets: nan"
     )
 
 

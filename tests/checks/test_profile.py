@@ -73,6 +73,14 @@ def test_the_reference_is_timed_if_asked_for(engine):
         fr.profile(classifier(engine), *batch(), **BRIEF, reference=3)
 
 
+def test_sparse_rows_move_their_elements_alone():
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = batch()
+    X = sparse.csr_array(X * (X > 0.8))
+    gather = fr.profile(classifier(), X, y, **BRIEF).ops[0]
+    assert gather.bytes == 4 * 32 * 6 + 8 * 33 + X.nnz * (4 + X.indices.itemsize)
+
+
 def square():
     return fr.Function(lambda x: x**2, lambda dy, x, y: 2 * x * dy, name="square")
 
