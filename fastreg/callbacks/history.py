@@ -17,7 +17,7 @@ UNJUDGED = ("penalty", "seconds", "lr")  # columns that have no best value
 
 
 class History(Mapping):
-    """Lists of equal length by name, with one value per epoch. An integer index gives one epoch as a dict.
+    """Lists of equal length by name, with one value per epoch. An index gives an epoch as a dict, a slice several.
 
     "lr" is the learning rate of the last batch of the epoch. An epoch without a value, such as one before a metric was
     added, has NaN there.
@@ -86,6 +86,11 @@ class History(Mapping):
         return {"epoch": list(self.epochs), **{name: list(column) for name, column in self._columns.items()}}
 
     @property
+    def history(self) -> dict[str, list[float]]:
+        """The columns as a dict, under Keras's name: `history.history["loss"]`."""
+        return dict(self._columns)
+
+    @property
     def objective(self) -> list[float]:
         """J = loss + penalty of each epoch: what training minimizes.
 
@@ -104,13 +109,21 @@ class History(Mapping):
     @overload
     def __getitem__(self, key: int) -> dict[str, float]: ...
 
-    def __getitem__(self, key: str | int) -> list[float] | dict[str, float]:
+    @overload
+    def __getitem__(self, key: slice) -> list[dict[str, float]]: ...
+
+    def __getitem__(self, key: str | int | slice) -> list[float] | dict[str, float] | list[dict[str, float]]:
         if isinstance(key, str):
             if key not in self._columns:
                 raise KeyError(f"history: got {key!r}, expected one of {', '.join(self._columns) or 'none: no epoch'}")
             return self._columns[key]
-        if not isinstance(key, (int, np.integer)):
+        count = len(self.epochs)
+        if isinstance(key, slice):
+            return [self._row(index) for index in range(count)[key]]
+        if isinstance(key, (bool, np.bool_)) or not isinstance(key, (int, np.integer)):
             raise TypeError(f"history: got {checking.shown(key)}, expected a name or the index of an epoch")
+        if not -count <= key < count:
+            raise IndexError(f"history: got the index {key}, expected one of its {count} epochs")
         return self._row(int(key))
 
     def _row(self, index: int) -> dict[str, float]:

@@ -119,9 +119,9 @@ class BestWeights(Callback):
 class EarlyStopping(BestWeights):
     """Stops training when a value no longer improves. It always restores the best weights, however training ends.
 
-    Each fit starts afresh: the best value, the best weights and the patience are those of one fit. It begins at the best
-    weights of the fit before, with the optimizer as that left it. Only a resumed fit goes on with the values of the
-    checkpoint.
+    Each fit starts afresh: the best value, the best weights and the patience are those of one fit. It begins at the
+    best weights of the fit before, with the optimizer as that left it. Only a resumed fit goes on with the values of
+    the checkpoint.
 
     Parameters
     ----------

@@ -195,6 +195,8 @@ def _known(truth, predicted, weights):
     """Only the rows whose target is known."""
     if truth.dtype.kind == "f" and np.isnan(truth).any():
         return _kept(~np.isnan(truth), truth, predicted, weights)
+    if truth.dtype.kind == "O":  # None and NaN among texts
+        return _kept(np.array([value is not None and value == value for value in truth]), truth, predicted, weights)
     return truth, predicted, weights
 
 

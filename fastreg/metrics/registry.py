@@ -29,12 +29,14 @@ class Measure:
     compute    gives its value from prepared answers
     kinds      the kinds of answers that it takes
     largest    whether large values are good
+    ranks      whether it takes probabilities alone: neither classes nor outputs without a scale
     """
 
     name: str
     compute: Callable[[Answers], float]
     kinds: tuple[str, ...]
     largest: bool = True
+    ranks: bool = False
 
     def __call__(self, y_true, y_pred, sample_weight=None) -> float:
         return self.compute(answers(y_true, y_pred, sample_weight, kind=VALUES if self.kinds == (VALUES,) else None))
@@ -53,9 +55,9 @@ def _table() -> dict[str, Measure]:
             for average in ("macro", "micro", "weighted")
         ]
     rows += [
-        Measure("roc_auc", ranking.roc_auc_of, both),
-        Measure("average_precision", ranking.average_precision_of, both),
-        Measure("log_loss", ranking.log_loss_of, both, largest=False),
+        Measure("roc_auc", ranking.roc_auc_of, both, ranks=True),
+        Measure("average_precision", ranking.average_precision_of, both, ranks=True),
+        Measure("log_loss", ranking.log_loss_of, both, largest=False, ranks=True),
         Measure("r2", values.r2_of, numbers),
     ]
     for error in ("mae", "mse", "rmse", "mape", "max_error", "median_absolute_error"):
@@ -137,9 +139,11 @@ class Metric(Description, saved=False):
         """What the library knows of it; None for a function of the user's."""
         return find(self.function) if isinstance(self.function, str) else None
 
-    def fits(self, kind: str) -> bool:
-        """Whether it takes answers of this kind. Functions of the user's take all."""
-        return self.measure is None or kind in self.measure.kinds
+    def fits(self, kind: str, probabilities: bool) -> bool:
+        """Whether it takes answers of this kind, with predictions that are probabilities or not. Functions of the
+        user's take all."""
+        measure = self.measure
+        return measure is None or (kind in measure.kinds and (probabilities or not measure.ranks))
 
     def value(self, y_true, y_pred, sample_weight, prepared: Callable[[], Answers]) -> float:
         """Its value. `prepared` gives the same answers as measures take them."""
@@ -250,9 +254,9 @@ def _takes_weights(function: Callable[..., Any]) -> bool:
         return False
 
 
-def fitting(kind: str) -> list[str]:
-    """The names of the metrics for answers of this kind, without those with a number in them."""
-    return [row.name for row in BY_NAME.values() if kind in row.kinds]
+def fitting(kind: str, probabilities: bool) -> list[str]:
+    """The names of the metrics that fit, as in `Metric.fits`, without those with a number in them."""
+    return [name for name in BY_NAME if Metric(name, name).fits(kind, probabilities)]
 
 
 def told(names: Iterable[str], kind: str = CLASSES) -> str:

@@ -167,8 +167,8 @@ class Bagging:
         """
         watchers = self._watchers(callbacks)
         members = self._build()
-        settings = members[0].arguments
-        checked = settings.checked(X, y, sample_weight, schema=settings.seen(X, y)).inputs
+        arguments = members[0].arguments
+        checked = arguments.checked(X, y, sample_weight, schema=arguments.seen(X, y)).inputs
         n = len(checked)
         rows = [random.integers(n, n, self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}

@@ -112,8 +112,8 @@ class Settings:
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
         for metric in self.measured:
-            if not metric.fits(self.answers):
-                known = registry.told(registry.fitting(self.answers), self.answers)
+            if not metric.fits(self.answers, self.loss.transform in ("sigmoid", "softmax")):
+                known = registry.told(self.fitting_metrics, self.answers)
                 expected = f"some of {known}, or functions"
                 raise ValueError(f"metrics: got {metric.name!r} under {self.loss.name}, expected {expected}")
         if self.adversarial is not None:
@@ -169,6 +169,11 @@ class Settings:
         if self.loss.transform == "sigmoid":
             return LABELS if self.model.outputs > 1 else CLASSES
         return CLASSES if self.loss.transform == "softmax" or getattr(self.loss, "kind", "") == "labels" else VALUES
+
+    @property
+    def fitting_metrics(self) -> list[str]:
+        """The names of the metrics that fit the loss."""
+        return registry.fitting(self.answers, self.loss.transform in ("sigmoid", "softmax"))
 
     @property
     def measured(self) -> tuple[Metric, ...]:

@@ -28,7 +28,6 @@ from fastreg.losses import penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, ElasticNet
-from fastreg.metrics.registry import fitting
 from fastreg.model.dataset import Data
 from fastreg.model.sequential import Sequential, check_trainable
 from fastreg.optimizers.optimizers import Optimizer
@@ -380,7 +379,7 @@ class Trainer(Settable):
             data, validation[SINGLE] = split_off(data, share, self.seed)
         data, repeat = self._weighed(data, class_weight)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
-        plan = replace(plan, whole=self.history, fitting=tuple(fitting(settings.answers)))
+        plan = replace(plan, whole=self.history, fitting=tuple(settings.fitting_metrics))
         if resume is not None and resume_missing == "start" and not os.path.lexists(resume):
             if count < self.epoch:
                 raise ValueError(f"epochs: got {count}, expected at least the {self.epoch} that the trainer has run")

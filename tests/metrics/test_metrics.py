@@ -205,3 +205,11 @@ def test_every_metric_that_scikit_learn_names_alike_has_its_direction():
         assert fr.metrics.BY_NAME[name].largest and S.get_scorer(scorer)._sign == 1
     for name in ("mae", "mse", "rmse", "mape", "max_error", "median_absolute_error", "log_loss"):
         assert not fr.metrics.BY_NAME[name].largest
+
+
+def test_texts_with_holes():
+    y, p, _, _ = data("several")
+    names = np.array(["ant", "bee", "cat", "dog"], object)[y]
+    names[::7], names[1::7] = None, float("nan")
+    kept = np.array([isinstance(name, str) for name in names])
+    assert fr.metrics.f1(names, p) == fr.metrics.f1(y[kept], p[kept])

@@ -97,6 +97,10 @@ def test_rows_columns_and_copies():
     history.record(5, {"loss": 1.0, "val_f1": 0.25, "other": 1})
     assert history[-1] == {"loss": 1.0, "val_f1": 0.25, "other": 1.0} and history[0]["loss"] == 2.0
     assert history.to_dict()["epoch"] == [4, 5] and list(history.to_dict()) == ["epoch", "loss", "val_f1", "other"]
+    assert history[:1] == [history[0]] and history.history["loss"] == [2.0, 1.0]
+    for wrong, error in ((2, IndexError), (-3, IndexError), (1.0, TypeError), ("f1", KeyError)):
+        with pytest.raises(error, match="history: got"):
+            history[wrong]
     again = pickle.loads(pickle.dumps(history))
     assert again.to_dict()["loss"] == [2.0, 1.0] and again.epochs == [4, 5]
     part = history.copy(1)

@@ -269,3 +269,14 @@ def test_a_dict_of_columns_is_a_table_and_a_dict_of_tables_are_sets():
 
     single, sets = fit(columns), fit({"dev": columns, "price": (columns, None)})
     assert single["val_loss"] == sets["dev_loss"] == sets["price_loss"]
+
+
+def test_outputs_that_are_no_probabilities_cannot_be_ranked():
+    def hinge(y, t):
+        return np.zeros(len(y)), np.zeros_like(y)
+
+    loss = fr.losses.Custom(hinge, targets="labels")
+    history = trainer(loss=loss, metrics=("accuracy", "f1")).fit(X, Y, validation_data=(X, Y))
+    assert {"val_accuracy", "val_f1"} < set(history) and "accuracy" not in history
+    with pytest.raises(ValueError, match="metrics: got 'roc_auc' under custom, expected some of accuracy"):
+        trainer(loss=loss, metrics="roc_auc")
