@@ -29,6 +29,7 @@ from fastreg.common.fileio import (
     read_into,
 )
 
+LOOKED_AT = 120  # bytes of a file of another format that are looked at
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package too
 
 # NumPy has no dtype for BF16 and the format's 8-bit floats. They are refused, and the error names them.
@@ -145,12 +146,18 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
     with naming(path), open_regular(path) as (file, size):
         if size < 8:
             raise FileFormatError(f"has {size} bytes, too few for a safetensors file")
-        length = int.from_bytes(read_bytes(file, 8), "little")
+        start = read_bytes(file, 8)
+        length = int.from_bytes(start, "little")
+        if length > min(MAX_HEADER, size - 8):
+            refuse_others(start + read_bytes(file, min(size - 8, LOOKED_AT)))
         if length > MAX_HEADER:
             raise FileFormatError(f"claims a header of {length} bytes; the limit is {MAX_HEADER}")
         if length > size - 8:
             raise FileFormatError(f"claims a header of {length} bytes but ends after {size - 8}")
-        header = _parse_header(read_bytes(file, length))
+        header = read_bytes(file, length)
+        if not header.startswith(b"{"):
+            refuse_others(start + header[:LOOKED_AT])
+        header = _parse_header(header)
         metadata = _check_metadata(header.pop("__metadata__", {}))
         layout = _check_layout(header, size - 8 - length)
         tensors = {}
@@ -163,6 +170,35 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
         if file.read(1):
             raise FileFormatError("grew while it was read")
         return tensors, metadata
+
+
+def refuse_others(start: bytes) -> None:
+    """Refuses a file by the format that its first bytes show, if it is one that people keep models in."""
+    expected = "expected a safetensors file, as model.save and fr.Checkpoint write them"
+    arrays = "; fastreg takes its arrays by model.load_state_dict"
+    found = None
+    if start.startswith(b"PK\x03\x04"):
+        found = "a zip archive"
+        if b"data.pkl" in start:
+            found = f"a PyTorch file, {expected}{arrays}"
+        elif b".npy" in start:
+            found = f"an .npz file of arrays, {expected}{arrays}"
+        elif b"metadata.json" in start or b"config.json" in start or b".weights.h5" in start:
+            found = f"a Keras file, {expected}{arrays}"
+    elif start.startswith(b"\x89HDF\r\n\x1a\n"):
+        found = f"an HDF5 file, as Keras wrote, {expected}{arrays}"
+    elif start.startswith(b"\x93NUMPY"):
+        found = "an .npy file of one array"
+    elif start.startswith(b"\x1f\x8b"):
+        found = "a compressed file (gzip)"
+    elif start[:1] == b"\x80" and 2 <= start[1] <= 5:
+        found = "a pickle"
+    elif start.startswith((b"SQLite format 3", b"GGUF", b"%PDF", b"PAR1", b"<!DOCTYPE", b"<html")):
+        found = "a file of another kind"
+    elif all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+        found = "a file of text"
+    if found is not None:
+        raise FileFormatError(f"is {found}" + ("" if expected in found else f", {expected}"))
 
 
 def _parse_header(data: bytes) -> dict[str, Any]:

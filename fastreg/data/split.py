@@ -94,7 +94,7 @@ def split(
             share = f"fractions: got {shares[number]:g} for part {number}"
             raise ValueError(f"{share}, expected at least one of the {count} samples: the part would be empty")
     if _is_classes(y):
-        _warn_of_mix(y, parts)
+        _warn_of_mix(y, parts, "" if stratify or groups is not None else "; stratify=True keeps the mix")
     return [(frames.take(X, part), frames.take(given, part)) for part in parts]
 
 
@@ -170,7 +170,7 @@ def _by_group(groups: np.ndarray, shares: np.ndarray, random: np.random.Generato
     return [random.permutation(np.flatnonzero(part_of[member] == part)) for part in range(len(shares))]
 
 
-def _warn_of_mix(y: np.ndarray, parts: list[np.ndarray]) -> None:
+def _warn_of_mix(y: np.ndarray, parts: list[np.ndarray], advice: str) -> None:
     classes, codes = np.unique(y, return_inverse=True)
     whole = np.bincount(codes) / len(y)
     for number, part in enumerate(parts):
@@ -180,8 +180,10 @@ def _warn_of_mix(y: np.ndarray, parts: list[np.ndarray]) -> None:
         if distance > MIX_TOLERANCE or (mix == 0).any():
             if (mix == 0).any():
                 worst = (mix == 0).argmax()
+            there = f"{np.count_nonzero(codes == worst)} of {len(y)} rows"
+            advice = advice if np.count_nonzero(codes == worst) >= len(parts) else ": too few for every part"
             warnings.warn(
                 f"the class mix of part {number} differs from the whole: class {classes[worst]} is {mix[worst]:.1%} of "
-                f"the part and {whole[worst]:.1%} of the whole; stratify=True keeps the mix",
+                f"the part and {whole[worst]:.1%} of the whole, {there}{advice}",
                 stacklevel=3,
             )

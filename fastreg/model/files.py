@@ -90,7 +90,7 @@ def model_of(
 ) -> Sequential:
     """The model in what `read_tensors` returned. In a checkpoint, everything else is ignored. `custom` as in `load`."""
     if FORMAT_KEY not in metadata:
-        raise FileFormatError("holds tensors but no fastreg model")
+        raise FileFormatError("holds tensors but no fastreg model; fr.files.read_tensors(path) gives the tensors")
     if metadata[FORMAT_KEY] != FORMAT:
         raise FileFormatError(f"is of fastreg format {brief(metadata[FORMAT_KEY])}; this version reads {FORMAT!r}")
     config = parse_json(metadata.get(MODEL_KEY, ""), "the model's config", floats=True)

@@ -92,7 +92,10 @@ class Given(Schedule, saved=False):
             pass
 
     def at(self, time: int) -> float:
-        return checking.number(f"the rate of {checking.shown(self.function)} for epoch {time}", self.function(time))
+        return checking.number(f"{self!r} for epoch {time}", self.function(time))
+
+    def __repr__(self) -> str:
+        return f"Given({getattr(self.function, '__name__', checking.shown(self.function))})"
 
 
 @dataclass(frozen=True, repr=False)
