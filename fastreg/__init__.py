@@ -132,14 +132,15 @@ def __getattr__(name: str):
     if name in _MODULES:
         return import_module(f"fastreg.{_MODULES[name]}")
     if name not in _HOMES:
-        raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
+        names = import_module("fastreg.common.names")
+        names.missing("fastreg", __all__)(name)
     found = getattr(import_module(f"fastreg.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, "callbacks", "layers", "optimizers"})
 
 
 class _Roomed:

@@ -7,6 +7,7 @@ from fastreg.callbacks.history import History
 from fastreg.callbacks.rates import LRScheduler, ReduceOnPlateau
 from fastreg.callbacks.statistics import LayerStatistics
 from fastreg.callbacks.stopping import EarlyStopping
+from fastreg.common.names import missing as _missing
 
 __all__ = [
     "CSVLogger",
@@ -21,3 +22,5 @@ __all__ = [
     "ReduceOnPlateau",
     "TerminateOnNaN",
 ]
+
+__getattr__ = _missing(__name__, __all__)

@@ -31,6 +31,7 @@ def listed(callbacks: Callback | str | Iterable[Callback | str]) -> list[Callbac
     given = checking.iterate("callbacks", callbacks, "a list of callbacks")
     made = [specs.make("callbacks", c, BY_NAME) if isinstance(c, str) else c for c in given]
     for callback in made:
+        checking.made("callbacks", callback)
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
     return made

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from fastreg.common import checking
+from fastreg.common import checking, names
 from fastreg.common.tables import table
 from fastreg.metrics.registry import largest_is_best
 
@@ -115,7 +115,10 @@ class History(Mapping):
     def __getitem__(self, key: str | int | slice) -> list[float] | dict[str, float] | list[dict[str, float]]:
         if isinstance(key, str):
             if key not in self._columns:
-                raise KeyError(f"history: got {key!r}, expected one of {', '.join(self._columns) or 'none: no epoch'}")
+                known = ", ".join(self._columns) or "none: no epoch"
+                raise KeyError(
+                    f"history: got {key!r}, expected one of {known}{names.advice('monitor', key, self._columns)}"
+                )
             return self._columns[key]
         count = len(self.epochs)
         if isinstance(key, slice):
@@ -125,6 +128,11 @@ class History(Mapping):
         if not -count <= key < count:
             raise IndexError(f"history: got the index {key}, expected one of its {count} epochs")
         return self._row(int(key))
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The columns as a dict of lists, which is what Keras calls the history."""
+        return {name: list(column) for name, column in self._columns.items()}
 
     def _row(self, index: int) -> dict[str, float]:
         return {name: column[index] for name, column in self._columns.items()}

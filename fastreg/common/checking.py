@@ -107,6 +107,12 @@ def nearest(name: str, options: Iterable[str], argument: str = "") -> str:
     return names.advice(argument, name, options)
 
 
+def made(name: str, value) -> None:
+    """Refuses a class where an object of it is expected."""
+    if isinstance(value, type):
+        raise TypeError(f"{name}: got the class {value.__name__}, expected an object: {value.__name__}(...)")
+
+
 def engine(value) -> str:
     """The name of an engine."""
     return choice("engine", value, ENGINES)

@@ -7,7 +7,8 @@ Case, underscores and hyphens do not count. Both tables are by the argument or t
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 LONGEST = 120  # characters of a name that is compared
 
@@ -47,6 +48,8 @@ ALIASES: dict[str, dict[str, str]] = {
         mse: mean_squared_error, squared_error, MSELoss, l2, l2_loss
         mae: mean_absolute_error, absolute_error, L1Loss, l1
         huber: HuberLoss
+        quantile: pinball, pinball_loss
+        log_cosh: logcosh
     """),
     "optimizer": _aliases("""
         sgd: gradient_descent, momentum_sgd
@@ -138,15 +141,15 @@ _OF_FIT = "it is an argument of fit"
 _TRAINER = "a trainer fits a model: fr.Trainer(model, loss=..., optimizer=...).fit(X, y)"
 ADVICE: dict[str, dict[str, str]] = {
     "loss": _advice(f"""
-        log_loss, logloss, crossentropy, logits
-            'softmax_cross_entropy' for one of several classes, 'sigmoid_cross_entropy' for yes or
+        log_loss, logloss, logits
+            use 'softmax_cross_entropy' for one of several classes, 'sigmoid_cross_entropy' for yes or
             no
         hinge, squared_hinge, HingeLoss, MultiMarginLoss, categorical_hinge, svm
             the nearest is 'softmax_cross_entropy', or 'sigmoid_cross_entropy' for one output;
             {_CUSTOM}
         nll, NLLLoss, nll_loss
             the nearest is 'softmax_cross_entropy', which takes outputs before any softmax
-        kl_divergence, KLDivLoss, kld, poisson, PoissonNLLLoss, quantile, pinball, focal, log_cosh,
+        kl_divergence, KLDivLoss, kld, poisson, PoissonNLLLoss, focal,
         cosine_similarity
             {_CUSTOM}
         rmse, root_mean_squared_error
@@ -162,9 +165,9 @@ ADVICE: dict[str, dict[str, str]] = {
     """),
     "optimizer": _advice("""
         nesterov, nag
-            'sgd(momentum=0.9, nesterov=True)'
+            use 'sgd(momentum=0.9, nesterov=True)'
         momentum
-            'sgd(momentum=0.9)'
+            use 'sgd(momentum=0.9)'
         adagrad, adadelta, ftrl
             the nearest is 'rmsprop'
         adamax, amsgrad, radam, adabelief, adafactor, lamb
@@ -176,7 +179,7 @@ ADVICE: dict[str, dict[str, str]] = {
     """),
     "activation": _advice("""
         softmax, log_softmax
-            none in the last layer: the loss 'softmax_cross_entropy' takes logits, and predict gives
+            use none in the last layer: the loss 'softmax_cross_entropy' takes logits, and predict gives
             probabilities
         relu6, prelu, threshold, rrelu
             the nearest is 'relu' or 'leaky_relu'
@@ -191,9 +194,9 @@ ADVICE: dict[str, dict[str, str]] = {
     """),
     "initializer": _advice("""
         xavier, glorot
-            'glorot_normal' or 'glorot_uniform'
+            use 'glorot_normal' or 'glorot_uniform'
         kaiming, he
-            'he_normal' or 'he_uniform'
+            use 'he_normal' or 'he_uniform'
         lecun, lecun_uniform
             the nearest is 'lecun_normal'
         truncated_normal
@@ -221,12 +224,10 @@ ADVICE: dict[str, dict[str, str]] = {
     "callbacks": _advice("""
         TensorBoard
             'csv_logger(path)' writes a file of the history
-        ModelCheckpoint
-            'checkpoint(path)'
         BackupAndRestore
-            'checkpoint(path)', and fit(resume=path)
+            use 'checkpoint(path)', and fit(resume=path)
         ProgbarLogger, tqdm, progress
-            fit(verbose=1)
+            use fit(verbose=1)
         History
             fit returns it
     """),
@@ -234,9 +235,9 @@ ADVICE: dict[str, dict[str, str]] = {
         ReduceLROnPlateau, plateau, adaptive
             {_PLATEAU}
         invscaling
-            a function of the epoch: lambda epoch: 0.1 / (epoch + 1) ** 0.5
+            use a function of the epoch: lambda epoch: 0.1 / (epoch + 1) ** 0.5
         constant
-            a number
+            give a number
     """),
     "keyword": _advice(f"""
         learning_rate, lr, learning_rate_init
@@ -248,7 +249,7 @@ ADVICE: dict[str, dict[str, str]] = {
         alpha, regularization, reg, reg_lambda, lambda_, reg_alpha
             l2= and l1= are the penalties
         kernel_regularizer, weight_regularizer
-            l2= and l1=
+            l2= and l1= are penalties on the weights
         bias_regularizer, activity_regularizer
             activity_l1= is a penalty on outputs; biases are never penalized
         kernel_constraint, max_value
@@ -260,7 +261,7 @@ ADVICE: dict[str, dict[str, str]] = {
         hidden_layer_sizes, layers, hidden
             fr.Sequential([fr.Dense(100, "relu"), fr.Dense(10)]) is a model
         early_stopping
-            callbacks=[fr.EarlyStopping(patience=10)]
+            give fit callbacks=[fr.EarlyStopping(patience=10)]
         patience
             it is an argument of fr.EarlyStopping
         warm_start
@@ -271,12 +272,12 @@ ADVICE: dict[str, dict[str, str]] = {
             leave it out: an epoch is all rows, and the last batch may be smaller
         validation_freq
             leave it out: every epoch is validated
-        validation_fraction
-            validation_split=0.1 of fit
+        validation_fraction, validation_size
+            give fit validation_split=0.1
         return_X_y, as_frame
             leave it out
         save_best_only
-            save_best=True
+            give save_best=True
         save_weights_only, save_freq, period
             every= is the number of epochs between two checkpoints
         restore_best_weights, restore_best, load_best
@@ -286,7 +287,7 @@ ADVICE: dict[str, dict[str, str]] = {
         noise_shape
             per='unit' draws once per column
         betas
-            beta1= and beta2=
+            give beta1= and beta2=
         amsgrad, foreach, fused, maximize, capturable, differentiable
             leave it out
         dampening
@@ -300,11 +301,11 @@ ADVICE: dict[str, dict[str, str]] = {
         dropout
             a layer: fr.Dropout(rate=0.5)
         generator
-            seed=
+            give seed=
         test_size, train_size
-            sizes are positional: fr.data.split(X, y, 0.8, 0.2)
+            give the share of each part: fr.data.split(X, y, (0.8, 0.2))
         sep, delimiter
-            delimiter=
+            give delimiter=
         epochs, batch_size, shuffle, callbacks, verbose, validation_data, class_weight, sample_weight,
         resume
             {_OF_FIT}
@@ -324,11 +325,11 @@ ADVICE: dict[str, dict[str, str]] = {
         device
             fastreg runs on CPUs
         n_jobs, num_threads, n_threads
-            trainer.threads
+            set trainer.threads
         random_state
-            trainer.seed
+            set trainer.seed
         criterion, loss_fn
-            trainer.loss
+            set trainer.loss
         metric_names
             it follows from metrics and loss
         layers, parameters, weights
@@ -340,7 +341,7 @@ ADVICE: dict[str, dict[str, str]] = {
         partial_fit, train_on_batch, step_batch
             another fit continues: trainer.fit(X, y, epochs=1, batch_size=len(X))
         score
-            evaluate
+            use evaluate
         save
             trainer.model.save(path); fr.Checkpoint(path) saves the training
         summary
@@ -382,17 +383,71 @@ ADVICE: dict[str, dict[str, str]] = {
         to, cuda, cpu, half, float, double
             model.copy(dtype='float64') makes a model in another dtype
         forward, call
-            model.predict
+            use model.predict
         score
-            model.evaluate
+            use model.evaluate
         get_config, to_json
-            model.config()
+            use model.config()
         get_layer
-            model.layers['name']
+            use model.layers['name']
         zero_grad, backward
             trainer.gradients(X, y) gives the gradients
     """),
 }
+# What is not in the package or its modules, under names that other libraries have.
+_OUTSIDE = f"""
+        Linear, nn, FullyConnected
+            the layer is fr.Dense
+        Model, Module, models, Net, MLP
+            the model is fr.Sequential([...])
+        MLPClassifier, MLPRegressor, Estimator
+            use fr.Sequential([...]) is the model, fr.Trainer(model) fits it
+        Conv1D, Conv2D, Conv2d, MaxPooling2D, LSTM, GRU, RNN, Embedding, BatchNormalization, BatchNorm1d, LayerNorm
+            {_NOT_YET}
+        LayerNormalization
+            {_NOT_YET}
+        Activation, ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU
+            an activation belongs to its layer: fr.Dense(10, activation='relu')
+        Input, InputLayer
+            leave it out: the shape is found in the data
+        optim
+            use fr.optimizers
+        activations, functional, F
+            use fr.layers.ACTIVATIONS has their names
+        metrics, metric
+            use fr.Trainer(..., metrics=['accuracy'])
+        utils, datasets, preprocessing, DataLoader, Dataset, train_test_split, StandardScaler
+            use fr.data
+        regularizers
+            use fr.L1, fr.L2 and fr.ElasticNet
+        set_seed, manual_seed, random, seed
+            use fr.Trainer(..., seed=0): nothing else is random
+        save, load_model, load_weights, save_model
+            use model.save(path) and fr.load(path)
+        ModelCheckpoint, BackupAndRestore
+            use fr.Checkpoint
+        ReduceLROnPlateau
+            use fr.ReduceOnPlateau
+        LearningRateScheduler
+            use fr.LRScheduler
+        TensorBoard
+            use fr.CSVLogger writes a file of the history
+        BinaryCrossentropy, BCELoss, BCEWithLogitsLoss, binary_crossentropy
+            use fr.losses.SigmoidCrossEntropy
+        CategoricalCrossentropy, SparseCategoricalCrossentropy, CrossEntropyLoss, categorical_crossentropy
+            use fr.losses.SoftmaxCrossEntropy
+        MeanSquaredError, MSELoss
+            use fr.losses.MSE
+        MeanAbsoluteError, L1Loss
+            use fr.losses.MAE
+        Adagrad, Adadelta, Ftrl, Adagrad
+            the nearest is fr.RMSprop
+        Adamax, RAdam, Adafactor
+            the nearest is fr.Adam
+        Optimizer, Callback, Layer, Loss
+            the base classes are fr.optimizers.Optimizer, fr.Callback, fr.layers.Layer, fr.losses.Loss
+"""
+ADVICE["fastreg"] = _advice(_OUTSIDE)
 ARGUMENT_OF = {"weight_init": "initializer", "bias_init": "initializer", "monitor": "monitor"}
 
 
@@ -434,3 +489,13 @@ def advice(argument: str, name: str, options: Iterable[str] = ()) -> str:
         close = close or get_close_matches(key, by_plain, n=1, cutoff=0.6)
         meant = by_plain[close[0]] if close else None
     return f"; the nearest is {meant!r}" if meant is not None else ""
+
+
+def missing(module: str, known: Iterable[str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a public module, for names that it does not have."""
+
+    def refuse(name: str) -> Any:
+        told = "" if name.startswith("_") else advice("fastreg", name, known)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{told}")
+
+    return refuse

@@ -72,6 +72,12 @@ def _translated(function: Callable, given: dict[str, Any], error: TypeError) -> 
             raise TypeError(refusal(function.__qualname__.removesuffix(".__init__"), name, known)) from None
         renamed[meant] = value
     if renamed.keys() == given.keys():  # nothing has another name: an argument is missing, or there are too many
+        text = str(error)
+        who = function.__qualname__.removesuffix(".__init__")
+        if "positional argument" in text and "given" in text:
+            wanted = ", ".join(known)
+            more = ", each after its name" if len(known) > 1 else " alone, which may be a list"
+            raise TypeError(f"{who}: got more arguments than it takes by position, expected {wanted}{more}") from None
         raise error
     return renamed
 

@@ -10,11 +10,13 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.sparse import is_sparse
+from fastreg.common.understood import understood
 from fastreg.intake import frames
 
 MIX_TOLERANCE = 0.05  # largest total variation distance between the class mix of a part and that of the whole
 
 
+@understood
 def split(
     X: np.ndarray,
     y: np.ndarray,
@@ -131,7 +133,9 @@ def cut(count: int, labels: np.ndarray | None, shares: Sequence[float], seed: in
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
     shares = checking.array("fractions", fractions, "float64").astype(float)
     if shares.ndim != 1 or len(shares) == 0 or not (shares > 0).all() or not abs(shares.sum() - 1) <= 1e-9:
-        raise ValueError(f"fractions: got {checking.shown(fractions)}, expected positive numbers with sum 1")
+        raise ValueError(
+            f"fractions: got {checking.shown(fractions)}, expected positive numbers with sum 1, such as (0.8, 0.2)"
+        )
     return shares
 
 

@@ -1,5 +1,6 @@
 """Layers: descriptions of what a model computes, one kind per file. The model draws and keeps the parameters."""
 
+from fastreg.common.names import missing as _missing
 from fastreg.layers.base import Layer, Parameter, Start
 from fastreg.layers.dense import ACTIVATIONS, Dense
 from fastreg.layers.dropout import Dropout
@@ -28,3 +29,5 @@ __all__ = [
     "Standardize",
     "Start",
 ]
+
+__getattr__ = _missing(__name__, __all__)

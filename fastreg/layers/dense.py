@@ -113,6 +113,11 @@ class Dense(Layer):
                 "activation: got 'softmax', expected none: the loss 'softmax_cross_entropy' takes logits, "
                 "and predict gives probabilities"
             )
+        if callable(activation):
+            raise TypeError(
+                f"activation: got {checking.shown(activation)}, expected a name such as 'relu'; a layer "
+                f"fr.Function(forward, backward) after this one takes functions"
+            )
         activation = checking.choice("activation", activation, ACTIVATIONS)
         default = ACTIVATIONS[activation].initializer
         self._set(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg.common import checking, specs
+from fastreg.common import checking, names, specs
 from fastreg.common.description import Description
 from fastreg.program import random
 
@@ -191,6 +191,8 @@ def get(name: str, value: str | Initializer) -> Initializer:
         return value
     if specs.is_call(value):
         return specs.make(name, value, BY_NAME)
-    if isinstance(value, str) and value in FIXED:
-        raise ValueError(f"{name}: got {value!r}, expected its scale with it: fastreg.initializers.{value}(...)")
+    checking.made(name, value)
+    fixed = names.own(name, value, FIXED) if isinstance(value, str) else None
+    if fixed:
+        raise ValueError(f"{name}: got {value!r}, expected its scale with it: fastreg.initializers.{fixed}(...)")
     return Initializer(checking.choice(name, value, NAMES))

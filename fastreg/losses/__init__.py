@@ -1,5 +1,6 @@
 """What is minimized: losses (`losses`), penalties (`penalties`) and adversarial training (`adversarial`)."""
 
+from fastreg.common.names import missing as _missing
 from fastreg.losses.losses import (
     BY_NAME,
     MAE,
@@ -43,3 +44,5 @@ __all__ = [
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
 ]
+
+__getattr__ = _missing(__name__, __all__)

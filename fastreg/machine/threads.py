@@ -30,6 +30,8 @@ _limit: int | None = None  # of threadpoolctl
 
 def checked(value: object) -> int | None:
     """The argument `threads`: a number of threads, or None for the default."""
+    if isinstance(value, int) and value == -1:  # as joblib says it
+        raise ValueError("threads: got -1, expected a number, or None for as many as the work can use")
     return None if value is None else _checked(value, "threads")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
+from fastreg.common.understood import understood
 from fastreg.model.sequential import FORMAT, FORMAT_KEY, MODEL_KEY, Sequential
 
 __all__ = ["FileFormatError", "load", "read_tensors", "save", "write_tensors"]
@@ -51,6 +52,7 @@ def save(model: Sequential, path: PathLike) -> None:
     model.save(path)
 
 
+@understood
 def load(path: PathLike, custom: Mapping[str, Any] | None = None) -> Sequential:
     """Read a model that `save` wrote. It is ready to predict.
 

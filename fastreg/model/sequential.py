@@ -98,6 +98,8 @@ class Sequential(Settable):
 
     @understood
     def __init__(self, layers: Iterable[Layer]):
+        if isinstance(layers, Layer):
+            raise TypeError(f"layers: got {checking.shown(layers)}, expected a list of layers: [{layers!r}]")
         self._parameters: Arena | None = None
         self._changes = 0  # how often the layers have changed
         self.schema, layers = _with_schema(layers)
@@ -693,6 +695,7 @@ def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
             layer = layer.layer()
         if isinstance(layer, str):
             layer = specs.make(f"layers[{index}]", layer, BY_NAME)
+        checking.made(f"layers[{index}]", layer)
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{index}]: got {checking.shown(layer)}, expected a layer such as Dense(10)")
         if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in named):

@@ -308,6 +308,7 @@ def get(value: str | Optimizer) -> Optimizer:
         return value
     if isinstance(value, str):
         return specs.make("optimizer", value, BY_NAME)
+    checking.made("optimizer", value)
     raise ValueError(
         f"optimizer: got {checking.shown(value)}, expected {', '.join(map(repr, BY_NAME))} or an object like SGD(0.1)"
     )

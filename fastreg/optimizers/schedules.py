@@ -18,7 +18,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from fastreg.common import checking, specs
+from fastreg.common import checking, names, specs
 from fastreg.common.description import Description
 
 UNITS = ("epoch", "step", "update")
@@ -356,8 +356,11 @@ def rate(name: str, value) -> Schedule | float:
         return value
     if specs.is_call(value):
         return specs.make(name, value, BY_NAME)
-    if isinstance(value, type) and issubclass(value, Schedule):
-        raise TypeError(f"{name}: got the class {value.__name__}, expected an object such as {value.__name__}(...)")
+    checking.made(name, value)
+    if isinstance(value, str):
+        meant = names.own("lr", value, BY_NAME)
+        near = f": {meant}(...)" if meant else f" such as cosine(0.1, 50){names.advice('lr', value, BY_NAME)}"
+        raise TypeError(f"{name}: got {checking.shown(value)}, expected a number or a schedule{near}")
     if callable(value):
         return Given(value)
     return checking.number(name, value)

@@ -12,7 +12,7 @@ import numpy as np
 from fastreg import optimizers
 from fastreg.common import checking
 from fastreg.intake.schema import Schema
-from fastreg.layers import Dense, Function
+from fastreg.layers import Dense, Function, Layer
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
@@ -34,7 +34,8 @@ DEFAULT_METRICS = ("accuracy",)  # which are for the losses that have an accurac
 
 def _model(value) -> Sequential:
     if not isinstance(value, Sequential):
-        raise TypeError(f"model: got {type(value).__name__}, expected a Sequential")
+        advice = ": fr.Sequential([...]) makes one of layers" if isinstance(value, (list, tuple, Layer)) else ""
+        raise TypeError(f"model: got {type(value).__name__}, expected a Sequential{advice}")
     return value
 
 

@@ -1,0 +1,211 @@
+"""Names of Keras, scikit-learn and PyTorch: understood where they have one meaning, else refused with the right one."""
+
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.common import names
+
+X, Y = np.eye(4), np.arange(4) % 2
+
+
+def trainer(loss=None, optimizer="sgd", **settings):
+    return fr.Trainer(fr.Sequential([fr.Dense(2)]), loss, optimizer, **settings)
+
+
+UNDERSTOOD = {
+    "loss binary_crossentropy": (lambda: trainer("binary_crossentropy").loss, fr.losses.sigmoid_cross_entropy),
+    "loss bce": (lambda: trainer("bce").loss, fr.losses.sigmoid_cross_entropy),
+    "loss BCEWithLogitsLoss": (lambda: trainer("BCEWithLogitsLoss").loss, fr.losses.sigmoid_cross_entropy),
+    "loss CrossEntropyLoss": (lambda: trainer("CrossEntropyLoss").loss, fr.losses.softmax_cross_entropy),
+    "loss sparse": (lambda: trainer("sparse_categorical_crossentropy").loss, fr.losses.softmax_cross_entropy),
+    "loss squared": (lambda: trainer("squared_error").loss, fr.losses.mse),
+    "loss criterion": (lambda: fr.Trainer(fr.Sequential([fr.Dense(1)]), criterion="MSELoss").loss, fr.losses.mse),
+    "activation swish": (lambda: fr.Dense(2, "swish"), fr.Dense(2, "silu")),
+    "activation ReLU": (lambda: fr.Dense(2, activation="ReLU"), fr.Dense(2, "relu")),
+    "activation identity": (lambda: fr.Dense(2, "identity"), fr.Dense(2)),
+    "activation gelu_new": (lambda: fr.Dense(2, "gelu_new"), fr.Dense(2, "gelu_tanh")),
+    "initializer": (
+        lambda: fr.Dense(out_features=2, kernel_initializer="xavier_uniform", bias=False),
+        fr.Dense(2, weight_init="glorot_uniform", use_bias=False),
+    ),
+    "Dropout p": (lambda: fr.Dropout(p=0.25), fr.Dropout(rate=0.25)),
+    "GaussianNoise stddev": (lambda: fr.GaussianNoise(stddev=0.1), fr.GaussianNoise(0.1)),
+    "SGD learning_rate": (lambda: fr.SGD(learning_rate=0.5), fr.SGD(0.5)),
+    "Adam beta_1": (lambda: fr.Adam(beta_1=0.8, epsilon=1e-7), fr.Adam(beta1=0.8, eps=1e-7)),
+    "RMSprop rho": (lambda: fr.RMSprop(rho=0.9), fr.RMSprop(alpha=0.9)),
+    "a spec": (lambda: trainer(optimizer="Adam(learning_rate=0.01, beta_2=0.9)").optimizer, fr.Adam(0.01, beta2=0.9)),
+    "random_state": (lambda: trainer(random_state=3, n_jobs=2).settings()["seed"], 3),
+    "layers in specs": (lambda: fr.Sequential(["Linear(4)"]).layers[0].units, 4),
+    "engine": (lambda: trainer(engine="numpy").engine, "reference"),
+}
+
+
+@pytest.mark.parametrize("case", UNDERSTOOD)
+def test_names_with_one_meaning_are_understood(case):
+    make, expected = UNDERSTOOD[case]
+    assert make() == expected
+
+
+def test_arguments_of_fit_are_understood():
+    one, other = trainer(), trainer()
+    one.fit(X, Y, epochs=3, batch_size=2, sample_weight=[1, 2, 3, 4])
+    other.fit(X, Y, nb_epoch=3, batch=2, sample_weights=[1, 2, 3, 4])
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+
+
+REFUSED = {
+    "loss hinge": (lambda: trainer("hinge"), r"nearest is 'softmax_cross_entropy', or 'sigmoid_cross_entropy' for one"),
+    "loss log_loss": (lambda: trainer("log_loss"), r"'softmax_cross_entropy' for one of several classes, 'sigmoid_"),
+    "loss poisson": (lambda: trainer("poisson"), r"; fr.losses.Custom\(function\) takes any loss written in Python"),
+    "loss function": (lambda: trainer(print), r"; fr.losses.Custom\(function\) takes a loss written in Python"),
+    "loss optimizer": (lambda: trainer(fr.SGD(0.1)), r"an optimizer is given by name: optimizer=SGD\(lr=0.1\)"),
+    "loss class": (lambda: trainer(fr.losses.MSE), r"loss: got the class MSE, expected an object: MSE\(...\)"),
+    "optimizer adagrad": (
+        lambda: trainer(optimizer="Adagrad"),
+        r"optimizer: got 'Adagrad', .*the nearest is 'rmsprop'",
+    ),
+    "optimizer nesterov": (lambda: trainer(optimizer="nesterov"), r"use 'sgd\(momentum=0.9, nesterov=True\)'"),
+    "activation softmax": (lambda: fr.Dense(2, "log_softmax"), r"the loss 'softmax_cross_entropy' takes logits"),
+    "activation function": (lambda: fr.Dense(2, np.tanh), r"fr.Function\(forward, backward\) after this one"),
+    "initializer he": (lambda: fr.Dense(2, weight_init="he"), r"use 'he_normal' or 'he_uniform'"),
+    "initializer scale": (lambda: fr.Dense(2, weight_init="random_normal"), r"fastreg.initializers.normal\(...\)"),
+    "BatchNormalization": (lambda: fr.Sequential(["BatchNormalization()"]), r"fastreg has no such layer"),
+    "lr": (
+        lambda: trainer(lr=0.1),
+        r"Trainer: got the argument 'lr', .* that of the optimizer: optimizer=fr.SGD\(0.1\)",
+    ),
+    "epochs": (lambda: trainer(epochs=3), r"Trainer: got the argument 'epochs', .*it is an argument of fit"),
+    "initial_epoch": (lambda: trainer().fit(X, Y, initial_epoch=3), r"another fit continues where the last one ended"),
+    "restore": (lambda: fr.EarlyStopping(restore_best_weights=True), r"the best weights are always restored"),
+    "regularizer": (lambda: fr.Dense(2, kernel_regularizer=0.1), r"l2= and l1= are penalties on the weights"),
+    "betas": (lambda: fr.Adam(betas=(0.9, 0.99)), r"Adam: got the argument 'betas', .*give beta1= and beta2="),
+    "twice": (lambda: fr.SGD(0.1, lr=0.2), r"multiple values for argument 'lr'"),
+    "both names": (lambda: fr.SGD(lr=0.1, learning_rate=0.2), r"SGD: got the argument 'learning_rate'"),
+    "unknown": (lambda: fr.SGD(momentun=0.2), r"SGD: got the argument 'momentun', .*the nearest is 'momentum'"),
+    "layers": (
+        lambda: fr.Sequential(fr.Dense(2), fr.Dense(3)),
+        r"Sequential: got more arguments than .* may be a list",
+    ),
+    "no list": (
+        lambda: fr.Sequential(fr.Dense(2)),
+        r"layers: got Dense\(2\), expected a list of layers: \[Dense\(2\)\]",
+    ),
+    "no model": (
+        lambda: fr.Trainer([fr.Dense(2)]),
+        r"model: got list, expected a Sequential: fr.Sequential\(\[...\]\)",
+    ),
+    "schedule": (
+        lambda: fr.SGD("CosineDecay"),
+        r"lr: got 'CosineDecay', expected a number or a schedule: cosine\(...\)",
+    ),
+    "function of two": (lambda: fr.SGD(lambda epoch, lr: lr), r"expected one that takes one argument, the epoch"),
+    "monitor": (lambda: trainer().fit(X, Y)["acc"], r"history: got 'acc', .*the nearest is 'accuracy'"),
+    "module": (lambda: fr.Linear, r"module 'fastreg' has no attribute 'Linear'; the layer is fr.Dense"),
+    "of losses": (lambda: fr.losses.BinaryCrossentropy, r"'BinaryCrossentropy'; use fr.losses.SigmoidCrossEntropy"),
+    "of callbacks": (lambda: fr.callbacks.ModelCheckpoint, r"'ModelCheckpoint'; use fr.Checkpoint"),
+    "of optimizers": (lambda: fr.optimizers.Adagrad, r"'Adagrad'; the nearest is fr.RMSprop"),
+    "split": (lambda: fr.data.split(X, Y, test_size=0.2), r"fr.data.split\(X, y, \(0.8, 0.2\)\)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_other_names_are_refused_with_the_right_one(case):
+    act, message = REFUSED[case]
+    with pytest.raises((ValueError, TypeError, AttributeError, KeyError), match=message) as error:
+        act()
+    assert "\n" not in str(error.value)
+
+
+def test_an_error_from_within_a_call_is_not_taken_for_one_of_its_arguments():
+    class Own(fr.Callback):
+        def __init__(self, value):
+            self.value = value + None
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Own(3)
+    with pytest.raises(TypeError, match="Own: got the argument 'valu', expected one of value; the nearest is 'value'"):
+        Own(valu=3)
+
+
+def test_signatures_are_those_of_the_constructors():
+    import inspect
+
+    assert list(inspect.signature(fr.SGD).parameters) == ["lr", "momentum", "nesterov", "weight_decay"]
+    assert list(inspect.signature(fr.Trainer).parameters)[:3] == ["model", "loss", "optimizer"]
+    assert list(inspect.signature(fr.EarlyStopping).parameters)[0] == "monitor"
+
+
+def test_every_alias_stands_for_a_name_that_exists():
+    from fastreg.callbacks.argument import BY_NAME as callbacks
+    from fastreg.layers.initializers import BY_NAME as initializers
+    from fastreg.optimizers.schedules import BY_NAME as schedules
+
+    tables = {
+        "loss": fr.losses.BY_NAME,
+        "optimizer": fr.optimizers.BY_NAME,
+        "activation": fr.layers.ACTIVATIONS,
+        "initializer": initializers,
+        "layers": fr.layers.BY_NAME,
+        "callbacks": callbacks,
+        "lr": schedules,
+        "engine": ("native", "reference"),
+    }
+    for kind, table in tables.items():
+        assert set(names.ALIASES[kind].values()) <= set(table), kind
+        assert not names.ALIASES[kind].keys() & names.ADVICE.get(kind, {}).keys(), kind
+
+
+def test_a_function_of_the_epoch_is_a_schedule():
+    seen = []
+
+    def rate(epoch):
+        seen.append(epoch)
+        return 0.5 / (epoch + 1)
+
+    one, other = trainer(optimizer=fr.SGD(rate)), trainer(optimizer=fr.SGD(1.0))
+    history = one.fit(X, Y, epochs=3)
+    other.fit(X, Y, epochs=3, callbacks=[fr.LRScheduler(rate)])
+    assert history["lr"] == [0.5, 0.25, 0.5 / 3] and seen[:3] == [0, 1, 2]
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+    assert repr(one.optimizer) == "SGD(lr=Given(rate))"
+    with pytest.raises(
+        ValueError, match=r"Given\(<lambda>\) for epoch 0: got -1, expected a finite number of at least 0"
+    ):
+        trainer(optimizer=fr.SGD(lambda epoch: -1)).fit(X, Y)
+
+
+def test_files_of_other_formats_are_called_what_they_are(tmp_path):
+    path = tmp_path / "m"
+
+    def refused(message):
+        with pytest.raises(fr.FileFormatError, match=message) as error:
+            fr.load(path)
+        assert "\n" not in str(error.value)
+
+    for protocol in range(2, 6):
+        path.write_bytes(pickle.dumps({"a": np.arange(3)}, protocol=protocol))
+        refused("is a pickle, expected a safetensors file")
+    with open(path, "wb") as file:
+        np.savez(file, a=np.eye(2))
+    refused("is an .npz file of arrays, expected a safetensors file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02.")
+    refused("is a PyTorch file, expected a safetensors file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    refused("is a Keras file, expected a safetensors file")
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200))
+    refused("is an HDF5 file, as Keras wrote")
+    path.write_text("a,b\n1,2\n" * 30)
+    refused("is a file of text, expected a safetensors file")
+
+
+def test_stratify_is_advised_only_where_it_helps():
+    with pytest.warns(UserWarning, match="1 of 8 rows: too few for every part$"):
+        fr.data.split(np.zeros((8, 1)), [0] * 7 + [1], stratify=True)
+    with pytest.warns(UserWarning, match="2 of 40 rows; stratify=True keeps the mix$"):
+        fr.data.split(np.zeros((40, 1)), [0] * 38 + [1] * 2, seed=0)
