@@ -234,9 +234,12 @@ def _without_holes(op: O.Op, native: np.ndarray, reference: np.ndarray) -> tuple
 def _error(
     native: np.ndarray, reference: np.ndarray, floor: float | np.ndarray, dtype: np.dtype
 ) -> tuple[float, float]:
-    """The largest error, in ulp and relative. Values count as at least `floor` large."""
+    """The largest error, in ulp and relative. Values count as at least `floor` large. NaN in both is no error: it is a
+    missing target, or both engines diverge."""
     reference = np.atleast_2d(reference).astype(np.float64)
     native = native.reshape(reference.shape).astype(np.float64)
+    gone = np.isnan(reference) & np.isnan(native)
+    reference[gone] = native[gone] = 0
     size = np.maximum(np.abs(reference), floor)
     root_mean_square = math.sqrt(np.mean(reference**2)) if reference.size else 0.0
     size = np.maximum(size.max(axis=1, keepdims=True, initial=0.0), root_mean_square)

@@ -73,6 +73,15 @@ class Loss(Description):
             return terms
         return replace(terms, units=tuple(value**self.power for value in scale))
 
+    def taking_missing(self, value: bool) -> Loss:
+        """The same loss with this `missing_targets`."""
+        if "missing_targets" not in self.__dataclass_fields__:
+            takes = ", ".join(kind.name for kind in KINDS)
+            raise ValueError(
+                f"missing_targets: got {value} under {self.name!r}, which has no such option, unlike {takes}"
+            )
+        return replace(self, missing_targets=checking.flag("missing_targets", value))  # type: ignore[type-var]
+
     def shares_there(self, y: np.ndarray) -> np.ndarray | None:
         """For each row of checked targets, the share of the outputs that have one, by which the sample weight is
         multiplied. None if all have."""
@@ -233,6 +242,13 @@ class SigmoidCrossEntropy(OfOutputs):
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
         self.terms(outputs)
         return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets)
+
+    def weighing(self, no: np.ndarray, yes: np.ndarray) -> SigmoidCrossEntropy:
+        """The same loss where a target of 0 counts `no` (above 0) and one of 1 counts `yes`, two numbers per output."""
+        terms = self.terms(len(no))
+        weights = no * (1.0 if terms.weights is None else np.array(terms.weights))
+        positive = yes / no * (1.0 if terms.positive is None else np.array(terms.positive))
+        return replace(self, output_weights=tuple(weights.tolist()), pos_weight=tuple(positive.tolist()))
 
     def terms(self, outputs: int) -> Terms:
         positive = self.pos_weight

@@ -28,6 +28,7 @@ class Data(NamedTuple):
     """Inputs, targets and sample weights as the engines read them. `rows` selects rows. None means all.
 
     target   how the targets were made from those of the user
+    loss     the loss to train with, if class weights have made another one of it
     """
 
     inputs: np.ndarray
@@ -35,6 +36,7 @@ class Data(NamedTuple):
     weights: np.ndarray | None
     rows: np.ndarray | None = None
     target: Target = Target()
+    loss: Loss | None = None
 
     @property
     def size(self) -> int:

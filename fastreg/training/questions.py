@@ -68,14 +68,18 @@ def gradients(trainer: Asked, X, y, sample_weight, step: int | None) -> dict[str
 
 def objective(trainer: Asked, X, y, sample_weight, step: int | None) -> float:
     """Data loss plus penalties of X as one batch."""
-    rows = row_losses(trainer, X, y, sample_weight, step, activity=True)
-    weights = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    data = trainer.arguments.checked(X, y, sample_weight)
+    rows = _row_losses(trainer, data, step, activity=True)
+    weights = np.ones(len(rows)) if data.weights is None else data.weights.astype(np.float64)
     return float(np.dot(weights, rows) / weights.sum()) + penalty(trainer, len(rows))
 
 
 def row_losses(trainer: Asked, X, y, sample_weight, step: int | None, activity: bool) -> np.ndarray:
     """The loss of each row, not weighted. With `activity` it includes the activity penalties of the row."""
-    data = trainer.arguments.checked(X, y, sample_weight)
+    return _row_losses(trainer, trainer.arguments.checked(X, y, sample_weight), step, activity)
+
+
+def _row_losses(trainer: Asked, data: Data, step: int | None, activity: bool) -> np.ndarray:
     mode = "gradients" if trainer.arguments.adversarial else "losses"
     with run_batch(trainer, mode, data._replace(weights=None), step) as (session, _):
         buffers, program = session.engine.buffers, session.engine.program

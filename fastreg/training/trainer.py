@@ -72,6 +72,9 @@ class Trainer(Settable):
         Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0. The trainer
         stores it as `l1` and `l2`. `trainer.penalty` can also be set later. To read the penalties, use `l1` and `l2`:
         `penalty(rows)` is a method.
+    missing_targets
+        Whether NaN among the targets, or a label of -1, means "no target here" (see `fastreg.losses.MSE`). It is an
+        option of the loss, so the trainer stores it there. None leaves it as the loss has it.
     metrics
         Names such as ("accuracy", "f1", "roc_auc"), all in `fastreg.metrics.BY_NAME`, and functions of (y_true,
         y_pred); pairs (name, function), or a dict of them, give names. The accuracy under the
@@ -148,6 +151,7 @@ class Trainer(Settable):
         l1: float | L1 = 0.0,
         l2: float | L2 = 0.0,
         penalty: L1 | L2 | ElasticNet | None = None,
+        missing_targets: bool | None = None,
         metrics: Any = ("accuracy",),
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -160,8 +164,10 @@ class Trainer(Settable):
         threads: int | None = None,
     ):
         given = dict(locals())
-        del given["self"]
+        del given["self"], given["missing_targets"]
         self.arguments = Settings(**_with_early(given, self.__dict__.pop("_early", {})))
+        if missing_targets is not None:
+            self.arguments = replace(self.arguments, loss=self.arguments.loss.taking_missing(missing_targets))
         self.arguments.check()
         self.epoch = self.batches = self.updates = 0
         self.stop_training = False
@@ -200,10 +206,12 @@ class Trainer(Settable):
             # a derived class sets it before it calls this constructor, which takes it from here
             self.__dict__.setdefault("_early", {})[name] = value
             return
-        if name in ARGUMENTS or name == "penalty":
+        if name in ARGUMENTS or name in ("penalty", "missing_targets"):
             self._fitting.check_free(name)
             changed: dict[str, Any] = {name: value}
-            if name == "penalty":
+            if name == "missing_targets":
+                changed = {"loss": self.loss.taking_missing(value)}
+            elif name == "penalty":
                 changed = dict(zip(("l1", "l2"), penalties.pair(name, value), strict=True))
             name, value = "arguments", replace(self.arguments, **changed)
         elif name == "arguments":
@@ -238,6 +246,11 @@ class Trainer(Settable):
     def step(self) -> int:
         """An older name of `batches`. The steps of the optimizer are `updates`."""
         return self.batches
+
+    @property
+    def missing_targets(self) -> bool:
+        """Whether NaN among the targets means "no target": an option of the loss, which can also be set here."""
+        return self.loss.missing_targets
 
     def settings(self) -> dict[str, Any]:
         """The arguments that decide the result of training: all but the model and the number of threads."""
@@ -304,7 +317,9 @@ class Trainer(Settable):
             A dict {label: weight}, with weight 1 for all other labels. Or "balanced": n / (k c) for a label that c
             of the n rows have, with k different labels (King and Zeng, 2001; scikit-learn's formula).
             It multiplies `sample_weight`: weight 2 counts the row twice, weight 0 drops it. The targets must be labels.
-            It does not apply to `validation_data`.
+            With several labels per row, each yes or no, {output: w} counts a yes in that output w times, a no once, and
+            "balanced" counts n / (2 c) for each yes of an output with c of them among n, n / (2 (n - c)) for each no.
+            The loss of a row stays the mean over its outputs. It does not apply to `validation_data`.
         validation_data
             (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty. Or a
             table that holds the targets too, or a dict of several such sets: {"dev": (X, y), "test": (X, y)} gives
@@ -396,7 +411,7 @@ class Trainer(Settable):
         with (
             self._fitting.held("fit"),
             settings.model.claim.held("fit"),
-            self.session("train", min(batch_size, n), n, True) as session,
+            self.session("train", min(batch_size, n), n, True, data.loss) as session,
         ):
             settings.keep_loss()
             return run_epochs(self, session, data, validation, plan, saved)
@@ -606,19 +621,22 @@ class Trainer(Settable):
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
         return make_program(self.arguments, mode, checking.integer("rows", rows), dropout)
 
-    def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]:
-        """A context with the program of `mode`, bound to the engine. It is kept until what it depends on changes."""
-        settings = self.arguments
+    def session(
+        self, mode: str, batch_size: int, rows: int, dropout: bool, loss: Loss | None = None
+    ) -> AbstractContextManager[Session]:
+        """A context with the program of `mode`, bound to the engine. It is kept until what it depends on changes.
+        `loss` is that of the trainer, unless given."""
+        settings = self.arguments if loss is None else replace(self.arguments, loss=loss)
         rows = rows if settings.follows_rows else 1
         model = settings.model
         bound_to = id(model.arena), model._changes, settings.engine, settings.threads, settings.in_programs
         units = settings.model.schema.target.scale
-        return self._sessions.hold(mode, (batch_size, rows, dropout, units, *bound_to), partial(self._bind, mode))
+        key = batch_size, rows, dropout, units, *bound_to
+        return self._sessions.hold(mode, key, partial(self._bind, mode, settings))
 
-    def _bind(self, mode: str, key: tuple) -> Session:
+    def _bind(self, mode: str, settings: Settings, key: tuple) -> Session:
         batch_size, rows, dropout, *_ = key
-        settings = self.arguments
-        program = self.program(mode, rows, dropout)
+        program = make_program(settings, mode, rows, dropout)
         arena, state = settings.model.arena, None
         if mode == "train":
             fresh = make_state(program, arena, settings.dtype)

@@ -1,4 +1,4 @@
-"""Class weights: the weight of a row follows from its label."""
+"""Class weights: the weight of a row follows from its label; with several labels per row, that of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastreg.common import checking
 from fastreg.common.columns import is_column
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Target
-from fastreg.losses.losses import Loss
+from fastreg.losses.losses import Loss, SigmoidCrossEntropy
 from fastreg.model.dataset import Data
 
 BALANCED = "balanced"
@@ -21,12 +21,17 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
     must repeat.
 
     "balanced" gives weight n / (k count) to a class with `count` of the n rows that are trained on, if k classes occur
-    in them.
+    in them. Rows without a target do not count.
+
+    Where each row has several labels, yes or no, it is the loss of the data that changes; see `_weigh_outputs`.
     """
+    if isinstance(loss, SigmoidCrossEntropy) and outputs > 1:
+        return _weigh_outputs(data, loss, class_weight)
     labels, classes = _labels(data, loss, outputs)
     if isinstance(class_weight, str):
         checking.choice("class_weight", class_weight, (BALANCED, "a dict of weights by label"))
-        counts = np.bincount(labels if data.rows is None else labels[data.rows], minlength=classes)
+        counted = labels if data.rows is None else labels[data.rows]
+        counts = np.bincount(counted[counted >= 0], minlength=classes)
         present = counts > 0
         by_class = np.ones(classes)
         by_class[present] = counts.sum() / (np.count_nonzero(present) * counts[present])
@@ -41,15 +46,39 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
     return data._replace(weights=weights), noted
 
 
+def _weigh_outputs(data: Data, loss: SigmoidCrossEntropy, class_weight) -> tuple[Data, object]:
+    """The data with a loss that weighs each label of a row: l = mean over the outputs j of w_j(t_j) l_j.
+
+    "balanced": w_j(1) = n_j / (2 p_j) and w_j(0) = n_j / (2 (n_j - p_j)) for an output with p_j ones among its n_j
+    targets in the rows that are trained on, and 1 if all are the same. {j: w}: w_j(1) = w, all other weights are 1.
+    """
+    outputs = data.targets.shape[1]
+    if isinstance(class_weight, str):
+        checking.choice("class_weight", class_weight, (BALANCED, "a dict of weights by output"))
+        targets = data.targets if data.rows is None else data.targets[data.rows]
+        counts = np.stack([np.count_nonzero(targets == label, axis=0) for label in (0, 1)])
+        if counts.sum() + np.count_nonzero(targets != targets) < targets.size:  # of NaN, which is no target
+            raise ValueError("class_weight: got 'balanced' for targets between 0 and 1, expected 0 and 1 alone")
+        both = counts.all(axis=0)
+        no, yes = np.where(both, counts.sum(axis=0) / (2 * np.maximum(counts, 1)), 1.0)
+        return data._replace(loss=loss.weighing(no, yes)), BALANCED
+    if isinstance(class_weight, Mapping) and data.target.names is not None:
+        numbers = {name: j for j, name in enumerate(data.target.names)}
+        class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
+    yes = _by_class(class_weight, outputs)
+    return data._replace(loss=loss.weighing(np.ones(outputs), yes)), dict(enumerate(yes.tolist()))
+
+
 def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
-    """The label of each row, and the number of possible labels."""
+    """The label of each row, -1 for none, and the number of possible labels."""
     targets = data.targets
     if targets.ndim == 1:
         return targets, outputs
     if loss.transform == "sigmoid" and targets.shape[1] == 1:
-        ones = targets[:, 0] == 1
-        if (ones | (targets[:, 0] == 0)).all():  # of any dtype; other values are shares, not labels
-            return ones.astype(np.int64), 2
+        flat = targets[:, 0]
+        ones, gone = flat == 1, flat != flat  # NaN is no target
+        if (ones | gone | (flat == 0)).all():  # of any dtype; other values are shares, not labels
+            return np.where(gone, -1, ones), 2
     if loss.transform == "softmax":
         expected = "labels; sample_weight weighs rows"
         raise ValueError(f"class_weight: got rows of probabilities under {loss.name!r}, expected {expected}")
