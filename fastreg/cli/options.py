@@ -21,6 +21,14 @@ MANY = 64  # columns; of fewer, none can stand in for one that is dropped
 SMALL = 10_000  # samples; below this, the default is more epochs and smaller batches
 DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a table (.csv, .csv.gz)"
 VALIDATION = 0.1  # of the samples, by default
+READING = (  # arguments of read_table, how their values are shown, and what they mean
+    ("header", "yes|no|LINE", "whether its first line names the columns, or the number of the line that does, from 0"),
+    ("delimiter", "CHARACTER", "what is between its fields"),
+    ("decimal", "MARK", "the decimal mark, a point or a comma"),
+    ("missing", "TEXT,..", "the fields that stand for a missing value"),
+    ("usecols", "COLUMN,..", "the columns to read, by name or position"),
+    ("encoding", "NAME", "the encoding of its characters, such as latin-1 (utf-8)"),
+)
 RATES = {"sgd": 0.1, "rmsprop": 1e-3}  # where the optimizer's own default suits few
 OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float, dict]] = {  # rate, settings
     **{
@@ -113,6 +121,7 @@ def add_meaning(parser: argparse.ArgumentParser) -> None:
         help="what is to be learned: one of several classes, several yes-or-no labels, or numbers (what the labels "
         "suggest; the first line of the output says what was taken, and why)",
     )
+    add_reading(parser)
     parser.add_argument("--loss", metavar="NAME", help=f"{', '.join(losses.BY_NAME)}, or a spec (the one of the task)")
     parser.add_argument(
         "--scale",
@@ -120,6 +129,27 @@ def add_meaning(parser: argparse.ArgumentParser) -> None:
         help="inputs to mean 0 and variance 1, or divided by 255, or as they are (bytes for images, else standardize). "
         "Targets that are numbers are scaled too, except with none",
     )
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say how a table is written. Their names are those of `fastreg.data.read_table`."""
+    for name, metavar, what in READING:
+        parser.add_argument(f"--{name}", metavar=metavar, help=f"of a table: {what}")
+
+
+def reading(options: argparse.Namespace) -> dict:
+    """The arguments of `fastreg.data.read_table` that were given."""
+    given = {name: value for name, *_ in READING if (value := getattr(options, name)) is not None}
+    if "header" in given:
+        words = {"yes": True, "no": False}
+        given["header"] = words.get(given["header"], given["header"])
+        if str(given["header"]).isdigit():
+            given["header"] = int(given["header"])
+    for name in ("missing", "usecols"):
+        if name in given:
+            columns = given[name].split(",")
+            given[name] = [int(c) if name == "usecols" and c.lstrip("-").isdigit() else c for c in columns]
+    return given
 
 
 def validation_share(text: str) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import fastreg as fr
-from fastreg.cli.options import DATA
+from fastreg.cli.options import DATA, add_reading
 from fastreg.cli.output import print_json
 from fastreg.cli.tasks import errors, hits, inputs, labelled, read
 
@@ -25,6 +25,7 @@ def add(commands) -> None:
         help=f"{DATA}, with or without labels. The columns of a table are found by name. Of a set that is split, the "
         "test part",
     )
+    add_reading(parser)
     parser.add_argument("--probabilities", action="store_true", help="print all outputs instead of the class")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -32,7 +33,7 @@ def add(commands) -> None:
 def predict(options: argparse.Namespace) -> None:
     """Runs the command."""
     model = fr.load(options.model)
-    X, y = labelled(model, *read(options.data)[-1])
+    X, y = labelled(model, *read(options)[-1])
     outputs = model.predict(inputs(X))
     is_classes = model.output_transform != "linear"
     results = outputs

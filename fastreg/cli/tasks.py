@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastreg as fr
-from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer
+from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer, reading
 from fastreg.data.builtin import SETS
 from fastreg.data.csvfiles import likely_target
 from fastreg.data.infer import are_images, fit_schema, infer_schema, targets_of
@@ -26,13 +26,16 @@ NUMBERS = ("r2", "rmse", "mae")  # metrics of a task of numbers
 Labelled = tuple[Any, Any]  # inputs and targets, of the same length
 
 
-def read(name: str, seed: int = 0) -> list[tuple[Any, Any]]:
+def read(options: argparse.Namespace, seed: int = 0) -> list[tuple[Any, Any]]:
     """A built-in set, or the contents of a file or folder. A table comes without targets: they are in it."""
-    if name in SETS:
-        return [fr.data.load(name, seed=seed)]
-    if not Path(name).exists():
+    name, how = options.data, reading(options)
+    if name not in SETS and not Path(name).exists():
         raise ValueError(f"DATA: got {name!r}, expected a file, a folder or one of {', '.join(SETS)}")
-    return [(fr.data.read_table(name), None)] if is_table(name) else fr.data.read(name)
+    if name not in SETS and is_table(name):
+        return [(fr.data.read_table(name, **how), None)]
+    if how:
+        raise ValueError(f"--{next(iter(how))}: got it for {name}, which is not a table in a text file")
+    return [fr.data.load(name, seed=seed)] if name in SETS else fr.data.read(name)
 
 
 def inputs(X):
@@ -78,7 +81,7 @@ class Task(NamedTuple):
 def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
     """Training and test samples, what they are, and the loss that fits. `held_back` is the share of the samples that is
     held back for validation."""
-    found = read(options.data, options.seed)
+    found = read(options, options.seed)
     scale = options.scale or ("bytes" if not isinstance(found[0][0], Table) and are_images(found[0][0]) else None)
     target = target_column(found[0][0], found[0][1], options.target)
     parts, names = [], None

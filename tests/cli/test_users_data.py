@@ -171,3 +171,17 @@ def test_integer_dtypes_learn_alike(tmp_path, rng):
             told(run("train", "bits.npz", "--hidden", 32, "--json", cwd=tmp_path))["runs"]["plain"]["test_accuracy"]
         )
     assert len(found) == 1 and found.pop() > 0.8
+
+
+@pytest.mark.slow
+def test_how_a_table_is_written_can_be_said(tmp_path, rng):
+    X = rng.normal(size=(100, 2))
+    lines = [f"{a:.3f};{b:.3f};{'ja' if a > 0 else 'nein'}".replace(".", ",") for a, b in X]
+    (tmp_path / "t.txt").write_bytes(("größe;breite;groß\n" + "\n".join(lines) + "\n").encode("latin-1"))
+    assert "encoding" in complaint(run("train", "t.txt", cwd=tmp_path))
+    how = ("--encoding", "latin-1", "--decimal", ",", "--delimiter", ";", "--header", "yes")
+    answer = told(run("train", "t.txt", *how, *QUICK, "--json", cwd=tmp_path))
+    assert answer["target"].startswith("groß: 2 classes ja, nein") and answer["runs"]["plain"]["test_accuracy"] > 0.8
+    result = run("predict", "out/plain.safetensors", "t.txt", *how, cwd=tmp_path)
+    assert set(result.stdout.split()) == {"ja", "nein"}
+    assert "--decimal: got it for moons" in complaint(run("train", "moons", "--decimal", ",", cwd=tmp_path))
