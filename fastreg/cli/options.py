@@ -18,6 +18,7 @@ from fastreg.optimizers.optimizers import BY_NAME, Optimizer
 from fastreg.optimizers.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
 
 MANY = 64  # columns; of fewer, none can stand in for one that is dropped
+STEPS = 1500  # a network on few samples needs so many steps of the optimizer, not so many passes
 SMALL = 10_000  # samples; below this, the default is more epochs and smaller batches
 DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a table (.csv, .csv.gz)"
 VALIDATION = 0.1  # of the samples, by default
@@ -68,7 +69,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help=", ".join(ACTIVATIONS)
     )
-    parser.add_argument("--epochs", type=positive, help=f"passes (50; 20 from {SMALL:,} samples on)")
+    parser.add_argument(
+        "--epochs",
+        type=positive,
+        help=f"passes (20 from {SMALL:,} samples on; 50, or up to 200 for about {STEPS} steps)",
+    )
     parser.add_argument("--batch-size", type=positive, help=f"rows per step (64; 128 from {SMALL:,} samples on)")
     parser.add_argument(
         "--keep-prob",
@@ -201,7 +206,9 @@ def keep_probs(options: argparse.Namespace, columns: int, is_classification: boo
 def epochs_and_batch_size(options: argparse.Namespace, samples: int) -> tuple[int, int]:
     """Those that were given, or defaults for this number of samples."""
     small = samples < SMALL
-    return options.epochs or (50 if small else 20), options.batch_size or (64 if small else 128)
+    batch_size = options.batch_size or (64 if small else 128)
+    enough = min(max(50, STEPS * batch_size // samples), 200)
+    return options.epochs or (enough if small else 20), batch_size
 
 
 def data_name(name: str) -> str:

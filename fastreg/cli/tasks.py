@@ -95,11 +95,11 @@ def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
     schema = infer_schema(everything[0], everything[1], **told)
     if names is not None:
         schema = schema.with_target_names(names)
-    stratified = schema.target.task == "classes" and np.ndim(everything[1]) == 1
+    stratified = schema.target.task == "classes" and np.size(everything[1]) == len(everything[1])
 
     shares = [share for share in (TEST_SHARE * (len(parts) == 1), held_back) if share]
     X, y = parts[0]
-    codes = schema.target.encode("y", y) if stratified else None
+    codes = np.asarray(schema.target.encode("y", y)).ravel().astype(np.int64) if stratified else None
     labels = np.zeros(len(X)) if codes is None else codes
     drawn = fr.data.split(np.arange(len(X)), labels, (1 - sum(shares), *shares), stratify=stratified, seed=options.seed)
     train, *rest = [(X[rows], y[rows]) for rows, _ in drawn]
