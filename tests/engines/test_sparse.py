@@ -125,7 +125,8 @@ def test_questions_and_checks_take_it():
         np.testing.assert_array_equal(trainer.gradients(X, Y)[name], gradient)
     np.testing.assert_array_equal(trainer.input_gradient(X, Y), trainer.input_gradient(DENSE, Y))
     assert fr.check_gradients(trainer, X[:20], Y[:20], step=0).ok
-    assert fr.compare_engines(trainer, X, Y) is not None
+    assert fr.compare_engines(trainer, X, Y).worst == fr.compare_engines(trainer, DENSE, Y).worst
+    assert fr.profile(trainer, X, Y).verdict
 
 
 def test_class_weights_and_splits():
