@@ -342,7 +342,9 @@ def inputs(
         return _of_shape(name, value, rows, sample)
     result = array(name, value, working, FOR_INPUTS)
     _of_shape(name, value, result, sample)
-    finite(name, result, working, names or _names_of(value), FOR_INPUTS["hole"])
+    if type(value) is not np.ndarray and names is None:
+        names = _names_of(value)
+    finite(name, result, working, names, FOR_INPUTS["hole"])
     return result
 
 

@@ -73,19 +73,17 @@ def to_numbers(values: np.ndarray, found: Iterable[str | None]) -> np.ndarray:
     """An array of objects whose kinds are numbers and holes: uint8 from bools, int64 from whole numbers that fit, else
     float64, with NaN for a hole."""
     found = set(found)
-    if found <= {BOOL, WHOLE}:
-        try:
-            return _filled(values, np.uint8 if found == {BOOL} else np.int64, int)
-        except OverflowError:
-            pass
-    return _filled(values, np.float64, _real)
-
-
-def _filled(values: np.ndarray, dtype: type, make) -> np.ndarray:
-    result: np.ndarray = np.empty(values.shape, dtype)
+    if found == {BOOL}:
+        return values.astype(bool, order="C").view(np.uint8)
+    try:
+        if HOLE not in found:  # NumPy's loop is in C
+            return values.astype(np.int64 if found <= {BOOL, WHOLE} else np.float64, order="C")
+    except OverflowError:  # from a huge integer
+        pass
+    result: np.ndarray = np.empty(values.shape)
     flat, start = result.reshape(-1), 0
     for chunk in chunks(values):
-        flat[start : start + len(chunk)] = [make(value) for value in chunk]
+        flat[start : start + len(chunk)] = [_real(value) for value in chunk]
         start += len(chunk)
     return result
 

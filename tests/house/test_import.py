@@ -40,7 +40,8 @@ def test_frames_and_sparse_matrices_are_told_without_their_libraries():
     """A table, texts as labels and a refused frame need nothing of pandas, Polars, PyArrow or SciPy."""
     statement = (
         "import fastreg as fr; t = fr.Trainer(fr.Sequential([fr.Dense(2)])); "
-        "t.fit({'a': [1, 2], 'b': [3, 4]}, ['no', 'yes']); t.fit([{'a': 1, 'b': 2}] * 2, numpy.array(['no', 'yes'], object)); "
+        "t.fit({'a': [1, 2], 'b': [3, 4]}, ['no', 'yes']); "
+        "t.fit([{'a': 1, 'b': 2}] * 2, numpy.array(['no', 'yes'], object)); "
         "fr.data.split(fr.data.Table({'a': [1, 2]}), [0, 1], (0.5, 0.5))"
     )
     assert not outside(loaded(statement))
