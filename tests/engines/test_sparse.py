@@ -8,6 +8,7 @@ import pytest
 import fastreg as fr
 from fastreg.common import checking
 from fastreg.common.sparse import SparseRows
+from fastreg.machine import _core
 
 sp = pytest.importorskip("scipy.sparse")
 
@@ -201,3 +202,34 @@ def test_it_is_never_dense_as_a_whole():
     tracemalloc.stop()
     assert peak < 200e6
     assert isinstance(trainer.arguments.checked(X, np.zeros(2000, int)).inputs, SparseRows)
+
+
+def test_values_in_a_file_are_checked_as_they_are_read(engine, tmp_path):
+    X = sp.csr_array(DENSE)
+    values = np.memmap(tmp_path / "values", dtype=float, mode="w+", shape=X.data.shape)
+    values[:] = X.data
+    values[100] = np.nan
+    X.data = values
+    row = int(np.searchsorted(X.indptr, 100, side="right")) - 1
+    trainer, _ = trained(DENSE, engine)
+    before = trainer.model.state_dict()
+    with pytest.raises(ValueError, match=rf"row {row} of the data holds a value that is not finite"):
+        trainer.fit(X, Y)
+    for name, value in before.items():
+        np.testing.assert_array_equal(trainer.model.parameters[name], value)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (np.zeros(2), np.zeros(2, np.int32), np.zeros(1, np.int32)),
+        (np.zeros(2), np.array([0, 3]), np.zeros(3, np.int32)),
+        (np.zeros(3), np.array([0, 3]), np.zeros(2, np.int32)),
+        (np.zeros(3), np.array([0, 3]), np.zeros(3, np.int16)),
+        (np.zeros((3, 1)), np.array([0, 3]), np.zeros(3, np.int32)),
+        (np.zeros(6)[::2], np.array([0, 3]), np.zeros(3, np.int32)),
+    ],
+)
+def test_the_extension_refuses_parts_that_it_cannot_read(parts):
+    with pytest.raises(ValueError, match="expected"):
+        _core.Source(*parts, 5)
