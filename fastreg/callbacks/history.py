@@ -129,11 +129,6 @@ class History(Mapping):
             raise IndexError(f"history: got the index {key}, expected one of its {count} epochs")
         return self._row(int(key))
 
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """The columns as a dict of lists, which is what Keras calls the history."""
-        return {name: list(column) for name, column in self._columns.items()}
-
     def _row(self, index: int) -> dict[str, float]:
         return {name: column[index] for name, column in self._columns.items()}
 

@@ -147,7 +147,7 @@ class LayerStatistics(Callback):
     def _record(self, epoch: int) -> None:
         names = [str(layer.name) for layer in self.model.layers if isinstance(layer, Dense)]
         rows = self._data.size
-        with self.trainer.run_batch("probe", self._data, None) as (session, tally):
+        with self.trainer._run_batch("probe", self._data, None) as (session, tally):
             buffers = session.engine.buffers
             activations = {name: _moments(buffers[f"{name}.y"][:rows]) for name in names}
             back = {name: buffers[f"d:{name}.y"][:rows] for name in reversed(names) if f"d:{name}.y" in buffers}

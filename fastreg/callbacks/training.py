@@ -74,7 +74,7 @@ class Training(Protocol):
         ...
 
     @property
-    def counted_metrics(self) -> tuple[str, ...]:
+    def _counted_metrics(self) -> tuple[str, ...]:
         """Those of them that an engine counts as it trains."""
         ...
 
@@ -85,10 +85,10 @@ class Training(Protocol):
         """The settings that a resumed fit must have, too."""
         ...
 
-    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
+    def _evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
         """Loss and metrics of data that are already checked. `names` are their names in an error."""
         ...
 
-    def run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
+    def _run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
         """Runs all rows of the data as one batch, without learning from it."""
         ...

@@ -165,7 +165,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     rules = copy.program("gradients", rows).rules
     if copy.adversarial is not None:  # the same objective, as that of a batch of twice the size with the perturbed rows
         clean = copy.adversarial.weight
-        X, y = np.concatenate([data.inputs, copy.perturbed(data, step)]), np.concatenate([data.targets, data.targets])
+        X, y = np.concatenate([data.inputs, copy._perturbed(data, step)]), np.concatenate([data.targets, data.targets])
         share = np.concatenate([clean * share, (1 - clean) * share])
         copy.adversarial, copy.model.schema = None, Schema()  # these rows and targets are encoded already
 

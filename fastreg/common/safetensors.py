@@ -154,10 +154,10 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
             raise FileFormatError(f"claims a header of {length} bytes; the limit is {MAX_HEADER}")
         if length > size - 8:
             raise FileFormatError(f"claims a header of {length} bytes but ends after {size - 8}")
-        header = read_bytes(file, length)
-        if not header.startswith(b"{"):
-            refuse_others(start + header[:LOOKED_AT])
-        header = _parse_header(header)
+        text = read_bytes(file, length)
+        if not text.startswith(b"{"):
+            refuse_others(start + text[:LOOKED_AT])
+        header = _parse_header(text)
         metadata = _check_metadata(header.pop("__metadata__", {}))
         layout = _check_layout(header, size - 8 - length)
         tensors = {}

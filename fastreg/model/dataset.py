@@ -21,7 +21,7 @@ class Model(Protocol):
     @property
     def outputs(self) -> int: ...
 
-    def check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray: ...
+    def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray: ...
 
 
 class Data(NamedTuple):
@@ -90,7 +90,7 @@ def checked(
             raise ValueError(f"{y_name}: got None, and {x_name} has no column {', '.join(missing)}, expected targets")
         y = X  # which holds the targets too
     y = target.encode(y_name, y)
-    X = model.check_inputs(x_name, X, schema, dtype)
+    X = model._check_inputs(x_name, X, schema, dtype)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
     weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
     weights = _without_missing(loss, y_name, y, weights, dtype)

@@ -126,7 +126,7 @@ def _make(
     if other := sorted(name for name, tensor in tensors.items() if tensor.dtype != model.dtype):
         raise FileFormatError(f"its config says {model.dtype}, but {brief(other)} are of another dtype")
     model.load_state_dict(tensors)
-    model.told = model.loss is not None or model.output_transform != "linear"
+    model._told = model.loss is not None or model.output_transform != "linear"
     return model
 
 

@@ -94,7 +94,7 @@ class Sequential(Settable):
 
     layers: Layers
     loss: Loss | None = None
-    told = True  # whether the loss is known. False for a model of values from a file that has no loss
+    _told = True  # whether the loss is known. False for a model of values from a file that has no loss
 
     @understood
     def __init__(self, layers: Iterable[Layer]):
@@ -110,7 +110,7 @@ class Sequential(Settable):
         self.engine = "native"
         self.threads: int | None = None
         self._sessions = Sessions()
-        self.claim = Claim()
+        self._claim = Claim()
         self._complete = True
 
     def __setattr__(self, name: str, value) -> None:
@@ -124,7 +124,7 @@ class Sequential(Settable):
             raise ValueError(f"dtype: got {value!r} for a model that has parameters, expected copy(dtype={value!r})")
         if name == "loss":
             super().__setattr__("output_transform", "linear" if value is None else value.transform)
-            super().__setattr__("told", True)
+            super().__setattr__("_told", True)
         super().__setattr__(name, value)
 
     # --- Parameters ----------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Sequential(Settable):
             "float32" or "float64". Both start from the same draws.
         """
         shape, seed, dtype = checking.sample_shape(input_shape), checking.seed(seed), checking.dtype(dtype)
-        self.claim.check_free("build")
+        self._claim.check_free("build")
         self._shapes_of_parameters(shape)
         if self.built:
             self.loss = None  # a new model, which nothing has trained
@@ -153,7 +153,7 @@ class Sequential(Settable):
                 place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
                 drawn[f"{layer.name}.{key}"] = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
         self._allocate(shape, dtype)
-        self.arena.take(drawn)
+        self._arena.take(drawn)
 
     def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
         self._parameters = Arena(self._shapes_of_parameters(shape), dtype)
@@ -183,14 +183,14 @@ class Sequential(Settable):
 
         Changing their values changes the model. `state_dict` gives copies.
         """
-        return self.arena.arrays
+        return self._arena.arrays
 
     @parameters.setter
     def parameters(self, values: Mapping[str, np.ndarray]) -> None:
         self.load_state_dict(values)
 
     @property
-    def arena(self) -> Arena:
+    def _arena(self) -> Arena:
         """The memory of the parameters."""
         if self._parameters is None:
             raise ValueError(NOT_BUILT)
@@ -211,7 +211,7 @@ class Sequential(Settable):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the parameters by name."""
-        return self.arena.copies()
+        return self._arena.copies()
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Copies parameters in. Names, shapes and values are checked before anything changes.
@@ -238,14 +238,14 @@ class Sequential(Settable):
             if not checking.all_finite(value):
                 raise ValueError(f"state[{name!r}]: got values that are not finite in {self.dtype}")
             values[name] = value
-        self.arena.take(values)
+        self._arena.take(values)
 
     # --- Layers --------------------------------------------------------------------------------------------------
 
     def _set_layers(self, value: Iterable[Layer]) -> None:
         """Sets all layers. Those of a model that has parameters must have the same ones."""
         if "layers" in self.__dict__:
-            self.claim.check_free("layers")
+            self._claim.check_free("layers")
             schema, given = _with_schema(value)
             value = Layers(_named(given))
             self._check_layers(value)
@@ -268,7 +268,7 @@ class Sequential(Settable):
             raise AttributeError(
                 f"layer {layer.name!r}: its model has other layers by now; set model.layers[{layer.name!r}].{name}"
             )
-        self.claim.check_free(f"layer {layer.name!r}: {name}")
+        self._claim.check_free(f"layer {layer.name!r}: {name}")
         if name == "name" and value is None:
             value = str(index)
         changed = layer.changed(name, value)
@@ -335,9 +335,9 @@ class Sequential(Settable):
         ((4, 1), True)
         """
         how = self.output_transform, self.engine, self.threads
-        return self.run_forward(X, batch_size, *how, samples=samples, seed=seed)
+        return self._run_forward(X, batch_size, *how, samples=samples, seed=seed)
 
-    def run_forward(
+    def _run_forward(
         self,
         X,
         batch_size: int,
@@ -349,14 +349,14 @@ class Sequential(Settable):
         seed: int = 0,
     ):
         """`predict` with everything it depends on as arguments. `rows` selects rows."""
-        assert self.arena is not None  # raises if there are no parameters
-        X = self.check_inputs("X", X)
+        assert self._arena is not None  # raises if there are no parameters
+        X = self._check_inputs("X", X)
         batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
         samples, seed = None if samples is None else checking.integer("samples", samples), checking.seed(seed)
         rows = checking.rows("rows", rows, len(X))
-        return self.forward_checked(X, batch_size, transform, engine, threads, rows, samples, seed)
+        return self._forward_checked(X, batch_size, transform, engine, threads, rows, samples, seed)
 
-    def forward_checked(
+    def _forward_checked(
         self,
         X,
         batch_size: int,
@@ -367,8 +367,8 @@ class Sequential(Settable):
         samples: int | None = None,
         seed: int = 0,
     ):
-        """`run_forward` of inputs and arguments that are checked already."""
-        key = (batch_size, id(self.arena), self._changes, transform, engine, threads, samples is not None)
+        """`_run_forward` of inputs and arguments that are checked already."""
+        key = (batch_size, id(self._arena), self._changes, transform, engine, threads, samples is not None)
         feed = Feed(X, batch_size, order=rows, seed=seed, by_position=True)
         feed.out = np.empty((feed.rows, self.outputs), self.dtype)
         with self._sessions.hold("predict", key, self._bind) as session:
@@ -445,7 +445,7 @@ class Sequential(Settable):
         loss = kept_loss(self)
         if loss is None:
             raise ValueError(f"evaluate: {NO_LOSS}, expected model.loss = 'mse' or another loss first")
-        arena = self.arena
+        arena = self._arena
         data = checked(self, present(loss), self.dtype, X, y, sample_weight)
         scale = self.schema.target.scale
         tally, key = Tally(), (ROWS, id(arena), self._changes, loss, self.engine, self.threads, scale)
@@ -458,14 +458,14 @@ class Sequential(Settable):
         batch_size, _, _, loss, engine, threads, scale = key
         how = {"smoothing": loss.label_smoothing, "terms": loss.told_terms(self.outputs, scale)}
         program = lower(self.layers, self.inputs, loss=loss.in_program, **how)
-        return bind(key, program, self.arena, None, batch_size, engine, threads)
+        return bind(key, program, self._arena, None, batch_size, engine, threads)
 
     def _bind(self, key: tuple):
         batch_size, _, _, transform, engine, threads, live = key
         program = lower(self.layers, self.inputs, transform=transform, dropout=live)
-        return bind(key, program, self.arena, None, batch_size, engine, threads)
+        return bind(key, program, self._arena, None, batch_size, engine, threads)
 
-    def check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray:
+    def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray:
         """X as an array of finite rows, if this model can take them. Schema and dtype are its own, unless given."""
         schema = self.schema if schema is None else schema
         dtype = self.dtype if dtype is None else dtype
@@ -513,11 +513,11 @@ class Sequential(Settable):
         dtype = self.dtype if dtype is None else checking.dtype(dtype)
         other = type(self)(self.layers)
         other.engine, other.threads = self.engine, self.threads
-        other.loss, other.output_transform, other.told = self.loss, self.output_transform, self.told
+        other.loss, other.output_transform, other._told = self.loss, self.output_transform, self._told
         other.dtype, other.schema = dtype, self.schema
         if self.input_shape is not None:
             other._allocate(self.input_shape, dtype)
-            other.arena.take(self.parameters)
+            other._arena.take(self.parameters)
         return other
 
     __copy__ = copy
@@ -641,7 +641,7 @@ def present(loss: Loss) -> Loss:
 
 def loss_for(model: Sequential) -> Loss:
     """The loss of a trainer that was given none."""
-    if not model.told:
+    if not model._told:
         raise ValueError(f"loss: got none, and {NO_LOSS}, expected loss='mse' or another")
     suits = losses.softmax_cross_entropy if model.schema.loss is None else losses.get(model.schema.loss)
     return present(kept_loss(model) or suits)

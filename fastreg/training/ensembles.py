@@ -263,7 +263,7 @@ class Bagging:
             The X that was given to fit.
         """
         members = self._trained()
-        n, given = len(self.rows[0]), len(members[0].model.check_inputs("X", X))
+        n, given = len(self.rows[0]), len(members[0].model._check_inputs("X", X))
         if given != n:
             raise ValueError(f"X: got {given} rows, expected the {n} of the fit")
         total, votes = np.zeros((n, members[0].model.outputs)), np.zeros((n, 1))

@@ -75,7 +75,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a fit of `count` more epochs. `more` are further facts that a resumed fit must repeat."""
     rows = data.size
-    names = ("loss", *training.counted_metrics, "penalty", "seconds", "lr")
+    names = ("loss", *training._counted_metrics, "penalty", "seconds", "lr")
     for name in by_name(validation):
         names += tuple(f"{name}_{column}" for column in ("loss", *training.metric_names))
     if len(set(names)) < len(names):
@@ -129,7 +129,7 @@ def run_epochs(
             feed = data.feed(batch_size, order=order, rates=rates, **place)
             tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
-                **tally.means(training.counted_metrics),
+                **tally.means(training._counted_metrics),
                 "penalty": tally.penalty / tally.batches,
                 "seconds": perf_counter() - start,
                 "lr": float(rates[training.batches - feed.step - 1]),
@@ -156,7 +156,7 @@ def run_epochs(
 def _validate(training: Training, session: Session, name: str, data: Data, step: int, updates: int) -> dict[str, float]:
     """The logs of a held-back set. If it refuses a row of a memory map, or a metric fails, the epoch does not count."""
     try:
-        measured = training.evaluate_data(data, "validation_data")
+        measured = training._evaluate_data(data, "validation_data")
     except Exception:
         session.put_back()
         training.batches, training.updates = step, updates

@@ -27,7 +27,7 @@ class Asked(Protocol):
     @property
     def arguments(self) -> Settings: ...
 
-    def session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]: ...
+    def _session(self, mode: str, batch_size: int, rows: int, dropout: bool) -> AbstractContextManager[Session]: ...
 
 
 def evaluate_data(trainer: Asked, data: Data, names: str, quiet: bool) -> dict[str, float]:
@@ -35,7 +35,7 @@ def evaluate_data(trainer: Asked, data: Data, names: str, quiet: bool) -> dict[s
     are not defined for these data are given without a warning."""
     settings, tally = trainer.arguments, Tally()
     settings.build(data.inputs.shape[1:])
-    with trainer.session("evaluate", ROWS, 1, False) as session:
+    with trainer._session("evaluate", ROWS, 1, False) as session:
         run_through(session.engine, data.feed(ROWS), tally, names)
     if tally.diverged:
         return dict.fromkeys(("loss", *settings.metric_names), math.nan)
@@ -50,7 +50,7 @@ def _on_predictions(trainer: Asked, data: Data, chosen: list[Metric], quiet: boo
     """Metrics of the whole predictions."""
     settings, rows = trainer.arguments, slice(None) if data.rows is None else data.rows
     how = settings.loss.transform, settings.engine, settings.threads
-    predictions = settings.model.forward_checked(data.inputs, ROWS, *how, data.rows)
+    predictions = settings.model._forward_checked(data.inputs, ROWS, *how, data.rows)
     weights = None if data.weights is None else data.weights[rows]
     return registry.evaluate(chosen, settings.answers, data.truth(), predictions, weights, quiet)
 
@@ -98,7 +98,7 @@ def input_gradient(trainer: Asked, X, y, rows) -> np.ndarray:
     settings.build(data.inputs.shape[1:])
     found = np.empty((data.size, *data.inputs.shape[1:]), settings.dtype)
     flat, feed, tally = found.reshape(data.size, -1), data.feed(ROWS), Tally()
-    with trainer.session("input_gradient", ROWS, 1, False) as session:
+    with trainer._session("input_gradient", ROWS, 1, False) as session:
         for batch in range(feed.batches):
             session.engine.run(feed, tally, batch, batch + 1)
             refuse_bad_row(tally)
@@ -140,7 +140,7 @@ def run_batch(trainer: Asked, mode: str, data: Data, step: int | None) -> Iterat
     settings = trainer.arguments
     settings.build(data.inputs.shape[1:])
     tally, rates = Tally(), np.zeros(1)  # nothing is updated
-    with trainer.session(mode, rows, rows, dropout) as session:
+    with trainer._session(mode, rows, rows, dropout) as session:
         session.engine.run(data.feed(rows, seed=settings.seed, step=step, rates=rates), tally, 0, 1)
         refuse_bad_row(tally)
         yield session, tally

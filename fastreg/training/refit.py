@@ -31,7 +31,7 @@ class Refitted(Training, Protocol):
 
     def reset(self) -> None: ...
 
-    def training_data(self, X, y, sample_weight=None, class_weight=None) -> tuple[Data, dict[str, object]]: ...
+    def _training_data(self, X, y, sample_weight=None, class_weight=None) -> tuple[Data, dict[str, object]]: ...
 
 
 def refit(
@@ -155,13 +155,13 @@ class _Under(Callback):
 
 
 def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], settings: dict) -> History:
-    data, _ = trainer.training_data(X, y, settings["sample_weight"], settings["class_weight"])
+    data, _ = trainer._training_data(X, y, settings["sample_weight"], settings["class_weight"])
     batches = -(-data.size // settings["batch_size"])
     # at least this many per epoch: batches of zero weight take no step, but each epoch has a row with a weight
     steps = -(-batches // trainer.accumulate) if data.weights is None or data.weights.all() else 1
     epochs = -(-best.updates // steps)  # at most: `_Steps` ends them
     model = trainer.model
-    model.claim.check_free("refit")
+    model._claim.check_free("refit")
     fresh = model.copy()
     fresh.build(fresh.input_shape or (), trainer.seed, trainer.dtype)
     redrawn = tuple(f"{layer.name}." for layer in trained_layers(model))
@@ -169,13 +169,13 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     before, counters = model.state_dict(), (trainer.epoch, trainer.batches, trainer.updates)
     history = trainer.history
     state = {name: value.copy() for name, value in trainer.optimizer_state.items()}
-    model.arena.take(drawn)
+    model._arena.take(drawn)
     trainer.reset()
     try:
         return trainer.fit(X, y, epochs=epochs, callbacks=[*callbacks, _Steps(best.updates)], **settings)
     except BaseException:
         if trainer.batches == 0:  # an argument was refused, or the end came before a step: restores everything
-            model.arena.take(before)
+            model._arena.take(before)
             trainer.epoch, trainer.batches, trainer.updates = counters
             trainer.history = history
             for name, value in trainer.optimizer_state.items():

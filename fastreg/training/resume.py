@@ -72,7 +72,7 @@ class Saved:
                 vars(callback).clear()
                 vars(callback).update(attributes)
             raise
-        trainer.model.arena.take(self.model.parameters)
+        trainer.model._arena.take(self.model.parameters)
         for name, own in trainer.optimizer_state.items():
             own[...] = self.state[name]
         trainer.epoch, trainer.batches, trainer.updates = self.epoch, self.step, self.updates
@@ -233,7 +233,7 @@ def _state(
     extra: dict[str, np.ndarray], trainer: Resumable, rows: int, fresh: str, lenient: bool, dropped: list[str]
 ) -> Arena:
     """The state of the optimizer. `fresh` tells why it is not that of the file."""
-    state, stored = make_state(trainer.program("train", rows), trainer.model.arena, trainer.dtype), _take(extra, STATE)
+    state, stored = make_state(trainer.program("train", rows), trainer.model._arena, trainer.dtype), _take(extra, STATE)
     if fresh:
         if stored or state.keys():
             dropped.append(fresh)

@@ -262,7 +262,7 @@ class Trainer(Settable):
         return self.arguments.metric_names
 
     @property
-    def counted_metrics(self) -> tuple[str, ...]:
+    def _counted_metrics(self) -> tuple[str, ...]:
         """Those of them that an engine counts as it runs, so that they exist for the training set, too."""
         return self.arguments.counted_metrics
 
@@ -410,13 +410,13 @@ class Trainer(Settable):
         n = data.size
         with (
             self._fitting.held("fit"),
-            settings.model.claim.held("fit"),
-            self.session("train", min(batch_size, n), n, True, data.loss) as session,
+            settings.model._claim.held("fit"),
+            self._session("train", min(batch_size, n), n, True, data.loss) as session,
         ):
             settings.keep_loss()
             return run_epochs(self, session, data, validation, plan, saved)
 
-    def training_data(
+    def _training_data(
         self, X, y, sample_weight=None, class_weight=None, rows=None, schema: Schema | None = None
     ) -> tuple[Data, dict[str, Any]]:
         """The checked data of fit, with class weights multiplied in, and the facts about them that a resumed fit must
@@ -437,7 +437,7 @@ class Trainer(Settable):
 
         Callbacks of earlier fits then start afresh, too.
         """
-        self.model.claim.check_free("reset")
+        self.model._claim.check_free("reset")
         self.epoch = self.batches = self.updates = 0
         self.best, self.history = None, History()
         if self._state is not None:
@@ -465,10 +465,10 @@ class Trainer(Settable):
         other = Trainer(self.model.copy(dtype), **settings, threads=self.threads)
         other.epoch, other.batches, other.updates, other.best = self.epoch, self.batches, self.updates, self.best
         other.history = self.history.copy()
-        if self._state is not None and self._trained is self.model.arena:
+        if self._state is not None and self._trained is self.model._arena:
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
             other._state.take(self._state)
-            other._trained = other.model.arena
+            other._trained = other.model._arena
         return other
 
     __copy__ = copy
@@ -515,7 +515,7 @@ class Trainer(Settable):
         With `samples`, it returns (mean, std) of that many passes with dropout and noise on.
         """
         how = self.loss.transform, self.engine, self.threads
-        return self.model.run_forward(X, batch_size, *how, rows, samples, seed)
+        return self.model._run_forward(X, batch_size, *how, rows, samples, seed)
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
         """The gradients of `objective`. Nothing is updated. L1 adds its subgradient l1 sign(W).
@@ -590,15 +590,15 @@ class Trainer(Settable):
 
     # The same for data that are already checked.
 
-    def evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
+    def _evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
         """`evaluate` for data that are already checked, without its warnings. `names` are their names in an error."""
         return questions.evaluate_data(self, data, names, quiet=True)
 
-    def perturbed(self, data: Data, step: int | None = None) -> np.ndarray:
+    def _perturbed(self, data: Data, step: int | None = None) -> np.ndarray:
         """The rows of `data` as the attack perturbs them at the current parameters. `step` is as in gradients."""
         return questions.perturbed(self, data, step)
 
-    def run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
+    def _run_batch(self, mode: str, data: Data, step: int | None) -> AbstractContextManager[tuple[Session, Tally]]:
         """Runs all rows of the checked `data` as one batch, with dropout if there is a step."""
         return questions.run_batch(self, mode, data, step)
 
@@ -621,7 +621,7 @@ class Trainer(Settable):
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
         return make_program(self.arguments, mode, checking.integer("rows", rows), dropout)
 
-    def session(
+    def _session(
         self, mode: str, batch_size: int, rows: int, dropout: bool, loss: Loss | None = None
     ) -> AbstractContextManager[Session]:
         """A context with the program of `mode`, bound to the engine. It is kept until what it depends on changes.
@@ -629,7 +629,7 @@ class Trainer(Settable):
         settings = self.arguments if loss is None else replace(self.arguments, loss=loss)
         rows = rows if settings.follows_rows else 1
         model = settings.model
-        bound_to = id(model.arena), model._changes, settings.engine, settings.threads, settings.in_programs
+        bound_to = id(model._arena), model._changes, settings.engine, settings.threads, settings.in_programs
         units = settings.model.schema.target.scale
         key = batch_size, rows, dropout, units, *bound_to
         return self._sessions.hold(mode, key, partial(self._bind, mode, settings))
@@ -637,7 +637,7 @@ class Trainer(Settable):
     def _bind(self, mode: str, settings: Settings, key: tuple) -> Session:
         batch_size, rows, dropout, *_ = key
         program = make_program(settings, mode, rows, dropout)
-        arena, state = settings.model.arena, None
+        arena, state = settings.model._arena, None
         if mode == "train":
             fresh = make_state(program, arena, settings.dtype)
             kind = settings.optimizer.rule().kind

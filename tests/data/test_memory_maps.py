@@ -51,7 +51,7 @@ def test_checks_do_not_read_the_file(big):
     trainer.fit(big[:10], y[:10])
     before = memory("RssFile"), memory("RssAnon")
     trainer.fit(big[:10], y[:10], validation_data=(big[-10:], y[-10:]))
-    trainer.model.check_inputs("X", big)
+    trainer.model._check_inputs("X", big)
     assert memory("RssFile") - before[0] < 10 and memory("RssAnon") - before[1] < 10
 
 

@@ -238,7 +238,7 @@ def test_any_number_of_updates_may_have_been_made(optimizer, updates):
     X = np.eye(2)
     trainer.fit(X, np.arange(2))
     assert trainer.updates == updates + 1
-    with trainer.session("train", 2, 2, True) as session:
+    with trainer._session("train", 2, 2, True) as session:
         betas = (0.9, 0.99, 0.0) if isinstance(optimizer, fr.Adam) else (0.0, 0.0, 0.0)
         for power, beta in zip(session.engine._powers, betas, strict=True):
             expected = math.prod([beta] * min(updates + 1, 100_000), start=1.0)

@@ -100,7 +100,7 @@ class Readers:
         self.path = path
         trainer, callbacks = new_trainer()
         trainer.model.build(4)
-        trainer.session("train", 5, len(X), True)
+        trainer._session("train", 5, len(X), True)
         self.trainer, self.callbacks = trainer, gather(callbacks, 0)
         data = checked(trainer.model, trainer.loss, trainer.dtype, X, Y)
         self.plan = make_plan(trainer, data, None, 3, 5, True, self.callbacks)

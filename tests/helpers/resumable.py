@@ -59,7 +59,7 @@ def fit(trainer, path=None, epochs=EPOCHS, resume=None, more=(), **settings):
 def measuring(curve):
     """A trainer whose validation finds a made curve of accuracies."""
     trained = trainer()
-    trained.evaluate_data = lambda data, names: {"loss": 1.0, "accuracy": curve[trained.epoch]}
+    trained._evaluate_data = lambda data, names: {"loss": 1.0, "accuracy": curve[trained.epoch]}
     return trained
 
 

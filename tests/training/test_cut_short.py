@@ -119,7 +119,7 @@ def test_ctrl_c_waits_for_the_slice(engine, blobs):
     X, y = blobs
     trainer = classifier(engine)
     trainer.fit(X, y, batch_size=32)
-    with trainer.session("train", 32, 150, True) as session:
+    with trainer._session("train", 32, 150, True) as session:
         run = session.engine.run
 
     def signalled(feed, tally, first, stop, seconds, look):

@@ -31,9 +31,9 @@ def fit(callbacks=(), losses=LOSSES):
     """Ten rows in batches of four, as many epochs as there are losses."""
     training = SimpleNamespace(
         **{"epoch": 0, "batches": 0, "updates": 0, "stop_training": False, "best": None, "metric_names": ()},
-        **{"counted_metrics": ()},
+        **{"_counted_metrics": ()},
         **{"model": SimpleNamespace(layers=[]), "optimizer": fr.SGD(0.5), "accumulate": 1},
-        **{"dtype": "float32", "seed": 0, "evaluate_data": lambda data, names: {"loss": -1.0}},
+        **{"dtype": "float32", "seed": 0, "_evaluate_data": lambda data, names: {"loss": -1.0}},
     )
     calls = []
     session = SimpleNamespace(engine=FakeEngine(losses), rates=None, parameters=SimpleNamespace(flat=np.zeros(3)))

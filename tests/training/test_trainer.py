@@ -225,7 +225,7 @@ def test_a_second_fit_reuses_session_and_buffers(engine, blobs):
     trainer = classifier(engine)
 
     def kept():
-        with trainer.session("train", 32, 150, True) as train, trainer.session("evaluate", 512, 1, False) as evaluate:
+        with trainer._session("train", 32, 150, True) as train, trainer._session("evaluate", 512, 1, False) as evaluate:
             return train, evaluate
 
     trainer.fit(X, y, batch_size=32, validation_data=(X, y))
