@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from time import perf_counter
@@ -13,7 +14,9 @@ from typing import Any
 
 def announce(seconds: float) -> None:
     """Says before a long part how long it takes, on standard error."""
-    print(f"this takes about {_about(seconds)}", file=sys.stderr, flush=True)
+    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
+    longer = ", and longer while the machine is as busy as now" if busy else ""
+    print(f"this takes about {_about(seconds)}{longer}", file=sys.stderr, flush=True)
 
 
 def _about(seconds: float) -> str:

@@ -219,7 +219,7 @@ def plot_benchmark(rows: Sequence[Any], path: PathLike | None = None, title: str
     >>> from fastreg.benchmarks import Row
     >>> row = Row("mse", "128 x 10", "avx2", 2e-6, 1e-4, 1e-5, "GB/s", 20.0, 0.0, 1e-6)
     >>> [axes.get_title() for axes in plot_benchmark([row]).axes]
-    ["Share of the machine's peak", 'Speed over NumPy']
+    ["Share of the machine's peak", 'Speed over the NumPy engine']
     """
     rows = list(rows) if isinstance(rows, (list, tuple)) else [rows]
     if not rows or not all(hasattr(row, name) for row in rows for name in ("target", "share", "reference")):
@@ -254,6 +254,6 @@ def plot_benchmark(rows: Sequence[Any], path: PathLike | None = None, title: str
     faster.axvline(1, color=INK, linewidth=1)
     faster.xaxis.set_major_formatter(lambda number, _: f"{number:g}")
     faster.set_xlabel("time of the NumPy engine over that of the native one (log)", color=INK)
-    faster.set_title("Speed over NumPy", fontsize=11, color=INK)
+    faster.set_title("Speed over the NumPy engine", fontsize=11, color=INK)
     legend_below(figure, shares)
     return saved(figure, path)

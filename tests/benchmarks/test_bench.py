@@ -55,7 +55,7 @@ def free(monkeypatch):
 @pytest.mark.slow
 def test_bench(capsys, free):
     code, out, err = run_main(capsys, "bench", "--quick")
-    assert code == 0 and re.fullmatch(r"this takes about \d+ seconds\n", err) and "differs" not in out
+    assert code == 0 and re.fullmatch(r"this takes about \d+ seconds(, and longer .*)?\n", err) and "differs" not in out
     assert out.startswith("small sizes: all ") and " results agree with the reference; on " in out.splitlines()[0]
     assert (
         out.index("kernels, on") < out.index("dense relu") < out.index("steps of training, inside") < out.index("dfn")
