@@ -80,7 +80,7 @@ class Loss(Description):
             raise ValueError(
                 f"missing_targets: got {value} under {self.name!r}, which has no such option, unlike {takes}"
             )
-        return replace(self, missing_targets=checking.flag("missing_targets", value))  # type: ignore[type-var]
+        return replace(self, missing_targets=checking.flag("missing_targets", value))
 
     def shares_there(self, y: np.ndarray) -> np.ndarray | None:
         """For each row of checked targets, the share of the outputs that have one, by which the sample weight is

@@ -29,6 +29,7 @@ class Data(NamedTuple):
 
     target   how the targets were made from those of the user
     loss     the loss to train with, if class weights have made another one of it
+    given    the sample weights, if some targets are missing: `weights` has them times the share that is there
     """
 
     inputs: np.ndarray
@@ -37,6 +38,7 @@ class Data(NamedTuple):
     rows: np.ndarray | None = None
     target: Target = Target()
     loss: Loss | None = None
+    given: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -92,14 +94,14 @@ def checked(
     y = target.encode(y_name, y)
     X = model._check_inputs(x_name, X, schema, dtype)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
-    weights = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
-    weights = _without_missing(loss, y_name, y, weights, dtype)
+    given = checking.sample_weight(weight_name, sample_weight, len(X), dtype)
+    weights = _without_missing(loss, y_name, y, given, dtype)
     rows = checking.rows("rows", rows, len(X))
     if rows is not None and weights is not None and not weights[rows].any():
         raise ValueError(f"{weight_name}: got zeros only in the selected rows, expected at least one weight above 0")
     if shape is not None and X.shape[1:] != shape:
         raise ValueError(f"{x_name}: got samples of shape {X.shape[1:]}, expected {shape}, as in X")
-    return Data(X, y, weights, rows, target)
+    return Data(X, y, weights, rows, target, given=given)
 
 
 def _without_missing(loss: Loss, name: str, y: np.ndarray, weights: np.ndarray | None, dtype: str) -> np.ndarray | None:

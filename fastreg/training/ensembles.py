@@ -324,8 +324,8 @@ class Bagging:
             predictions = member.predict(X).astype(np.float64)
             errors = predictions - _one_hot(self._targets(y, len(predictions)), predictions.shape)
             total = total + errors
-            squares += float(np.mean(errors**2))
-            measured.append(float(np.mean((total / j) ** 2)))
+            squares += float(np.nanmean(errors**2))  # of the targets that are there
+            measured.append(float(np.nanmean((total / j) ** 2)))
         v = squares / k
         c = (measured[-1] * k * k - squares) / (k * (k - 1))  # the square of a sum: k squares and k (k-1) products
         return EnsembleVariance(v, c, tuple(v / j + c * (j - 1) / j for j in range(1, k + 1)), tuple(measured))
@@ -351,15 +351,18 @@ class Bagging:
         return target.decode(member.loss.targets("y", encoded, rows, member.model.outputs, member.dtype))
 
     def _score(self, predictions: np.ndarray, targets: np.ndarray) -> float:
+        """The score over the targets that are there."""
         transform = self.members[0].loss.transform
         if transform == "softmax":
             labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
-            return float(np.mean(predictions.argmax(axis=1) == labels))
+            there = labels >= 0 if targets.ndim == 1 else ~np.isnan(targets[:, 0])
+            return float(np.mean(predictions.argmax(axis=1)[there] == labels[there]))
         targets = targets.reshape(predictions.shape).astype(np.float64)
+        there = ~np.isnan(targets)
         if transform == "sigmoid":
-            return float(np.mean((predictions > 0.5) == (targets > 0.5)))
-        rest = np.sum((targets - predictions) ** 2, axis=0)
-        whole = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
+            return float(np.mean(((predictions > 0.5) == (targets > 0.5))[there]))
+        rest = np.nansum((targets - predictions) ** 2, axis=0)
+        whole = np.nansum((targets - np.nanmean(targets, axis=0)) ** 2, axis=0)
         # a target that never changes: 1 for the exact answer, 0 for any other, as in scikit-learn
         share = np.divide(rest, whole, out=(rest > 0).astype(np.float64), where=whole > 0)
         return float(np.mean(1 - share))
@@ -369,9 +372,9 @@ class Bagging:
 
 
 def _one_hot(targets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels as one-hot rows, values unchanged, in float64 of this shape."""
+    """Labels as one-hot rows (NaN for no label), values unchanged, in float64 of this shape."""
     if len(shape) == 2 and targets.ndim == 1 and targets.dtype.kind == "i" and shape[1] > 1:
-        return np.eye(shape[1])[targets]
+        return np.where(targets[:, np.newaxis] < 0, np.nan, np.eye(shape[1])[targets])
     return targets.reshape(shape).astype(np.float64)
 
 

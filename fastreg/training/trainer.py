@@ -73,8 +73,8 @@ class Trainer(Settable):
         stores it as `l1` and `l2`. `trainer.penalty` can also be set later. To read the penalties, use `l1` and `l2`:
         `penalty(rows)` is a method.
     missing_targets
-        Whether NaN among the targets, or a label of -1, means "no target here" (see `fastreg.losses.MSE`). It is an
-        option of the loss, so the trainer stores it there. None leaves it as the loss has it.
+        Whether NaN among the targets, or a label of -1, means "no target here", as `fastreg.losses.MSE` and the other
+        losses describe. It is an option of the loss, so the trainer stores it there. None leaves it as the loss has it.
     metrics
         Names such as ("accuracy", "f1", "roc_auc"), all in `fastreg.metrics.BY_NAME`, and functions of (y_true,
         y_pred); pairs (name, function), or a dict of them, give names. The accuracy under the

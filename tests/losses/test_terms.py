@@ -431,3 +431,47 @@ def test_checkpoints_name_the_options(tmp_path, rng):
     network(L.MSE(output_weights=(1, 2, 3))).fit(X, t, callbacks=[fr.Checkpoint(path)])
     with pytest.raises(ValueError, match=r"loss: got MSE\(\), expected MSE\(output_weights=\(1\.0, 2\.0, 3\.0\)\)"):
         network("mse").fit(X, t, epochs=2, callbacks=[fr.Checkpoint(path)], resume=path)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_of_whole_predictions_skip_what_is_missing(weighted, rng):
+    metrics = pytest.importorskip("sklearn.metrics")
+    X, weight = rng.normal(size=(60, 5)), rng.uniform(0.1, 2, 60) if weighted else None
+    t = with_holes(rng.normal(size=(60, 2)), rng)
+    trainer = network("mse", units=2, missing_targets=True, metrics=("mae", "r2"))
+    trainer.fit(X, t)
+    result, y = trainer.evaluate(X, t, sample_weight=weight), trainer.predict(X)
+    for name, function in (("mae", metrics.mean_absolute_error), ("r2", metrics.r2_score)):
+        each = []
+        for j in range(2):
+            there = ~np.isnan(t[:, j])
+            kept = weight[there] if weighted else None
+            each.append(function(t[there, j], y[there, j], sample_weight=kept))
+        assert result[name] == pytest.approx(np.mean(each), rel=1e-5)
+    labels = np.where(rng.random(60) < 0.6, rng.integers(0, 3, 60), -1)
+    there = labels >= 0
+    trainer = network("softmax_cross_entropy", missing_targets=True, metrics=("accuracy", "balanced_accuracy"))
+    trainer.fit(X, labels, validation_data=(X, labels))
+    result = trainer.evaluate(X, labels, sample_weight=weight)
+    kept = weight[there] if weighted else None
+    expected = metrics.balanced_accuracy_score(
+        labels[there], trainer.predict(X[there]).argmax(axis=1), sample_weight=kept
+    )
+    assert result["balanced_accuracy"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy", "mse"])
+def test_ensembles_score_the_targets_that_are_there(loss, rng):
+    X = rng.normal(size=(60, 5))
+    full = rng.integers(0, 2, (60, 1)).astype(float)
+    there = rng.random(60) < 0.6
+    holes = np.where(there[:, np.newaxis], full, np.nan)
+    units = 2 if loss.startswith("softmax") else 1
+
+    def builder(seed):
+        return network(loss, units=units, missing_targets=True, seed=seed)
+
+    bagging = fr.Bagging(builder, 2)
+    bagging.fit(X, holes)
+    assert bagging.score(X, holes) == pytest.approx(bagging.score(X[there], full[there]))
+    assert bagging.variance(X, holes).v == pytest.approx(bagging.variance(X[there], full[there]).v)
