@@ -22,13 +22,13 @@ VARIANCE_ADVICE = (
     "get more training data: the surest way",
     "if there are no more data, regularize: l2, dropout (a smaller keep_prob in the widest layers), max_norm",
     "make new samples from the old ones by data augmentation",
-    "stop early, at the lowest dev error, or average several models (Bagging)",
+    "stop early, at the lowest validation error, or average several models (Bagging)",
     "try another kind of network, one that suits the data better",
 )
 NEITHER_ADVICE = ("keep this model; measure it once on a test set that played no part in any choice",)
 BOTH_ADVICE = ("lower the bias first, then check the variance again",)
 ODD_DEV = (
-    "the dev error is far below the train error: check whether dropout or noise was on when the train error was "
+    "the validation error is far below the train error: check whether dropout or noise was on when the train error was "
     "measured, and whether both sets are drawn from the same data"
 )
 ODD_BEST = "the train error is far below the best possible one: that is too high a guess, or some data are in both"
@@ -40,8 +40,8 @@ class Diagnosis:
 
     case                "high bias", "high variance", "high bias and high variance" or "neither"
     bias                train error - best possible error: what a better fit could still gain
-    variance            dev error - train error: what is lost on samples that the model has not seen
-    train, dev, best    the errors
+    variance            validation error - train error: what is lost on samples that the model has not seen
+    train, validation, best   the errors
     bias_limit, variance_limit   the limits for bias and variance; what is above its limit is high
     advice              what to try next, most promising first
     """
@@ -50,11 +50,16 @@ class Diagnosis:
     bias: float
     variance: float
     train: float
-    dev: float
+    validation: float
     best: float
     bias_limit: float
     variance_limit: float
     advice: tuple[str, ...]
+
+    @property
+    def dev(self) -> float:
+        """An older name of `validation`."""
+        return self.validation
 
     @property
     def high_bias(self) -> bool:
@@ -68,7 +73,7 @@ class Diagnosis:
         lines = [
             self.case,
             f"  bias      {self.bias:.4g}  (train {self.train:.4g} - best {self.best:.4g}, limit {self.bias_limit:g})",
-            f"  variance  {self.variance:.4g}  (dev {self.dev:.4g} - train {self.train:.4g}, "
+            f"  variance  {self.variance:.4g}  (validation {self.validation:.4g} - train {self.train:.4g}, "
             f"limit {self.variance_limit:g})",
             "what to try next:",
             *(f"  - {line}" for line in self.advice),
@@ -84,16 +89,16 @@ def diagnose(
     bias_limit: float | None = None,
     variance_limit: float | None = None,
 ) -> Diagnosis:
-    """Sorts train, dev and best possible error into one of four cases, and says what to try next.
+    """Sorts train, validation and best possible error into one of four cases, and says what to try next.
 
-    Bias is the train error minus the best possible error. Variance is the dev error minus the train error. Each is high
-    if it is above its limit.
+    Bias is the train error minus the best possible error. Variance is the validation error minus the train error. Each
+    is high if it is above its limit.
 
     Parameters
     ----------
     errors
-        Either (train, dev), such as 1 - accuracy from `trainer.evaluate` on each set. Or the history of a fit with
-        `validation_data`: the error is then 1 - accuracy if the history has it, else the loss.
+        Either (train, validation), such as 1 - accuracy from `trainer.evaluate` on each set. Or the history of a fit
+        with `validation_data`: the error is then 1 - accuracy if the history has it, else the loss.
     best
         The best possible error, an estimate of the Bayes error: that of a careful human, or of the best known method.
         0 if the samples leave no doubt.
@@ -116,7 +121,7 @@ def diagnose(
     Notes
     -----
     The train accuracy in a history is the mean over an epoch, while dropout is on and parameters change. If that
-    matters, give (train, dev) from `trainer.evaluate`.
+    matters, give (train, validation) from `trainer.evaluate`.
 
     The method is that of A. Ng, "Machine Learning Yearning" (2018), chapters 20 to 27.
 
@@ -132,16 +137,16 @@ def diagnose(
     >>> print(fr.checks.diagnose((0.005, 0.01)))
     neither
       bias      0.005  (train 0.005 - best 0, limit 0.05)
-      variance  0.005  (dev 0.01 - train 0.005, limit 0.05)
+      variance  0.005  (validation 0.01 - train 0.005, limit 0.05)
     what to try next:
       - keep this model; measure it once on a test set that played no part in any choice
     """
     best = checking.number("best", best)
-    train, dev, rates = _of_history(errors, epoch) if isinstance(errors, Mapping) else _of_pair(errors)
+    train, validation, rates = _of_history(errors, epoch) if isinstance(errors, Mapping) else _of_pair(errors)
     if rates and best > 1:
         raise ValueError(f"best: got {best!r}, expected a rate from 0 to 1, as the errors are rates")
     limits = _limit("bias_limit", bias_limit, rates), _limit("variance_limit", variance_limit, rates)
-    bias, variance = train - best, dev - train
+    bias, variance = train - best, validation - train
     high = bias > limits[0], variance > limits[1]
     case, advice = {
         (True, False): ("high bias", BIAS_ADVICE),
@@ -150,7 +155,7 @@ def diagnose(
         (False, False): ("neither", NEITHER_ADVICE),
     }[high]
     odd = (ODD_BEST,) * (bias < -limits[0]) + (ODD_DEV,) * (variance < -limits[1])
-    return Diagnosis(case, bias, variance, train, dev, best, *limits, odd + advice)
+    return Diagnosis(case, bias, variance, train, validation, best, *limits, odd + advice)
 
 
 def _of_history(history: Mapping[str, Sequence[float]], epoch: int) -> tuple[float, float, bool]:
@@ -167,8 +172,8 @@ def _of_history(history: Mapping[str, Sequence[float]], epoch: int) -> tuple[flo
     if not count:
         raise ValueError("errors: got a history without epochs, expected at least one")
     index = checking.integer("epoch", epoch, -count, count - 1)
-    train, dev = (checking.number(f"errors[{key!r}]", history[key][index]) for key in keys)
-    return (1 - train, 1 - dev, True) if names[0] == "accuracy" else (train, dev, False)
+    train, validation = (checking.number(f"errors[{key!r}]", history[key][index]) for key in keys)
+    return (1 - train, 1 - validation, True) if names[0] == "accuracy" else (train, validation, False)
 
 
 def _is_list(value) -> bool:
@@ -179,9 +184,9 @@ def _is_list(value) -> bool:
 
 def _of_pair(errors: Sequence[float]) -> tuple[float, float, bool]:
     if not _is_list(errors) or len(errors) != 2:
-        raise TypeError(f"errors: got {checking.shown(errors)}, expected (train, dev) or a history")
-    train, dev = (checking.number(f"errors[{index}]", error) for index, error in enumerate(errors))
-    return train, dev, max(train, dev) <= 1
+        raise TypeError(f"errors: got {checking.shown(errors)}, expected (train, validation) or a history")
+    train, validation = (checking.number(f"errors[{index}]", error) for index, error in enumerate(errors))
+    return train, validation, max(train, validation) <= 1
 
 
 def _limit(name: str, value: float | None, rates: bool) -> float:

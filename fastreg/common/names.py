@@ -128,6 +128,7 @@ ALIASES: dict[str, dict[str, str]] = {
         std: stddev, sigma
         patience: n_iter_no_change
         path: filepath, filename
+        validation: dev
         factor: gamma
         min_delta: tol, threshold
     """),

@@ -1,4 +1,4 @@
-"""Splits of a data set into training, dev and test parts: at random, stratified or by group."""
+"""Splits of a data set into training, validation and test parts: at random, stratified or by group."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def split(
     stratify : bool
         Whether every part gets the classes of `y` in the same proportions.
     groups : ndarray (n,), optional
-        Samples of the same group (one patient, one writer) stay together. Otherwise the dev error would say how well
-        the model knows the groups. The sizes of the parts then only come close to the fractions.
+        Samples of the same group (one patient, one writer) stay together. Otherwise the validation error would
+        say how well the model knows the groups. The sizes of the parts then only come close to the fractions.
     seed : int
         The same seed gives the same parts.
 
@@ -64,8 +64,8 @@ def split(
     --------
     >>> import fastreg as fr
     >>> X, y = fr.data.load("moons")
-    >>> (X_train, y_train), (X_dev, y_dev), (X_test, y_test) = fr.data.split(X, y, (0.6, 0.2, 0.2), stratify=True)
-    >>> len(X_train), len(X_dev), len(X_test)
+    >>> (X_train, y_train), (X_val, y_val), (X_test, y_test) = fr.data.split(X, y, (0.6, 0.2, 0.2), stratify=True)
+    >>> len(X_train), len(X_val), len(X_test)
     (1200, 400, 400)
     """
     X, count = _with_rows("X", X)

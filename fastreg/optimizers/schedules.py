@@ -92,7 +92,7 @@ class Given(Schedule, saved=False):
             pass
 
     def at(self, time: int) -> float:
-        return checking.number(f"{self!r} for epoch {time}", self.function(time))
+        return checking.number(f"{self!r} at {time}", self.function(time))
 
     def __repr__(self) -> str:
         return f"Given({getattr(self.function, '__name__', checking.shown(self.function))})"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastreg.callbacks.history import History
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike
+from fastreg.common.understood import understood
 from fastreg.plots.figure import BLUE, INK, VERMILION, legend_below, new_figure, plain, saved
 
 if TYPE_CHECKING:
@@ -16,19 +17,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-TRAINING, DEV = BLUE, VERMILION  # in grey, dashes tell them apart
+TRAINING, HELD_BACK = BLUE, VERMILION  # in grey, dashes tell them apart
 VALUES = ("loss", "accuracy")
 LOG_RANGE = 30.0  # of largest to smallest value; from here on a linear axis hides the small ones
 
 
+@understood
 def plot_history(
-    histories: Mapping[str, History], path: PathLike | None = None, title: str | None = None, dev: str = "dev"
+    histories: Mapping[str, History],
+    path: PathLike | None = None,
+    title: str | None = None,
+    validation: str = "validation",
 ) -> Figure:
     """Draw the learning curves of one or more runs, side by side on shared axes.
 
-    The upper row shows the loss, the lower row the accuracy if there is one. The best value on the dev set is marked.
-    Curves of the training set are means over each epoch, taken during training, so with dropout on. Texts are drawn as
-    they are: a dollar sign does not begin a formula.
+    The upper row shows the loss, the lower row the accuracy if there is one. The best value on the validation data is
+    marked. Curves of the training set are means over each epoch, taken during training, so with dropout on. Texts are
+    drawn as they are: a dollar sign does not begin a formula.
 
     Parameters
     ----------
@@ -38,7 +43,7 @@ def plot_history(
         Where to save the plot, as PNG.
     title : str, optional
         A title above the plot.
-    dev : str
+    validation : str
         The name of the validation data.
 
     Returns
@@ -74,13 +79,13 @@ def plot_history(
     if not values:
         got = sorted({name for history in histories.values() for name in history})
         raise ValueError(f"histories: got curves of {checking.shown(got)}, expected loss or accuracy among them")
-    dev = checking.text("dev", dev)
+    validation = checking.text("validation", validation)
     path = None if path is None else checking.path("path", path)
     figure = new_figure(1.2 + 4.0 * len(histories), 0.9 + 2.7 * len(values), title)
     grid = figure.subplots(len(values), len(histories), sharex="col", sharey="row", squeeze=False)
     for row, value in zip(grid, values, strict=True):
         for axes, (name, history) in zip(row, histories.items(), strict=True):
-            _draw(axes, history, value, dev)
+            _draw(axes, history, value, validation)
             if value == values[0]:
                 axes.set_title(name, fontsize=11, color=INK, parse_math=False)
             if value == values[-1]:
@@ -96,7 +101,7 @@ def _curves(value: str) -> set[str]:
     return {value, f"val_{value}"}
 
 
-def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
+def _draw(axes: Axes, history: History, value: str, validation: str) -> None:
     epochs = [epoch + 1 for epoch in history.epochs]
     marker = "o" if len(epochs) == 1 else ""
     common: dict[str, Any] = {"linewidth": 1.8, "marker": marker}
@@ -110,8 +115,8 @@ def _draw(axes: Axes, history: History, value: str, dev: str) -> None:
             **common,
         )
     if f"val_{value}" in history:
-        axes.plot(epochs, history[f"val_{value}"], color=DEV, label=dev, **common)
-        _mark_best(axes, epochs, history[f"val_{value}"], f"{dev} {value}")
+        axes.plot(epochs, history[f"val_{value}"], color=HELD_BACK, label=validation, **common)
+        _mark_best(axes, epochs, history[f"val_{value}"], f"{validation} {value}")
     plain(axes)
     axes.locator_params(axis="x", integer=True)
 
@@ -122,11 +127,19 @@ def _mark_best(axes: Axes, epochs: list[int], curve: list[float], name: str) -> 
     if best is None:
         return
     epoch = epochs[curve.index(best)]
-    axes.plot([epoch], [best], marker="o", markersize=6, color=DEV, markeredgecolor="white", linestyle="")
+    axes.plot([epoch], [best], marker="o", markersize=6, color=HELD_BACK, markeredgecolor="white", linestyle="")
     height, corner = (0.97, "top") if is_loss else (0.04, "bottom")  # away from the curves
     text = f"best {name}: {best:.3g} in epoch {epoch}" if is_loss else f"best {name}: {best:.2%} in epoch {epoch}"
     axes.text(
-        0.98, height, text, transform=axes.transAxes, ha="right", va=corner, fontsize=9, color=DEV, parse_math=False
+        0.98,
+        height,
+        text,
+        transform=axes.transAxes,
+        ha="right",
+        va=corner,
+        fontsize=9,
+        color=HELD_BACK,
+        parse_math=False,
     )
 
 

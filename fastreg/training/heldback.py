@@ -24,7 +24,7 @@ def held_back_sets(settings: Settings, value, shape: tuple[int, ...], schema: Sc
             raise ValueError("validation_data: got an empty dict, expected at least one set, or None")
         given = {_name(name): part for name, part in value.items()}
     elif _is_several(value):
-        names = ", ".join(f"{name!r}: (X, y)" for name in ("dev", "test"))
+        names = ", ".join(f"{name!r}: (X, y)" for name in ("val", "test"))
         got = f"a {type(value).__name__} of {len(value)} sets"
         raise TypeError(f"validation_data: got {got}, expected a dict that names them, such as {{{names}}}")
     else:
@@ -46,7 +46,7 @@ def held_back_sets(settings: Settings, value, shape: tuple[int, ...], schema: Sc
 
 def _name(name) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise TypeError(f"validation_data: got the name {checking.shown(name)}, expected text such as 'dev'")
+        raise TypeError(f"validation_data: got the name {checking.shown(name)}, expected text such as 'val'")
     return name
 
 

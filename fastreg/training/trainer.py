@@ -59,10 +59,11 @@ class Trainer(Settable):
         A `Sequential`. If it has no parameters yet, they are drawn from `seed` when the trainer first sees data. The
         loss decides what the model predicts from the first fit on: probabilities under a cross-entropy.
     loss
-        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse" or an object of `fastreg.losses`. None takes the loss
-        that the model keeps from its last training, also in its file; for a new model "softmax_cross_entropy". Instead
-        of an object you can give a spec: text such as "sgd(lr=0.01)" (`fastreg.specs`), here and for the other
-        arguments.
+        "softmax_cross_entropy", "sigmoid_cross_entropy", "mse", another name in `fastreg.losses.BY_NAME` or an object
+        of `fastreg.losses`. Keras's, PyTorch's and scikit-learn's names are understood, such as "binary_crossentropy".
+        None takes the loss that the model keeps from its last training, also in its file; for a new model
+        "softmax_cross_entropy". Instead of an object you can give a spec: text such as "sgd(lr=0.01)"
+        (`fastreg.specs`), here and for the other arguments.
     optimizer
         A name in `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
     l1, l2
@@ -322,8 +323,8 @@ class Trainer(Settable):
             The loss of a row stays the mean over its outputs. It does not apply to `validation_data`.
         validation_data
             (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty. Or a
-            table that holds the targets too, or a dict of several such sets: {"dev": (X, y), "test": (X, y)} gives
-            "dev_loss", "test_loss" and so on.
+            table that holds the targets too, or a dict of several such sets: {"val": (X, y), "test": (X, y)} gives
+            "val_loss", "test_loss" and so on.
         validation_split
             Instead of validation_data: the share of the rows to hold back, below 1. They are drawn by the trainer's
             seed, and each class keeps its share. Nothing is copied, as with `rows`. 0 and None hold back none.

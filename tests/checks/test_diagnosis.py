@@ -57,7 +57,7 @@ def test_history_with_accuracies():
     history = history_of(loss=[2, 1], accuracy=[0.6, 0.99], val_loss=[2, 3], val_accuracy=[0.6, 0.75])
     last = diagnose(history)
     assert last.case == "high variance"
-    np.testing.assert_allclose([last.train, last.dev], [0.01, 0.25])
+    np.testing.assert_allclose([last.train, last.validation], [0.01, 0.25])
     assert diagnose(history, epoch=0).case == diagnose(history, epoch=-2).case == "high bias"
 
 
@@ -87,9 +87,9 @@ def test_of_trained_networks():
 
 
 BAD = {
-    "one error": (lambda: diagnose((0.1,)), r"errors: got \(0\.1,\), expected \(train, dev\) or a history"),
-    "a number": (lambda: diagnose(0.1), r"errors: got 0\.1, expected \(train, dev\)"),
-    "text": (lambda: diagnose("ab"), r"errors: got 'ab', expected \(train, dev\)"),
+    "one error": (lambda: diagnose((0.1,)), r"errors: got \(0\.1,\), expected \(train, validation\) or a history"),
+    "a number": (lambda: diagnose(0.1), r"errors: got 0\.1, expected \(train, validation\)"),
+    "text": (lambda: diagnose("ab"), r"errors: got 'ab', expected \(train, validation\)"),
     "NaN": (lambda: diagnose((0.1, float("nan"))), r"errors\[1\]: got nan, expected a finite number of at least 0"),
     "negative": (lambda: diagnose((-0.1, 0.1)), r"errors\[0\]: got -0\.1, expected a finite number of at least 0"),
     "best": (lambda: diagnose((0.1, 0.1), best=-1), r"best: got -1, expected a finite number of at least 0"),

@@ -52,7 +52,7 @@ BAD = {
     "no loss": (({"run": history(other=[1.0])},), r"histories: got curves of \['other'\], expected loss or accuracy"),
     "path": (({"run": GOOD}, 3), r"path: got 3, expected the path"),
     "title": (({"run": GOOD}, None, 3), r"title: got 3, expected a string"),
-    "dev": (({"run": GOOD}, None, None, None), r"dev: got None, expected a string"),
+    "dev": (({"run": GOOD}, None, None, None), r"validation: got None, expected a string"),
 }
 
 

@@ -172,7 +172,7 @@ def test_a_function_of_the_epoch_is_a_schedule():
     assert history["lr"] == [0.5, 0.25, 0.5 / 3] and seen[:3] == [0, 1, 2]
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
     assert repr(one.optimizer) == "SGD(lr=Given(rate))"
-    with pytest.raises(ValueError, match=r"Given\(<lambda>\) for epoch 0: got -1, expected a finite"):
+    with pytest.raises(ValueError, match=r"Given\(<lambda>\) at 0: got -1, expected a finite"):
         trainer(optimizer=fr.SGD(lambda epoch: -1)).fit(X, Y)
 
 
