@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -228,8 +229,12 @@ def likely_target(table: Table) -> tuple[str, bool]:
 
 
 def _tell(path: PathLike, notes: list[str]) -> None:
+    """Warns at the line that called the package."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastreg.data."):
+        level, frame = level + 1, frame.f_back
     for note in notes:
-        warnings.warn(f"{path}: {note}", stacklevel=3)
+        warnings.warn(f"{path}: {note}", stacklevel=level)
 
 
 # the arguments

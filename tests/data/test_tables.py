@@ -229,6 +229,14 @@ def test_what_is_not_certain_is_said(write, text, names, rows, said):
     assert caught[0].filename == __file__ and caught[0].category is UserWarning
 
 
+def test_warnings_point_to_the_caller(write):
+    path = write(",a,y\n0,5,1\n1,6,0\n")
+    for read in (data.read_table, data.read_csv, data.read):
+        with pytest.warns(UserWarning, match="names the rows") as caught:
+            read(path)
+        assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_options_say_otherwise(write):
     read = data.read_table
     same(read(write(",a,y\n0,5,1\n1,6,0\n"), usecols=[0, 1, 2]), ["Unnamed: 0", "a", "y"], [(0, 5, 1), (1, 6, 0)])
