@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -274,21 +275,25 @@ def evaluate(
     `kind` is what the targets are. `quiet` is whether a value that is not defined is given without a warning.
     """
 
+    missing = _rows_without_targets(y_true)
+    if missing.any():
+        y_true, y_pred = y_true[~missing], y_pred[~missing]
+        weights = None if weights is None else weights[~missing]
+    if not len(y_true):
+        return {metric.name: math.nan for metric in chosen}
+
     @functools.cache
     def prepared() -> Answers:
         return answers(y_true, y_pred, weights, kind=kind, quiet=quiet)
 
-    known = _rows_with_targets(y_true)
-    parts = tuple(part if known is None or part is None else part[known] for part in (y_true, y_pred, weights))
-    return {metric.name: metric.value(parts[0], parts[1], parts[2], prepared) for metric in chosen}
+    return {metric.name: metric.value(y_true, y_pred, weights, prepared) for metric in chosen}
 
 
-def _rows_with_targets(targets: np.ndarray) -> np.ndarray | None:
-    """The rows that have a target at all; None for all."""
-    if targets.dtype.kind != "f":
-        return None
-    missing = np.isnan(targets) if targets.ndim == 1 else np.isnan(targets).all(axis=1)
-    return ~missing if missing.any() else None
+def _rows_without_targets(targets: np.ndarray) -> np.ndarray:
+    """The rows that have no target at all: NaN, and as a class -1."""
+    if targets.dtype.kind == "f":
+        return np.isnan(targets).reshape(len(targets), -1).all(axis=1)
+    return targets < 0 if targets.ndim == 1 and targets.dtype.kind == "i" else np.zeros(len(targets), bool)
 
 
 # --- Which direction is good ---------------------------------------------------------------------------------------

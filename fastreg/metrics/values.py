@@ -1,4 +1,7 @@
-"""Metrics of numbers. With several outputs, each is the mean over the outputs."""
+"""Metrics of numbers. With several outputs, errors are means over all targets, all others are means over the outputs.
+
+The two differ only where targets are missing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def mae(y_true, y_pred, sample_weight=None) -> float:
 
 def mae_of(a: Answers) -> float:
     """`mae` of prepared answers."""
-    return _over_outputs(a, lambda t, p, w: mean(np.abs(t - p), w))
+    return _over_all(a, lambda t, p: np.abs(t - p))
 
 
 def mse(y_true, y_pred, sample_weight=None) -> float:
@@ -49,7 +52,7 @@ def mse(y_true, y_pred, sample_weight=None) -> float:
 
 def mse_of(a: Answers) -> float:
     """`mse` of prepared answers."""
-    return _over_outputs(a, lambda t, p, w: mean((t - p) ** 2, w))
+    return _over_all(a, lambda t, p: (t - p) ** 2)
 
 
 def rmse(y_true, y_pred, sample_weight=None) -> float:
@@ -87,7 +90,7 @@ def mape(y_true, y_pred, sample_weight=None) -> float:
 
 def mape_of(a: Answers) -> float:
     """`mape` of prepared answers."""
-    return _over_outputs(a, lambda t, p, w: mean(np.abs(t - p) / np.maximum(np.abs(t), np.finfo(float).eps), w))
+    return _over_all(a, lambda t, p: np.abs(t - p) / np.maximum(np.abs(t), np.finfo(float).eps))
 
 
 def r2(y_true, y_pred, sample_weight=None) -> float:
@@ -171,6 +174,16 @@ def _median(values: np.ndarray, weights: np.ndarray) -> float:
     after = min(index + 1, len(values) - 1)
     exact = abs(reached[index] - half) <= np.finfo(float).eps  # half of the weight ends here: the mean of both sides
     return float((values[index] + values[after]) / 2 if exact else values[index])
+
+
+def _over_all(a: Answers, error: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+    """The mean of an error over all targets that there are."""
+    with np.errstate(over="ignore", invalid="ignore"):  # predictions that overflow show in the result
+        parts = [(error(truth, predicted), weights) for truth, predicted, _, weights in a.columns()]
+    if not parts:
+        return float("nan")
+    errors, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return mean(errors, weights)
 
 
 def _over_outputs(a: Answers, measure: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> float:

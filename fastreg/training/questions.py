@@ -51,13 +51,9 @@ def _on_predictions(trainer: Asked, data: Data, chosen: list[Metric], quiet: boo
     settings, rows = trainer.arguments, slice(None) if data.rows is None else data.rows
     how = settings.loss.transform, settings.engine, settings.threads
     predictions = settings.model._forward_checked(data.inputs, ROWS, *how, data.rows)
-    weights, truth = data.weights, data.truth()
-    if settings.loss.missing_targets:
-        weights = data.given
-        if truth.ndim == 1 and truth.dtype.kind == "i":  # labels, -1 where there is none
-            truth = np.where(truth < 0, np.nan, truth)
+    weights = data.given if settings.loss.missing_targets else data.weights
     weights = None if weights is None else weights[rows]
-    return registry.evaluate(chosen, settings.answers, truth, predictions, weights, quiet)
+    return registry.evaluate(chosen, settings.answers, data.truth(), predictions, weights, quiet)
 
 
 def gradients(trainer: Asked, X, y, sample_weight, step: int | None) -> dict[str, np.ndarray]:

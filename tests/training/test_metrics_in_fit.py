@@ -280,3 +280,37 @@ def test_outputs_that_are_no_probabilities_cannot_be_ranked():
     assert {"val_accuracy", "val_f1"} < set(history) and "accuracy" not in history
     with pytest.raises(ValueError, match="metrics: got 'roc_auc' under custom, expected some of accuracy"):
         trainer(loss=loss, metrics="roc_auc")
+
+
+MISSING = np.where(np.arange(120) % 3 == 0, np.nan, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "names"),
+    [
+        (fr.losses.SoftmaxCrossEntropy, Y3 * MISSING, ("f1", "roc_auc", "accuracy")),
+        (fr.losses.SigmoidCrossEntropy, np.eye(3)[Y3] * np.roll(MISSING, 1)[:, None], ("f1", "roc_auc", "log_loss")),
+        (fr.losses.MSE, np.column_stack([NUMBERS * MISSING, NUMBERS, X[:, 0]]), ("mse", "r2")),
+    ],
+)
+def test_missing_targets_are_left_out(loss, y, names):
+    seen = []
+    functions = (("seen", lambda y, p: seen.append((y, p)) or 1.0),)
+    trained = trainer(3, loss(missing_targets=True), metrics=(*names, *functions))
+    history = trained.fit(X, y, validation_data=(X, y))
+    known = ~np.isnan(y) if y.ndim == 1 else ~np.isnan(y).all(axis=1)
+    p = trained.predict(X)
+    for name in names:
+        assert history[f"val_{name}"][-1] == pytest.approx(getattr(fr.metrics, name)(y[known], p[known]), rel=1e-5)
+    np.testing.assert_allclose(seen[-1][0], y[known], rtol=1e-6)
+    np.testing.assert_array_equal(seen[-1][1], p[known])
+    if "mse" in names:
+        assert history["val_mse"] == pytest.approx(history["val_loss"])
+    if "log_loss" in names:
+        assert history["val_log_loss"] == pytest.approx(history["val_loss"])
+
+
+def test_rows_of_probabilities_as_targets():
+    shares = RNG.dirichlet(np.ones(3), 120)
+    history = trainer(3, metrics=("log_loss", "accuracy", "f1")).fit(X, shares, validation_data=(X, shares))
+    assert history["val_log_loss"] == pytest.approx(history["val_loss"], rel=1e-5)
