@@ -38,10 +38,10 @@ class History(Mapping):
     >>> history.to_dict()
     {'epoch': [0, 1], 'loss': [0.7, 0.5], 'penalty': [0.0, 0.0]}
     >>> history
-    History of 2 epochs, 0 to 1
+    History of 2 epochs, 1 to 2
              last  best  in epoch
     -----------------------------
-    loss      0.5   0.5         1
+    loss      0.5   0.5         2
     penalty     0
     """
 
@@ -143,21 +143,21 @@ class History(Mapping):
         if not count:
             return "History of no epochs"
         head = (
-            f"History of {count} epochs, {self.epochs[0]} to {self.epochs[-1]}"
+            f"History of {count} epochs, {self.epochs[0] + 1} to {self.epochs[-1] + 1}"
             if count > 1
-            else (f"History of 1 epoch, {self.epochs[0]}")
+            else f"History of 1 epoch, {self.epochs[0] + 1}"
         )
         rows = [[name, f"{column[-1]:.4g}", *self._best(name, column)] for name, column in self._columns.items()]
         return f"{head}\n{table(['', 'last', 'best', 'in epoch'], rows)}"
 
     def _best(self, name: str, column: list[float]) -> tuple[str, str]:
-        """The best value of a column and its epoch, if the name says what is good."""
+        """The best value of a column and its epoch, counted from 1, if the name says what is good."""
         largest = None if name in UNJUDGED else largest_is_best(name)
         finite = [(value, index) for index, value in enumerate(column) if math.isfinite(value)]
         if largest is None or not finite:
             return "", ""
         best = max(value for value, _ in finite) if largest else min(value for value, _ in finite)
-        return f"{best:.4g}", str(self.epochs[column.index(best)])
+        return f"{best:.4g}", str(self.epochs[column.index(best)] + 1)
 
 
 def number(value: Any) -> float | None:

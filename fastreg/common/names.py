@@ -118,6 +118,11 @@ ALIASES: dict[str, dict[str, str]] = {
         beta1: beta_1
         beta2: beta_2
         eps: epsilon
+        epsilon: eps
+        lam: l2, l1, lambda_, lmbda
+        k: n_estimators, n_members
+        builder: base_estimator, estimator, build_fn
+        input_shape: input_dim, shape
         alpha: rho
         units: out_features, n_units, num_units, output_dim
         activation: act, activation_function
@@ -303,6 +308,12 @@ ADVICE: dict[str, dict[str, str]] = {
             a layer: fr.Dropout(rate=0.5)
         generator
             give seed=
+        weights_only, map_location, compile, safe_mode, custom_objects
+            leave it out: files hold no code; custom= has what is written in Python
+        overwrite
+            leave it out: an old file is replaced when the new one is complete
+        with_mean, with_std
+            leave it out: both are done
         test_size, train_size
             give the share of each part: fr.data.split(X, y, (0.8, 0.2))
         sep, delimiter
@@ -449,6 +460,12 @@ _OUTSIDE = f"""
             the base classes are fr.optimizers.Optimizer, fr.Callback, fr.layers.Layer, fr.losses.Loss
 """
 ADVICE["fastreg"] = _advice(_OUTSIDE)
+MODULES = {  # the table for names that a public module does not have
+    "fastreg.losses": "loss",
+    "fastreg.optimizers": "optimizer",
+    "fastreg.layers": "layers",
+    "fastreg.callbacks": "callbacks",
+}
 ARGUMENT_OF = {"weight_init": "initializer", "bias_init": "initializer", "monitor": "monitor"}
 
 
@@ -496,7 +513,10 @@ def missing(module: str, known: Iterable[str]) -> Callable[[str], Any]:
     """The `__getattr__` of a public module, for names that it does not have."""
 
     def refuse(name: str) -> Any:
-        told = "" if name.startswith("_") else advice("fastreg", name, known)
+        kind = MODULES.get(module, "fastreg")
+        told = ""
+        if not name.startswith("_"):
+            told = advice("fastreg" if has_advice("fastreg", name) else kind, name, known)
         raise AttributeError(f"module {module!r} has no attribute {name!r}{told}")
 
     return refuse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -98,6 +98,16 @@ class Layer(Description):
                 f"expected one of {', '.join(known)}{checking.nearest(name, known, 'keyword')}"
             )
         return type(self)(**options | {name: value})
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # only for what does not exist
+            if name in ("weight", "bias", "kernel", "weights", "get_weights", "set_weights"):
+                key = "bias" if name == "bias" else "weight"
+                raise AttributeError(
+                    f"{type(self).__name__}.{name}: a model keeps the parameters: model.parameters['{self.name}.{key}']"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_owner"}

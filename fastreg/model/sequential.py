@@ -129,6 +129,7 @@ class Sequential(Settable):
 
     # --- Parameters ----------------------------------------------------------------------------------------------
 
+    @understood
     def build(self, input_shape: int | Iterable[int], seed: int = 0, dtype: str = "float32") -> None:
         """Draws the parameters. A trainer calls it when it first sees data. A model built again forgets its loss.
 
@@ -300,6 +301,7 @@ class Sequential(Settable):
 
     # --- Predictions ---------------------------------------------------------------------------------------------
 
+    @understood
     def predict(self, X, batch_size: int = ROWS, *, samples: int | None = None, seed: int = 0):
         """Predictions for the rows of X. Dropout and noise are off, unless `samples` asks for random passes.
 
@@ -379,6 +381,7 @@ class Sequential(Settable):
             run_through(session.engine, feed, Tally(), "X")
         return self.schema.target.decode(feed.out)
 
+    @understood
     def predict_labels(self, X, batch_size: int = ROWS) -> np.ndarray:
         """The predicted class of each row, by name.
 
@@ -414,6 +417,7 @@ class Sequential(Settable):
         """The class of each output, as in the training data. None if labels are the indices of the outputs."""
         return self.schema.target.classes
 
+    @understood
     def evaluate(self, X, y=None, sample_weight=None) -> dict[str, float]:
         """The loss on data, without dropout and without penalties, and the accuracy if the model predicts classes.
 
@@ -425,7 +429,8 @@ class Sequential(Settable):
         Returns
         -------
         dict
-            What `Trainer.evaluate` returns under the loss that the model was trained under, which its file keeps.
+            What `Trainer.evaluate` returns under the loss that the model was trained under, which its file keeps. For
+            other metrics: `fastreg.Trainer(model, metrics=[...]).evaluate(X, y)`.
 
         Raises
         ------
@@ -508,6 +513,7 @@ class Sequential(Settable):
             model._allocate(checking.sample_shape(config["input_shape"]), dtype)
         return model
 
+    @understood
     def copy(self, dtype: str | None = None) -> Sequential:
         """An independent model with the same layers and parameter values, maybe in another dtype."""
         dtype = self.dtype if dtype is None else checking.dtype(dtype)
@@ -537,6 +543,7 @@ class Sequential(Settable):
         self.__dict__.setdefault("_changes", 0)
         self._adopt(Layers(self.layers))
 
+    @understood
     def save(self, path) -> None:
         """Writes the model to one safetensors file, which `fastreg.load` reads.
 

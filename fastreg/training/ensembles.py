@@ -15,6 +15,7 @@ from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.common import checking
 from fastreg.common.tables import table
+from fastreg.common.understood import understood
 from fastreg.engines.native import flops_between_barriers
 from fastreg.machine import threads
 from fastreg.machine.threads import checked as checked_threads
@@ -107,6 +108,7 @@ class Bagging:
     True
     """
 
+    @understood
     def __init__(
         self,
         builder: Callable[[int], Trainer],

@@ -452,6 +452,7 @@ class Trainer(Settable):
         """
         return {} if self._state is None else self._state.arrays
 
+    @understood
     def copy(self, dtype: str | None = None, engine: str | None = None) -> Trainer:
         """An independent trainer with a copy of the model, the optimizer's state and the counters.
 
@@ -498,6 +499,7 @@ class Trainer(Settable):
 
     # --- Questions -----------------------------------------------------------------------------------------------
 
+    @understood
     def evaluate(self, X, y=None, sample_weight=None, *, rows=None) -> dict[str, float]:
         """Loss and metrics, without dropout and without the penalty. `rows` selects rows as in fit.
 
@@ -510,6 +512,7 @@ class Trainer(Settable):
         """
         return questions.evaluate_data(self, self.arguments.checked(X, y, sample_weight, rows), "X, y", quiet=False)
 
+    @understood
     def predict(self, X, batch_size: int = ROWS, *, rows=None, samples: int | None = None, seed: int = 0):
         """`model.predict` on the engine of this trainer. `rows` selects rows as in fit.
 

@@ -207,3 +207,24 @@ def test_stratify_is_advised_only_where_it_helps():
         fr.data.split(np.zeros((8, 1)), [0] * 7 + [1], stratify=True)
     with pytest.warns(UserWarning, match="2 of 40 rows; stratify=True keeps the mix$"):
         fr.data.split(np.zeros((40, 1)), [0] * 38 + [1] * 2, (0.9, 0.1), seed=0)
+
+
+def test_what_a_model_does_not_have_is_told_where_it_is():
+    model = trainer().model
+    for name, message in (
+        ("fit", r"Sequential.fit: .*fr.Trainer\(model, loss=..., optimizer=...\).fit\(X, y\)"),
+        ("compile", r"Sequential.compile: .*a trainer fits a model"),
+        ("weights", r"Sequential.weights: .*model.parameters"),
+    ):
+        with pytest.raises(AttributeError, match=message):
+            getattr(model, name)
+    with pytest.raises(AttributeError, match=r"Dense.weight: a model keeps .*model.parameters\['0.weight'\]"):
+        model.layers[0].weight  # noqa: B018
+    assert not hasattr(model, "fit") and not hasattr(model.layers[0], "kernel")
+
+
+def test_a_trainer_shows_what_users_call():
+    shown = {name for name in dir(fr.Trainer) if not name.startswith("_")}
+    assert {"fit", "evaluate", "predict", "lr", "l2", "gradients", "reset"} <= shown
+    assert not shown & {"session", "run_batch", "evaluate_data", "perturbed", "ARGUMENTS"}
+    assert {"callbacks", "layers", "optimizers"} <= set(dir(fr))

@@ -107,10 +107,10 @@ def test_rows_columns_and_copies():
     part.record(6, {"loss": 0.0})
     assert part.epochs == [5, 6] and history.epochs == [4, 5]
     lines = repr(history).splitlines()
-    assert lines[0] == "History of 2 epochs, 4 to 5"
+    assert lines[0] == "History of 2 epochs, 5 to 6"
     assert [line.split() for line in lines[3:]] == [
-        ["loss", "1", "1", "5"],
-        ["val_f1", "0.25", "0.5", "4"],
+        ["loss", "1", "1", "6"],
+        ["val_f1", "0.25", "0.5", "5"],
         ["other", "1"],
     ]
     assert repr(fr.History()) == "History of no epochs"
