@@ -28,13 +28,20 @@ class Classes:
         """Whether they are 0, 1, 2, ... themselves, so that labels are codes."""
         return all(not isinstance(v, str) and v == code for code, v in enumerate(self.values))
 
-    def encode(self, name: str, y) -> np.ndarray:
-        """The code of each label, int64 (n,). Rows of numbers (n, k), one-hot or probabilities, pass as they are."""
+    def encode(self, name: str, y, holes: bool = False) -> np.ndarray:
+        """The code of each label, int64 (n,). Rows of numbers (n, k), one-hot or probabilities, pass as they are.
+
+        With `holes`, None and NaN stand for no label. If there are any, codes are float64, with NaN in their place.
+        """
         y = checking.as_array(name, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1:
             return y
+        if holes and (gone := _missing(y)).any():
+            codes = np.full(len(y), np.nan)
+            codes[~gone] = self.encode(name, y[~gone])
+            return codes
         labels, place = np.unique(y.astype(str) if y.dtype.kind == "O" else y, return_inverse=True)
         codes = np.array([self._codes.get(_key(label), -1) for label in labels.tolist()], np.int64)
         if (codes < 0).any():
@@ -54,13 +61,16 @@ class Classes:
         return np.array([_key(a) == _key(b) for a, b in pairs]).reshape(first.shape)
 
     @classmethod
-    def in_text(cls, y) -> Classes | None:
-        """The classes in labels that are texts, sorted. None if they are something else."""
+    def in_text(cls, y, holes: bool = False) -> Classes | None:
+        """The classes in labels that are texts, sorted. None if they are something else. With `holes`, None and NaN
+        stand for no label."""
         y = checking.as_array("y", y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1 or y.dtype.kind not in "SUTO" or not len(y):
             return None
+        if holes and y.dtype.kind == "O" and not (gone := _missing(y)).all():
+            y = y[~gone]
         texts = [label.decode("utf-8", "replace") if isinstance(label, bytes) else label for label in y.tolist()]
         others = [row for row, label in enumerate(texts) if not isinstance(label, str)]
         if (
@@ -68,10 +78,19 @@ class Classes:
             and all(texts[row] is None or texts[row] != texts[row] for row in others)
             and len(others) < len(texts)
         ):
-            raise ValueError(f"y: row {others[0]} holds no label, expected one per row; leave such rows out")
+            raise ValueError(
+                f"y: row {others[0]} holds no label, expected one per row; leave such rows out, or missing_targets=True"
+            )
         if others:
             return None
         return cls(sorted(set(texts)))
+
+
+def _missing(y: np.ndarray) -> np.ndarray:
+    """Which labels are None or NaN."""
+    if y.dtype.kind == "O":
+        return np.array([label is None or label != label for label in y.tolist()], bool)
+    return np.isnan(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
 
 
 def _key(value) -> Class:

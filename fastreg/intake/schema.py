@@ -142,16 +142,16 @@ class Target:
             return len(self.mean)
         return None if self.names is None else len(self.names)
 
-    def encode(self, name: str, y):
+    def encode(self, name: str, y, holes: bool = False):
         """The targets as a loss takes them: codes of classes, 0 and 1 for labels, standardized numbers. What is not
-        known passes as it is."""
+        known passes as it is. With `holes`, None and NaN stand for no target."""
         if frames.is_frame(y):
             y = self._columns(name, y)
         if self.task == "labels" and self.classes is not None:
-            return self._yes(name, checking.as_array(name, y))
+            return self._yes(name, checking.as_array(name, y), holes)
         if self.classes is not None:
             codes = Classes(self.classes)
-            return y if codes.plain and is_numeric(y) else codes.encode(name, y)
+            return y if codes.plain and is_numeric(y) else codes.encode(name, y, holes)
         if self.mean is not None and y is not None:
             y = checking.array(name, y, "float64")
             if y.ndim in (1, 2) and (y.ndim == 1) <= (len(self.mean) == 1) and math.prod(y.shape[1:]) == len(self.mean):
@@ -177,7 +177,7 @@ class Target:
             return np.array([columns[column] for column in own], object).T
         return np.stack([columns[column] for column in own], axis=1)
 
-    def _yes(self, name: str, y: np.ndarray) -> np.ndarray:
+    def _yes(self, name: str, y: np.ndarray, holes: bool) -> np.ndarray:
         pairs = [Classes(pair) for pair in self.classes or ()]
         if all(pair.plain for pair in pairs) and y.dtype.kind in "biuf":
             return y
@@ -185,7 +185,7 @@ class Target:
             y = y[:, np.newaxis]
         if y.ndim != 2 or y.shape[1] != len(pairs):
             raise ValueError(f"{name}: got shape {y.shape}, expected (n, {len(pairs)}): a yes or no for each output")
-        return np.stack([pair.encode(f"{name}[:, {j}]", y[:, j]) for j, pair in enumerate(pairs)], axis=1)
+        return np.stack([pair.encode(f"{name}[:, {j}]", y[:, j], holes) for j, pair in enumerate(pairs)], axis=1)
 
     def config(self) -> dict[str, Any]:
         """What is not a default, for JSON."""
@@ -378,16 +378,16 @@ class Schema:
         anything = next(iter(found.values()))
         return [found.get(column.name, anything) for column in self.columns]
 
-    def seeing(self, X, y, outputs: int | None) -> Schema:
+    def seeing(self, X, y, outputs: int | None, holes: bool = False) -> Schema:
         """This schema with the names of X's columns and of y's classes, where it has none yet and they have some.
-        `outputs` of the model are None if its targets are no classes."""
+        `outputs` of the model are None if its targets are no classes. `holes`: None and NaN in y are no targets."""
         schema = self
         if self.columns is None and frames.is_frame(X) and frames.has_names(X):
             frames.refuse_others("X", X)
             schema = replace(schema, columns=tuple(Column(name, "number") for name in frames.names(X)))
         target = self.target
         wanted = outputs is not None and y is not None and target.classes is None
-        if outputs is not None and wanted and (found := Classes.in_text(y)):
+        if outputs is not None and wanted and (found := Classes.in_text(y, holes)):
             if len(found.values) != (outputs if outputs > 1 else 2):
                 told = f"{len(found.values)} classes {_listed(found.values, MOST_NAMED)}"
                 raise ValueError(f"y: got {told} for a model of {outputs} outputs, expected one output per class")

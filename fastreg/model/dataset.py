@@ -91,7 +91,7 @@ def checked(
         if missing := [name for name in target.names if name not in frames.names(X)]:
             raise ValueError(f"{y_name}: got None, and {x_name} has no column {', '.join(missing)}, expected targets")
         y = X  # which holds the targets too
-    y = target.encode(y_name, y)
+    y = target.encode(y_name, y, loss.missing_targets)
     X = model._check_inputs(x_name, X, schema, dtype)
     y = loss.targets(y_name, y, len(X), model.outputs, dtype)
     given = checking.sample_weight(weight_name, sample_weight, len(X), dtype)

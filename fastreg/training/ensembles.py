@@ -349,7 +349,7 @@ class Bagging:
     def _targets(self, y, rows: int) -> np.ndarray:
         member = self.members[0]
         target = member.model.schema.target
-        encoded = target.encode("y", y)
+        encoded = target.encode("y", y, member.loss.missing_targets)
         return target.decode(member.loss.targets("y", encoded, rows, member.model.outputs, member.dtype))
 
     def _score(self, predictions: np.ndarray, targets: np.ndarray) -> float:

@@ -140,7 +140,8 @@ class Settings:
 
     def seen(self, X, y) -> Schema:
         """The schema of the model, with the names that these data add to it."""
-        return self.model.schema.seeing(X, y, self.model.outputs if self.answers != VALUES else None)
+        outputs = self.model.outputs if self.answers != VALUES else None
+        return self.model.schema.seeing(X, y, outputs, self.loss.missing_targets)
 
     def check_augment(self, shape: tuple[int, ...]) -> None:
         """Refuses samples of this shape if they should be augmented but are not images."""

@@ -477,3 +477,18 @@ def test_ensembles_score_the_targets_that_are_there(loss, rng):
     bagging.fit(X, holes)
     assert bagging.score(X, holes) == pytest.approx(bagging.score(X[there], full[there]))
     assert bagging.variance(X, holes).v == pytest.approx(bagging.variance(X[there], full[there]).v)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+@pytest.mark.parametrize("hole", [None, float("nan")])
+def test_names_of_classes_may_be_missing(loss, hole, rng):
+    X, y = rng.normal(size=(60, 5)), rng.choice(["cat", "dog"], 60).astype(object)
+    there = rng.random(60) < 0.6
+    holes = np.where(there, y, hole)
+    trainer = network(loss, units=2 if loss.startswith("softmax") else 1, missing_targets=True)
+    trainer.fit(X, holes, class_weight="balanced", validation_data=(X, holes))
+    assert set(trainer.model.predict_labels(X)) <= {"cat", "dog"}
+    assert trainer.evaluate(X, holes) == pytest.approx(trainer.evaluate(X[there], y[there]), rel=1e-6)
+    plain = network(loss, units=2 if loss.startswith("softmax") else 1)
+    with pytest.raises(ValueError, match=r"holds no label, .*missing_targets=True"):
+        plain.fit(X, holes)
