@@ -37,9 +37,10 @@ def listed(callbacks: Callback | str | Iterable[Callback | str]) -> list[Callbac
     return made
 
 
-def gather(callbacks: Callback | str | Iterable[Callback | str], verbose: int) -> list[Callback]:
-    """The callbacks of a fit, checked, in the order in which they are called. If verbose, a Progress comes first."""
-    made = listed(callbacks)
+def gather(callbacks: Callback | str | Iterable[Callback | str] | None, verbose: int) -> list[Callback]:
+    """The callbacks of a fit, checked, in the order in which they are called. If verbose, a Progress comes first. None
+    is no callback."""
+    made = [] if callbacks is None else listed(callbacks)
     if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1, 2):
         raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0, 1 (a bar) or 2 (a line per epoch)")
     made.sort(key=lambda callback: callback.goes_last)

@@ -155,8 +155,9 @@ def run_epochs(
 
 def _validate(training: Training, session: Session, name: str, data: Data, step: int, updates: int) -> dict[str, float]:
     """The logs of a held-back set. If it refuses a row of a memory map, or a metric fails, the epoch does not count."""
+    told = "validation_data" if name == "val" else f"validation_data[{name!r}]"
     try:
-        measured = training._evaluate_data(data, "validation_data")
+        measured = training._evaluate_data(data, told)
     except Exception:
         session.put_back()
         training.batches, training.updates = step, updates

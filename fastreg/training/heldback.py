@@ -73,8 +73,8 @@ def split_off(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     """
     from fastreg.data.split import cut  # imported only if needed, since the data package is large
 
-    rows = np.arange(len(data.inputs)) if data.rows is None else data.rows
-    labels = _labels(data.targets)
+    selected = np.arange(len(data.inputs)) if data.rows is None else data.rows
+    rows, labels = np.unique(selected), _labels(data.targets)  # a row that comes twice is on one side alone
     kept, held = cut(len(rows), None if labels is None else labels[rows], (1 - share, share), seed)
     for part, what in ((kept, "to train on"), (held, "held back")):
         if not len(part):
@@ -83,7 +83,7 @@ def split_off(data: Data, share: float, seed: int) -> tuple[Data, Data]:
             )
     parts = []
     for part, name in ((kept, "the rows to train on"), (held, "the rows that validation_split holds back")):
-        chosen = np.sort(rows[part])
+        chosen = np.sort(selected[np.isin(selected, rows[part])])
         if data.weights is not None and not data.weights[chosen].any():
             raise ValueError(f"sample_weight: got zeros only in {name}, expected at least one weight above 0")
         parts.append(data._replace(rows=chosen))

@@ -314,3 +314,19 @@ def test_rows_of_probabilities_as_targets():
     shares = RNG.dirichlet(np.ones(3), 120)
     history = trainer(3, metrics=("log_loss", "accuracy", "f1")).fit(X, shares, validation_data=(X, shares))
     assert history["val_log_loss"] == pytest.approx(history["val_loss"], rel=1e-5)
+
+
+def test_a_row_that_comes_twice_is_on_one_side_of_the_split():
+    seen, rows = Seen(), np.sort(RNG.integers(0, 120, 120))
+    trainer(3).fit(X, Y3, rows=rows, validation_split=0.3, callbacks=seen)
+    held = np.setdiff1d(rows, seen.rows)
+    assert abs(len(held) - 0.3 * len(np.unique(rows))) < 3  # one for each class
+    np.testing.assert_array_equal(seen.rows, rows[~np.isin(rows, held)])
+
+
+def test_a_held_back_set_is_named_where_its_file_has_a_bad_row(tmp_path):
+    bad = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (120, 4))
+    bad[...] = X
+    bad[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"validation_data\['test'\].*row 7"):
+        trainer().fit(X, Y, validation_data={"dev": (X, Y), "test": (bad, Y)})

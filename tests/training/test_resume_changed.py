@@ -218,3 +218,15 @@ def test_damaged_columns(path, damage):
     write_tensors(path, tensors, metadata | {"fastreg.checkpoint": json.dumps(header)})
     with pytest.raises(fr.FileFormatError, match=r"run\.safetensors: "):
         go(trainer(), path)
+
+
+def gain(y, p):
+    return float(p[:, 1].mean())
+
+
+def test_functions_as_metrics_are_resumed_by_name(path):
+    start(path, metrics=("accuracy", gain))
+    history = go(trainer(metrics=("accuracy", gain)), path)
+    assert len(history["val_gain"]) == 5 and not any(map(math.isnan, history["val_gain"]))
+    with pytest.raises(ValueError, match=r"resume: metrics: got .*changed=\('metrics',\)"):
+        go(trainer(metrics=("accuracy", ("gain", fr.metrics.f1))), path)
