@@ -293,9 +293,9 @@ def _matrix(target: Target, y) -> np.ndarray:
     columns = dict(zip(own, frames.columns(y), strict=True))
     wanted = target.names if target.names and set(target.names) <= columns.keys() else own
     kinds = {columns[name].dtype.kind == "O" for name in wanted}
-    out = np.empty((len(columns[wanted[0]]), len(wanted)), object if True in kinds else np.float64)
-    if kinds == {False} and all(columns[name].dtype.kind in "biu" for name in wanted):
-        out = out.astype(np.int64)
+    whole = all(columns[name].dtype.kind in "biu" for name in wanted)
+    dtype = object if True in kinds else np.int64 if whole else np.float64
+    out = np.empty((len(columns[wanted[0]]), len(wanted)), dtype)
     for place, name in enumerate(wanted):
         out[:, place] = columns[name]
     return out

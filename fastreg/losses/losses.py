@@ -8,7 +8,7 @@ A new one: see docs/architecture.md (C, NumPy and both engines).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -180,6 +180,8 @@ def _numbers(name: str, value) -> tuple[float, ...] | None:
     """Numbers of at least 0, one for each output."""
     if value is None:
         return None
+    if isinstance(value, (Mapping, Set)):  # has no order of outputs
+        raise TypeError(f"{name}: got {checking.shown(value)}, expected a sequence: one number for each output")
     numbers = checking.iterate(name, value, "one number for each output")
     found = tuple(checking.number(f"{name}[{j}]", number) for j, number in enumerate(numbers))
     if not found:

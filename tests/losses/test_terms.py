@@ -396,6 +396,7 @@ def test_what_is_refused(rng):
         ),
         (lambda: L.MSE(output_weights=2), TypeError, "output_weights: got 2, expected one number for each output"),
         (lambda: L.SigmoidCrossEntropy(pos_weight=-1), ValueError, "pos_weight: got -1, expected a finite number of"),
+        (lambda: L.SigmoidCrossEntropy(pos_weight={1: 2}), TypeError, r"pos_weight: got \{1: 2\}, expected a sequence"),
         (lambda: L.Huber(0), ValueError, "delta: got 0, expected a finite number above 0"),
         (lambda: L.Quantile(1), ValueError, "q: got 1, expected a finite number"),
     ):
