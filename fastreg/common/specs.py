@@ -22,6 +22,7 @@ from fastreg.common import names
 from fastreg.common.checking import Inner, nearest, plain, shown
 
 LONGEST = 1000  # characters
+SPELLED = {"true": True, "false": False, "none": None}  # as case does not count
 Factory = Callable[..., Any]
 
 
@@ -108,7 +109,7 @@ def _parse(argument: str, text: str, example: str) -> tuple[str, list[Any], dict
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             raise refusal
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
-        bare = next((value.id for value in values if isinstance(value, ast.Name)), None)
+        bare = next((value.id for value in values if isinstance(value, ast.Name) and value.id not in SPELLED), None)
         if bare is not None:
             refusal = ValueError(f"{refusal}; a string needs quotes: {bare!r}")
             raise refusal
@@ -125,6 +126,8 @@ def _value(node: ast.expr) -> Any:
     """The value of a literal. A call, also one in a list, stays text."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return Inner(ast.unparse(node))
+    if isinstance(node, ast.Name) and node.id in SPELLED:
+        return SPELLED[node.id]
     if isinstance(node, (ast.List, ast.Tuple)):
         return tuple(_value(element) for element in node.elts)
     return ast.literal_eval(node)

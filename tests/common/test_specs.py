@@ -25,6 +25,7 @@ def layer(text):
 OPTIMIZERS = [
     ("sgd(lr=0.01)", fr.SGD(0.01)),
     ("SGD(0.5, momentum=0.9, nesterov=True)", fr.SGD(0.5, momentum=0.9, nesterov=True)),
+    ("sgd(0.5, momentum=0.9, nesterov=true)", fr.SGD(0.5, momentum=0.9, nesterov=True)),
     ("rmsprop", fr.RMSprop()),
     ("rms_prop(1e-3, eps=1e-6)", fr.RMSprop(1e-3, eps=1e-6)),
     (" adamw( lr = 3e-4 ,\n weight_decay = 0.1 ) ", fr.AdamW(3e-4, weight_decay=0.1)),
