@@ -52,8 +52,8 @@ def predict(options: argparse.Namespace) -> None:
     if accuracy is not None:
         print(f"accuracy {accuracy:.2%} of {len(outputs):,} samples", file=sys.stderr)
     if measured:
-        told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
-        print(f"{told} of {len(outputs):,} samples", file=sys.stderr)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
+        print(f"{shown} of {len(outputs):,} samples", file=sys.stderr)
 
 
 def _shown(value) -> str:

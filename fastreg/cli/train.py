@@ -77,8 +77,8 @@ def train(options: argparse.Namespace) -> None:
         raise KeyboardInterrupt(saved) from None
     if options.json:
         results = {variant: trained.numbers for variant, trained in runs.items()}
-        told = {"target": str(task.schema.target), "task": task.schema.target.task, "loss": task.loss}
-        print_json({"data": name, **told, "runs": results, "files": files})
+        about = {"target": str(task.schema.target), "task": task.schema.target.task, "loss": task.loss}
+        print_json({"data": name, **about, "runs": results, "files": files})
         return
     print()
     print(runs_table(runs, task.metrics))

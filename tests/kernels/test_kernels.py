@@ -240,8 +240,8 @@ def test_bad_arguments(module):
     x, w = np.ones((2, 3)), np.ones((3, 4))
     with pytest.raises(ValueError, match=r"w: got shape"):
         module.dense(x, np.ones((2, 4)))
-    with pytest.raises(ValueError, match=r"activation: got 'swish'"):
-        module.dense(x, w, activation="swish")
+    with pytest.raises(ValueError, match=r"activation: got 'swash'"):
+        module.dense(x, w, activation="swash")
     with pytest.raises(ValueError, match=r"keep_prob: got 1.5"):
         module.dropout(x, 1.5, 0)
     with pytest.raises(ValueError, match=r"key: got None"):
