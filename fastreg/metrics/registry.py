@@ -255,9 +255,10 @@ def _takes_weights(function: Callable[..., Any]) -> bool:
         return False
 
 
-def fitting(kind: str, probabilities: bool) -> list[str]:
+@functools.cache  # every fit asks
+def fitting(kind: str, probabilities: bool) -> tuple[str, ...]:
     """The names of the metrics that fit, as in `Metric.fits`, without those with a number in them."""
-    return [name for name in BY_NAME if Metric(name, name).fits(kind, probabilities)]
+    return tuple(name for name in BY_NAME if Metric(name, name).fits(kind, probabilities))
 
 
 def told(names: Iterable[str], kind: str = CLASSES) -> str:

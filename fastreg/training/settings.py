@@ -173,7 +173,7 @@ class Settings:
         return CLASSES if self.loss.transform == "softmax" or getattr(self.loss, "kind", "") == "labels" else VALUES
 
     @property
-    def fitting_metrics(self) -> list[str]:
+    def fitting_metrics(self) -> tuple[str, ...]:
         """The names of the metrics that fit the loss."""
         return registry.fitting(self.answers, self.loss.transform in ("sigmoid", "softmax"))
 

@@ -395,7 +395,7 @@ class Trainer(Settable):
             data, validation[SINGLE] = split_off(data, share, self.seed)
         data, repeat = self._weighed(data, class_weight)
         plan, saved = make_plan(self, data, validation, count, batch_size, shuffle, callbacks, repeat), None
-        plan = replace(plan, whole=self.history, fitting=tuple(settings.fitting_metrics))
+        plan = replace(plan, whole=self.history, fitting=settings.fitting_metrics)
         if resume is not None and resume_missing == "start" and not os.path.lexists(resume):
             if count < self.epoch:
                 raise ValueError(f"epochs: got {count}, expected at least the {self.epoch} that the trainer has run")
