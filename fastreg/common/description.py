@@ -62,5 +62,8 @@ def from_config(config: dict[str, Any]) -> Any:
     if kind not in Description._kinds:
         raise ValueError(f"config: got type {kind!r}, expected one of {', '.join(sorted(Description._kinds))}")
     arguments = {name: value for name, value in config.items() if name != "type"}
+    own = {f.name for f in fields(Description._kinds[kind])}  # exactly: constructors also understand other names
+    if unknown := arguments.keys() - own:
+        raise ValueError(f"config: got {sorted(unknown)[0]!r} for {kind}, expected one of {', '.join(sorted(own))}")
     built = {name: from_config(v) if isinstance(v, dict) else v for name, v in arguments.items()}
     return Description._kinds[kind](**built)

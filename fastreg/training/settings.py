@@ -97,6 +97,7 @@ class Settings:
         if penalty is not None:
             penalties.alone("penalty", penalty, self.l1.lam, self.l2.lam)
             values["l1"], values["l2"] = penalties.pair("penalty", penalty)
+        _ = self.metric_names, self.counted_metrics  # found once, here rather than in a fit
 
     def check(self) -> None:
         """Refuses a model, a loss, penalties and a dtype that do not fit together. Any of them may have changed."""
@@ -139,8 +140,10 @@ class Settings:
         return checked(self.model, self.loss, self.dtype, X, y, sample_weight, rows, **how)
 
     def seen(self, X, y) -> Schema:
-        """The schema of the model, with the names that these data add to it."""
-        outputs = self.model.outputs if self.answers != VALUES else None
+        """The schema of the model, with the names that these data add to it. A model that was trained on labels without
+        names cannot tell which of them a name means."""
+        takes_names = self.answers != VALUES and self.model.loss is None
+        outputs = self.model.outputs if takes_names else None
         return self.model.schema.seeing(X, y, outputs, self.loss.missing_targets)
 
     def check_augment(self, shape: tuple[int, ...]) -> None:
@@ -156,9 +159,13 @@ class Settings:
         if not self.model.built:
             self.model.build(shape, self.seed, self.dtype)
 
-    def keep_loss(self) -> None:
-        """Lets the model keep the current loss, from which follow its predictions. Training begins with it."""
-        self.model.loss = self.loss
+    def keep(self, schema: Schema) -> None:
+        """Lets the model keep the current loss, from which follow its predictions, and the names in the data. Training
+        begins with it."""
+        if self.model.loss is not self.loss:
+            self.model.loss = self.loss
+        if self.model.schema is not schema:
+            self.model.schema = schema
 
     def deciding(self) -> dict[str, Any]:
         """The arguments that decide the result of training: all but the model and the number of threads."""
@@ -177,19 +184,19 @@ class Settings:
         """The names of the metrics that fit the loss."""
         return registry.fitting(self.answers, self.loss.transform in ("sigmoid", "softmax"))
 
-    @property
+    @cached_property
     def measured(self) -> tuple[Metric, ...]:
         """The metrics that exist for the loss."""
         if self.metrics == DEFAULT_METRICS and not self.loss.counts_hits:
             return ()
         return tuple(map(registry.named, self.metrics))
 
-    @property
+    @cached_property
     def metric_names(self) -> tuple[str, ...]:
         """The names of the metrics that exist for the loss."""
         return tuple(metric.name for metric in self.measured)
 
-    @property
+    @cached_property
     def counted_metrics(self) -> tuple[str, ...]:
         """The names of those that an engine counts as it runs. All others need the whole predictions."""
         if not self.loss.counts_hits:

@@ -203,6 +203,9 @@ class Trainer(Settable):
     def __setattr__(self, name: str, value) -> None:
         """Checks an argument as the constructor does. During a fit no argument may change: the program is already
         made, so the epoch loop, validation and checkpoints would disagree about it."""
+        if name in COUNTERS:  # the loop sets them after every slice
+            self.__dict__["batches" if name == "step" else name] = checking.integer(name, value, 0)
+            return
         if name in (*ARGUMENTS, "penalty") and "arguments" not in self.__dict__:
             # a derived class sets it before it calls this constructor, which takes it from here
             self.__dict__.setdefault("_early", {})[name] = value
@@ -220,10 +223,7 @@ class Trainer(Settable):
                 raise TypeError(f"arguments: got {checking.shown(value)}, expected the Settings of a trainer")
             if "_fitting" in self.__dict__:  # not yet in the constructor
                 self._fitting.check_free(name)
-        elif name in COUNTERS:
-            value = checking.integer(name, value, 0)
-            name = "batches" if name == "step" else name
-        if name == "arguments":
+        if name in ("arguments", "stop_training", "best"):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -407,14 +407,13 @@ class Trainer(Settable):
         for callback in callbacks:
             callback.check_fit(self, plan)
         settings.build(shape)
-        settings.model.schema = schema
         n = data.size
         with (
             self._fitting.held("fit"),
             settings.model._claim.held("fit"),
             self._session("train", min(batch_size, n), n, True, data.loss) as session,
         ):
-            settings.keep_loss()
+            settings.keep(schema)
             return run_epochs(self, session, data, validation, plan, saved)
 
     def _training_data(

@@ -310,3 +310,12 @@ def test_the_loss_follows_the_schema(table):
         fr.Trainer(model, "softmax_cross_entropy")
     with pytest.raises((ValueError, TypeError), match="y: "):  # names of classes are no numbers
         fr.Trainer(fr.Sequential([fr.Dense(1)]), "mse").fit(np.eye(4), ["a", "b", "a", "b"])
+
+
+def test_names_after_numbers_are_refused(rng):
+    X = rng.normal(size=(40, 2))
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]))
+    trainer.fit(X, np.arange(40) % 2)
+    with pytest.raises((ValueError, TypeError), match="y: "):
+        trainer.fit(X, np.where(np.arange(40) % 2, "a", "b"))
+    assert trainer.model.classes is None
