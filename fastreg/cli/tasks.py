@@ -13,9 +13,9 @@ import numpy as np
 import fastreg as fr
 from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, learning_rate, make_optimizer, reading
 from fastreg.data.builtin import SETS
-from fastreg.data.csvfiles import likely_target
 from fastreg.data.infer import are_images, fit_schema, infer_schema, targets_of
 from fastreg.data.readers import is_table
+from fastreg.data.tables.read import likely_target
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Schema
 from fastreg.intake.table import Table, holes

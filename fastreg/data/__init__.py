@@ -2,13 +2,13 @@
 
 from fastreg.data import augment
 from fastreg.data.builtin import load
-from fastreg.data.csvfiles import read_csv, read_table
-from fastreg.data.fields import MISSING
 from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.infer import fit_schema, infer_schema
 from fastreg.data.readers import is_table, read, read_npy, read_npz
 from fastreg.data.split import split
 from fastreg.data.standardizer import Standardizer
+from fastreg.data.tables.fields import MISSING
+from fastreg.data.tables.read import read_csv, read_table
 from fastreg.data.target_scaler import TargetScaler
 from fastreg.intake.schema import Schema
 from fastreg.intake.table import Table

@@ -13,10 +13,10 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular
-from fastreg.data.csvfiles import read_csv
 from fastreg.data.idx import DTYPES as IDX_DTYPES
 from fastreg.data.idx import GZIP_MAGIC, holds_idx, is_idx_folder, load_idx_folder, read_idx
-from fastreg.data.textfiles import is_packed_table
+from fastreg.data.tables.read import read_csv
+from fastreg.data.tables.textfiles import is_packed_table
 from fastreg.intake.table import Table
 
 Part = tuple["np.ndarray | Table", "np.ndarray | None"]

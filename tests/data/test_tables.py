@@ -452,7 +452,7 @@ def test_is_table(write, tmp_path):
 
 
 def test_typing_errors(write, monkeypatch):
-    from fastreg.data import csvfiles
+    from fastreg.data.tables import read as csvfiles
 
     monkeypatch.setattr(csvfiles, "BLOCK", 50)
     rows = [f"{i},{i % 3}" for i in range(400)]
@@ -471,7 +471,7 @@ def test_typing_errors(write, monkeypatch):
 
 
 def test_lines_are_counted_across_quotes(write, monkeypatch):
-    from fastreg.data import csvfiles
+    from fastreg.data.tables import read as csvfiles
 
     monkeypatch.setattr(csvfiles, "BLOCK", 30)
     monkeypatch.setattr(csvfiles, "LEAST_ROWS", 1)
@@ -506,7 +506,7 @@ def by_pandas(pandas, text, **options):
 @pytest.mark.parametrize("seed", range(12))
 def test_as_pandas(write, monkeypatch, seed):
     pandas = pytest.importorskip("pandas")
-    from fastreg.data import csvfiles
+    from fastreg.data.tables import read as csvfiles
 
     monkeypatch.setattr(csvfiles, "BLOCK", 2000)
     random = np.random.default_rng(seed)

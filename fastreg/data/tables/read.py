@@ -12,11 +12,11 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, naming
-from fastreg.data import dialect as dialects
-from fastreg.data.columns import EXACT, Column, Reader, advice_on
-from fastreg.data.dialect import BLANKS, LABELS, Dialect, listed
-from fastreg.data.fields import MISSING, Missing, is_number
-from fastreg.data.textfiles import Lines, checked_encoding, open_lines
+from fastreg.data.tables import dialect as dialects
+from fastreg.data.tables.columns import EXACT, Column, Reader, advice_on
+from fastreg.data.tables.dialect import BLANKS, LABELS, Dialect, listed
+from fastreg.data.tables.fields import MISSING, Missing, is_number
+from fastreg.data.tables.textfiles import Lines, checked_encoding, open_lines
 from fastreg.intake.table import Table, holes
 
 BLOCK = 1 << 20  # characters that are read at a time

@@ -10,8 +10,8 @@ from typing import Any
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError
-from fastreg.data.fields import COMMA, GROUPED, Missing, is_grouped, is_number
-from fastreg.data.textfiles import Lines
+from fastreg.data.tables.fields import COMMA, GROUPED, Missing, is_grouped, is_number
+from fastreg.data.tables.textfiles import Lines
 
 SAMPLE = 1 << 18  # characters that are looked at
 LEAST_LINES = 20  # that are looked at, however long they are

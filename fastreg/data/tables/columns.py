@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastreg.common.checking import MAX_INT
-from fastreg.data.dialect import BLANKS
-from fastreg.data.fields import COMMA, GROUPED, UNIT, Meanings, Missing, Texts, grouped_values, looks_grouped
+from fastreg.data.tables.dialect import BLANKS
+from fastreg.data.tables.fields import COMMA, GROUPED, UNIT, Meanings, Missing, Texts, grouped_values, looks_grouped
 from fastreg.machine._core import SEEN_HOLE, SEEN_LARGE, SEEN_POINT, SEEN_TEXT, read_fields
 
 EXACT = 2.0**53  # from here on, floats skip whole numbers
