@@ -101,8 +101,12 @@ def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
     X, y = parts[0]
     codes = np.asarray(schema.target.encode("y", y)).ravel().astype(np.int64) if stratified else None
     labels = np.zeros(len(X)) if codes is None else codes
-    drawn = fr.data.split(np.arange(len(X)), labels, (1 - sum(shares), *shares), stratify=stratified, seed=options.seed)
-    train, *rest = [(X[rows], y[rows]) for rows, _ in drawn]
+    rows, fractions = np.arange(len(X)), (1 - sum(shares), *shares)
+    try:
+        drawn = fr.data.split(rows, labels, fractions, stratify=stratified, seed=options.seed)
+    except ValueError:  # each class is too small to have samples in each part
+        drawn = fr.data.split(rows, np.zeros(len(X)), fractions, seed=options.seed)
+    train, *rest = [(X[own], y[own]) for own, _ in drawn]
     test = rest.pop(0) if len(parts) == 1 else parts[1]
     return Task(train, test, fit_schema(schema, *train, scale), *rest)
 
