@@ -7,7 +7,6 @@ A new one: see docs/architecture.md (C, NumPy and both engines).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -541,13 +540,10 @@ def get(value: str | Loss) -> Loss:
 
 
 def to_config(loss: Loss) -> dict[str, Any]:
-    """The loss as a model file keeps it. One that JSON cannot hold is kept by its name and its transform."""
-    try:
-        config = loss.config()
-        json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError):  # of a user's own class
-        return Custom(calls.Absent(loss.name), transform=loss.transform, name=loss.name).config()
-    return config
+    """The loss as a model file keeps it. One of a user's own class is kept by its name and its transform."""
+    if type(loss) in (*KINDS, Custom):
+        return loss.config()
+    return Custom(calls.Absent(loss.name), transform=loss.transform, name=loss.name).config()
 
 
 def of_config(config: Any, transform: str, custom: Mapping[str, Any]) -> Loss:
@@ -556,15 +552,15 @@ def of_config(config: Any, transform: str, custom: Mapping[str, Any]) -> Loss:
     A loss that is written in Python is looked up in `custom`, which has its function or a loss under its name. If it is
     not there, the loss has an `Absent` as its function, and `transform` if nothing else tells.
     """
-    kind = config.get("type") if isinstance(config, dict) else None
-    if not isinstance(kind, str):
+    if not isinstance(config, dict):
         raise ValueError(f"loss: got {checking.shown(config)}, expected the config of a loss")
-    if kind != "Custom" and kind in Description._kinds:
-        loss = from_config(config)
-        if not isinstance(loss, Loss):
-            raise ValueError(f"loss: got {kind}, expected a loss")
-        return loss
-    name = config.get("name", kind) if kind == "Custom" else kind
+    if config.get("type") in {kind.__name__ for kind in KINDS}:
+        return from_config(config)
+    if config.get("type") != "Custom" or not config.keys() <= {"type", "targets", "transform", "name"}:
+        raise ValueError(
+            f"loss: got {checking.shown(config)}, expected one that there is, or one in Python by its name"
+        )
+    name: Any = config.get("name")
     found = custom.get(name, calls.Absent(name)) if isinstance(name, str) else None
     if isinstance(found, Loss):
         return found

@@ -87,10 +87,25 @@ def seeds(folder: Path) -> list[bytes]:
     )
     other.build(4, dtype="float64")
     other.save(folder / "other")
+    table = {
+        "a": [1.0, np.nan, 3.0],
+        "b": ["x", "y", "x"],
+        "c": ["2020-01-01", "2021-05-05", None],
+        "y": [1.5, 2.5, 4.0],
+    }
+    schema = fr.data.infer_schema(fr.data.Table(table), target="y")
+    raw = fr.Sequential([schema, fr.Dense(schema.outputs)])
+    fr.Trainer(raw).fit(fr.data.Table(table))
+    raw.save(folder / "raw")
+    named = fr.Sequential([fr.Dense(2)])
+    fr.Trainer(named).fit(X, ["no", "yes"] * (len(X) // 2) + ["no"] * (len(X) % 2))
+    named.save(folder / "named")
     tensors = {dtype: np.ones((2, 3), DTYPES[dtype]) for dtype in DTYPES}
     write_tensors(folder / "tensors", {**tensors, "empty": np.zeros((0, 3)), "ä": np.array(2.5)}, {"a": '"\n', "b": ""})
     write_tensors(folder / "nothing", {})
-    return [(folder / name).read_bytes() for name in ("checkpoint", "model", "other", "tensors", "nothing")]
+    return [
+        (folder / name).read_bytes() for name in ("checkpoint", "model", "other", "raw", "named", "tensors", "nothing")
+    ]
 
 
 class Readers:
