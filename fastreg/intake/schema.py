@@ -424,7 +424,10 @@ class Schema:
         if (columns := more.pop("columns", None)) is not None:
             made = ({**column, "values": tuple(column.get("values", ()))} for column in columns)
             more["columns"] = tuple(Column(**column) for column in made)
-        return cls(**more | {"target": Target(**more.get("target", {}))})
+        schema = cls(**more | {"target": Target(**more.get("target", {}))})
+        if schema.config() != config:  # another way to say the same, which other readers may understand otherwise
+            raise ValueError("schema: its config is not as it is written")
+        return schema
 
 
 def is_numeric(value) -> bool:
