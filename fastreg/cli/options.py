@@ -28,6 +28,7 @@ READING = (  # arguments of read_table, how their values are shown, and what the
     ("decimal", "MARK", "the decimal mark, a point or a comma"),
     ("missing", "TEXT,..", "the fields that stand for a missing value"),
     ("usecols", "COLUMN,..", "the columns to read, by name or position"),
+    ("text", "COLUMN,..", "the columns that are text even if they look like numbers"),
     ("encoding", "NAME", "the encoding of its characters, such as latin-1 (utf-8)"),
 )
 RATES = {"sgd": 0.1, "rmsprop": 1e-3}  # where the optimizer's own default suits few
@@ -150,10 +151,10 @@ def reading(options: argparse.Namespace) -> dict:
         given["header"] = words.get(given["header"], given["header"])
         if str(given["header"]).isdigit():
             given["header"] = int(given["header"])
-    for name in ("missing", "usecols"):
+    for name in ("missing", "usecols", "text"):
         if name in given:
             columns = given[name].split(",")
-            given[name] = [int(c) if name == "usecols" and c.lstrip("-").isdigit() else c for c in columns]
+            given[name] = [int(c) if name != "missing" and c.lstrip("-").isdigit() else c for c in columns]
     return given
 
 

@@ -33,7 +33,8 @@ def add(commands) -> None:
 def predict(options: argparse.Namespace) -> None:
     """Runs the command."""
     model = fr.load(options.model)
-    X, y = labelled(model, *read(options)[-1])
+    texts = [column.name for column in model.schema.columns or () if column.kind in ("category", "date")]
+    X, y = labelled(model, *read(options, texts=texts)[-1])
     outputs = model.predict(inputs(X))
     is_classes = model.output_transform != "linear"
     results = outputs

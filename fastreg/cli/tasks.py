@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from fastreg.cli.options import data_name, epochs_and_batch_size, keep_probs, le
 from fastreg.data.builtin import SETS
 from fastreg.data.infer import are_images, fit_schema, infer_schema, targets_of
 from fastreg.data.readers import is_table
-from fastreg.data.tables.read import likely_target
+from fastreg.data.tables.read import likely_target, read_table_of
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Schema
 from fastreg.intake.table import Table, holes
@@ -26,13 +27,14 @@ NUMBERS = ("r2", "rmse", "mae")  # metrics of a task of numbers
 Labelled = tuple[Any, Any]  # inputs and targets, of the same length
 
 
-def read(options: argparse.Namespace, seed: int = 0) -> list[tuple[Any, Any]]:
-    """A built-in set, or the contents of a file or folder. A table comes without targets: they are in it."""
+def read(options: argparse.Namespace, seed: int = 0, texts: Sequence[str] = ()) -> list[tuple[Any, Any]]:
+    """A built-in set, or the contents of a file or folder. A table comes without targets: they are in it. `texts` are
+    columns that a model knows as texts."""
     name, how = options.data, reading(options)
     if name not in SETS and not Path(name).exists():
         raise ValueError(f"DATA: got {name!r}, expected a file, a folder or one of {', '.join(SETS)}")
     if name not in SETS and is_table(name):
-        return [(fr.data.read_table(name, **how), None)]
+        return [(read_table_of(name, texts, **how), None)]
     if how:
         raise ValueError(f"--{next(iter(how))}: got it for {name}, which is not a table in a text file")
     return [fr.data.load(name, seed=seed)] if name in SETS else fr.data.read(name)
@@ -223,6 +225,8 @@ def hits(model: fr.Sequential, outputs: np.ndarray, y) -> float | None:
     truth = np.asarray(y[y.names[0]] if isinstance(y, Table) and y.shape[1] == 1 else y)
     if truth.ndim == 2 and truth.shape[1] == 1:
         truth = truth[:, 0]
+    if truth.ndim == 2 and told.ndim == 1 and truth.shape == outputs.shape:  # one-hot rows, or shares
+        told, truth = outputs.argmax(axis=1), truth.argmax(axis=1)
     if truth.shape != told.shape:
         return None
     return float(np.mean(Classes.equal(told, truth)))

@@ -325,11 +325,11 @@ def _several(y: np.ndarray, names, task: str | None) -> tuple[Target, str]:
     if y.dtype.kind in "biuf":
         bits = bool(((y == 0) | (y == 1)).all())
         if task in (None, "classes") and bits and (y.sum(axis=1) == 1).all():
-            return Target(None, "classes", _named(names, y)), "a single 1 in each row"
+            return Target(names, "classes", _named(names, y)), "a single 1 in each row"
         finite = y[~np.isnan(y)] if y.dtype.kind == "f" else y
         shares = bool((finite >= 0).all() and (finite <= 1).all() and np.allclose(y.sum(axis=1), 1, atol=1e-5))
         if task in (None, "classes") and shares:
-            return Target(None, "classes", _named(names, y)), "shares that sum to 1 in each row"
+            return Target(names, "classes", _named(names, y)), "shares that sum to 1 in each row"
         if task == "classes":
             raise ValueError(f"y: got {y.shape[1]} columns, expected one column, or rows that are one-hot or sum to 1")
         if task in (None, "labels") and bits:

@@ -68,6 +68,9 @@ class Column:
         """Writes its numbers into `out` (n, width). `name` is that of the argument, for errors."""
         if self.kind == "category":
             codes: dict[str | None, int] = {value: code for code, value in enumerate(self.values)}
+            if values.dtype.kind in "iuf":  # codes such as 007, in rows that hold no other text
+                codes = {code_of(value): code for code, value in enumerate(self.values)} | codes
+            codes[None] = -1
             out[...] = 0
             found = np.array([codes.get(text_of(value), -1) for value in values.tolist()], np.int64)
             rows = np.flatnonzero(found >= 0)
@@ -193,7 +196,7 @@ class Target:
 
     def told(self, why: str = "") -> str:
         """What the targets are in a few words, and why they were taken for it."""
-        who = "y" if self.names is None else _listed(self.names, MOST_NAMED)
+        who = "y" if self.names in (None, self.classes) else _listed(self.names or (), MOST_NAMED)
         why = f" ({why})" if why else ""
         if self.task == "numbers":
             many = "" if self.outputs in (1, None) else f"{self.outputs} "
@@ -379,13 +382,17 @@ class Schema:
         return [found.get(column.name, anything) for column in self.columns]
 
     def seeing(self, X, y, outputs: int | None, holes: bool = False) -> Schema:
-        """This schema with the names of X's columns and of y's classes, where it has none yet and they have some.
-        `outputs` of the model are None if its targets are no classes. `holes`: None and NaN in y are no targets."""
+        """This schema with the names of X's columns, of y's columns if it has several, and of y's classes, where it has
+        none yet and they have some. `outputs` of the model are None if its targets are no classes. `holes`: None and
+        NaN in y are no targets."""
         schema = self
         if self.columns is None and frames.is_frame(X) and frames.has_names(X):
             frames.refuse_others("X", X)
             schema = replace(schema, columns=tuple(Column(name, "number") for name in frames.names(X)))
-        target = self.target
+        if self.target.names is None and y is not None and frames.is_frame(y) and frames.has_names(y):
+            own = frames.names(y)
+            schema = schema.with_target_names(own) if len(own) > 1 else schema
+        target = schema.target
         wanted = outputs is not None and y is not None and target.classes is None
         if outputs is not None and wanted and (found := Classes.in_text(y, holes)):
             if len(found.values) != (outputs if outputs > 1 else 2):
@@ -445,6 +452,14 @@ def text_of(value) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def code_of(text: str) -> str | None:
+    """A text that is a number as `text_of` writes the number: "007" is "7". None for any other text."""
+    try:
+        return text_of(float(text))
+    except ValueError:
+        return None
 
 
 def as_numbers(name: str, values: np.ndarray) -> np.ndarray:

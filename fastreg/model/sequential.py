@@ -479,8 +479,6 @@ class Sequential(Settable):
         X = checking.inputs(name, numbers, dtype, self.input_shape, names)
         if self.input_shape is None:
             self.shapes(X.shape[1:])
-        if self.input_shape is None:
-            self.shapes(X.shape[1:])
         return X
 
     # --- Description ---------------------------------------------------------------------------------------------
@@ -541,6 +539,8 @@ class Sequential(Settable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.__dict__.setdefault("_changes", 0)
+        if "schema" not in self.__dict__:  # of an older version, which did not tell the loss either
+            self.__dict__.update(schema=Schema(), _told=False)
         self._adopt(Layers(self.layers))
 
     @understood

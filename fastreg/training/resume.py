@@ -25,7 +25,8 @@ from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.safetensors import brief, parse_json, read_tensors
 from fastreg.engines.arena import Arena
 from fastreg.engines.session import make_state
-from fastreg.layers import Function
+from fastreg.intake.schema import Schema, Target
+from fastreg.layers import Function, Standardize
 from fastreg.model import files
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.model.sequential import Sequential
@@ -57,6 +58,7 @@ class Saved:
     stopped: bool
     callbacks: list[dict[str, np.ndarray] | None]  # None for one that starts afresh
     whole: History
+    schema: Schema
 
     def restore(self, trainer: Training, callbacks: tuple[Callback, ...]) -> None:
         """Puts trainer and callbacks into the state of the checkpoint. If that fails, all are unchanged."""
@@ -87,10 +89,12 @@ def resume(
     epochs: int,
     sample_shape: tuple[int, ...],
     changed: str | Iterable[str] = (),
+    schema: Schema | None = None,
 ) -> tuple[Plan, Saved]:
     """The plan for `epochs` epochs in total, and the checkpoint to continue from. All of it is checked.
 
-    The trainer does not change. `changed` are the arguments that may differ from those of the checkpoint.
+    The trainer does not change. `changed` are the arguments that may differ from those of the checkpoint. `schema` is
+    what the data of the fit are.
 
     Raises
     ------
@@ -120,7 +124,10 @@ def resume(
         model = files.model_of(tensors, metadata, written)
         header = _header(metadata[CHECKPOINT_KEY])
     repeat = header["repeat"]
+    now = _standardized(now, repeat, trainer.model, model)
     _compare(path, repeat, now, free)
+    schema = trainer.model.schema if schema is None else schema
+    schema = schema if "layers" in free else _same_schema(path, model.schema, schema)
     if epochs < header["epoch"]:
         raise ValueError(f"epochs: got {epochs}, expected at least {header['epoch']}: {path} has already run that many")
     extra = {name: tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT_PREFIX)}
@@ -157,7 +164,49 @@ def resume(
     if dropped:
         warnings.warn(f"resume: {'; '.join(dropped)}", UserWarning, stacklevel=3)
     stopped = header["stopped"] and "callbacks" not in free  # new rules decide themselves
-    return plan, Saved(path, model, state, **counters, stopped=stopped, callbacks=states, whole=whole)
+    return plan, Saved(path, model, state, **counters, stopped=stopped, callbacks=states, whole=whole, schema=schema)
+
+
+def _standardized(now: dict[str, str], saved: Mapping[str, str], own: Sequential, other: Sequential) -> dict[str, str]:
+    """The facts `now`. A layer of the mean and scale of the file is as the file describes it: a loaded model has them
+    as parameters alone."""
+    told = dict(now)
+    for layer in own.layers:
+        names = {key: f"{layer.name}.{key}" for key in ("mean", "scale")}
+        if not isinstance(layer, Standardize) or not set(names.values()) <= other.parameters.keys():
+            continue
+        given = {key: own.parameters[name] if own.built else getattr(layer, key) for key, name in names.items()}
+        values = {key: other.parameters[name] for key, name in names.items()}
+        fact = f"layer {layer.name!r}"
+        if all(np.array_equal(np.asarray(given[key], value.dtype), value) for key, value in values.items()):
+            told[fact] = saved.get(fact, told[fact])
+    return told
+
+
+def _same_schema(path: PathLike, saved: Schema, own: Schema) -> Schema:
+    """The schema to go on with. Refuses data with other columns or classes than those of the file."""
+    if not saved:  # of an older version, or without any names
+        return own
+    if own.columns is None:  # an array, by position
+        own = replace(own, columns=saved.columns, named=saved.named)
+    if own.target.names is None:
+        own = replace(own, target=replace(own.target, names=saved.target.names))
+    for what in ("names", "target"):
+        got, expected = getattr(own, what), getattr(saved, what)
+        if got != expected:
+            told = "columns" if what == "names" else "targets"
+            raise ValueError(f"resume: {told}: got {_told(got)}, expected {_told(expected)}, as in {path}")
+    if own.columns != saved.columns:
+        differing = [b.name for a, b in zip(own.columns or (), saved.columns or (), strict=False) if a != b]
+        raise ValueError(
+            f"resume: columns: got {brief(differing)} encoded otherwise than in {path}; a schema of the same rows "
+            "encodes them alike"
+        )
+    return own
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else str(value) if isinstance(value, Target) else brief(list(value))
 
 
 def _argument(fact: str) -> str:

@@ -403,7 +403,8 @@ class Trainer(Settable):
         elif resume is not None:
             from fastreg.training import resume as resuming  # imports all that reads files, so only if needed
 
-            plan, saved = resuming.resume(resume, self, plan, count, shape, changed)
+            plan, saved = resuming.resume(resume, self, plan, count, shape, changed, schema)
+            schema = saved.schema
         for callback in callbacks:
             callback.check_fit(self, plan)
         settings.build(shape)

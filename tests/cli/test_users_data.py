@@ -185,3 +185,36 @@ def test_how_a_table_is_written_can_be_said(tmp_path, rng):
     result = run("predict", "out/plain.safetensors", "t.txt", *how, cwd=tmp_path)
     assert set(result.stdout.split()) == {"ja", "nein"}
     assert "--decimal: got it for moons" in complaint(run("train", "moons", "--decimal", ",", cwd=tmp_path))
+
+
+def test_codes_of_text_among_rows_that_hold_only_numbers(tmp_path, rng):
+    """A column of codes such as 007 and A12 stays a column of texts, whatever rows are to be predicted."""
+    code = rng.choice(["007", "012", "A12", "3.0"], 200)
+    columns = {"code": code, "price": 1000 * (code == "007") + 500 * (code == "3.0") + rng.normal(size=200)}
+    write(tmp_path / "all.csv", columns)
+    assert run("train", "all.csv", *QUICK, "--text", "code", "--json", cwd=tmp_path).returncode == 0
+    numbers = np.flatnonzero(code != "A12")
+    late = np.r_[numbers[:40], np.flatnonzero(code == "A12")[:1]]  # a text after many numbers
+    whole = np.array(
+        told(run("predict", "out/plain.safetensors", "all.csv", "--text", "code", "--json", cwd=tmp_path))[
+            "predictions"
+        ]
+    )
+    for rows in (numbers, numbers[:1], late):
+        write(tmp_path / "some.csv", {"code": code}, rows)
+        part = told(run("predict", "out/plain.safetensors", "some.csv", "--json", cwd=tmp_path))["predictions"]
+        np.testing.assert_array_equal(part, whole[rows])
+
+
+def test_one_hot_columns_have_an_accuracy(tmp_path, rng):
+    X = rng.normal(size=(300, 2))
+    columns = {
+        "a": X[:, 0],
+        "b": X[:, 1],
+        "rome": (X[:, 0] > X[:, 1]).astype(int),
+        "oslo": (X[:, 0] <= X[:, 1]).astype(int),
+    }
+    write(tmp_path / "all.csv", columns)
+    assert run("train", "all.csv", "--target", "rome,oslo", *QUICK, "--json", cwd=tmp_path).returncode == 0
+    write(tmp_path / "turned.csv", {name: columns[name] for name in ("oslo", "b", "rome", "a")})
+    assert told(run("predict", "out/plain.safetensors", "turned.csv", "--json", cwd=tmp_path))["accuracy"] > 0.95

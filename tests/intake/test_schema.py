@@ -319,3 +319,44 @@ def test_names_after_numbers_are_refused(rng):
     with pytest.raises((ValueError, TypeError), match="y: "):
         trainer.fit(X, np.where(np.arange(40) % 2, "a", "b"))
     assert trainer.model.classes is None
+
+
+def test_targets_in_a_frame_are_found_by_name():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    given = {"low": X[:, 0], "high": X[:, 1] + 5}
+    other = {name: given[name] for name in ("high", "low")}
+    for last in ([], [fr.data.TargetScaler().fit(np.stack(list(given.values()), axis=1))]):
+        trainer = fr.Trainer(fr.Sequential([fr.Dense(2), *last]), "mse")
+        trainer.fit(X, given, epochs=3, batch_size=10)
+        assert trainer.evaluate(X, other) == trainer.evaluate(X, given)
+    rows = {name: (X.argmax(axis=1) == j).astype(int) for j, name in enumerate(("rome", "oslo"))}
+    turned = {name: rows[name] for name in ("oslo", "rome")}
+    for first in ([], [fr.data.infer_schema(X, rows)]):
+        trainer = fr.Trainer(fr.Sequential([*first, fr.Dense(2)]))
+        trainer.fit(X, rows, epochs=3, batch_size=10)
+        assert trainer.evaluate(X, turned) == trainer.evaluate(X, rows)
+
+
+def test_one_hot_columns_of_a_table_are_a_target():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    table = {
+        "a": X[:, 0],
+        "b": X[:, 1],
+        "rome": (X[:, 0] > X[:, 1]).astype(int),
+        "oslo": (X[:, 0] <= X[:, 1]).astype(int),
+    }
+    schema = fr.data.infer_schema(table, target=["rome", "oslo"])
+    trainer = fr.Trainer(fr.Sequential([schema, fr.Dense(2)]), optimizer="adam(lr=0.1)")
+    trainer.fit(table, epochs=30, batch_size=10)
+    assert (trainer.model.predict_labels({"b": X[:, 1], "a": X[:, 0]}) == "rome").mean() == pytest.approx(
+        table["rome"].mean(), abs=0.05
+    )
+
+
+def test_codes_that_look_like_numbers_are_the_same_texts_in_rows_that_hold_no_other():
+    codes = ["007", "3.0", "A12", "12"] * 5
+    schema = fr.data.infer_schema({"code": codes}, np.arange(20.0))
+    encoded = schema.inputs("X", {"code": codes})
+    for rows, numbers in (([0, 4], [7, 7]), ([1, 3], [3.0, 12.0])):
+        np.testing.assert_array_equal(schema.inputs("X", {"code": np.array(numbers)}), encoded[rows])

@@ -354,3 +354,14 @@ def test_public_names_exist():
 def test_show_versions(capsys):
     fr.show_versions()
     assert np.__version__ in capsys.readouterr().out
+
+
+def test_a_pickle_of_an_older_version():
+    model = fr.Sequential([fr.Dense(2)])
+    model.build(3)
+    state = {name: value for name, value in model.__getstate__().items() if name not in ("schema", "loss", "_changes")}
+    old = fr.Sequential.__new__(fr.Sequential)
+    old.__setstate__(state)
+    X = np.ones((2, 3))
+    np.testing.assert_array_equal(old.predict(X), model.predict(X))
+    np.testing.assert_array_equal(old.copy().predict(X), model.predict(X))
