@@ -39,7 +39,7 @@ _SCHEMA = "fr.data.infer_schema(X, y), as the first element of the model,"
 FOR_INPUTS = MappingProxyType(
     {"text": f"{_SCHEMA} encodes texts", "date": f"{_SCHEMA} encodes dates", "hole": f"{_SCHEMA} fills holes"}
 )
-FOR_LABELS = MappingProxyType({"text": "np.unique(y, return_inverse=True)[1] numbers them"})
+FOR_LABELS = MappingProxyType({"text": "np.unique(np.array(y, str), return_inverse=True)[1] numbers them"})
 
 
 class Inner(str):

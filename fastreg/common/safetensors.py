@@ -151,7 +151,9 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
         if length > min(MAX_HEADER, size - 8):
             refuse_others(start + read_bytes(file, min(size - 8, LOOKED_AT)))
         if length > MAX_HEADER:
-            raise FileFormatError(f"claims a header of {length} bytes; the limit is {MAX_HEADER}")
+            raise FileFormatError(
+                f"is no safetensors file, or claims a header of {length} bytes; the limit is {MAX_HEADER}"
+            )
         if length > size - 8:
             raise FileFormatError(f"claims a header of {length} bytes but ends after {size - 8}")
         text = read_bytes(file, length)

@@ -305,7 +305,7 @@ def _one(y: np.ndarray, names, task: str | None) -> tuple[Target, str]:
     called = names is not None and names[0].casefold() in CALLED_CLASSES
     values, why = _classes(y, forced=task == "classes", called=called)
     if task == "numbers" or (task is None and values is None):
-        y = as_numbers("y", y) if y.dtype.kind not in "biuf" else y
+        y = as_numbers("y", y, ": the task is numbers") if y.dtype.kind not in "biuf" else y
         return Target(names, "numbers"), why if task is None else "as asked"
     if values is None:
         raise ValueError(f"y: got {why}, expected classes; task='numbers' takes numbers")
@@ -364,7 +364,7 @@ def _classes(y: np.ndarray, forced: bool, called: bool = False) -> tuple[tuple[C
         return _texts(y)
     if y.dtype.kind == "b":
         return (False, True), "true or false"
-    y = as_numbers("y", y) if y.dtype.kind == "O" else y
+    y = as_numbers("y", y, "") if y.dtype.kind == "O" else y
     if y.dtype.kind not in "biuf":
         raise TypeError(f"y: got an array of {y.dtype}, expected numbers, texts or booleans")
     if y.dtype.kind == "f":

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -75,6 +76,8 @@ class Column:
             found = np.array([codes.get(text_of(value), -1) for value in values.tolist()], np.int64)
             rows = np.flatnonzero(found >= 0)
             out[rows, found[rows]] = 1
+            if codes and not len(rows):
+                self._warn_of_numbers(name, values)
             return
         if self.kind == "date":
             own = dates.numbers(dates.parse(f"{name}: column {self.name!r}", values, self.layout), self.layout)
@@ -91,6 +94,18 @@ class Column:
         if self.fill is not None:
             out[holes, 0], out[holes, 1:width] = self.fill, 0
             out[:, width] = holes
+
+    def _warn_of_numbers(self, name: str, values: np.ndarray) -> None:
+        """Says that there are numbers where training had texts, and none is one of these: 0 and 1 for yes and no."""
+        found = ((row, value) for row, value in enumerate(values.tolist()) if text_of(value) is not None)
+        row, value = next(found, (0, ""))
+        if not isinstance(value, str):
+            told = _listed([repr(text) for text in self.values], MOST_NAMED)
+            warnings.warn(
+                f"{name}: column {self.name!r}, row {row}: got {value!r}, and in no row a text of training, expected "
+                f"{told}; unknown texts are all zeros",
+                stacklevel=2,
+            )
 
     def config(self) -> dict[str, Any]:
         """What is not a default, for JSON."""
@@ -377,6 +392,8 @@ class Schema:
                 f"{name}: has no column {_listed(missing, MOST_NAMED)}, expected those of the model; it has "
                 f"{_listed(own, MOST_NAMED)}"
             )
+        if twice := [column for column in wanted if own.count(column) > 1]:
+            raise ValueError(f"{name}: got two columns {twice[0]!r}, expected each name once")
         found = dict(zip(own, frames.columns(X), strict=True))
         anything = next(iter(found.values()))
         return [found.get(column.name, anything) for column in self.columns]
@@ -462,8 +479,8 @@ def code_of(text: str) -> str | None:
         return None
 
 
-def as_numbers(name: str, values: np.ndarray) -> np.ndarray:
-    """A column as float64, NaN for holes. A text is refused, unless it is a number."""
+def as_numbers(name: str, values: np.ndarray, why: str = ", as in training") -> np.ndarray:
+    """A column as float64, NaN for holes. A text is refused, unless it is a number. `why` ends the message."""
     if values.dtype.kind in "biuf":
         return values.astype(np.float64)
     out = np.empty(len(values))
@@ -471,7 +488,7 @@ def as_numbers(name: str, values: np.ndarray) -> np.ndarray:
         try:
             out[row] = math.nan if value is None else float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"{name}, row {row}: got {shown(value)}, expected a number, as in training") from None
+            raise ValueError(f"{name}, row {row}: got {shown(value)}, expected a number{why}") from None
     return out
 
 

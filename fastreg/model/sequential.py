@@ -685,6 +685,8 @@ def _with_schema(layers) -> tuple[Schema, list]:
         schema = given.pop(0)
         if schema.mean is not None and schema.factor is not None:
             given.insert(0, Standardize(schema.mean, schema.factor))
+    if late := [i for i, layer in enumerate(given) if isinstance(layer, Schema)]:
+        raise TypeError(f"layers[{late[0]}]: got a Schema after another layer, expected it as the first element")
     if given and hasattr(given[-1], "target") and not isinstance(given[-1], type):
         scaled: Target = given.pop().target()
         schema = replace(schema, target=replace(schema.target, task="numbers", mean=scaled.mean, scale=scaled.scale))

@@ -11,7 +11,7 @@ There are two ways to make weights smaller. Only for plain SGD are they the same
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, field, replace
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
@@ -300,6 +300,21 @@ BY_NAME: dict[str, type[Optimizer]] = {
     "nadam": NAdam,
     "lion": Lion,
 }
+
+
+def _refuse(self: Optimizer, name: str, value) -> None:
+    """Says where to set an option instead: several trainers may share an optimizer."""
+    kind = type(self).__name__
+    advice = (
+        f"trainer.lr = {value!r} sets the rate"
+        if name in ("lr", "learning_rate")
+        else f"trainer.optimizer = {kind}(...) takes another one"
+    )
+    raise FrozenInstanceError(f"{kind}.{name}: an optimizer cannot be changed; {advice}")
+
+
+for _kind in BY_NAME.values():
+    _kind.__setattr__ = _refuse  # type: ignore[assignment]
 
 
 def get(value: str | Optimizer) -> Optimizer:

@@ -185,6 +185,14 @@ SAID = {
         "a;y\n1,234;0\n5,678;1\n", ["a", "y"], [("1,234", 0), ("5,678", 1)],
         "it is not certain what '1,234' is, so it is text; decimal=',' reads it as 1.234",
     ),
+    "points between thousands, and decimal commas": (
+        "a;b;y\n1.234;0,5;0\n950;3;1\n", ["a", "b", "y"], [(1234, 0.5, 0), (950, 3.0, 1)],
+        r"'1\.234' is taken for 1234, since '0,5' has a decimal comma; text=",
+    ),
+    "points and commas": (
+        "a;b;y\n1.25;0,5;0\n9.5;3,5;1\n", ["a", "b", "y"], [(1.25, "0,5", 0), (9.5, "3,5", 1)],
+        r"some numbers have a point \('1\.25'\), others a comma \('0,5'\), and the latter are text; decimal=','",
+    ),
     "decimal commas in quotes": (
         'a,b,y\n"1,5","2,25",0\n"3,0","4,10",1\n', ["a", "b", "y"], [(1.5, 2.25, 0), (3.0, 4.1, 1)],
         "'1,5' is taken for a number with a decimal comma; text=",
@@ -247,6 +255,7 @@ def test_options_say_otherwise(write):
     same(read(write("1,x\n2,y\n"), header=["n", "k"]), ["n", "k"], [(1, "x"), (2, "y")])
     same(read(write("# a b\n1 2\n"), header=False), ["0", "1"], [(1, 2)])
     same(read(write("a;y\n1,234;0\n"), decimal=","), ["a", "y"], [(1.234, 0)])
+    same(read(write("a;y\n1.234;0\n7;1\n"), decimal=","), ["a", "y"], [(1234, 0), (7, 1)])
     same(read(write("a;y\n1,5;\n,5;1\n")), ["a", "y"], [(1.5, NAN), (0.5, 1.0)])
     same(read(write("a:b\n1:2\n"), delimiter=":"), ["a", "b"], [(1, 2)])
     same(read(write("a\tb c\n1\t2 3\n"), delimiter="\\t"), ["a", "b c"], [(1, "2 3")])

@@ -137,6 +137,30 @@ def test_new_texts_and_new_holes(table):
         schema.inputs("X", text, "float32")
 
 
+def test_numbers_where_texts_were_are_said(rng):
+    size = rng.normal(size=40)
+    schema = fr.data.infer_schema({"size": size, "garden": rng.choice(["True", "False"], 40)}, size)
+    with pytest.warns(UserWarning, match="'garden', row 0: got 1, and in no row a text .*, expected 'False', 'True'"):
+        schema.inputs("X", {"size": [0.0, 1.0], "garden": [1, 0]})
+    given = schema.inputs("X", {"size": [0.0, 1.0], "garden": ["True", "False"]})
+    np.testing.assert_array_equal(given, schema.inputs("X", {"size": [0.0, 1.0], "garden": [True, False]}))
+
+
+def test_a_name_that_comes_twice(rng):
+    pandas = pytest.importorskip("pandas")
+    X = rng.normal(size=(20, 2))
+    schema = fr.data.infer_schema(pandas.DataFrame(X, columns=["a", "b"]), X[:, 0])
+    twice = pandas.DataFrame(X[:, [0, 1, 0]], columns=["a", "b", "a"])
+    with pytest.raises(ValueError, match="X: got two columns 'a', expected each name once"):
+        schema.inputs("X", twice)
+
+
+def test_a_schema_comes_first(table):
+    schema = fr.data.infer_schema(table, target="price")
+    with pytest.raises(TypeError, match=r"layers\[1\]: got a Schema after another layer, expected it as the first"):
+        fr.Sequential([fr.Dense(1), schema])
+
+
 def test_train_save_and_predict_elsewhere(table, tmp_path):
     """A loaded model takes raw rows, in another order and with their columns permuted."""
     schema = fr.data.infer_schema(table, target="price")

@@ -109,3 +109,15 @@ def test_engines_are_compared_op_by_op(name):
     X, y, _ = data()
     trainer = make(DECAYED[name], l2=0.1)
     assert fr.compare_engines(trainer, X, y).ok
+
+
+def test_an_optimizer_says_where_its_rate_is_set():
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), "mse", fr.Adam(0.1))
+    with pytest.raises(
+        AttributeError, match=r"Adam.lr: an optimizer cannot be changed; trainer.lr = 0.3 sets the rate"
+    ):
+        trainer.optimizer.lr = 0.3
+    with pytest.raises(AttributeError, match=r"trainer.optimizer = Adam\(...\) takes another one"):
+        trainer.optimizer.beta1 = 0.5
+    trainer.lr = 0.3
+    assert trainer.optimizer.lr == 0.3

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError
-from fastreg.data.tables.fields import COMMA, GROUPED, Missing, is_grouped, is_number
+from fastreg.data.tables.fields import COMMA, GROUPED, Missing, is_grouped, is_number, looks_grouped
 from fastreg.data.tables.textfiles import Lines
 
 SAMPLE = 1 << 18  # characters that are looked at
@@ -217,8 +217,10 @@ def find_decimal(rows: list[list[str]], delimiter: str, notes: list[str]) -> str
     fields = [field.strip() for row in rows for field in row]
     with_comma = [field for field in fields if "," in field]
     numbers = [field for field in with_comma if COMMA.fullmatch(field) or is_grouped(field, ",")]
-    if not numbers or any("." in field and is_number(field) for field in fields):
+    if not numbers:
         return "."
+    if pointed := [field for field in fields if "." in field and is_number(field)]:
+        return _decimal_of_both(rows, delimiter, pointed, notes)
     if any(map(is_grouped, with_comma)):  # commas between thousands
         return "."
     if all(GROUPED.fullmatch(field) for field in numbers):
@@ -230,6 +232,27 @@ def find_decimal(rows: list[list[str]], delimiter: str, notes: list[str]) -> str
     if delimiter == ",":
         notes.append(f"{numbers[0]!r} is taken for a number with a decimal comma; text=[...] keeps its column as text")
     return ","
+
+
+def _decimal_of_both(rows: list[list[str]], delimiter: str, pointed: list[str], notes: list[str]) -> str:
+    """The decimal mark where some numbers have a point, and others may have a comma."""
+    columns = [[field for field in map(str.strip, column) if field] for column in zip(*rows[1:], strict=False)]
+    with_commas = [column for column in columns if all(is_number(f, ",") or looks_grouped(f, ",") for f in column)]
+    found = [f for column in with_commas for f in column if COMMA.fullmatch(f) and not GROUPED.fullmatch(f)]
+    if delimiter == "," or not found:
+        return "."
+    if all(looks_grouped(field, ",") for field in pointed):  # as Germans write 1234
+        notes.append(
+            f"{pointed[0]!r} is taken for {pointed[0].replace('.', '')}, since {found[0]!r} has a decimal comma; "
+            "text=[...] keeps a column as text"
+        )
+        return ","
+    if any(column and all(map(COMMA.fullmatch, column)) for column in with_commas):
+        notes.append(
+            f"some numbers have a point ({pointed[0]!r}), others a comma ({found[0]!r}), and the latter are text; "
+            "decimal=',' reads them as numbers"
+        )
+    return "."
 
 
 def looks_like_header(rows: list[list[str]], decimal: str, missing: Missing, notes: list[str], line: int) -> bool:

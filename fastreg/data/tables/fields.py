@@ -104,8 +104,11 @@ class Texts(dict):
 
 
 def grouped_values(fields: Iterable[str | None], decimal: str) -> list[float] | None:
-    """The numbers of a column with marks between thousands; None if it is not certain that it is one."""
-    certain, values = False, []
+    """The numbers of a column with marks between thousands; None if it is not certain that it is one.
+
+    Where the decimal mark is a comma, a point can be nothing else.
+    """
+    certain, values = decimal == ",", []
     for field in fields:
         if field is None:
             values.append(math.nan)
