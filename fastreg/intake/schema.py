@@ -76,7 +76,7 @@ class Column:
             found = np.array([codes.get(text_of(value), -1) for value in values.tolist()], np.int64)
             rows = np.flatnonzero(found >= 0)
             out[rows, found[rows]] = 1
-            if codes and not len(rows):
+            if self.values and not len(rows):
                 self._warn_of_numbers(name, values)
             return
         if self.kind == "date":
