@@ -503,8 +503,13 @@ def _told(description) -> dict[str, Any]:
             and value != row.default
             and row.name != "target"
         ):
-            told[row.name] = list(value) if isinstance(value, tuple) else value
+            told[row.name] = _as_lists(value)
     return told
+
+
+def _as_lists(value):
+    """Tuples as the lists that JSON gives back."""
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _listed(values: Sequence, most: int) -> str:
