@@ -61,7 +61,7 @@ def loads_numpy(pid):
 def test_ctrl_c_in_training_leaves_models(tmp_path, more):
     process = start([*COMMAND, "train", "moons", "--epochs", "100000", "--output", "out", *more], tmp_path)
     told = process.stderr if "--json" in more else process.stdout
-    assert told.readline().startswith("moons: ")
+    assert told.readline().startswith("y: 2 classes") and told.readline().startswith("moons: ")
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
@@ -76,7 +76,7 @@ def test_ctrl_c_in_training_leaves_models(tmp_path, more):
 @pytest.mark.slow
 def test_ctrl_c_again_and_again_leaves_models(tmp_path):
     process = start([*COMMAND, "train", "moons", "--epochs", "100000", "--output", "out"], tmp_path)
-    assert process.stdout.readline().startswith("moons: ")
+    assert process.stdout.readline().startswith("y: 2 classes")
     time.sleep(1)
     for _ in range(40):
         process.send_signal(signal.SIGINT)

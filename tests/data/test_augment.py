@@ -398,7 +398,7 @@ REFUSED = {
     "four": (lambda: Flip().apply(np.ones((2, 2, 2, 2, 2))), r"images: got samples of shape \(2, 2, 2, 2\)"),
     "seed": (lambda: Flip().apply(GREY, seed=-1), r"seed: got -1"),
     "epoch": (lambda: Flip().apply(GREY, epoch=-1), r"epoch: got -1"),
-    "engine": (lambda: Flip().apply(GREY, engine="C"), r"engine: got 'C'"),
+    "engine": (lambda: Flip().apply(GREY, engine="Rust"), r"engine: got 'Rust'"),
     "setting": (lambda: trainer(augment="rotate"), r"augment: got 'rotate', expected rotate\(degrees\): missing"),
     "setting class": (lambda: trainer(augment=Flip), r"augment: got <class .*Flip'>, expected an object of"),
     "fit": (
