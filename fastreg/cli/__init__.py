@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 
 from fastreg.machine import startup
+
+AS_OPTIONS = (  # what messages call an argument of the library, and the option that sets it
+    (r"\bheader=True\b", "--header yes"),
+    (r"\bheader=False\b", "--header no"),
+    (r"\bheader=(\d+)", r"--header \1"),
+    (r"\bmissing=\(\*fastreg\.data\.MISSING, '([^']*)'\)", r"--missing 'NA,\1'"),
+    (r"\btext=\['([^']*)'\]", r"--text '\1'"),
+    (r"\b(missing=\(\.\.\.\)|text=\[\.\.\.\])", lambda found: "--" + found[0].split("=")[0]),
+    (r"""\b(encoding|decimal|task|loss)=(["'])([^"']*)\2""", r"--\1 \3"),
+    (r"\b(delimiter=)('[^']*')", r"--delimiter \2"),
+    (r"\b(target|usecols|scale)=(?=[ ;,]|$)", r"--\1"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    warnings.showwarning = lambda message, *_: print(f"fastreg: warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print("fastreg: warning:", as_options(str(message)), file=sys.stderr)
     try:
         parser = _parser()
         startup.take_interrupts()
@@ -66,13 +80,40 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _complain(error: object, code: int = 1) -> int:
-    print("fastreg:", " ".join(str(error).split()), file=sys.stderr)
+    print("fastreg:", as_options(" ".join(str(error).split())), file=sys.stderr)
     return code
+
+
+def as_options(text: str) -> str:
+    """A message of the library, with its advice on arguments as options.
+
+    Examples
+    --------
+    >>> as_options("got '1,5' in row 0; decimal=',' reads decimal commas")
+    "got '1,5' in row 0; --decimal , reads decimal commas"
+    """
+    for pattern, option in AS_OPTIONS:
+        text = re.sub(pattern, option, text)
+    return text
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"fastreg: {message}; see {self.prog} --help\n")
+
+    def parse_args(self, args=None, namespace=None):
+        """Unknown options are told by the command that they were given to, with the nearest one."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            parser = options.parser
+            known = [option for option in parser._option_string_actions if option.startswith("--")]
+            first = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(first, known, 1) if first.startswith("--") else []
+            if first in ("--learning-rate", "--learning_rate"):
+                near = ["--lr"] if "--lr" in known else []
+            told = f"; the nearest is {near[0]}" if near else ""
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{told}")
+        return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,4 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (train, predict, compare, profile, bench, info):
         command.add(commands)
+    for subparser in commands.choices.values():
+        subparser.set_defaults(parser=subparser)
     return parser

@@ -11,6 +11,7 @@ import pytest
 from commands import complaint, run
 
 import fastreg as fr
+from fastreg.cli import as_options, main
 
 
 @pytest.fixture
@@ -265,3 +266,35 @@ def test_readme(tmp_path):
     result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "'accuracy': 0.9" in result.stdout
+
+
+MEANT = {
+    'encoding="latin-1" reads it': "--encoding latin-1 reads it",
+    "it is text; decimal=',' reads it as 1.5": "it is text; --decimal , reads it as 1.5",
+    "line 1 is names; header=False makes it a row": "line 1 is names; --header no makes it a row",
+    "missing=(*fastreg.data.MISSING, 'x') holes, text=['b'] text": "--missing 'NA,x' holes, --text 'b' text",
+    "expected classes; task='numbers' takes numbers": "expected classes; --task numbers takes numbers",
+    "the key=value and context=['a'] stay": "the key=value and context=['a'] stay",
+}
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_advice_is_given_as_options(text):
+    assert as_options(text) == MEANT[text]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["train", "moons", "--learning-rate", "1"],
+            "1; the nearest is --lr; see fastreg train --help",
+        ),
+        (["train", "moons", "--targets", "a"], "--targets a; the nearest is --target; see fastreg train --help"),
+        (["info", "x"], "unrecognized arguments: x; see fastreg info --help"),
+    ],
+)
+def test_unknown_options_are_told_by_their_command(arguments, said, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err.endswith(said + "\n")
