@@ -225,10 +225,16 @@ def hits(model: fr.Sequential, outputs: np.ndarray, y) -> float | None:
     truth = np.asarray(y[y.names[0]] if isinstance(y, Table) and y.shape[1] == 1 else y)
     if truth.ndim == 2 and truth.shape[1] == 1:
         truth = truth[:, 0]
-    if truth.ndim == 2 and told.ndim == 1 and truth.shape == outputs.shape:  # one-hot rows, or shares
+    if (
+        truth.ndim == 2 and told.ndim == 1 and truth.shape == outputs.shape and truth.dtype.kind in "biuf"
+    ):  # one-hot rows, or shares
         told, truth = outputs.argmax(axis=1), truth.argmax(axis=1)
     if truth.shape != told.shape:
         return None
+    if told.ndim == 1 and model.classes is not None and (others := Classes(model.classes).unknown(truth)):
+        known = ", ".join(map(str, model.classes[:8])) + (", ..." if len(model.classes) > 8 else "")
+        text = f"{len(others):,} of {len(truth):,} labels are no class of the model ({known}), and count as wrong"
+        print(f"fastreg: {text}, such as {others[0]}", file=sys.stderr)
     return float(np.mean(Classes.equal(told, truth)))
 
 

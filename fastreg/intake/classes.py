@@ -54,6 +54,10 @@ class Classes:
         """The class of each code. An array of texts, integers, booleans or numbers."""
         return np.array(self.values)[codes.astype(np.int64)]
 
+    def unknown(self, labels: np.ndarray) -> list:
+        """The labels that are none of the classes."""
+        return [label for label in labels.ravel().tolist() if _key(label) not in self._codes]
+
     @staticmethod
     def equal(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Whether labels are the same class, element by element."""

@@ -685,6 +685,11 @@ def _with_schema(layers) -> tuple[Schema, list]:
         schema = given.pop(0)
         if schema.mean is not None and schema.factor is not None:
             given.insert(0, Standardize(schema.mean, schema.factor))
+        elif schema.scaling != "none" and not (given and isinstance(given[0], Standardize)):
+            raise ValueError(
+                "layers: got a schema without the numbers of its scaling, which a loaded model has in its first layer; "
+                "fr.data.fit_schema(schema, X, y) makes them"
+            )
     if late := [i for i, layer in enumerate(given) if isinstance(layer, Schema)]:
         raise TypeError(f"layers[{late[0]}]: got a Schema after another layer, expected it as the first element")
     if given and hasattr(given[-1], "target") and not isinstance(given[-1], type):

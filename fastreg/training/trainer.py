@@ -545,7 +545,8 @@ class Trainer(Settable):
     def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False) -> np.ndarray:
         """The loss of each row, float64 (n,). The weights are checked but not applied. `step` is as in gradients.
 
-        With `activity`, the loss of a row includes its activity penalties.
+        With `activity`, the loss of a row includes its activity penalties. Where the model scales its targets, the loss
+        is that of scaled targets, as in `objective`.
         """
         return questions.row_losses(self, X, y, sample_weight, step, activity)
 

@@ -218,3 +218,13 @@ def test_one_hot_columns_have_an_accuracy(tmp_path, rng):
     assert run("train", "all.csv", "--target", "rome,oslo", *QUICK, "--json", cwd=tmp_path).returncode == 0
     write(tmp_path / "turned.csv", {name: columns[name] for name in ("oslo", "b", "rome", "a")})
     assert told(run("predict", "out/plain.safetensors", "turned.csv", "--json", cwd=tmp_path))["accuracy"] > 0.95
+
+
+def test_labels_that_are_no_classes_of_the_model_are_told(tmp_path, rng):
+    X = rng.normal(size=(200, 2))
+    np.savez(tmp_path / "names.npz", X=X, y=np.array(["cat", "dog"])[(X[:, 0] > 0).astype(int)])
+    np.savez(tmp_path / "codes.npz", X=X, y=(X[:, 0] > 0).astype(int))
+    assert run("train", "names.npz", *QUICK, "--json", cwd=tmp_path).returncode == 0
+    result = run("predict", "out/plain.safetensors", "codes.npz", cwd=tmp_path)
+    assert "200 of 200 labels are no class of the model (cat, dog), and count as wrong, such as" in result.stderr
+    assert "no class" not in run("predict", "out/plain.safetensors", "names.npz", cwd=tmp_path).stderr

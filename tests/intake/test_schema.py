@@ -386,3 +386,16 @@ def test_codes_that_look_like_numbers_are_the_same_texts_in_rows_that_hold_no_ot
     encoded = schema.inputs("X", {"code": codes})
     for rows, numbers in (([0, 4], [7, 7]), ([1, 3], [3.0, 12.0])):
         np.testing.assert_array_equal(schema.inputs("X", {"code": np.array(numbers)}), encoded[rows])
+
+
+def test_the_schema_of_a_loaded_model_does_not_go_unscaled(tmp_path):
+    X = np.random.default_rng(0).normal(50, 9, size=(40, 2))
+    y = np.arange(40) % 2
+    model = fr.Sequential([fr.data.infer_schema(X, y), fr.Dense(2)])
+    fr.Trainer(model).fit(X, y)
+    model.save(tmp_path / "m")
+    loaded = fr.load(tmp_path / "m")
+    with pytest.raises(ValueError, match="layers: got a schema without the numbers of its scaling"):
+        fr.Sequential([loaded.schema, fr.Dense(2)])
+    again = fr.Sequential([fr.data.fit_schema(loaded.schema, X, y), fr.Dense(2)])
+    assert again.layers[0].mean == model.layers[0].mean
