@@ -75,6 +75,11 @@ class Task(NamedTuple):
         return ("accuracy",) if self.is_classification else NUMBERS
 
     @property
+    def monitor(self) -> str:
+        """What tells the best epoch. The loss of several numbers follows those with the largest units; r2 has none."""
+        return "val_loss" if self.is_classification or self.outputs == 1 else "val_r2"
+
+    @property
     def columns(self) -> int:
         """How many numbers the network reads for a sample."""
         return self.schema.width or int(np.prod(np.shape(self.train[0])[1:]))

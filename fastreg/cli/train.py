@@ -66,7 +66,7 @@ def train(options: argparse.Namespace) -> None:
     runs = {}
     try:
         for variant, trainer in trainers.items():
-            best = [fr.EarlyStopping(patience=patience or epochs)] if task.validation else []
+            best = [fr.EarlyStopping(task.monitor, patience=patience or epochs)] if task.validation else []
             callbacks = [*plateau(options), *best]
             runs[variant] = run(trainer, task, epochs, batch_size, variant, callbacks, options.compare_speed)
         files = _save_models(trainers, output) | _save_curves(runs, output, name, task.watched[0])

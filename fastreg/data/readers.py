@@ -75,9 +75,19 @@ def read(path: PathLike, **options) -> list[Part]:
         return list(load_idx_folder(path)) if is_idx_folder(path) else _parts(_read_folder(path), path)
     with naming(path), open_regular(path) as (file, _):
         start = file.read(6)
+    if start.startswith(b"PK") and _is_workbook(path):
+        raise FileFormatError(f"{path}: is a workbook of Excel: save the table as .csv")
     if start.startswith(b"PK"):
         return _parts(read_npz(path), path)
     return [(read_npy(path) if start == b"\x93NUMPY" else read_idx(path), None)]
+
+
+def _is_workbook(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.startswith("xl/") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False  # which `read_npz` tells
 
 
 def is_table(path: PathLike) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -37,6 +38,11 @@ def layout_of(values: np.ndarray) -> str | None:
     for order in ORDERS:
         parsed = [_parsed(text, order) for text in texts]
         if None not in parsed:
+            if order == "m/d/y" and all(_parsed(text, "d/m/y") is not None for text in texts):
+                text = min(texts)
+                warnings.warn(
+                    f"dates such as {text} are read with the month first; write 2020-12-31 to be clear", stacklevel=2
+                )
             return f"{order} time" if any(second % DAY for second in parsed if second is not None) else order
     return None
 

@@ -178,10 +178,11 @@ class Target:
         return y
 
     def decode(self, values: np.ndarray) -> np.ndarray:
-        """Numbers in their own units again, from those that training sees. A new array of the same dtype."""
+        """Numbers in their own units again, from those that training sees: float64, since 1.7e9 has few digits left in
+        float32. Without scaling, the values themselves."""
         if self.mean is None:
             return values
-        return (values.astype(np.float64) * np.array(self.scale) + np.array(self.mean)).astype(values.dtype)
+        return values.astype(np.float64) * np.array(self.scale) + np.array(self.mean)
 
     def _columns(self, name: str, y):
         """The columns of a frame that hold the targets: those of the names, or all."""

@@ -377,7 +377,9 @@ class Sequential(Settable):
             if samples is not None:
                 mean, std = _mean_and_std(session.engine, feed, samples)
                 target = self.schema.target
-                return target.decode(mean), std if target.scale is None else std * np.array(target.scale, std.dtype)
+                if target.scale is not None:
+                    std = std.astype(np.float64) * np.array(target.scale)
+                return target.decode(mean), std
             run_through(session.engine, feed, Tally(), "X")
         return self.schema.target.decode(feed.out)
 

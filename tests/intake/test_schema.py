@@ -399,3 +399,19 @@ def test_the_schema_of_a_loaded_model_does_not_go_unscaled(tmp_path):
         fr.Sequential([loaded.schema, fr.Dense(2)])
     again = fr.Sequential([fr.data.fit_schema(loaded.schema, X, y), fr.Dense(2)])
     assert again.layers[0].mean == model.layers[0].mean
+
+
+def test_dates_that_can_be_read_in_two_ways():
+    values = np.array(["03/04/2020", "05/06/2021"], object)
+    with pytest.warns(UserWarning, match="03/04/2020 are read with the month first"):
+        assert dates.layout_of(values) == "m/d/y"
+
+
+def test_predictions_of_large_numbers_keep_their_digits(rng):
+    """float32 has steps of 128 at 1.7e9."""
+    X = rng.normal(size=(300, 2))
+    y = 1.7e9 + 3600 * X[:, 0]
+    model = fr.Sequential([fr.Dense(1), fr.data.TargetScaler().fit(y)])
+    trainer = fr.Trainer(model, "mse", fr.SGD(0.2), metrics=("rmse",))
+    trainer.fit(X, y, epochs=20, batch_size=30)
+    assert np.abs(model.predict(X)[:, 0] - y).max() < 1 and trainer.evaluate(X, y)["rmse"] < 1
