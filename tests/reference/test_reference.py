@@ -365,7 +365,7 @@ def test_updates_stay_in_float32_and_do_not_change_the_gradient(lr):
         (lambda: R.dropout(np.ones(3), 1.5, 0), r"keep_prob: got 1\.5"),
         (lambda: R.dropout(np.ones(3), math.nan, 0), r"keep_prob: got nan"),
         (lambda: R.dense(np.ones((2, 3)), np.ones((4, 2))), r"w: got shape \(4, 2\) for x of shape \(2, 3\)"),
-        (lambda: R.dense(np.ones((2, 3)), np.ones((3, 2)), activation="swish"), "activation: got 'swish', expected"),
+        (lambda: R.dense(np.ones((2, 3)), np.ones((3, 2)), activation="swash"), "activation: got 'swash', expected"),
         (lambda: R.softmax_cross_entropy(np.ones((2, 3)), np.array([0, 3])), "labels: got 0 to 3, expected 0 to 2"),
         (lambda: R.softmax_cross_entropy(np.ones((2, 3)), np.ones(2)), "labels: got float64"),
         (lambda: R.mse(np.ones((2, 3)), np.ones((2, 2))), "targets: got shape"),
