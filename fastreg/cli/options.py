@@ -18,7 +18,7 @@ from fastreg.optimizers.optimizers import BY_NAME, Optimizer
 from fastreg.optimizers.schedules import Cosine, Exponential, OneCycle, Schedule, Step, Warmup
 
 MANY = 64  # columns; of fewer, none can stand in for one that is dropped
-STEPS = 1500  # a network on few samples needs so many steps of the optimizer, not so many passes
+STEPS = 1500  # of the optimizer: with few samples, their number counts, not that of the passes
 SMALL = 10_000  # samples; below this, the default is more epochs and smaller batches
 DATA = f"{', '.join(SETS)}; a folder of IDX (MNIST) or .npy files; a .npz; a table (.csv, .csv.gz)"
 VALIDATION = 0.1  # of the samples, by default

@@ -236,8 +236,8 @@ def hits(model: fr.Sequential, outputs: np.ndarray, y) -> float | None:
         told, truth = outputs.argmax(axis=1), truth.argmax(axis=1)
     if truth.shape != told.shape:
         return None
-    if told.ndim == 1 and model.classes is not None and (others := Classes(model.classes).unknown(truth)):
-        known = ", ".join(map(str, model.classes[:8])) + (", ..." if len(model.classes) > 8 else "")
+    known = None if model.classes is None or told.ndim != 1 else Classes(model.classes)
+    if known is not None and (others := known.unknown(truth)):
         text = f"{len(others):,} of {len(truth):,} labels are no class of the model ({known}), and count as wrong"
         print(f"fastreg: {text}, such as {others[0]}", file=sys.stderr)
     return float(np.mean(Classes.equal(told, truth)))

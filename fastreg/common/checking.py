@@ -33,7 +33,7 @@ READABLE = frozenset(np.dtype(t) for t in ("u1", "i1", "u2", "i2", "i4", "i8", "
 
 Names = Callable[[], Sequence[str]]
 
-# What helps where an array holds what is no number, by the kinds of `fastreg.common.objects`.
+# What helps where an array holds something that is not a number, by the kinds of `fastreg.common.objects`.
 NO_ADVICE: Mapping[str, str] = MappingProxyType({})
 _SCHEMA = "fr.data.infer_schema(X, y), as the first element of the model,"
 FOR_INPUTS = MappingProxyType(
@@ -200,7 +200,7 @@ def as_array(name: str, value) -> np.ndarray:
 
 
 def _plain_column(value) -> np.ndarray:
-    from fastreg.common import columns  # for what is no array yet
+    from fastreg.common import columns  # for what is not an array yet
 
     return columns.plain(value) if columns.is_column(value) else np.asarray(value)
 
@@ -217,7 +217,7 @@ def _ragged(value) -> str:
 def array(name: str, value, working: str = "float32", advice: Mapping[str, str] = NO_ADVICE) -> np.ndarray:
     """`value` as an array of real numbers that both engines can read; copied only if its dtype is not READABLE.
 
-    Frames are copied, see `fastreg.common.convert`. `advice` ends an error about what is no number, by its kind there.
+    Frames are copied, see `fastreg.common.convert`. `advice` ends an error about what is not a number, by its kind.
     """
     if value is None:
         raise TypeError(f"{name}: got None, expected an array of real numbers")

@@ -1,4 +1,4 @@
-"""Frames and arrays of objects as arrays of real numbers. What is no number is refused, with its place and what helps.
+"""Frames and arrays of objects as arrays of real numbers. What is not a number is refused, with its place and advice.
 
 What is missing becomes NaN, which the checks of finite values find.
 """

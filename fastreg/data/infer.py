@@ -12,7 +12,7 @@ from fastreg.common.checking import shown
 from fastreg.data.standardizer import Standardizer
 from fastreg.data.target_scaler import TargetScaler
 from fastreg.intake import dates, frames
-from fastreg.intake.classes import Class, Classes
+from fastreg.intake.classes import Class
 from fastreg.intake.schema import SCALES, TASKS, Column, Schema, Target, as_numbers, is_numeric, text_of
 from fastreg.intake.table import Table
 from fastreg.losses import losses
@@ -184,9 +184,8 @@ def column_name(names: tuple[str, ...], column) -> str:
 def _columns(X) -> tuple[tuple[Column, ...] | None, bool]:
     """The columns of X, and whether they have names. None for an array of numbers without holes."""
     if frames.is_frame(X):
-        names = frames.names(X)
-        columns = frames.columns(X)
-        return tuple(_column(n, values) for n, values in zip(names, columns, strict=True)), frames.has_names(X)
+        columns = zip(frames.names(X), frames.columns(X), strict=True)
+        return tuple(_column(name, values) for name, values in columns), frames.has_names(X)
     if hasattr(X, "tocsr"):
         return None, True
     X = checking.as_array("X", X)
@@ -232,7 +231,7 @@ def _filled(schema: Schema, X) -> tuple[Column, ...] | None:
     """The columns with what stands for their holes: the median, if there are holes in these rows."""
     if schema.columns is None:
         return None
-    columns = dict(zip(frames.names(X), frames.columns(X), strict=True)) if frames.is_frame(X) else None
+    columns = frames.by_name(X) if frames.is_frame(X) else None
     array = None if columns is not None else checking.as_array("X", X)
     filled = []
     for place, column in enumerate(schema.columns):
@@ -289,9 +288,8 @@ def _target(y, names, task: str | None, only: Iterable[str] | None) -> tuple[Tar
 def _matrix(target: Target, y) -> np.ndarray:
     if not frames.is_frame(y):
         return checking.as_array("y", y)
-    own = frames.names(y)
-    columns = dict(zip(own, frames.columns(y), strict=True))
-    wanted = target.names if target.names and set(target.names) <= columns.keys() else own
+    columns = frames.by_name(y)
+    wanted = target.names if target.names and set(target.names) <= columns.keys() else frames.names(y)
     kinds = {columns[name].dtype.kind == "O" for name in wanted}
     whole = all(columns[name].dtype.kind in "biu" for name in wanted)
     dtype = object if True in kinds else np.int64 if whole else np.float64
@@ -406,6 +404,3 @@ def _texts(y: np.ndarray) -> tuple[tuple[Class, ...] | None, str]:
     if len(texts) > MOST_CLASSES or (len(texts) == len(given) and len(given) > 2):
         raise ValueError(f"y: got {len(texts)} different texts in {len(given)} rows, expected the names of classes")
     return tuple(sorted(texts)), f"texts, {len(texts)} different"
-
-
-__all__ = ["Classes", "infer_schema"]

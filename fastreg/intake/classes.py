@@ -10,6 +10,7 @@ from fastreg.common import checking
 from fastreg.common.checking import shown
 
 Class = str | int | float | bool
+FEW = 8  # classes that a message names
 
 
 class Classes:
@@ -27,6 +28,10 @@ class Classes:
     def plain(self) -> bool:
         """Whether they are 0, 1, 2, ... themselves, so that labels are codes."""
         return all(not isinstance(v, str) and v == code for code, v in enumerate(self.values))
+
+    def __str__(self) -> str:
+        """The first few, for a message."""
+        return ", ".join(map(str, self.values[:FEW])) + (", ..." if len(self.values) > FEW else "")
 
     def encode(self, name: str, y, holes: bool = False) -> np.ndarray:
         """The code of each label, int64 (n,). Rows of numbers (n, k), one-hot or probabilities, pass as they are.
@@ -46,8 +51,7 @@ class Classes:
         codes = np.array([self._codes.get(_key(label), -1) for label in labels.tolist()], np.int64)
         if (codes < 0).any():
             row = int(np.flatnonzero(codes[place] < 0)[0])
-            known = ", ".join(map(str, self.values[:8])) + (", ..." if len(self.values) > 8 else "")
-            raise ValueError(f"{name}: got {shown(y[row : row + 1].tolist()[0])} in row {row}, expected one of {known}")
+            raise ValueError(f"{name}: got {shown(y[row : row + 1].tolist()[0])} in row {row}, expected one of {self}")
         return codes[place]
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

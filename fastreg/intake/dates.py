@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -108,8 +107,3 @@ def _seconds(values: np.ndarray) -> np.ndarray:
     seconds = (values.astype("datetime64[ms]") - EPOCH.astype("datetime64[ms]")).astype(np.float64) / 1000
     seconds[np.isnat(values)] = np.nan
     return seconds
-
-
-def any_dates(columns: Iterable[np.ndarray]) -> bool:
-    """Whether some column holds dates."""
-    return any(layout_of(column) is not None for column in columns)

@@ -51,6 +51,11 @@ def columns(frame, argument: str = "X") -> list[np.ndarray]:
     return found
 
 
+def by_name(frame) -> dict[str, np.ndarray]:
+    """Its columns by name. Of columns with the same name, the last."""
+    return dict(zip(names(frame), columns(frame), strict=True))
+
+
 def numbers(name: str, frame) -> np.ndarray:
     """All columns as one array of numbers (n, columns): of the dtype of the columns if they share one, int64 for other
     whole numbers, else float64. Holes are NaN. A column of something else is refused.
@@ -61,7 +66,7 @@ def numbers(name: str, frame) -> np.ndarray:
 
 
 def refuse_others(name: str, frame) -> None:
-    """Refuses a frame in which something is no number: a text, a date or a hole."""
+    """Refuses a frame in which something is not a number: a text, a date or a hole."""
     for label, column in _raw(frame):
         found = convert.column_of_numbers(name, label, column, checking.FOR_INPUTS)
         if found.dtype.kind == "f" and (holes := np.isnan(found)).any():

@@ -186,8 +186,7 @@ class Target:
 
     def _columns(self, name: str, y):
         """The columns of a frame that hold the targets: those of the names, or all."""
-        own = frames.names(y)
-        columns = dict(zip(own, frames.columns(y), strict=True))
+        own, columns = frames.names(y), frames.by_name(y)
         if self.names is not None and set(self.names) <= columns.keys():
             own = self.names
         if len(own) == 1:
@@ -395,7 +394,7 @@ class Schema:
             )
         if twice := [column for column in wanted if own.count(column) > 1]:
             raise ValueError(f"{name}: got two columns {twice[0]!r}, expected each name once")
-        found = dict(zip(own, frames.columns(X), strict=True))
+        found = frames.by_name(X)
         anything = next(iter(found.values()))
         return [found.get(column.name, anything) for column in self.columns]
 
@@ -498,12 +497,7 @@ def _told(description) -> dict[str, Any]:
     told = {}
     for row in fields(description):
         value = getattr(description, row.name)
-        if (
-            row.metadata.get("saved", True)
-            and row.default is not value
-            and value != row.default
-            and row.name != "target"
-        ):
+        if row.metadata.get("saved", True) and value != row.default and row.name != "target":
             told[row.name] = _as_lists(value)
     return told
 

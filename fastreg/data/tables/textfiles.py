@@ -127,7 +127,7 @@ def _member(file: Any) -> Any:
 
 
 def is_packed_table(path: PathLike) -> bool:
-    """Whether a zip archive holds one file alone, which is no array."""
+    """Whether a zip archive holds a single file that is not an array."""
     with open_regular(path) as (file, _), suppress(FileFormatError), _member(file):
         return True
     return False
