@@ -56,7 +56,9 @@ enum {
     X(CLIP_NORM, ClipNorm, clip_norm, FR_ONCE_A_STEP)                                                                  \
     X(MAX_NORM, MaxNorm, max_norm, FR_ONCE_A_STEP)                                                                     \
     X(APPEND, Append, append, 0)                                                                                       \
-    X(PERTURB, Perturb, perturb, 0)
+    X(PERTURB, Perturb, perturb, 0)                                                                                    \
+    X(BIAS_DW, BiasDw, bias_dw, FR_HAS_PARAM)                                                                          \
+    X(COUPLE, Couple, couple, FR_ONCE_A_STEP | FR_HAS_PARAM)
 
 /* All op kinds. A call goes to a function of the caller's. */
 #define FR_FOR_EACH_OP(X) FR_FOR_EACH_KERNEL(X) X(CALL, Call, call, FR_MAY_FAIL)
@@ -108,13 +110,16 @@ typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
 /* Rules that leave it unchanged and store its gradient. */
 #define FR_FOR_EACH_STORE(X)                                                                                           \
     X(RULE_GRADIENT, gradient, 0)                                                                                      \
-    X(RULE_RAW, raw, 0)
+    X(RULE_RAW, raw, 0)                                                                                                \
+    X(RULE_ADD, add, 0)
 
 #define FR_FOR_EACH_RULE(X) FR_FOR_EACH_STORE(X) FR_FOR_EACH_MOVE(X)
 
 typedef enum { FR_FOR_EACH_RULE(FR_ENUM) FR_RULES } fr_rule_kind;
 
-static inline int fr_stores_gradient(int rule) { return rule == FR_RULE_GRADIENT || rule == FR_RULE_RAW; }
+static inline int fr_stores_gradient(int rule) {
+    return rule == FR_RULE_GRADIENT || rule == FR_RULE_RAW || rule == FR_RULE_ADD;
+}
 
 /* Dtypes of data: X(KIND, name, type), named as NumPy does. */
 #define FR_FOR_EACH_DTYPE(X)                                                                                           \
@@ -217,7 +222,7 @@ typedef struct {
 
 /* A weight (rows x columns) or a bias (one row) with its state. For every group of FR_ROW_GROUP rows and every column,
  * penalty holds the penalty of the last step and norms the sum of squares after it: (groups x value.ld), NULL where
- * they are not needed. Under FR_RULE_GRADIENT and FR_RULE_RAW slot[0] is the stored gradient. */
+ * they are not needed. Under the rules that store a gradient, slot[0] is that. */
 typedef struct {
     fr_matrix value, slot[FR_SLOTS];
     int64_t rows, columns;
@@ -238,13 +243,13 @@ typedef struct {
     const fr_augment *augment; /* may be NULL */
 } fr_gather_op;
 
-/* dense: out = dropout(activation(z)), z = x * weight + bias + noise. */
+/* dense: out = dropout(activation(z)), z = x * weight + bias + noise. The weight is (K, N), or (N, K) where `transposed`. */
 typedef struct {
     fr_matrix out, x, weight;
     fr_matrix bias, z;  /* may be NULL */
     fr_matrix activity; /* the sums of |out| by row and panel; may be NULL */
     int64_t K, N;
-    int32_t activation;
+    int32_t activation, transposed;
     fr_mask mask;
     fr_noise noise;
     double activity_l1;
@@ -265,10 +270,11 @@ typedef struct {
     double shape;     /* delta of huber, q of quantile */
 } fr_loss_op;
 
-/* dense_dx: out = through'(dz * weight^T). */
+/* dense_dx: out = through'(dz * weight^T), or out += where `add`. The weight is (K, N), or (N, K) where `transposed`. */
 typedef struct {
     fr_matrix out, dz, weight;
     int64_t K, N;
+    int32_t add, transposed;
     fr_through through;
 } fr_dense_dx_op;
 
@@ -280,6 +286,21 @@ typedef struct {
     int64_t K, N;
 } fr_dense_dw_op;
 
+/* bias_dw: a bias follows its gradient, the column sums of dz. */
+typedef struct {
+    fr_param bias; /* first: see FR_HAS_PARAM */
+    fr_matrix dz;
+    int64_t N;
+} fr_bias_dw_op;
+
+/* couple: l2/2 |a - b|^2, with the l2 of the rule of a, goes to the penalty, and its gradients to those stored for a and
+ * b. */
+typedef struct {
+    fr_param a; /* first: see FR_HAS_PARAM */
+    fr_matrix b;
+    fr_matrix gradient_a, gradient_b; /* NULL for one that is not trained */
+} fr_couple_op;
+
 /* update: a parameter follows its stored gradient. */
 typedef struct {
     fr_param param;
@@ -287,10 +308,13 @@ typedef struct {
     int32_t scaled; /* a clip_norm came before */
 } fr_update_op;
 
-/* elementwise: out = through'(dropout(x + noise)); forward through.y is NULL, and there is no way back. */
+/* elementwise: out = dropout(activation(z)), z = x + plus + noise, and on the way back out = through'(mask * x), or out +=
+ * where `add`. Forward through.y is NULL. The N columns begin at x_column of x and at out_column of out. */
 typedef struct {
     fr_matrix out, x;
-    int64_t N;
+    fr_matrix plus, z; /* may be NULL */
+    int64_t N, x_column, out_column;
+    int32_t activation, add;
     fr_mask mask;
     fr_noise noise;
     fr_through through;
@@ -358,6 +382,8 @@ typedef struct {
         fr_max_norm_op max_norm;
         fr_append_op append;
         fr_perturb_op perturb;
+        fr_bias_dw_op bias_dw;
+        fr_couple_op couple;
         fr_param param; /* of ops with FR_HAS_PARAM */
     };
 } fr_op;

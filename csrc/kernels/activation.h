@@ -205,4 +205,15 @@ static void backward_row(real *dz, const real *dy, const fr_through *through, co
     }
 }
 
+/* What an op on the way back adds to the gradient in a part of a row, or is all of it: out = or += through'(dy). */
+INLINE void pass_back(real *out, const real *dy, const fr_through *through, int add, const row_part *part) {
+    if (!add) {
+        backward_row(out, dy, through, part);
+        return;
+    }
+    real own[FR_PANEL];
+    backward_row(own, dy, through, part);
+    for (int j = 0; j < vectors_of(part->columns) * VL; j += VL) vstore(out + j, vload(out + j) + vload(own + j));
+}
+
 #endif

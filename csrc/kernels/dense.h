@@ -1,5 +1,7 @@
 /* dense:    out = dropout(activation(x * weight + bias + noise))
- * dense_dx: out = through'(dz * weight^T)
+ * dense_dx: out = or += through'(dz * weight^T)
+ *
+ * A weight that is stored transposed is one that another layer shares.
  *
  * Where an activity penalty asks for it, dense also leaves the sums of |out| over the columns of every panel.
  *
@@ -97,17 +99,21 @@ static void op_dense(fr_worker *w) {
         .weight = op->weight,
         .columns = op->N,
         .K = op->K,
+        .transposed = op->transposed,
         .whole_panels = op->activity.data != NULL, /* it has a sum of sizes for each */
     };
     const real *bias = op->bias.data;
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
-    fetch(w, &op->weight, op->K, op->N);
+    fetch(w, &op->weight, op->transposed ? op->N : op->K, op->transposed ? op->K : op->N);
     piece at;
+    int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
         const int64_t column = at.column;
         const int vectors = vectors_of(at.columns);
-        const product p = product_of(w, &todo, &at, &f);
+        if (column != packed_column) packed_column = column, packed_from = -1;
+        product p = product_of(w, &todo, &at, &f);
+        p.packed_from = &packed_from;
         const fr_range rows = rows_of(&todo, &at);
         strip s = strips_of(&p, rows.begin, rows.end - rows.begin);
         while (next_strip(&s)) {
@@ -134,7 +140,7 @@ static void op_dense(fr_worker *w) {
 static void op_dense_dx(fr_worker *w) {
     const fr_dense_dx_op *op = &w->op->dense_dx;
     const factors f = {
-        .out = op->out, .x = op->dz, .weight = op->weight, .columns = op->K, .K = op->N, .transposed = 1};
+        .out = op->out, .x = op->dz, .weight = op->weight, .columns = op->K, .K = op->N, .transposed = !op->transposed};
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
     piece at;
@@ -150,7 +156,7 @@ static void op_dense_dx(fr_worker *w) {
             for (int64_t row = s.row; row < s.row + s.rows; row++) {
                 real *dz = (real *)op->out.data + row * op->out.ld + at.column;
                 const row_part part = part_of_row(w, row, at.column, at.columns);
-                backward_row(dz, scratch->c + (row - s.row) * FR_PANEL, &op->through, &part);
+                pass_back(dz, scratch->c + (row - s.row) * FR_PANEL, &op->through, op->add, &part);
             }
         }
     }

@@ -1,5 +1,6 @@
 /* dense_dw: the gradient of a weight, x^T * dz, and of its bias, the column sums of dz. The update (update.h) uses every
  *           tile of them while it is in the nearest cache, so gradients never go to memory.
+ * bias_dw:  the gradient of a bias alone.
  *
  * A target sets, before it includes this file,
  *   DW_KC         terms done in one go; all blocks of rows should find their terms of x and dz in the first-level cache
@@ -120,6 +121,20 @@ static void op_dense_dw(fr_worker *w) {
             multiply(scratch, &p, &s);
             update_region(&op->weight, &done, c, FR_PANEL, &weight_numbers);
         }
+    }
+}
+
+/* The bias of a layer whose weight gets its gradient by another op. */
+static void op_bias_dw(fr_worker *w) {
+    const fr_bias_dw_op *op = &w->op->bias_dw;
+    const fr_numbers numbers = numbers_of(&op->bias.rule, &w->batch);
+    const fr_range panels = fr_share(w, panels_of(op->N));
+    real sums[FR_PANEL];
+    for (int64_t column = panels.begin * FR_PANEL; column < panels.end * FR_PANEL; column += FR_PANEL) {
+        const int vectors = vectors_of(panel_columns(op->N, column));
+        bias_gradient(sums, (const real *)op->dz.data + column, op->dz.ld, w->batch.rows, vectors);
+        const region all = {.rows = 1, .column = column, .columns = vectors * VL};
+        update_region(&op->bias, &all, sums, 0, &numbers);
     }
 }
 

@@ -1,5 +1,5 @@
-/* elementwise: out = through'(dropout(x + noise)), for riders that no neighbouring op can carry. Forward there is
- *              no through': its y.data is NULL. Workers take equal shares of the rows.
+/* elementwise: out = dropout(activation(x + plus + noise)), for sums, and for riders that no neighbouring op can carry.
+ *              On the way back out = or += through'(mask * x). Workers take equal shares of the rows.
  * perturb:     out = weight + noise, the copy of a weight that a batch is multiplied by. A tile is one of its rows.
  */
 #ifndef FR_ELEMENTWISE_H
@@ -12,19 +12,37 @@ static void op_elementwise(fr_worker *w) {
     const fr_elementwise_op *op = &w->op->elementwise;
     const int64_t N = op->N;
     const int back = op->through.y.data != NULL;
+    const int within = op->x_column || op->out_column; /* wider rows, of which it touches only these columns */
+    real from[FR_PANEL] = {0}, to[FR_PANEL];
     const fr_range mine = fr_share(w, w->batch.rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {
-        const real *x = (const real *)op->x.data + row * op->x.ld;
-        real *out = (real *)op->out.data + row * op->out.ld;
+        const real *x = (const real *)op->x.data + row * op->x.ld + op->x_column;
+        const real *plus = op->plus.data ? (const real *)op->plus.data + row * op->plus.ld : NULL;
+        real *z = op->z.data ? (real *)op->z.data + row * op->z.ld : NULL;
+        real *out = (real *)op->out.data + row * op->out.ld + op->out_column;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
             const row_part part = part_of_row(w, row, column, panel_columns(N, column));
+            const int vectors = vectors_of(part.columns);
+            const size_t bytes = sizeof(real) * (size_t)part.columns;
+            real *y = within || op->add ? to : out + column;
             const real *in = x + column;
-            if (op->noise.std != 0) {
-                noise_row(out + column, in, &op->noise, &part);
-                in = out + column;
+            if (within) in = memcpy(from, in, bytes);
+            if (plus) {
+                for (int j = 0; j < vectors * VL; j += VL) vstore(y + j, vload(in + j) + vload(plus + column + j));
+                in = y;
             }
-            forward_row(out + column, in, FR_LINEAR, &op->mask, &part);
-            if (back) backward_row(out + column, out + column, &op->through, &part);
+            if (op->noise.std != 0) {
+                noise_row(y, in, &op->noise, &part);
+                in = y;
+            }
+            if (z) memcpy(z + column, in, sizeof(vec) * (size_t)vectors);
+            forward_row(y, in, op->activation, &op->mask, &part);
+            if (back) backward_row(y, y, &op->through, &part);
+            if (op->add) {
+                for (int64_t j = 0; j < part.columns; j++) out[column + j] += y[j];
+            } else if (within) {
+                memcpy(out + column, y, bytes);
+            }
         }
     }
 }

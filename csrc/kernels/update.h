@@ -8,6 +8,7 @@
  *   w = max(0, w)                      non-negative; a velocity is left as it is
  *
  *   gradient: w stays, slot 0 = g. raw: w stays, slot 0 = gradient, in later batches of a step added to what is there.
+ *   add: w stays, slot 0 += gradient.
  *
  * dense_dw.h calls this on the tile it has just summed, op_update on a stored gradient: the same code, the same bits.
  *
@@ -224,8 +225,8 @@ INLINE void update_columns(const param_block *block, const fr_numbers *numbers, 
         for (int i = 0; i < wide; i++) {
             real *weight = weights + i * VL, *slot0 = slots0 + i * VL, *slot1 = slots1 + i * VL;
             const vec gradient = vload(gradients + i * VL);
-            if (kind == FR_RULE_RAW) {
-                vstore(slot0, n.opens ? gradient : gradient + vload(slot0));
+            if (kind == FR_RULE_RAW || kind == FR_RULE_ADD) {
+                vstore(slot0, kind == FR_RULE_RAW && n.opens ? gradient : gradient + vload(slot0));
                 continue;
             }
             const vec w = vload(weight);
@@ -352,6 +353,39 @@ static void op_update(fr_worker *w) {
         for (int64_t row = tile.row; row < tile.row + tile.rows; row++) {
             const region line = {row, 1, tile.column, tile.columns};
             update_region(param, &line, address(&w->op->update.gradient, row, tile.column), 0, &numbers);
+        }
+    }
+}
+
+/* gradient += factor * difference, for a row of vectors */
+INLINE void pull(real *gradient, const real *difference, vec factor, int64_t columns) {
+    for (int64_t j = 0; j < columns; j += VL)
+        vstore(gradient + j, vfma(factor, vload(difference + j), vload(gradient + j)));
+}
+
+/* The penalty on the distance between two weights, and its gradients. */
+static void op_couple(fr_worker *w) {
+    const fr_couple_op *op = &w->op->couple;
+    const fr_numbers n = numbers_of(&op->a.rule, &w->batch);
+    fr_tiles tiles_left = update_tiles(&op->a);
+    real difference[FR_PANEL];
+    int64_t t;
+    while ((t = fr_next_tile(w, &tiles_left)) >= 0) {
+        const region tile = update_tile(&op->a, &tiles_left, t);
+        real *penalty = n.penalized ? column_sums(op->a.penalty, &op->a, &tile) : NULL;
+        for (int64_t row = tile.row; row < tile.row + tile.rows; row++) {
+            for (int64_t j = 0; j < tile.columns; j += FR_PANEL) {
+                const int64_t column = tile.column + j, left = tile.columns - j,
+                              columns = left < FR_PANEL ? left : FR_PANEL;
+                const real *a = address(&op->a.value, row, column), *b = address(&op->b, row, column);
+                for (int64_t i = 0; i < columns; i += VL) {
+                    const vec d = vload(a + i) - vload(b + i);
+                    vstore(difference + i, d);
+                    if (penalty) vstore(penalty + j + i, vfma(vset1(n.half_l2) * d, d, vload(penalty + j + i)));
+                }
+                if (op->gradient_a.data) pull(address(&op->gradient_a, row, column), difference, vset1(n.l2), columns);
+                if (op->gradient_b.data) pull(address(&op->gradient_b, row, column), difference, vset1(-n.l2), columns);
+            }
         }
     }
 }

@@ -50,11 +50,17 @@ class Binding:
             case O.Append():
                 return self._append(op)
             case O.DenseDx():
-                K, N = self.params[op.weight].shape
+                K, N = _shape(self.params[op.weight], op.transposed)
                 arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "weight": self.params[op.weight]}
-                return arrays | {"K": K, "N": N, "through": self._through(op.through)}
+                how = {"add": op.add, "transposed": op.transposed, "through": self._through(op.through)}
+                return arrays | {"K": K, "N": N} | how
             case O.DenseDw():
                 return self._dense_dw(op)
+            case O.BiasDw():
+                dz = self.buffers[op.dz]
+                return {"dz": dz, "N": dz.shape[1], "bias": self._param(op.bias, op.rule)}
+            case O.Couple():
+                return self._couple(op)
             case O.Update():
                 gradient, param = self.gradients[op.param], self._param(op.param, op.rule)
                 return {"gradient": gradient, "param": param, "scaled": op.scaled}
@@ -89,10 +95,11 @@ class Binding:
         }
 
     def _dense(self, op: O.Dense) -> dict[str, object]:
-        K, N = self.params[op.weight].shape
+        K, N = _shape(self.params[op.weight], op.transposed)
         return {
             "out": self.buffers[op.out],
             "x": self.buffers[op.x],
+            "transposed": op.transposed,
             "z": self.buffers[op.z] if op.z else None,
             "weight": self.params[op.weight],
             "bias": self.params[op.bias] if op.bias else None,
@@ -152,9 +159,35 @@ class Binding:
         }
 
     def _elementwise(self, op: O.Elementwise) -> dict[str, object]:
-        x = self.buffers[op.x]
-        fields = {"out": self.buffers[op.out], "x": x, "N": x.shape[1], "mask": op.mask, "noise": op.noise}
-        return fields | {"through": self._through(op.through) if op.through else None}
+        out, x = self.buffers[op.out], self.buffers[op.x]
+        return {
+            "out": out,
+            "x": x,
+            "plus": self.buffers[op.plus] if op.plus else None,
+            "z": self.buffers[op.z] if op.z else None,
+            "N": min(x.shape[1], out.shape[1]),
+            "x_column": op.x_column,
+            "out_column": op.out_column,
+            "activation": op.activation,
+            "mask": op.mask,
+            "noise": op.noise,
+            "through": self._through(op.through) if op.through else None,
+            "add": op.add,
+        }
+
+    def _couple(self, op: O.Couple) -> dict[str, object]:
+        shape, (a_trained, b_trained) = self.params[op.a].shape, op.trained
+        for name, trained in zip((op.a, op.b), op.trained, strict=True):
+            if trained and name not in self.gradients:
+                self.gradients[name] = padded(shape, self.dtype)
+        rule = Rule(kind="gradient", penalty=op.penalty)
+        value, _, rule_, penalty, _ = self._param(op.a, rule)
+        return {
+            "a": (value, (), rule_, penalty, None),
+            "b": self.params[op.b],
+            "gradient_a": self.gradients[op.a] if a_trained else None,
+            "gradient_b": self.gradients[op.b] if b_trained else None,
+        }
 
     def _standardize(self, op: O.Gather | O.Append) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale."""
@@ -182,7 +215,7 @@ class Binding:
                 if name not in self.gradients:
                     self.gradients[name] = padded(value.shape, self.dtype)
                 slots = (self.gradients[name],)
-            if rule.counted and rule.kind != "raw" and rule.penalty:
+            if rule.counted and rule.kind not in ("raw", "add") and rule.penalty:
                 penalty = padded(sums, self.dtype)
             if rule.limits_norms and rule.kind not in STORES_GRADIENT:
                 self._norms[name] = padded(sums, self.dtype)
@@ -190,3 +223,9 @@ class Binding:
             tiny = float(np.finfo(self.dtype).tiny)
             rule = replace(rule, eps=tiny) if rule.eps < tiny else rule
         return value, slots, rule, penalty, self._norms.get(name)
+
+
+def _shape(weight: np.ndarray, transposed: bool) -> tuple[int, int]:
+    """Inputs and units of a dense op."""
+    rows, columns = weight.shape
+    return (columns, rows) if transposed else (rows, columns)

@@ -141,6 +141,7 @@ class ReferenceEngine:
 
     def _dense(self, op: O.Dense, batch: Batch) -> None:
         x, w = self._rows(op.x, batch), self._param(op.weight)
+        w = w.T if op.transposed else w
         b = self._param(op.bias) if op.bias else None
         z = self._noisy(R.dense(x, w, b), op.noise, batch)
         if op.z:
@@ -214,14 +215,26 @@ class ReferenceEngine:
             raise Stop
 
     def _dense_dx(self, op: O.DenseDx, batch: Batch) -> None:
-        dy = self._rows(op.dz, batch) @ self._param(op.weight).T
-        self._rows(op.out, batch)[...] = self._through(dy, op.through, batch)
+        w = self._param(op.weight)
+        dy = self._rows(op.dz, batch) @ (w if op.transposed else w.T)
+        self._pass_back(op.out, dy, op.through, op.add, batch)
 
     def _dense_dw(self, op: O.DenseDw, batch: Batch) -> None:
         x, dz = self._rows(op.x, batch), self._rows(op.dz, batch)
         self._step(op.weight, x.T @ dz, op.weight_rule, batch)
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
+
+    def _bias_dw(self, op: O.BiasDw, batch: Batch) -> None:
+        self._step(op.bias, self._rows(op.dz, batch).sum(axis=0), op.rule, batch)
+
+    def _couple(self, op: O.Couple, batch: Batch) -> None:
+        difference = self._param(op.a) - self._param(op.b)
+        _, l2 = op.penalty.at(batch.step_rows)
+        batch.penalty += U.penalty_of(difference, 0.0, l2)
+        for name, trained, sign in zip((op.a, op.b), op.trained, (1, -1), strict=True):
+            if trained:
+                self.gradients[name] += sign * self.dtype.type(l2) * difference
 
     def _penalize(self, op: O.Penalize, batch: Batch) -> None:
         self._step(op.param, self.gradients[op.param], replace(op.rule, kind="gradient"), batch)
@@ -244,9 +257,16 @@ class ReferenceEngine:
         w *= factor.astype(self.dtype)
 
     def _elementwise(self, op: O.Elementwise, batch: Batch) -> None:
-        x = self._noisy(self._rows(op.x, batch), op.noise, batch)
-        y = self._masked(x, op.mask, batch)
-        self._rows(op.out, batch)[...] = self._through(y, op.through, batch) if op.through else y
+        x, out = self._rows(op.x, batch), self._rows(op.out, batch)
+        columns = min(x.shape[1], out.shape[1])
+        x, out = x[:, op.x_column :][:, :columns], out[:, op.out_column :][:, :columns]
+        x = x + self._rows(op.plus, batch) if op.plus else x
+        z = self._noisy(x, op.noise, batch)
+        if op.z:
+            self._rows(op.z, batch)[...] = z
+        y = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
+        y = self._through(y, op.through, batch) if op.through else y
+        out[...] = out + y if op.add else y
 
     def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need("out")[batch.position : batch.position + batch.count]
@@ -267,6 +287,11 @@ class ReferenceEngine:
             return batch.weight
         clean, weight = self.program.clean, batch.weight.astype(np.float64)
         return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)
+
+    def _pass_back(self, buffer: str, dy: np.ndarray, through: Through, add: bool, batch: Batch) -> None:
+        """What an op on the way back adds to the gradient in a buffer, or is all of it."""
+        out, own = self._rows(buffer, batch), self._through(dy, through, batch)
+        out[...] = out + own if add else own
 
     def _through(self, dy: np.ndarray, through: Through, batch: Batch) -> np.ndarray:
         if through.activity_l1:
@@ -313,6 +338,9 @@ class ReferenceEngine:
         if rule.kind == "raw":
             self.gradients[name][...] = gradient if batch.opens else self.gradients[name] + gradient
             return
+        if rule.kind == "add":
+            self.gradients[name] += gradient
+            return
         l1, l2 = rule.penalty.at(batch.step_rows)
         if rule.counted and rule.penalty:
             batch.penalty += U.penalty_of(w, l1, l2)
@@ -338,6 +366,8 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.Append: ReferenceEngine._append,
     O.DenseDx: ReferenceEngine._dense_dx,
     O.DenseDw: ReferenceEngine._dense_dw,
+    O.BiasDw: ReferenceEngine._bias_dw,
+    O.Couple: ReferenceEngine._couple,
     O.Penalize: ReferenceEngine._penalize,
     O.ClipNorm: ReferenceEngine._clip_norm,
     O.Update: ReferenceEngine._update,

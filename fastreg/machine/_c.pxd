@@ -68,7 +68,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_dense_op:
         fr_matrix out, x, weight, bias, z, activity
         int64_t K, N
-        int32_t activation
+        int32_t activation, transposed
         fr_mask mask
         fr_noise noise
         double activity_l1
@@ -81,18 +81,27 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_dense_dx_op:
         fr_matrix out, dz, weight
         int64_t K, N
+        int32_t add, transposed
         fr_through through
     ctypedef struct fr_dense_dw_op:
         fr_param weight, bias
         fr_matrix x, dz
         int64_t K, N
+    ctypedef struct fr_bias_dw_op:
+        fr_param bias
+        fr_matrix dz
+        int64_t N
+    ctypedef struct fr_couple_op:
+        fr_param a
+        fr_matrix b, gradient_a, gradient_b
     ctypedef struct fr_update_op:
         fr_param param
         fr_matrix gradient
         int32_t scaled
     ctypedef struct fr_elementwise_op:
-        fr_matrix out, x
-        int64_t N
+        fr_matrix out, x, plus, z
+        int64_t N, x_column, out_column
+        int32_t activation, add
         fr_mask mask
         fr_noise noise
         fr_through through
@@ -132,6 +141,8 @@ cdef extern from "fastreg.h" nogil:
         fr_max_norm_op max_norm
         fr_append_op append
         fr_perturb_op perturb
+        fr_bias_dw_op bias_dw
+        fr_couple_op couple
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops

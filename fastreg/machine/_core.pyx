@@ -225,6 +225,10 @@ cdef class Program:
             self._append(&op.append, take)
         elif name == "Perturb":
             self._perturb(&op.perturb, take)
+        elif name == "BiasDw":
+            op.bias_dw.dz, op.bias_dw.N, op.bias_dw.bias = self._matrix(take("dz")), take("N"), self._param(take("bias"))
+        elif name == "Couple":
+            self._couple(&op.couple, take)
         elif name not in ("Totals", "Call"):
             raise TypeError(f"{name}: its fields are not known")
 
@@ -237,7 +241,7 @@ cdef class Program:
     cdef _dense(self, fr_dense_op *op, take):
         op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
         op.weight, op.bias = self._matrix(take("weight")), self._matrix(take("bias"))
-        op.K, op.N = take("K"), take("N")
+        op.K, op.N, op.transposed = take("K"), take("N"), take("transposed")
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
         op.activity, op.activity_l1 = self._matrix(take("activity")), take("activity_l1")
@@ -252,6 +256,7 @@ cdef class Program:
     cdef _dense_dx(self, fr_dense_dx_op *op, take):
         op.out, op.dz, op.weight = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
         op.K, op.N, op.through = take("K"), take("N"), self._through(take("through"))
+        op.transposed, op.add = take("transposed"), take("add")
 
     cdef _dense_dw(self, fr_dense_dw_op *op, take):
         op.x, op.dz, op.K, op.N = self._matrix(take("x")), self._matrix(take("dz")), take("K"), take("N")
@@ -263,7 +268,14 @@ cdef class Program:
 
     cdef _elementwise(self, fr_elementwise_op *op, take):
         op.out, op.x, op.N = self._matrix(take("out")), self._matrix(take("x")), take("N")
+        op.plus, op.z, op.add = self._matrix(take("plus")), self._matrix(take("z")), take("add")
+        op.x_column, op.out_column = take("x_column"), take("out_column")
+        op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.mask, op.noise, op.through = self._mask(take("mask")), _noise(take("noise")), self._through(take("through"))
+
+    cdef _couple(self, fr_couple_op *op, take):
+        op.a, op.b = self._param(take("a")), self._matrix(take("b"))
+        op.gradient_a, op.gradient_b = self._matrix(take("gradient_a")), self._matrix(take("gradient_b"))
 
     cdef _emit(self, fr_emit_op *op, take):
         op.x, op.N = self._matrix(take("x")), take("N")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Noise, Terms, Through
+from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Noise, Penalty, Terms, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
 
 
@@ -71,6 +71,7 @@ class Dense(Op):
     """z = x @ weight + bias + noise;  out = dropout(activation(z));  z is stored if `z` names a buffer.
 
     With an activity penalty, the buffer `activity` gets the sums of |out| over each block of PANEL columns of a row.
+    `transposed` multiplies by weight.T, which layers that share a weight may do.
     """
 
     out: str
@@ -83,6 +84,7 @@ class Dense(Op):
     activity: str | None = None
     activity_l1: float = 0.0
     noise: Noise | None = None
+    transposed: bool = False
 
     @property
     def reads(self) -> set[str]:
@@ -208,16 +210,19 @@ class Totals(Op):
 
 @dataclass(frozen=True)
 class DenseDx(Op):
-    """out = through'(dz @ weight.T): the gradient at the z of the layer below."""
+    """out = through'(dz @ weight.T): the gradient at the z of the layer below. With `add` it is added to `out`. If
+    `transposed`, the product is dz @ weight."""
 
     out: str
     dz: str
     weight: str
     through: Through
+    add: bool = False
+    transposed: bool = False
 
     @property
     def reads(self) -> set[str]:
-        return {self.dz, self.weight} | self.through.reads
+        return {self.dz, self.weight} | self.through.reads | ({self.out} if self.add else set())
 
     @property
     def writes(self) -> set[str]:
@@ -248,6 +253,42 @@ class DenseDw(Op):
         if self.bias:
             written.add(gradient(self.bias) if self.bias_rule.kind in STORES_GRADIENT else self.bias)
         return written
+
+
+@dataclass(frozen=True)
+class BiasDw(Op):
+    """db = sum of the rows of dz, fused with the update of the bias: for a bias beside a weight that is shared."""
+
+    bias: str
+    dz: str
+    rule: Rule
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.dz}
+
+    @property
+    def writes(self) -> set[str]:
+        return {gradient(self.bias) if self.rule.kind in STORES_GRADIENT else self.bias}
+
+
+@dataclass(frozen=True)
+class Couple(Op):
+    """Adds the gradients of l2/2 |a - b|^2 to the stored gradients of the weights a and b, and its value to the penalty
+    of the step. `trained` says which of them have a gradient."""
+
+    a: str
+    b: str
+    penalty: Penalty
+    trained: tuple[bool, bool] = (True, True)
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.a, self.b} | self.writes
+
+    @property
+    def writes(self) -> set[str]:
+        return {gradient(name) for name, trained in zip((self.a, self.b), self.trained, strict=True) if trained}
 
 
 def gradient(param: str) -> str:
@@ -323,12 +364,17 @@ class MaxNorm(Op):
 
 
 # Ops that run only in the last batch of a step if gradients are accumulated.
-ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm)
+ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm, Couple)
 
 
 @dataclass(frozen=True)
 class Elementwise(Op):
-    """out = through'(dropout(x + noise)): riders with no op to ride on. Forward has no through, backward no noise."""
+    """out = dropout(activation(z)), z = x + plus + noise: sums, and riders with no op to ride on. z is stored if `z`
+    names a buffer.
+
+    On the way back out = through'(mask * x), and with `add` this is added to `out`. The columns of x begin at
+    `x_column`, those of out at `out_column`; their number is that of the narrower buffer.
+    """
 
     rowwise: bool = field(default=True, kw_only=True)
     out: str
@@ -336,14 +382,21 @@ class Elementwise(Op):
     mask: Mask | None = None
     through: Through | None = None
     noise: Noise | None = None
+    plus: str | None = None
+    activation: str = "linear"
+    z: str | None = None
+    add: bool = False
+    x_column: int = 0
+    out_column: int = 0
 
     @property
     def reads(self) -> set[str]:
-        return {self.x} | (self.through.reads if self.through else set())
+        added = {name for name in (self.plus, self.out if self.add else None) if name}
+        return {self.x} | added | (self.through.reads if self.through else set())
 
     @property
     def writes(self) -> set[str]:
-        return {self.out}
+        return {self.out} | ({self.z} if self.z else set())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from fastreg.program.ops import DenseDw, Op, Update
+from fastreg.program.ops import BiasDw, DenseDw, Op, Update
 from fastreg.program.rules import Rule
 
 
@@ -41,6 +41,8 @@ class Program:
                 rules[op.weight] = op.weight_rule
                 if op.bias:
                     rules[op.bias] = op.bias_rule
+            elif isinstance(op, BiasDw):
+                rules[op.bias] = op.rule
             elif isinstance(op, Update):
                 rules[op.param] = op.rule
         return rules

@@ -16,7 +16,7 @@ class Rule:
     """How a parameter follows its gradient g, to which the penalties' part is first added.
 
     kind       a name in UPDATE_SLOTS. "gradient" does not change the parameter but writes g to the engine's gradients.
-               "raw" adds the gradient of the data loss to them (the first batch of a step overwrites)
+               "raw" adds the gradient of the data loss to them (the first batch of a step overwrites). "add" always adds
     penalty    what the parameter costs in the objective
     clip_value     g is then cut to [-clip_value, clip_value]. 0 means no limit
     beta1, beta2   the shares of the moments that are kept. That of the first may grow: in step t it is
@@ -69,6 +69,7 @@ VANISHED = 1e-20  # 1 minus a smaller number is 1
 UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
     "gradient": (),
     "raw": (),
+    "add": (),
     "sgd": (),
     "momentum": ("v",),
     "nesterov": ("v",),
@@ -80,4 +81,4 @@ UPDATE_SLOTS: dict[str, tuple[str, ...]] = {
 }
 
 # Rules that write to the engine's gradients instead of to the parameter.
-STORES_GRADIENT = frozenset({"gradient", "raw"})
+STORES_GRADIENT = frozenset({"gradient", "raw", "add"})
