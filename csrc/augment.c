@@ -1,4 +1,4 @@
-/* The affine map of an augmented image. Plain scalar C without fused operations and without the system's libm, so every
+/* The affine map of an augmented image, and its cutouts. Plain scalar C without fused operations and without the system's libm, so every
  * machine gives the same bits; fastreg/reference/augment.py does the same in NumPy.
  */
 #include "augment.h"
@@ -46,17 +46,24 @@ static void sine_cosine(double degrees, double *sine, double *cosine) {
     }
 }
 
-/* The map of one transform, about the centre: y' = s[0] y + s[1] x + s[2], x' = s[3] y + s[4] x + s[5]. Its number in
- * the list is the first word of the counter whose four words are its draws. */
-static void map_of(double s[6], const fr_augment *a, int number, uint64_t seed, uint32_t epoch, uint32_t position) {
-    const fr_transform *t = &a->transform[number];
+/* The four draws of a transform. Its number in the list is the first word of the counter. */
+static void draws_of(uint32_t words[4], const fr_augment *a, int number, uint64_t seed, uint32_t epoch,
+                     uint32_t position) {
     const uint32_t counter[4] = {(uint32_t)number, position, epoch, a->stream};
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    fr_philox(words, counter, key, FR_PHILOX_ROUNDS);
+}
+
+static double unit(uint32_t word) { return ((double)word + 0.5) * 0x1p-32; }
+
+/* The map of one transform, about the centre: y' = s[0] y + s[1] x + s[2], x' = s[3] y + s[4] x + s[5]. */
+static void map_of(double s[6], const fr_augment *a, int number, uint64_t seed, uint32_t epoch, uint32_t position) {
+    const fr_transform *t = &a->transform[number];
     const double H = (double)a->height, W = (double)a->width;
     uint32_t words[4];
     double u[4], sine, cosine;
-    fr_philox(words, counter, key, FR_PHILOX_ROUNDS);
-    for (int i = 0; i < 4; i++) u[i] = ((double)words[i] + 0.5) * 0x1p-32;
+    draws_of(words, a, number, seed, epoch, position);
+    for (int i = 0; i < 4; i++) u[i] = unit(words[i]);
     const double amount = t->low + (t->high - t->low) * u[0];
     s[0] = s[4] = 1;
     s[1] = s[2] = s[3] = s[5] = 0;
@@ -104,4 +111,23 @@ void fr_augment_map(double m[6], const fr_augment *a, uint64_t seed, uint32_t ep
     for (int i = 0; i < 6; i++) m[i] = c[i];
     m[2] = c[2] + y - (c[0] * y + c[1] * x);
     m[5] = c[5] + x - (c[3] * y + c[4] * x);
+}
+
+/* Where a square of `size` pixels begins and ends whose middle is any pixel of a side, cut off at its ends. */
+static void cut_side(int64_t *begin, int64_t *end, int64_t size, int64_t side, uint32_t word) {
+    const int64_t middle = (int64_t)((uint64_t)word * (uint64_t)side >> 32), first = middle - size / 2;
+    *begin = first < 0 ? 0 : first;
+    *end = first + size < side ? first + size : side;
+}
+
+fr_cut_region fr_augment_cut(const fr_augment *a, int number, uint64_t seed, uint32_t epoch, uint32_t position) {
+    fr_cut_region cut = {0};
+    const fr_transform *t = &a->transform[number];
+    uint32_t words[4];
+    if (t->kind != FR_CUTOUT) return cut;
+    draws_of(words, a, number, seed, epoch, position);
+    if (unit(words[0]) >= t->low) return cut;
+    cut_side(&cut.top, &cut.bottom, (int64_t)t->high, a->height, words[1]);
+    cut_side(&cut.left, &cut.right, (int64_t)t->high, a->width, words[2]);
+    return cut;
 }

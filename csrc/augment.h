@@ -26,4 +26,11 @@ fr_augment_room fr_augment_layout(const fr_augment *augment);
  * y' = m[0] y + m[1] x + m[2], x' = m[3] y + m[4] x + m[5]. */
 void fr_augment_map(double m[6], const fr_augment *augment, uint64_t seed, uint32_t epoch, uint32_t position);
 
+/* The part of an image that a cutout sets to 0: these rows and columns, none where it is not drawn. */
+typedef struct {
+    int64_t top, bottom, left, right; /* bottom and right are those after the last */
+} fr_cut_region;
+
+fr_cut_region fr_augment_cut(const fr_augment *augment, int number, uint64_t seed, uint32_t epoch, uint32_t position);
+
 #endif

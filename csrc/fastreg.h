@@ -141,7 +141,8 @@ typedef enum { FR_FOR_EACH_DTYPE(FR_ENUM) FR_DTYPES } fr_dtype;
     X(CROP, crop)                                                                                                      \
     X(SHEAR, shear)                                                                                                    \
     X(FLIP_HORIZONTAL, flip_horizontal)                                                                                \
-    X(FLIP_VERTICAL, flip_vertical)
+    X(FLIP_VERTICAL, flip_vertical)                                                                                    \
+    X(CUTOUT, cutout)
 
 typedef enum { FR_FOR_EACH_TRANSFORM(FR_ENUM) FR_TRANSFORMS } fr_transform_kind;
 
@@ -178,13 +179,15 @@ typedef struct {
     uint32_t stream;
 } fr_noise;
 
-/* A random affine transform of an image, of an amount from low to high; a flip has the probability low. */
+/* A random affine transform of an image, of an amount from low to high; a flip has the probability low. Or a cutout: a
+ * square of high pixels a side is set to 0, with the probability low. */
 typedef struct {
     int32_t kind;
     double low, high;
 } fr_transform;
 
-/* Random transforms, one after the other, of images that lie as planes x height x width x channels. smooth: weights
+/* Random transforms, one after the other, of images that lie as planes x height x width x channels. Cutouts come last.
+ * smooth: weights
  * -radius .. radius of a Gaussian, for a field of displacements of alpha pixels; NULL for none. */
 typedef struct {
     fr_transform transform[FR_MAX_TRANSFORMS];

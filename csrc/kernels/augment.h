@@ -1,4 +1,5 @@
-/* augment: an image through an affine map and a displacement field, in one pass of bilinear resampling; 0 outside.
+/* augment: an image through an affine map and a displacement field, in one pass of bilinear resampling; 0 outside. Then
+ * squares of it are set to 0, where there are cutouts.
  *
  * A position of the result takes its pixel from y' = m0 (y + dy) + m1 (x + dx) + m2, and x' likewise. Every 16 pixels
  * of a row the position is computed in double precision and split into an integer and a fraction. The working dtype
@@ -147,8 +148,10 @@ static void resample_row(const augment_room *room, const real *plane, const doub
     }
 }
 
-/* Puts the augmented image of this position of the epoch in the place of the one in `x`. */
-static void augment_image(real *x, const augment_room *room, const fr_worker *w, uint32_t position) {
+/* Whether there is more to do than to cut out. */
+INLINE int resamples(const fr_augment *a) { return a->smooth || (a->count > 0 && a->transform[0].kind != FR_CUTOUT); }
+
+static void resample_image(real *x, const augment_room *room, const fr_worker *w, uint32_t position) {
     const uint32_t epoch = w->feed->epoch;
     const fr_augment *a = room->a;
     const int64_t H = a->height, C = a->channels, WC = a->width * C, pitch = room->pitch, plane = (H + 3) * pitch;
@@ -171,6 +174,24 @@ static void augment_image(real *x, const augment_room *room, const fr_worker *w,
             resample_row(room, room->image + p * plane, m, y);
             memcpy(x + (p * H + y) * WC, room->row, bytes);
         }
+    }
+}
+
+static void cut_out(real *x, const fr_augment *a, const fr_cut_region *cut) {
+    const int64_t H = a->height, C = a->channels, WC = a->width * C;
+    const size_t bytes = (size_t)((cut->right - cut->left) * C) * sizeof(real);
+    for (int64_t p = 0; p < a->planes; p++) {
+        for (int64_t y = cut->top; y < cut->bottom; y++) memset(x + (p * H + y) * WC + cut->left * C, 0, bytes);
+    }
+}
+
+/* Puts the augmented image of this position of the epoch in the place of the one in `x`. */
+static void augment_image(real *x, const augment_room *room, const fr_worker *w, uint32_t position) {
+    const fr_augment *a = room->a;
+    if (resamples(a)) resample_image(x, room, w, position);
+    for (int number = 0; number < a->count; number++) {
+        const fr_cut_region cut = fr_augment_cut(a, number, w->feed->seed, w->feed->epoch, position);
+        cut_out(x, a, &cut);
     }
 }
 

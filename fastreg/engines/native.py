@@ -191,6 +191,6 @@ def flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows
         if isinstance(op, (Dense, DenseDx, DenseDw)):
             K, N = params[clean.get(op.weight, op.weight)].shape
             total += 2.0 * rows * K * N
-        elif isinstance(op, Gather) and op.augment:
+        elif isinstance(op, Gather) and op.augment and op.augment.resamples:
             total += AUGMENT_FLOPS * rows * program.buffers[op.out]
     return total / stretches

@@ -108,7 +108,7 @@ class Transform:
     """A random affine transform of an image, by an amount between `low` and `high`. A flip has the probability `low`.
 
     kind   "rotate" and "shear" (degrees), "translate" (of the sides), "resize" and "crop" (factors), "flip_horizontal",
-           "flip_vertical"
+           "flip_vertical". Or "cutout": a square of `high` pixels a side is set to 0, with the probability `low`
     """
 
     kind: str
@@ -138,6 +138,7 @@ class Displacement:
 @dataclass(frozen=True)
 class Augment:
     """Random transforms one after the other, then a displacement, all in one pass of bilinear resampling. Outside is 0.
+    Cutouts are the last of the transforms, and come after the displacement.
 
     The draws of an image are a pure function of the seed, the epoch and the image's position in the epoch. Transform
     number i uses the four words of the counter (i, position, epoch, stream). The pixel at (y, x) is displaced down by
@@ -151,6 +152,11 @@ class Augment:
     elastic: Displacement | None
     layout: tuple[int, int, int, int]
     stream: int = PURPOSE_AUGMENT << 16
+
+    @property
+    def resamples(self) -> bool:
+        """Whether there is more to do than to cut out."""
+        return self.elastic is not None or any(transform.kind != "cutout" for transform in self.transforms)
 
 
 @dataclass(frozen=True)

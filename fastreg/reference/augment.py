@@ -1,4 +1,4 @@
-"""The specification of augmentation, in NumPy: random affine maps, displacement fields, bilinear resampling."""
+"""The specification of augmentation, in NumPy: random affine maps, displacement fields, resampling, cutouts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def augmented(rows: np.ndarray, augment: Augment, seed: int, epoch: int, positio
         dy, dx = displacements(augment.elastic, H, W, key) if augment.elastic else (0.0, 0.0)
         source = np.tensordot(matrix, np.stack([y + dy, x + dx]), axes=1) + offset[:, None, None]
         image = row.reshape(planes, H, W, channels).astype(np.float64)
-        out[number] = bilinear(image, *source).reshape(-1)
+        view = bilinear(image, *source)
+        for height, width in cutouts(augment.transforms, H, W, key):
+            view[:, height, width] = 0
+        out[number] = view.reshape(-1)
     return out
 
 
@@ -30,11 +33,27 @@ def affine_map(transforms: tuple[Transform, ...], H: int, W: int, key: R.Key) ->
     """
     product = np.eye(3)
     for number, transform in enumerate(transforms):
-        words = R.philox((number, key.row & R.WORD, key.step, key.stream), (key.seed & R.WORD, key.seed >> 32))
-        u = [(int(word) + 0.5) / 2**32 for word in words]
+        u = [(word + 0.5) / 2**32 for word in words_of(number, key)]
         product = product @ inverse(transform, u, H, W)
     matrix, centre = product[:2, :2], np.array([(H - 1) / 2, (W - 1) / 2])
     return matrix, product[:2, 2] + centre - matrix @ centre
+
+
+def words_of(number: int, key: R.Key) -> list[int]:
+    """The four draws of 32 bits of the transform with this number."""
+    words = R.philox((number, key.row & R.WORD, key.step, key.stream), (key.seed & R.WORD, key.seed >> 32))
+    return [int(word) for word in words]
+
+
+def cutouts(transforms: tuple[Transform, ...], H: int, W: int, key: R.Key) -> list[tuple[slice, slice]]:
+    """The rows and columns of each square that is set to 0. Its middle is any pixel, so it may hang over the border."""
+    found = []
+    for number, transform in enumerate(transforms):
+        words, size = words_of(number, key), int(transform.high)
+        if transform.kind == "cutout" and (words[0] + 0.5) / 2**32 < transform.low:
+            first = [(word * side >> 32) - size // 2 for word, side in zip(words[1:], (H, W), strict=False)]
+            found.append((*(slice(max(start, 0), max(start + size, 0)) for start in first),))
+    return found
 
 
 def inverse(transform: Transform, u: list[float], H: int, W: int) -> np.ndarray:
@@ -55,6 +74,8 @@ def inverse(transform: Transform, u: list[float], H: int, W: int) -> np.ndarray:
             map[:2, 2] = (1 - amount) * H * (u[1] - 0.5), (1 - amount) * W * (u[2] - 0.5)
         case "shear":  # the top to the right
             map[1, 0] = np.tan(np.deg2rad(amount))
+        case "cutout":
+            pass
         case "flip_horizontal":
             map[1, 1] = -1 if u[0] < low else 1
         case "flip_vertical":

@@ -8,7 +8,7 @@ import resumable
 
 import fastreg as fr
 import fastreg.reference as R
-from fastreg.data.augment import Compose, Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
+from fastreg.data.augment import Compose, Crop, Cutout, Elastic, Flip, Resize, Rotate, Shear, Translate
 from fastreg.machine import threads
 from fastreg.program.riders import PURPOSE_AUGMENT, Transform, stream
 from fastreg.reference.augment import affine_map, displacements
@@ -19,6 +19,7 @@ WIDE = RNG.normal(size=(9, 37, 21)).astype(np.float32)
 COLOUR = RNG.integers(0, 256, (7, 13, 19, 3), np.uint8)
 EVERY = Compose([Rotate(40), Translate(0.2), Resize(0.3), Crop(0.6), Shear(20), Flip(), Flip("vertical")])
 BENT = Compose([*EVERY.parts, Elastic(20, 3)])
+CUT = Compose([*BENT.parts, Cutout(9), Cutout(4, p=0.5)])
 SINGLE = {
     "rotate": Rotate(360),
     "translate": Translate((-1, 1)),
@@ -31,6 +32,8 @@ SINGLE = {
     "elastic narrow": Elastic(100, 50),  # its Gaussian is wider than the image
     "every affine": EVERY,
     "all": BENT,
+    "cutout": Cutout(6, p=0.7),
+    "all cut": CUT,
 }
 
 
@@ -163,7 +166,7 @@ def test_a_composition_is_the_transforms_one_after_the_other():
 
 
 @pytest.mark.parametrize(
-    "augment", [Rotate(0), Translate(0), Resize(0), Crop(1), Shear(0), Flip(p=0), Elastic(0, 4)], ids=str
+    "augment", [Rotate(0), Translate(0), Resize(0), Crop(1), Shear(0), Flip(p=0), Elastic(0, 4), Cutout(5, 0)], ids=str
 )
 def test_transforms_by_nothing_leave_the_pixels(engine, augment):
     for images in (GREY, WIDE, COLOUR, WIDE.astype(np.float64)):
@@ -185,6 +188,46 @@ def test_shifts_are_drawn_uniformly():
     assert 0.25 < flipped.mean() < 0.35
 
 
+@pytest.mark.parametrize("size", [1, 4, 5, 100])
+def test_a_cutout_is_a_square_about_any_pixel_in_all_channels(engine, size):
+    """Every image against all squares that there are; and every middle comes as often as another."""
+    images = np.ones((2000, 5, 9, 3), np.uint8)
+    got = Cutout(size).apply(images, seed=3, engine=engine)
+    assert (got == got[..., :1]).all()
+    views = {}
+    for y in range(5):
+        for x in range(9):
+            view = np.ones((5, 9))
+            view[max(y - size // 2, 0) : y - size // 2 + size, max(x - size // 2, 0) : x - size // 2 + size] = 0
+            views.setdefault(view.tobytes(), []).append((y, x))
+    found = [got[i, :, :, 0].astype(float).tobytes() for i in range(2000)]
+    assert set(found) == set(views)
+    for view, middles in views.items():
+        expected = 2000 * len(middles) / 45
+        assert abs(found.count(view) - expected) < 5 * expected**0.5
+
+
+def test_a_cutout_is_drawn_with_its_probability():
+    images = np.ones((2000, 8, 8), np.uint8)
+    cut = (Cutout(3, p=0.3).apply(images) == 0).any(axis=(1, 2))
+    assert 0.25 < cut.mean() < 0.35
+    two = (Compose([Cutout(1), Cutout(1)]).apply(images) == 0).sum(axis=(1, 2))
+    assert set(two) == {1, 2} and abs((two == 1).mean() - 1 / 64) < 0.015  # each has its own place
+
+
+def test_cutouts_come_after_the_other_transforms(engine):
+    """Zeros are where the cutout of that number puts them, and everything else is as without it."""
+    kept = BENT.apply(WIDE, 3, 1, engine=engine)
+    got = Compose([*BENT.parts, Cutout(9)]).apply(WIDE, 3, 1, engine=engine)
+    for number in range(len(WIDE)):
+        key = R.Key(3, 1, stream(PURPOSE_AUGMENT, 0), number)
+        words = R.philox((7, number, 1, key.stream), (3, 0))
+        y, x = int(words[1]) * 37 >> 32, int(words[2]) * 21 >> 32
+        wanted = kept[number].copy()
+        wanted[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] = 0
+        assert np.array_equal(got[number], wanted)
+
+
 # --- Engines, targets, threads ------------------------------------------------------------------------------------
 
 
@@ -193,7 +236,7 @@ def test_shifts_are_drawn_uniformly():
 def test_engines_agree(name, dtype):
     for images in (GREY[:6], COLOUR[:3], WIDE[:3]):
         native, reference = (SINGLE[name].apply(images, 9, 4, dtype=dtype, engine=e) for e in ("native", "reference"))
-        limit = (1e-3 if "elastic" in name or name == "all" else 5e-4) if dtype == "float32" else 1e-9
+        limit = (1e-3 if "elastic" in name or name.startswith("all") else 5e-4) if dtype == "float32" else 1e-9
         np.testing.assert_allclose(native, reference, rtol=0, atol=limit * max(1, images.max() / 100))
 
 
@@ -208,7 +251,7 @@ def test_bits_do_not_depend_on_target_or_threads(dtype):
                 for count in (1, 2, 3, 7):
                     threads.use_simd(target)
                     fr.set_num_threads(count)
-                    found.add(BENT.apply(images, 1, 2, dtype=dtype).tobytes())
+                    found.add(CUT.apply(images, 1, 2, dtype=dtype).tobytes())
             assert len(found) <= 1
     finally:
         fr.set_num_threads(None)
@@ -251,7 +294,7 @@ MODEL = [fr.Flatten(), fr.Dropout(keep_prob=0.9), fr.Dense(8, "relu"), fr.Dense(
 
 
 def trainer(engine="native", layers=MODEL, **settings):
-    settings = {"augment": BENT, "seed": 4, "optimizer": fr.SGD(1e-4, momentum=0.9)} | settings
+    settings = {"augment": CUT, "seed": 4, "optimizer": fr.SGD(1e-4, momentum=0.9)} | settings
     return fr.Trainer(fr.Sequential(layers), engine=engine, **settings)
 
 
@@ -260,7 +303,7 @@ def test_training_sees_what_apply_shows(engine):
     seen, shown = trainer(engine, plain), trainer(engine, plain, augment=None)
     seen.fit(GREY, LABELS, epochs=3, batch_size=16, shuffle=False)
     for epoch in range(3):
-        views = BENT.apply(GREY, seed=4, epoch=epoch, engine=engine)
+        views = CUT.apply(GREY, seed=4, epoch=epoch, engine=engine)
         shown.fit(views, LABELS, batch_size=16, shuffle=False)
     for name, value in seen.model.state_dict().items():
         assert np.array_equal(value, shown.model.state_dict()[name])
@@ -271,7 +314,7 @@ def test_augmented_before_standardized_and_noise(engine):
     layers = [scaled, fr.Flatten(), fr.GaussianNoise(0.1), fr.Dense(3)]
     seen, shown = trainer(engine, layers), trainer(engine, layers, augment=None)
     seen.fit(GREY, LABELS, batch_size=16, shuffle=False)
-    shown.fit(BENT.apply(GREY, seed=4, engine=engine), LABELS, batch_size=16, shuffle=False)
+    shown.fit(CUT.apply(GREY, seed=4, engine=engine), LABELS, batch_size=16, shuffle=False)
     for name, value in seen.model.state_dict().items():
         assert np.array_equal(value, shown.model.state_dict()[name])
 
@@ -348,7 +391,7 @@ def test_descriptions_compare_print_and_pickle():
         "Compose((Rotate((5.0, 10.0)), Flip(p=0.25)), channels='last')"
     )
     assert pickle.loads(pickle.dumps(BENT)) == BENT
-    assert trainer().copy().augment == BENT
+    assert trainer().copy().augment == CUT
     assert Compose([Compose([Rotate(1), Flip()]), Elastic(1, 2)]).on((5, 5)).transforms[0] == Transform("rotate", -1, 1)
     assert Compose([Compose([Rotate(1)], channels="first"), Flip()]).on((3, 4, 5)).layout == (3, 4, 5, 1)
 
@@ -387,6 +430,12 @@ REFUSED = {
         lambda: Compose([Elastic(1, 1), Flip()]),
         r"parts: got Elastic before another transform, expected Elastic",
     ),
+    "cutout first": (
+        lambda: Compose([Compose([Flip(), Cutout(3)]), Elastic(1, 1)]),
+        r"parts: got Cutout before another transform, expected Cutout last",
+    ),
+    "cutout size": (lambda: Cutout(0), r"size: got 0, expected an integer from 1 to 10000"),
+    "cutout share": (lambda: Cutout(0.5), r"size: got 0\.5, expected an integer"),
     "channels": (lambda: Compose([Flip()], channels="none"), r"channels: got 'none', expected one of first, last"),
     "channels of parts": (
         lambda: Compose([Compose([Flip()], channels="first"), Rotate(5)], channels="last"),

@@ -14,6 +14,18 @@ depend neither on the batch size nor on the number of threads.
 
 from fastreg.data.augment.base import Augmentation
 from fastreg.data.augment.compose import Compose, get
-from fastreg.data.augment.parts import Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
+from fastreg.data.augment.parts import Crop, Cutout, Elastic, Flip, Resize, Rotate, Shear, Translate
 
-__all__ = ["Augmentation", "Compose", "Crop", "Elastic", "Flip", "Resize", "Rotate", "Shear", "Translate", "get"]
+__all__ = [
+    "Augmentation",
+    "Compose",
+    "Crop",
+    "Cutout",
+    "Elastic",
+    "Flip",
+    "Resize",
+    "Rotate",
+    "Shear",
+    "Translate",
+    "get",
+]

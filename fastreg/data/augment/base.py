@@ -35,12 +35,12 @@ class Augmentation(Description, saved=False):
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
-        """The affine transforms, in order."""
+        """The affine transforms, in order, and then the cutouts."""
         return ()
 
     @property
     def elastic(self) -> Displacement | None:
-        """The displacement of single pixels, which comes after the affine transforms."""
+        """The displacement of single pixels, which comes after the affine transforms and before the cutouts."""
         return None
 
     channels: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastreg.common import checking, specs
 from fastreg.data.augment.base import Augmentation
-from fastreg.data.augment.parts import Crop, Elastic, Flip, Resize, Rotate, Shear, Translate
+from fastreg.data.augment.parts import Crop, Cutout, Elastic, Flip, Resize, Rotate, Shear, Translate
 from fastreg.program.riders import MAX_TRANSFORMS
 
 CHANNELS = ("first", "last")
@@ -20,7 +20,8 @@ class Compose(Augmentation, saved=False):
     Parameters
     ----------
     parts
-        At most 16 transforms, as objects or specs. An `Elastic` is allowed only as the last.
+        At most 16 transforms, as objects or specs. After an `Elastic` only a `Cutout` may follow, and after a `Cutout`
+        only others.
     channels
         "last" for (H, W, C), "first" for (C, H, W). By default (None), what a `Compose` among the parts says. Failing
         that, the first or last dimension, if exactly one of them is 1, 3 or 4.
@@ -52,8 +53,7 @@ class Compose(Augmentation, saved=False):
         parts = tuple(get(f"parts[{index}]", part) for index, part in enumerate(parts))
         if not parts:
             raise ValueError("parts: got none, expected at least one")
-        if any(part.elastic for part in parts[:-1]):
-            raise ValueError("parts: got Elastic before another transform, expected Elastic last")
+        _check_order(parts)
         count = sum(len(part.transforms) for part in parts)
         if count > MAX_TRANSFORMS:
             raise ValueError(f"parts: got {count} transforms, expected at most {MAX_TRANSFORMS}")
@@ -72,10 +72,22 @@ class Compose(Augmentation, saved=False):
 
     @property
     def elastic(self):
-        return self.parts[-1].elastic
+        return next((part.elastic for part in self.parts if part.elastic), None)
 
 
-BY_NAME = {kind.__name__.lower(): kind for kind in (Rotate, Translate, Resize, Crop, Shear, Flip, Elastic, Compose)}
+def _check_order(parts: tuple[Augmentation, ...]) -> None:
+    """Refuses what would not be done in the order given: a displacement or a cutout before another transform."""
+    before = ""
+    for part in parts:
+        kinds = [transform.kind for transform in part.transforms]
+        moves, cuts = any(kind != "cutout" for kind in kinds), "cutout" in kinds
+        if before and (moves or part.elastic):
+            raise ValueError(f"parts: got {before} before another transform, expected {before} last")
+        before = "Cutout" if cuts else "Elastic" if part.elastic else before
+
+
+KINDS = (Rotate, Translate, Resize, Crop, Shear, Flip, Elastic, Cutout, Compose)
+BY_NAME = {kind.__name__.lower(): kind for kind in KINDS}
 
 
 def get(name: str, value) -> Augmentation:

@@ -280,6 +280,52 @@ class Elastic(Augmentation, saved=False):
         return Displacement(self.alpha, self.sigma)
 
 
+@dataclass(frozen=True, repr=False)
+class Cutout(Augmentation, saved=False):
+    """Sets a square of the image to 0, in all channels, at a random place (DeVries and Taylor, 2017).
+
+    The middle of the square is any pixel of the image, so the square may hang over the border: of `size` rows from
+    y - size // 2 on those inside the image, with y drawn uniformly from its rows, and likewise of its columns. The 0 is
+    in the units of X, before a `Standardize`. A `Cutout` comes after all other parts of a `Compose`.
+
+    See Improved Regularization of Convolutional Neural Networks with Cutout, 2017. They take a third to a half of the
+    side.
+
+    Parameters
+    ----------
+    size
+        The side of the square in pixels, from 1 to 10,000.
+    p
+        The probability of a square, from 0 to 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> images = np.ones((1, 5, 5))
+    >>> fr.data.augment.Cutout(3).apply(images, seed=1)[0]  # over the upper border
+    array([[1., 0., 0., 0., 1.],
+           [1., 0., 0., 0., 1.],
+           [1., 1., 1., 1., 1.],
+           [1., 1., 1., 1., 1.],
+           [1., 1., 1., 1., 1.]], dtype=float32)
+    """
+
+    size: int
+    p: float = 1.0
+
+    def __post_init__(self):
+        self._set(size=checking.integer("size", self.size, 1, 10_000), p=checking.number("p", self.p, 0, 1))
+
+    @property
+    def transforms(self):
+        return (Transform("cutout", self.p, self.size),)
+
+
 def _range(name: str, value, low: float, high: float, alone: tuple[float, float] | None = None) -> Range:
     """A pair in order, both from `low` to `high`. Or a number, within `alone`: by default from 0 to `high`."""
     if not isinstance(value, (tuple, list)):
