@@ -1,0 +1,223 @@
+"""Graphs that are wrong, and data that do not fit a graph, are refused in one line that names the node."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+
+if not hasattr(fr, "Model"):
+    pytest.skip("no graphs yet", allow_module_level=True)
+
+X = np.random.default_rng(0).normal(size=(12, 5)).astype("f4")
+CLASSES = np.arange(12) % 3
+NUMBERS = X[:, :1]
+
+
+def refused(call, *words: str, kinds=(ValueError, TypeError)) -> None:
+    """The call ends in an error of one short line with these words."""
+    with pytest.raises(kinds) as found:
+        call()
+    text = str(found.value)
+    assert "\n" not in text and len(text) < 300, text
+    missing = [word for word in words if word not in text]
+    assert not missing, f"{missing} not in: {text}"
+
+
+def two_heads() -> fr.Model:
+    x = fr.Input(5, name="x")
+    h = fr.Dense(8, "relu", name="body")(x)
+    return fr.Model(x, {"kind": fr.Dense(3, name="kind")(h), "size": fr.Dense(1, name="size")(h)})
+
+
+def two_inputs() -> fr.Model:
+    a, b = fr.Input(5, name="a"), fr.Input(2, name="b")
+    return fr.Model([a, b], fr.Dense(3, name="top")(fr.Concatenate(name="both")([a, b])))
+
+
+LOSS = {"kind": "softmax_cross_entropy", "size": "mse"}
+Y = {"kind": CLASSES, "size": NUMBERS}
+
+
+# --- Graphs -----------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_that_do_not_meet():
+    x = fr.Input(5, name="x")
+    one, two = fr.Dense(3, name="one")(x), fr.Dense(4, name="two")(x)
+    refused(lambda: fr.Add(name="sum")([one, two]), "'sum'", "3", "4")
+    image = fr.Input((6, 6, 2), name="image")
+    refused(lambda: fr.Dense(3, name="top")(image), "'top'", "(6, 6, 2)", "Flatten")
+    refused(lambda: fr.Concatenate(name="both")([x, image]), "'both'", "(6, 6, 2)")
+    refused(lambda: fr.Residual([fr.Dense(4)], name="skip")(x), "'skip'", "5", "4")
+
+
+def test_a_shared_layer_on_values_of_two_shapes():
+    x = fr.Input(5, name="x")
+    shared = fr.Dense(3, name="shared")
+    h = shared(x)
+    refused(lambda: fr.Model(x, fr.Add()([shared(h), h])), "'shared'", "5", "3")
+
+
+@pytest.mark.parametrize("given", [3, np.ones((2, 5)), "x", None, [1, 2]])
+def test_a_layer_called_on_no_value(given):
+    refused(lambda: fr.Dense(3, name="top")(given), "'top'", "fr.Input")
+
+
+def test_a_join_of_too_little():
+    x = fr.Input(5, name="x")
+    refused(lambda: fr.Add(name="sum")([]), "'sum'")
+    refused(lambda: fr.Concatenate(name="both")([]), "'both'")
+    refused(lambda: fr.Add(name="sum")(), "'sum'")
+    refused(lambda: fr.Dense(3, name="top")(x, x), "'top'")
+
+
+def test_an_input_that_nothing_reads():
+    x, z = fr.Input(5, name="x"), fr.Input(2, name="z")
+    refused(lambda: fr.Model([x, z], fr.Dense(3)(x)), "'z'")
+
+
+def test_an_output_that_needs_another_input():
+    x, z = fr.Input(5, name="x"), fr.Input(5, name="z")
+    value = fr.Dense(3, name="top")(fr.Add(name="sum")([x, z]))
+    refused(lambda: fr.Model(x, value), "'z'")
+    refused(lambda: fr.Model(x, fr.Dense(3)(z)), "'z'")
+
+
+def test_inputs_and_outputs_that_are_none():
+    x = fr.Input(5, name="x")
+    h = fr.Dense(3, name="body")(x)
+    refused(lambda: fr.Model(h, fr.Dense(2)(h)), "inputs", "'body'")
+    refused(lambda: fr.Model(x, x), "'x'")
+    refused(lambda: fr.Model([], h), "inputs")
+    refused(lambda: fr.Model(x, []), "outputs")
+    refused(lambda: fr.Model(x, {}), "outputs")
+    refused(lambda: fr.Model(x, np.ones(3)), "outputs")
+    refused(lambda: fr.Model(np.ones(5), h), "inputs")
+    refused(lambda: fr.Model(x, {"a b!": h}), "a b!")
+    refused(lambda: fr.Model(x, {3: h}), "outputs")
+
+
+def test_a_name_twice():
+    x, z = fr.Input(5, name="x"), fr.Input(5, name="x")
+    refused(lambda: fr.Model([x, z], fr.Add()([x, z])), "'x'", "twice")
+    refused(lambda: fr.Model(x, fr.Dense(3, name="a")(fr.Dense(3, name="a")(x))), "'a'", "twice")
+    refused(lambda: fr.Model(x, [fr.Dense(3, name="a")(x), fr.Dense(2, name="a")(x)]), "'a'", "twice")
+    shared = fr.Dense(5, name="a")
+    refused(lambda: fr.Model(x, [shared(x), shared(shared(x))]), "'a'", "twice")
+
+
+def test_ties_that_do_not_hold():
+    x = fr.Input(5, name="x")
+    h = fr.Dense(3, "tanh", name="encoder")(x)
+
+    def tied(units, to, value=h, **more):
+        return lambda: fr.Model(x, fr.Dense(units, name="decoder", tied_to=to, **more)(value)).build()
+
+    refused(tied(5, "enc", transposed=True), "'decoder'", "'enc'")
+    refused(tied(6, "encoder", transposed=True), "'decoder'", "'encoder'")
+    refused(tied(5, "encoder"), "'decoder'", "'encoder'")
+    refused(tied(5, "decoder", transposed=True), "'decoder'")
+    drop = fr.Dropout(rate=0.5, name="drop")(h)
+    refused(tied(5, "drop", drop, transposed=True), "'decoder'", "'drop'")
+
+
+def test_a_value_of_another_model():
+    x = fr.Input(5, name="x")
+    h = fr.Dense(3, name="body")(x)
+    fr.Model(x, h)
+    other = fr.Input(5, name="x")
+    refused(lambda: fr.Model(other, fr.Dense(2)(h)), "'x'")
+
+
+def test_distances_between_what_is_not_there():
+    def trainer(*names):
+        penalty = fr.penalties.Distance(*names, 0.1)
+        return lambda: fr.Trainer(two_heads(), loss=LOSS, penalties=[penalty]).fit(X, Y, epochs=1, verbose=0)
+
+    refused(trainer("body", "nobody"), "nobody")
+    refused(trainer("body", "kind"), "body", "kind")
+    refused(trainer("body", "body"), "body")
+
+
+# --- Heads ------------------------------------------------------------------------------------------------------------
+
+
+def trained(y=None, loss=None, X=X, fit=None, model=None, **settings):
+    trainer = fr.Trainer(model or two_heads(), loss=LOSS if loss is None else loss, **settings)
+    return trainer.fit(X, Y if y is None else y, epochs=1, verbose=0, **(fit or {}))
+
+
+def test_losses_and_heads():
+    refused(lambda: trained(loss={"kind": "softmax_cross_entropy"}), "'size'")
+    refused(lambda: trained(loss=LOSS | {"sise": "mse"}), "'sise'")
+    refused(lambda: trained(loss=LOSS | {"size": "mze"}), "'size'", "mze")
+    refused(lambda: trained(loss_weights={"sise": 1.0}), "'sise'")
+    refused(lambda: trained(loss_weights={"size": -1.0}), "size", "-1")
+    refused(lambda: trained(loss_weights={"size": np.nan}), "size", "nan")
+    refused(lambda: trained(metrics={"sise": ["mae"]}), "'sise'")
+    refused(lambda: trained(metrics={"size": ["accuracy"]}), "size", "accuracy")
+    refused(lambda: trained(metrics={"size": ["mea"]}), "size", "mea")
+    refused(lambda: trained(adversarial=fr.FGSM(0.1)), "adversarial")
+
+
+def test_targets_and_heads():
+    refused(lambda: trained(y={"kind": CLASSES}), "'size'")
+    refused(lambda: trained(y=Y | {"sise": NUMBERS}), "'sise'")
+    refused(lambda: trained(y=CLASSES), "'kind'", "'size'")
+    refused(lambda: trained(y=None, fit={"sample_weight": {"sise": np.ones(12)}}), "'sise'")
+    refused(lambda: trained(y=None, fit={"sample_weight": {"size": np.ones(11)}}), "size", "11", "12")
+    refused(lambda: trained(y=Y | {"size": NUMBERS[:-1]}), "size", "11", "12")
+    refused(lambda: trained(y=Y | {"kind": CLASSES + 1}), "kind", "3")
+    refused(lambda: trained(y=Y | {"size": X}), "size")
+    refused(lambda: trained(y=Y, fit={"validation_data": (X, {"kind": CLASSES})}), "'size'")
+
+
+def test_inputs_of_a_fit():
+    def fit(given):
+        return lambda: fr.Trainer(two_inputs()).fit(given, CLASSES, epochs=1, verbose=0)
+
+    B = X[:, :2]
+    refused(fit({"a": X}), "'b'")
+    refused(fit({"a": X, "b": B, "c": X}), "'c'")
+    refused(fit([X]), "'a'", "'b'")
+    refused(fit(X), "'a'", "'b'")
+    refused(fit({"a": X, "b": B[:-1]}), "b", "11", "12")
+    refused(fit({"a": X, "b": X}), "b", "5", "2")
+    refused(fit({"a": X, "b": np.full((12, 2), np.nan)}), "b")
+    model = two_inputs()
+    model.build()
+    refused(lambda: model.predict({"a": X}), "'b'")
+
+
+def test_columns_of_a_table():
+    a = fr.Input(2, columns=[0, 1], name="a")
+    b = fr.Input(2, columns=[3, 7], name="b")
+    model = fr.Model([a, b], fr.Dense(3)(fr.Concatenate()([a, b])))
+    refused(lambda: fr.Trainer(model).fit(X, CLASSES, epochs=1, verbose=0), "7", "5")
+    refused(lambda: fr.Input(3, columns=[0, 1], name="a"), "columns", "3", "2")
+
+
+def test_augmentation_needs_one_input():
+    model = two_inputs()
+    augment = fr.data.augment.Compose([fr.data.augment.Flip()])
+    refused(lambda: fr.Trainer(model, augment=augment).fit({"a": X, "b": X[:, :2]}, CLASSES), "augment")
+
+
+# --- Configs ----------------------------------------------------------------------------------------------------------
+
+
+def damaged(tmp_path, change):
+    """Reading a file whose config was changed by hand."""
+    from fastreg.common.safetensors import write_tensors
+
+    model = two_heads()
+    model.build()
+    metadata = model.metadata()
+    config = json.loads(metadata["fastreg.model"])
+    change(config)
+    metadata["fastreg.model"] = json.dumps(config)
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, model.parameters, metadata)
+    return lambda: fr.load(path)

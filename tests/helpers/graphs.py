@@ -1,0 +1,370 @@
+"""Descriptions of graphs of layers, and random ones. One description makes a model here and a function in
+`torch_graphs.py`, so that each can judge the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+import fastreg as fr
+
+ACTIVATIONS = (
+    *("linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"),
+    *("elu", "selu", "softplus", "mish", "hard_swish"),
+)
+LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "mse", "mae", "huber", "log_cosh")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value: what a layer makes of other values.
+
+    kind      the name of the class of the layer, or "Input"
+    of        the names of the values that it reads
+    options   the arguments of the layer
+    layer     the name of the layer. Nodes with the same one share its parameters
+    """
+
+    name: str
+    kind: str
+    of: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    layer: str = ""
+
+    def made(self):
+        return getattr(fr, self.kind)(**self.options, name=self.layer or self.name)
+
+
+@dataclass(frozen=True)
+class Head:
+    value: str
+    loss: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which they can be made, heads, what the trainer adds, and data.
+
+    distances   (one weight, another, coefficient)
+    X           by the name of the input; one array if all inputs read columns of it
+    y, weights  by the name of the head
+    """
+
+    nodes: tuple[Node, ...]
+    heads: dict[str, Head]
+    X: Any
+    y: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    l1: float = 0.0
+    l2: float = 0.0
+    distances: tuple[tuple[str, str, float], ...] = ()
+
+    @property
+    def inputs(self) -> list[Node]:
+        return [node for node in self.nodes if node.kind == "Input"]
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.y.values())))
+
+    @property
+    def kinds(self) -> set[str]:
+        return {node.kind for node in self.nodes}
+
+    def model(self) -> fr.Model:
+        values: dict[str, Any] = {}
+        layers: dict[str, Any] = {}
+        for node in self.nodes:
+            if node.kind == "Input":
+                values[node.name] = fr.Input(**node.options, name=node.name)
+                continue
+            layer = layers.setdefault(node.layer or node.name, node.made())
+            of = [values[name] for name in node.of]
+            values[node.name] = layer(of if len(of) > 1 else of[0])
+        inputs = [values[node.name] for node in self.inputs]
+        return fr.Model(inputs, {name: values[head.value] for name, head in self.heads.items()})
+
+    def trainer(self, *, seed: int = 0, dtype: str = "float64", **settings) -> fr.Trainer:
+        """A trainer on fresh parameters, none of which is zero."""
+        model = self.model()
+        model.build(seed=seed, dtype=dtype)
+        rng = np.random.default_rng(seed)
+        for name, value in model.parameters.items():
+            part = name.rpartition(".")[2]
+            if part in ("bias", "shift", "beta"):
+                value[...] = 0.5 * rng.normal(size=value.shape)
+            elif part in ("scale", "gain", "gamma"):
+                value[...] = 1 + 0.3 * rng.normal(size=value.shape)
+        given = {"l1": fr.L1(self.l1, proximal=False), "l2": self.l2}
+        if self.distances:
+            given["penalties"] = [fr.penalties.Distance(*distance) for distance in self.distances]
+        loss = {name: head.loss for name, head in self.heads.items()}
+        weights = {name: head.weight for name, head in self.heads.items()}
+        return fr.Trainer(model, loss=loss, loss_weights=weights, dtype=dtype, seed=seed, **given | settings)
+
+    def data(self, dtype: str = "float64") -> tuple[Any, dict[str, np.ndarray]]:
+        """X and y in a dtype; classes and codes stay integers."""
+
+        def converted(array):
+            return array if array.dtype.kind == "i" else array.astype(dtype)
+
+        X = {k: converted(v) for k, v in self.X.items()} if isinstance(self.X, dict) else converted(self.X)
+        return X, {name: converted(value) for name, value in self.y.items()}
+
+    @property
+    def sample_weight(self) -> dict[str, np.ndarray] | None:
+        return self.weights or None
+
+
+class Growing:
+    """A graph that grows by random steps.
+
+    `open` holds the values that nobody uses yet, by name, with their widths.
+    """
+
+    def __init__(self, seed: int, kinds: set[str] | None = None):
+        self.rng = np.random.default_rng(seed)
+        self.may = kinds or set(KINDS)
+        self.nodes: list[Node] = []
+        self.width: dict[str, int] = {}  # of every value with one dimension
+        self.open: list[str] = []
+        self.data: dict[str, np.ndarray] = {}
+        self.dense: dict[str, tuple[int, int]] = {}  # layer -> inputs, units; those that others may share
+        self.distances: list[tuple[str, str, float]] = []
+        self.rows = int(self.rng.choice([9, 17, 33, 51]))  # no batch of 7 ends in one of a single row
+
+    # --- Small steps --------------------------------------------------------------------------------------------
+
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
+
+    def pick(self, values):
+        return values[int(self.rng.integers(len(values)))]
+
+    def activation(self) -> str:
+        return self.pick(ACTIVATIONS)
+
+    def add(self, kind: str, of, width: int | None, /, **options) -> str:
+        """A new value, which is open; those that it reads are not."""
+        of = (of,) if isinstance(of, str) else tuple(of)
+        name = f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(Node(name, kind, of, options, name))
+        self.open = [value for value in self.open if value not in of]
+        if width is not None:
+            self.width[name] = width
+            self.open.append(name)
+        return name
+
+    def apply_dense(self, value: str, units: int, activation: str | None = None, **options) -> str:
+        options = {"units": units, "activation": activation or self.activation(), **options}
+        if self.chance(0.2):
+            options["use_bias"] = False
+        if self.chance(0.15):
+            options["l2"] = 0.05
+        if self.chance(0.1):
+            options["trainable"] = False
+        name = self.add("Dense", value, units, **options)
+        self.dense[name] = self.width[value], units
+        return name
+
+    # --- Inputs -------------------------------------------------------------------------------------------------
+
+    def table(self) -> None:
+        width = int(self.rng.integers(2, 12))
+        name = self.add("Input", (), width, shape=width)
+        self.data[name] = self.rng.normal(size=(self.rows, width))
+
+    def codes(self) -> None:
+        columns, categories, width = (int(self.rng.integers(low, high)) for low, high in ((1, 4), (2, 7), (1, 5)))
+        name = self.add("Input", (), None, shape=columns)
+        self.data[name] = self.rng.integers(0, categories, (self.rows, columns))
+        self.add("Embedding", name, columns * width, categories=categories, width=width)
+
+    def image(self) -> None:
+        height, width, channels = (int(self.rng.integers(low, high)) for low, high in ((6, 10), (6, 10), (1, 4)))
+        value = self.add("Input", (), None, shape=(height, width, channels))
+        self.data[value] = self.rng.normal(size=(self.rows, height, width, channels))
+        for _ in range(int(self.rng.integers(1, 3))):
+            size = (min(int(self.rng.integers(1, 4)), height), min(int(self.rng.integers(1, 4)), width))
+            stride, padding = int(self.rng.integers(1, 3)), self.pick(["same", "valid"])
+            channels = int(self.rng.integers(1, 6))
+            value = self.add(
+                "Conv2D", value, None, filters=channels, kernel_size=size, stride=stride, padding=padding,
+                activation=self.activation(), use_bias=self.chance(0.8),
+            )  # fmt: skip
+            height, width = (
+                -(-n // stride) if padding == "same" else (n - k) // stride + 1
+                for n, k in zip((height, width), size, strict=True)
+            )
+            if self.chance(0.4) and "BatchNorm" in self.may:
+                value = self.add("BatchNorm", value, None)
+            pool = self.pick(["MaxPool2D", "AvgPool2D", None])
+            if pool and min(height, width) >= 2 and pool in self.may:
+                value = self.add(pool, value, None, size=2)
+                height, width = height // 2, width // 2
+        if self.chance(0.4) and "GlobalAvgPool2D" in self.may:
+            self.add("GlobalAvgPool2D", value, channels)
+        else:
+            self.add("Flatten", value, height * width * channels)
+
+    # --- Steps on values of one dimension -------------------------------------------------------------------------
+
+    def step_dense(self, value: str) -> None:
+        self.apply_dense(value, int(self.rng.integers(2, 20)))
+
+    def step_branch(self, value: str) -> None:
+        """Two layers on one value, added or put side by side."""
+        units = int(self.rng.integers(2, 14))
+        one, two = self.apply_dense(value, units), self.apply_dense(value, units)
+        if "Add" in self.may and self.chance(0.6):
+            self.add("Add", [one, two], units)
+        else:
+            self.add("Concatenate", [one, two], 2 * units)
+
+    def step_skip(self, value: str) -> None:
+        """x + f(x), by hand."""
+        width = self.width[value]
+        inner = self.apply_dense(self.apply_dense(value, int(self.rng.integers(2, 14))), width)
+        self.add("Add", [value, inner], width)
+
+    def step_residual(self, value: str) -> None:
+        width = self.width[value]
+        layers = [
+            fr.Dense(int(self.rng.integers(2, 14)), self.activation()),
+            fr.Dense(width, self.activation(), use_bias=self.chance(0.5)),
+        ]
+        self.add("Residual", value, width, layers=layers)
+
+    def step_twice(self, value: str) -> None:
+        """One layer on two values, or on its own output."""
+        width = self.width[value]
+        if self.chance(0.5):
+            name = self.apply_dense(value, width)
+            again = replace(self.nodes[-1], name=f"{name}again", of=(name,))
+            self.nodes.append(again)
+            self.open = [v for v in self.open if v != name] + [again.name]
+            self.width[again.name] = width
+            return
+        side = self.apply_dense(value, width)
+        one = self.apply_dense(value, int(self.rng.integers(2, 10)))
+        other = replace(self.nodes[-1], name=f"{one}again", of=(side,))
+        self.nodes.append(other)
+        self.width[other.name] = self.width[one]
+        self.open = [v for v in self.open if v != side] + [other.name]
+        if self.chance(0.5):
+            self.add("Add", [one, other.name], self.width[one])
+        else:
+            self.add("Concatenate", [one, other.name, side], 2 * self.width[one] + width)
+
+    def step_tied(self, value: str) -> None:
+        """An encoder and, with its weights, a decoder."""
+        width = self.width[value]
+        code = self.apply_dense(value, int(self.rng.integers(2, 10)))
+        encoder = self.nodes[-1].layer
+        middle = self.apply_dense(code, self.width[code]) if self.chance(0.5) else code
+        self.add(
+            "Dense", middle, width, units=width, activation=self.activation(), use_bias=self.chance(0.7),
+            tied_to=encoder, transposed=True,
+        )  # fmt: skip
+
+    def step_near(self, value: str) -> None:
+        """Two layers whose weights are pulled together."""
+        units = int(self.rng.integers(2, 14))
+        one, two = self.apply_dense(value, units), self.apply_dense(value, units)
+        trained = [node for node in self.nodes if node.name in (one, two) and node.options.get("trainable", True)]
+        if len(trained) == 2:
+            self.distances.append((one, two, float(self.rng.uniform(0.05, 0.5))))
+        self.add("Add", [one, two], units)
+
+    def step_norm(self, value: str) -> None:
+        self.add(self.pick(sorted({"BatchNorm", "LayerNorm"} & self.may)), value, self.width[value])
+
+    def step_activation(self, value: str) -> None:
+        self.add("Activation", value, self.width[value], activation=self.activation())
+
+    def step_dropout(self, value: str) -> None:
+        self.add("Dropout", value, self.width[value], rate=0.3)
+
+    # --- The whole ------------------------------------------------------------------------------------------------
+
+    def heads(self, value: str) -> tuple[dict[str, Head], dict[str, np.ndarray], dict[str, np.ndarray]]:
+        heads, y, weights = {}, {}, {}
+        for name in ("one", "two")[: 2 if self.chance(0.5) else 1]:
+            loss = self.pick(LOSSES)
+            units = int(self.rng.choice([2, 3, 10] if loss == "softmax_cross_entropy" else [1, 2, 15, 17]))
+            top = self.apply_dense(value, int(self.rng.integers(2, 9))) if self.chance(0.4) else value
+            node = Node(name, "Dense", (top,), {"units": units}, name)
+            self.nodes.append(node)
+            self.open = [v for v in self.open if v != top]
+            heads[name] = Head(name, loss, float(self.rng.choice([1.0, 0.3, 2.5])))
+            if loss == "softmax_cross_entropy":
+                y[name] = self.rng.integers(0, units, self.rows)
+            elif loss == "sigmoid_cross_entropy":
+                y[name] = self.rng.random((self.rows, units))
+            else:
+                y[name] = self.rng.normal(size=(self.rows, units))
+            if self.chance(0.3):
+                weights[name] = self.rng.uniform(0.1, 3, self.rows) * (self.rng.random(self.rows) < 0.8)
+                weights[name][0] = 1.0
+        return heads, y, weights
+
+    def grow(self, steps: int) -> Graph:
+        sources = [self.table]
+        sources += [self.codes] if "Embedding" in self.may else []
+        sources += [self.image] if "Conv2D" in self.may else []
+        for _ in range(int(self.rng.choice([1, 1, 2, 3])) if len(sources) > 1 else 1):
+            self.pick(sources)()
+        allowed = [step for step, kinds in STEPS.items() if kinds & self.may]
+        for _ in range(steps):
+            getattr(self, self.pick(allowed))(self.pick(self.open))
+        while len(self.open) > 1:
+            self.add("Concatenate", self.open, sum(self.width[value] for value in self.open))
+        if self.width[self.open[0]] > 40:
+            self.apply_dense(self.open[0], 9)
+        heads, y, weights = self.heads(self.open[0])
+        return Graph(
+            tuple(self.nodes), heads, self.data, y, weights,
+            l1=float(self.rng.choice([0.0, 0.01])), l2=float(self.rng.choice([0.0, 0.1])),
+            distances=tuple(self.distances),
+        )  # fmt: skip
+
+
+# A step -> kinds of layers; it is taken if there is one of them.
+STEPS = {
+    "step_dense": {"Dense"},
+    "step_branch": {"Add", "Concatenate"},
+    "step_skip": {"Add"},
+    "step_residual": {"Residual"},
+    "step_twice": {"Add", "Concatenate"},
+    "step_tied": {"Tied"},
+    "step_near": {"Distance"},
+    "step_norm": {"BatchNorm", "LayerNorm"},
+    "step_activation": {"Activation"},
+    "step_dropout": {"Dropout"},
+}
+KINDS = {
+    *("Dense", "Add", "Concatenate", "Residual", "Tied", "Distance", "BatchNorm", "LayerNorm", "Activation", "Dropout"),
+    *("Embedding", "Conv2D", "MaxPool2D", "AvgPool2D", "GlobalAvgPool2D", "Flatten"),
+}
+
+
+AVAILABLE = {
+    kind
+    for kind in KINDS
+    if {
+        "Tied": hasattr(fr.Dense, "tied_to"),
+        "Distance": hasattr(fr.penalties, "Distance"),
+    }.get(kind, hasattr(fr, kind))
+}
+
+
+def random_graph(seed: int, kinds: set[str] | None = None, dropout: bool = True) -> Graph:
+    growing = Growing(seed, AVAILABLE if kinds is None else kinds)
+    graph = growing.grow(int(growing.rng.integers(2, 6)))
+    if dropout:
+        return graph
+    nodes = (replace(n, options={"rate": 0.0}) if n.kind == "Dropout" else n for n in graph.nodes)
+    return replace(graph, nodes=tuple(nodes))
