@@ -21,6 +21,8 @@ enum { FR_POWERS = 3 };   /* running numbers of an optimizer: mu_1 ... mu_t, bet
 enum { FR_MAX_THREADS = 256 };
 enum { FR_MAX_OPS = 1024 };           /* of a program */
 enum { FR_MAX_TRANSFORMS = 16 };      /* of an augmentation */
+enum { FR_MAX_SOURCES = 32 };         /* of a feed */
+enum { FR_MAX_HEADS = 16 };           /* of a feed */
 enum { FR_SHUFFLE_STREAM = 2 << 16 }; /* of the draws that order the samples */
 
 typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
@@ -239,7 +241,7 @@ typedef struct {
 typedef struct {
     fr_matrix out, mean, scale;
     int64_t columns;
-    int32_t source; /* 0 inputs, 1 targets */
+    int32_t source; /* of the feed */
     int32_t holes;  /* NaN is taken as it is: no target */
     fr_mask mask;
     fr_noise noise;
@@ -258,20 +260,29 @@ typedef struct {
     double activity_l1;
 } fr_dense_op;
 
-/* loss: row_loss and row_hit, and dz, the gradient at what `through` leads back to. Softmax reads labels or, where the
- * feed has none, rows of shares, both from the feed. */
+/* loss: row_loss and row_hit, one value a row, and dz, the gradient at what `through` leads back to. Softmax reads labels
+ * or, where the head has none, rows of shares, both from the feed. */
 typedef struct {
+    void *row_loss, *row_hit;
     fr_matrix dz;                       /* NULL in evaluation */
     fr_matrix targets;                  /* NULL in softmax_cross_entropy */
     fr_matrix weights, positive, units; /* one number an output, or NULL; see kernels/loss.h */
     fr_through through;
     int64_t N;
     int32_t kind;
-    int32_t by_row;   /* the gradient of every row by itself, weights left out */
-    int32_t holes;    /* NaN or a label below 0 is no target */
-    double smoothing; /* of labels: the share of the target that goes to all classes alike */
-    double shape;     /* delta of huber, q of quantile */
+    int32_t head;       /* of the feed */
+    int32_t by_row;     /* the gradient of every row by itself, sample weights left out */
+    int32_t holes;      /* NaN or a label below 0 is no target */
+    double smoothing;   /* of labels: the share of the target that goes to all classes alike */
+    double shape;       /* delta of huber, q of quantile */
+    double head_weight; /* a factor of dz */
 } fr_loss_op;
+
+/* totals: adds the losses and hits of a head's rows, and where asked the activity penalties, to the tally. */
+typedef struct {
+    const void *row_loss, *row_hit;
+    int32_t head, activity;
+} fr_totals_op;
 
 /* dense_dx: out = through'(dz * weight^T), or out += where `add`. The weight is (K, N), or (N, K) where `transposed`. */
 typedef struct {
@@ -323,11 +334,11 @@ typedef struct {
     fr_through through;
 } fr_elementwise_op;
 
-/* emit: rows of x to the caller's array, by softmax or an activation. */
+/* emit: rows of x to the array of a head, by softmax or an activation. */
 typedef struct {
     fr_matrix x;
     int64_t N;
-    int32_t softmax, activation;
+    int32_t head, softmax, activation;
 } fr_emit_op;
 
 /* penalize: the stored gradient of a parameter, whose rule is FR_RULE_GRADIENT, becomes the one to be clipped. */
@@ -365,7 +376,7 @@ typedef struct {
     fr_noise noise;
 } fr_perturb_op;
 
-/* One op. totals and call have nothing but the head. */
+/* One op. A call has nothing but what comes before the union. */
 typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
     int32_t wait;        /* all workers meet before this op */
@@ -375,6 +386,7 @@ typedef struct {
         fr_gather_op gather;
         fr_dense_op dense;
         fr_loss_op loss;
+        fr_totals_op totals;
         fr_dense_dx_op dense_dx;
         fr_dense_dw_op dense_dw;
         fr_update_op update;
@@ -391,12 +403,11 @@ typedef struct {
     };
 } fr_op;
 
-/* A batch-sized program. row_loss and row_hit hold one value a row. */
+/* A batch-sized program. */
 typedef struct {
     int32_t real;
     int32_t n_ops;
     const fr_op *ops;
-    void *row_loss, *row_hit;
     int64_t max_rows;
     int64_t accumulate; /* batches in a step */
     double clean;       /* of doubled ops: the share of the batch's own rows in the loss */
@@ -422,23 +433,35 @@ typedef struct {
     const void *places;
 } fr_source;
 
+/* What a head of the network is trained on, and where its predictions go. */
+typedef struct {
+    const int64_t *labels;
+    fr_source shares;    /* of the classes, where there are no labels */
+    const void *weights; /* of the samples, in the working dtype; NULL: all are 1 */
+    void *out;           /* working dtype, (rows, N) without padding */
+} fr_head;
+
 /* What an epoch reads; see class Feed in fastreg/engines/base.py. */
 typedef struct {
-    fr_source source[2]; /* inputs, targets */
-    const int64_t *labels;
-    const void *weights; /* working dtype */
+    fr_source source[FR_MAX_SOURCES]; /* the first is asked for ahead */
+    fr_head head[FR_MAX_HEADS];
+    int32_t n_heads; /* at least 1: all rows count in a head without weights */
     const int64_t *order;
     int64_t rows, batch_size;
     uint64_t seed;
     uint32_t step, epoch;
     int32_t by_position; /* draws follow the row's position in the epoch, and all batches have this step */
     const double *rates;
-    void *out; /* working dtype, (rows, N) without padding */
 } fr_feed;
 
 /* What a run adds up; see class Tally there. power: the running numbers of the optimizer after `updates` steps. */
 typedef struct {
-    double loss, weight, hits, penalty;
+    double loss, weight, hits;
+} fr_total;
+
+typedef struct {
+    fr_total head[FR_MAX_HEADS];
+    double penalty;
     int64_t batches, updates;
     double power[FR_POWERS];
     int64_t bad_row;

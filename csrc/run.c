@@ -66,15 +66,16 @@ static size_t worker_bytes(const fr_program *program) {
 
 size_t fr_scratch_bytes(const fr_program *program, int threads) { return worker_bytes(program) * (size_t)threads; }
 
-/* The sum of the sample weights of a batch, in order. */
-static double weight_of(const run_state *run, int64_t first, int64_t rows) {
+/* The sum of a head's sample weights of some rows, in order. */
+static double weight_of(const run_state *run, int head, int64_t first, int64_t rows) {
     const fr_feed *feed = run->feed;
-    if (!feed->weights) return (double)rows;
+    const void *weights = feed->head[head].weights;
+    if (!weights) return (double)rows;
     double sum = 0;
     for (int64_t i = first; i < first + rows; i++) {
         const int64_t index = fr_index_at(feed, i);
-        sum += run->program->real == FR_F32 ? (double)((const float *)feed->weights)[index]
-                                            : ((const double *)feed->weights)[index];
+        sum +=
+            run->program->real == FR_F32 ? (double)((const float *)weights)[index] : ((const double *)weights)[index];
     }
     return sum;
 }
@@ -178,7 +179,6 @@ static void reset_taken(const run_state *run, int id, int64_t batch) {
 static int walk(run_state *run, fr_worker *w, int64_t batch) {
     const fr_program *program = run->program;
     const fr_options *options = run->options;
-    const int skip = w->batch.step_weight == 0; /* a step of zero weight is not taken */
     atomic_ullong *taken = taken_of(run, 0, batch);
     int gathered = 0, may_fail = 0;
     for (int i = options->first_op; i < options->stop_op; i++) {
@@ -187,7 +187,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         if (op->wait) {
             barrier_wait(&run->barrier);
             if (may_fail && has_failed(run, i)) return 0;
-            if (gathered && skip) return 1;
+            if (gathered && w->batch.empty) return 1;
             gathered = may_fail = 0;
         }
         check_op(run, op);
@@ -213,20 +213,25 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
     /* Divided, not multiplied: the size asked for may be more rows than 64 bits can count. */
     const int64_t end = size < feed->rows - first ? first + size : feed->rows;
     const int64_t step_end = accumulate <= (feed->rows - step) / size ? step + accumulate * size : feed->rows;
-    const double weight = weight_of(run, first, end - first);
-    return (fr_batch){
+    fr_batch batch = {
         .count = end - first,
         .rows = end - first,
         .first = first,
-        .weight = weight,
         .step_rows = step_end - step,
-        .step_weight = accumulate == 1 ? weight : weight_of(run, step, step_end - step),
         .opens = first == step,
         .closes = end == step_end,
         .lr = feed->rates ? feed->rates[number] : 0,
         .step = feed->step + (feed->by_position ? 0 : (uint32_t)number),
         .line = feed->by_position ? (uint32_t)first : 0,
+        .empty = 1,
     };
+    for (int h = 0; h < feed->n_heads; h++) {
+        const double weight = weight_of(run, h, first, end - first);
+        batch.weight[h] = weight;
+        batch.step_weight[h] = accumulate == 1 ? weight : weight_of(run, h, step, step_end - step);
+        batch.empty &= batch.step_weight[h] == 0;
+    }
+    return batch;
 }
 
 /* Linux tends to wake a worker on the processor of the thread that woke it. Neither thread ever pauses long, so the
@@ -296,7 +301,7 @@ static void worker_main(void *arg, int id) {
         memcpy(w.batch.power, power, sizeof power);
         if (rule) fr_next_powers(w.batch.power, rule);
         if (!walk(run, &w, batch)) break;
-        if (w.batch.step_weight == 0 || !w.batch.closes) continue;
+        if (w.batch.empty || !w.batch.closes) continue;
         memcpy(power, w.batch.power, sizeof power);
         pending = 1;
         if (id == 0) {
@@ -314,6 +319,7 @@ static void worker_main(void *arg, int id) {
 
 int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, int64_t first, int64_t stop,
                const fr_options *options) {
+    assert(feed->n_heads >= 1 && feed->n_heads <= FR_MAX_HEADS);
     assert(program->n_ops <= FR_MAX_OPS && program->accumulate >= 1 && options->threads >= 1);
     assert(0 <= options->first_op && options->first_op <= options->stop_op && options->stop_op <= program->n_ops);
     assert(((uintptr_t)options->scratch & 63) == 0);

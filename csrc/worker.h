@@ -13,17 +13,18 @@
 
 /* The current batch. Every worker has its own copy with the same contents. */
 typedef struct {
-    int64_t count;     /* M */
-    int64_t rows;      /* of the current op: M, or 2 M where it is doubled */
-    int64_t first;     /* position of its first row in the epoch */
-    double weight;     /* sum of the sample weights; M where there are none */
-    int64_t step_rows; /* rows and weight of the whole step, which may have several batches */
-    double step_weight;
-    int opens, closes;       /* whether it is the first and the last batch of its step */
-    double lr;               /* learning rate */
-    uint32_t step;           /* global step: a coordinate of the random draws */
-    uint32_t line;           /* row coordinate of its first row in the random draws */
-    double power[FR_POWERS]; /* the running numbers of the optimizer in this step */
+    int64_t count;                    /* M */
+    int64_t rows;                     /* of the current op: M, or 2 M where it is doubled */
+    int64_t first;                    /* position of its first row in the epoch */
+    int64_t step_rows;                /* of the whole step, which may have several batches */
+    double weight[FR_MAX_HEADS];      /* sum of a head's sample weights; M where there are none */
+    double step_weight[FR_MAX_HEADS]; /* the same of the whole step */
+    int empty;                        /* the step has no weight in any head, and is not taken */
+    int opens, closes;                /* whether it is the first and the last batch of its step */
+    double lr;                        /* learning rate */
+    uint32_t step;                    /* global step: a coordinate of the random draws */
+    uint32_t line;                    /* row coordinate of its first row in the random draws */
+    double power[FR_POWERS];          /* the running numbers of the optimizer in this step */
 } fr_batch;
 
 typedef struct fr_worker {

@@ -166,11 +166,20 @@ INLINE int64_t index_of_row(const fr_worker *w, int64_t row) {
     return fr_index_at(w->feed, position);
 }
 
-/* The sample weight of a row of the batch. A row and its perturbed copy share the weight. */
-INLINE real weight_of_row(const fr_worker *w, int64_t row) {
-    const double weight = w->feed->weights ? (double)((const real *)w->feed->weights)[index_of_row(w, row)] : 1;
+/* The sample weight of a row of the batch; NULL: all are 1. A row and its perturbed copy share the weight. */
+INLINE real weight_of_row(const fr_worker *w, const void *weights, int64_t row) {
+    const double weight = weights ? (double)((const real *)weights)[index_of_row(w, row)] : 1;
     if (!w->op->doubled) return (real)weight;
     return (real)((row < w->batch.count ? w->program->clean : 1 - w->program->clean) * weight);
+}
+
+/* The weights of the rows in an activity penalty, and their sum over the step. They are those of the head. Of several
+ * heads it belongs to none, and all rows count alike. */
+INLINE const void *activity_weights(const fr_worker *w) {
+    return w->feed->n_heads == 1 ? w->feed->head[0].weights : NULL;
+}
+INLINE double activity_weight(const fr_worker *w) {
+    return w->feed->n_heads == 1 ? w->batch.step_weight[0] : (double)w->batch.step_rows;
 }
 
 /* out = dy + activity_l1 * w_i / sum(w) * sign(y): the pull of the activity penalty on a part of row i. After its columns
@@ -178,7 +187,8 @@ INLINE real weight_of_row(const fr_worker *w, int64_t row) {
 static void pull_row(real *out, const real *dy, const real *y, double activity_l1, const row_part *part) {
     const fr_worker *w = part->w;
     const int end = vectors_of(part->columns) * VL;
-    const vec pull = vset1((real)(activity_l1 * (double)weight_of_row(w, part->row) / w->batch.step_weight));
+    const double weight = (double)weight_of_row(w, activity_weights(w), part->row);
+    const vec pull = vset1((real)(activity_l1 * weight / activity_weight(w)));
     for (int j = 0; j < end; j += VL) vstore(out + j, vfma(pull, sign_of(vload(y + j)), vload(dy + j)));
     for (int64_t j = part->columns; j < end; j++) out[j] = 0;
 }

@@ -1,7 +1,8 @@
 /* Losses from logits, with the gradient at the last layer's z in the same pass; totals; predictions.
  *
  * With w_i the sample weight of row i and l_i its loss (mean over outputs for the sigmoid cross-entropy and the squared
- * error), the batch loss is sum(w_i l_i) / sum(w_i).
+ * error), the batch loss of a head is sum(w_i l_i) / sum(w_i). The gradient is that of the sum over the heads of their
+ * weights times their losses. A head whose weights in a step are all 0 has no part in it.
  *
  *   softmax cross-entropy  l = log(sum_j exp(z_j - max)) - (z_y - max),        dl/dz_j = softmax(z)_j - [j = y]
  *     of shares t_j        l = sum_j t_j log(sum exp) - sum_j t_j (z_j - max),  dl/dz_j = softmax(z)_j sum(t) - t_j
@@ -18,7 +19,8 @@
  * those of the targets that are there; a row without any has loss and gradient 0. Units multiply the value of each l_j
  * alone, not its gradient.
  *
- * The gradient of a row is computed without weights, then multiplied by its share w_i / sum(w), so that a loss written in
+ * The gradient of a row is computed without weights, then multiplied by the head's weight times the row's share,
+ * w_i / sum(w), so that a loss written in
  * Python by the same formula gives the same bits.
  *
  * Sums over a row run over the lanes of lanes.h.
@@ -231,12 +233,13 @@ INLINE size_t loss_scratch_bytes(int64_t N) { return 2 * row_scratch_bytes(N); }
 static real softmax_loss(fr_worker *w, const fr_loss_op *op, real *g, const real *z, int64_t index, real *hit) {
     const int64_t N = op->N;
     const real smoothing = (real)op->smoothing;
-    if (w->feed->labels) {
-        const int64_t label = w->feed->labels[index];
+    const fr_head *head = &w->feed->head[op->head];
+    if (head->labels) {
+        const int64_t label = head->labels[index];
         return label < 0 ? no_target(g, N) : softmax_row(g, z, label, N, smoothing, hit);
     }
     real *t = shares_scratch(w, N);
-    read_row(t, &w->feed->source[1], index);
+    read_row(t, &head->shares, index);
     for (int64_t j = 0; j < N; j += VL) vstore(t + j, vnormal_or_zero(vload(t + j)));
     if (op->holes && t[0] != t[0]) return no_target(g, N);
     return shares_row(g, z, t, N, smoothing, hit);
@@ -249,11 +252,13 @@ static void op_loss(fr_worker *w) {
     const int plain = through->activation == FR_LINEAR && through->activity_l1 == 0 && !masked_as(&through->mask);
     const int64_t N = op->N;
     const real smoothing = (real)op->smoothing;
+    const void *weights = w->feed->head[op->head].weights;
+    const double sum = w->batch.step_weight[op->head];
     const fr_range mine = fr_share(w, w->batch.rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {
         const int64_t index = index_of_row(w, row);
-        const real weight = weight_of_row(w, row);
-        const vec share = vset1(op->by_row ? 1 : (real)(weight / w->batch.step_weight));
+        const real weight = weight_of_row(w, weights, row);
+        const vec share = vset1((real)(op->head_weight * (op->by_row ? 1 : sum > 0 ? (double)weight / sum : 0)));
         const real *y = (const real *)through->y.data + row * through->y.ld;
         const real *t = (const real *)op->targets.data + row * op->targets.ld; /* not touched by the softmax */
         real *g = row_scratch(w);
@@ -268,11 +273,11 @@ static void op_loss(fr_worker *w) {
         case FR_HUBER:
         case FR_LOG_COSH:
         case FR_QUANTILE: loss = terms_row(op, g, y, t, &hit); break;
-        case FR_GIVEN: loss = ((real *)w->program->row_loss)[row], g = (real *)t; break;
+        case FR_GIVEN: loss = ((real *)op->row_loss)[row], g = (real *)t; break;
         default: loss = (real)NAN; break; /* never reached; a forgotten loss would end training as diverged */
         }
-        ((real *)w->program->row_loss)[row] = weight * loss;
-        ((real *)w->program->row_hit)[row] = weight * hit;
+        ((real *)op->row_loss)[row] = weight * loss;
+        ((real *)op->row_hit)[row] = weight * hit;
         if (!op->dz.data) continue;
         real *dz = (real *)op->dz.data + row * op->dz.ld;
         for (int64_t column = 0; column < N; column += FR_PANEL) {
@@ -310,20 +315,22 @@ static double activity_penalty(const fr_worker *w) {
             for (int64_t t = 0; t < panels; t++) {
                 sum += (double)((const real *)op->activity.data)[row * op->activity.ld + t];
             }
-            layer += (double)weight_of_row(w, row) * sum;
+            layer += (double)weight_of_row(w, activity_weights(w), row) * sum;
         }
         total += op->activity_l1 * layer;
     }
-    return total / w->batch.step_weight;
+    return total / activity_weight(w);
 }
 
 static void op_totals(fr_worker *w) {
     if (w->id != 0) return;
-    const double loss = sum_blocks(w->program->row_loss, w->batch.rows);
-    w->tally->loss += loss;
-    w->tally->hits += sum_blocks(w->program->row_hit, w->batch.rows);
-    w->tally->weight += w->batch.weight;
-    w->tally->penalty += activity_penalty(w);
+    const fr_totals_op *op = &w->op->totals;
+    fr_total *total = &w->tally->head[op->head];
+    const double loss = sum_blocks(op->row_loss, w->batch.rows);
+    total->loss += loss;
+    total->hits += sum_blocks(op->row_hit, w->batch.rows);
+    total->weight += w->batch.weight[op->head];
+    if (op->activity) w->tally->penalty += activity_penalty(w);
     if (!(loss - loss == 0)) w->tally->code = FR_DIVERGED;
 }
 
@@ -340,7 +347,7 @@ static void op_emit(fr_worker *w) {
         } else {
             for (int64_t j = 0; j < N; j += VL) vstore(p + j, activate(vload(z + j), op->activation));
         }
-        memcpy((real *)w->feed->out + (w->batch.first + row) * N, p, sizeof(real) * (size_t)N);
+        memcpy((real *)w->feed->head[op->head].out + (w->batch.first + row) * N, p, sizeof(real) * (size_t)N);
     }
 }
 

@@ -74,10 +74,13 @@ INLINE void fetch_row(const fr_source *source, int64_t index) {
     } else if (!source->offsets) prefetch_near(source->data + index * source->row_stride, row_bytes(source));
 }
 
-/* The label and weight of a row are just as far away. */
+/* The labels and weights of a row are just as far away. */
 INLINE void fetch_label(const fr_feed *feed, int64_t index) {
-    if (feed->labels) prefetch_near(feed->labels + index, sizeof *feed->labels);
-    if (feed->weights) prefetch_near((const real *)feed->weights + index, sizeof(real));
+    for (int h = 0; h < feed->n_heads; h++) {
+        const fr_head *head = &feed->head[h];
+        if (head->labels) prefetch_near(head->labels + index, sizeof *head->labels);
+        if (head->weights) prefetch_near((const real *)head->weights + index, sizeof(real));
+    }
 }
 
 /* Each row starts on a page that is not in the TLB; several pages are looked up side by side. */

@@ -11,16 +11,23 @@ The engines read and write `params` and `state` in place. These are arrays of `f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastreg.common.sparse import SparseRows
 from fastreg.engines.memory import padded
+from fastreg.machine import _core
 from fastreg.program.ops import Perturb
 from fastreg.program.program import Program
+
+Rows = np.ndarray | SparseRows
+Array = np.ndarray | dict[str, np.ndarray]  # or one by the name of each head
+
+Total = tuple[float, float, float]  # the sums of w_i * l_i, of w_i, and of w_i over correct predictions
 
 
 @dataclass
@@ -30,7 +37,7 @@ class Feed:
     inputs    (n, ...), of any numeric dtype and strides. A row is flattened in C order. Or sparse rows
     targets   for softmax_cross_entropy int64 labels (n,) or shares (n, outputs), else (n, outputs); all but labels are
               of any numeric dtype. None to predict
-    weights   sample weights (n,) in the working dtype, or None
+    weights   sample weights (n,) in the working dtype, or None. A step of zero weight is not taken
     order     int64 (rows,): the row of the data at each position of the epoch. A row may come any number of times.
               None for all rows in their own order
     epoch     the number of the epoch, a coordinate of the draws of the augmentation
@@ -39,32 +46,45 @@ class Feed:
               have the same `step`. Then nothing depends on the batch size
     rates     float64, the learning rate of each batch of the epoch
     out       (n, outputs) in the working dtype: Emit writes the row at `position` there
+
+    With several inputs, `inputs` has each by its name. With several heads, so have `targets`, `weights` and `out`. A
+    step is not taken if it has zero weight in all heads.
     """
 
-    inputs: np.ndarray | SparseRows
+    inputs: Rows | dict[str, Rows]
     batch_size: int
-    targets: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    targets: Array | None = None
+    weights: Array | None = None
     order: np.ndarray | None = None
     seed: int = 0
     epoch: int = 0
     step: int = 0
     rates: np.ndarray | None = None
-    out: np.ndarray | None = None
+    out: Array | None = None
     by_position: bool = False
 
     @property
     def rows(self) -> int:
         """The number of rows of an epoch."""
-        return len(self.inputs) if self.order is None else len(self.order)
+        if self.order is not None:
+            return len(self.order)
+        return len(next(iter(self.inputs.values())) if isinstance(self.inputs, dict) else self.inputs)
 
     @property
     def batches(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    def need(self, name: Literal["targets", "order", "rates", "out"]) -> np.ndarray:
+    def find(self, name: str) -> Any:
+        """The array of that name, such as "targets", or "targets:HEAD" of several. None if there is none."""
+        field, _, part = name.partition(":")
+        found = getattr(self, field)
+        if isinstance(found, dict) != bool(part) and found is not None:
+            raise ValueError(f"feed.{field}: got {type(found).__name__}, expected what holds {name!r}")
+        return found.get(part) if part and found is not None else found
+
+    def need(self, name: str) -> Any:
         """The array of that name, for ops that cannot run without it."""
-        array: np.ndarray | None = getattr(self, name)
+        array = self.find(name)
         if array is None:
             raise ValueError(f"feed.{name}: got None, expected an array")
         return array
@@ -74,23 +94,56 @@ class Feed:
 class Tally:
     """What a run adds up. `updates` counts all steps that the optimizer has taken so far (Adam's t)."""
 
-    loss: float = 0.0  # sum of w_i * l_i
-    weight: float = 0.0  # sum of w_i
-    hits: float = 0.0  # sum of w_i over correct predictions
+    totals: list[Total] = field(default_factory=lambda: [(0.0, 0.0, 0.0)] * _core.MAX_HEADS)  # of each head
     penalty: float = 0.0  # sum over steps of the penalty before the update
     batches: int = 0  # steps of a weight above zero: batches, or groups of batches if gradients are accumulated
     updates: int = 0
     diverged: bool = field(default=False)  # a batch loss was not finite: the run stopped there
     bad_row: int = -1  # a row of the data with a value that is not finite: the run stopped before using it
 
-    def means(self, metrics: Iterable[str]) -> dict[str, float]:
-        """The mean loss, and the mean of each of the `metrics`."""
-        return {"loss": self.loss / self.weight, **dict.fromkeys(metrics, self.hits / self.weight)}
+    @property
+    def loss(self) -> float:
+        """The sum of w_i * l_i, of the first head."""
+        return self.totals[0][0]
+
+    @property
+    def weight(self) -> float:
+        """The sum of w_i."""
+        return self.totals[0][1]
+
+    @property
+    def hits(self) -> float:
+        """The sum of w_i over correct predictions."""
+        return self.totals[0][2]
+
+    def add(self, head: int, loss: float, weight: float, hits: float) -> None:
+        """Adds the totals of a batch to those of a head."""
+        before = self.totals[head]
+        self.totals[head] = before[0] + loss, before[1] + weight, before[2] + hits
+
+    def means(self, metrics: Iterable[str], head: int = 0) -> dict[str, float]:
+        """The mean loss of a head, and the mean of each of the `metrics`. NaN if no row had a weight."""
+        loss, weight, hits = self.totals[head]
+        loss, hits = (loss / weight, hits / weight) if weight else (math.nan, math.nan)
+        return {"loss": loss, **dict.fromkeys(metrics, hits)}
 
     @property
     def ended(self) -> bool:
         """Whether the run stopped early."""
         return self.diverged or self.bad_row >= 0
+
+
+def named(field: str, head: str) -> str:
+    """The name of a head's array in a field of the feed. The only head has the name ""."""
+    return f"{field}:{head}" if head else field
+
+
+def new_buffers(program: Program, batch_size: int, dtype) -> dict[str, np.ndarray]:
+    """The buffers of a program, for batches of this many rows."""
+    rows, single = batch_size * program.copies, program.values_of_rows
+    return {
+        name: padded((rows,) if name in single else (rows, width), dtype) for name, width in program.buffers.items()
+    }
 
 
 def nothing() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastreg.engines.base import Feed, Tally
+from fastreg.engines.base import Feed, Tally, named
 from fastreg.program.riders import Mask, Noise
 from fastreg.reference import functions as R
 
@@ -21,9 +21,9 @@ class Batch:
 
     rows      rows of the data: an array of indices, or a slice if they come in order
     position  the position of the first row in the epoch
-    weight    the weight of each row, in the working dtype
+    weights   of each head: the weight of each row, in the working dtype
     opens, closes             whether it is the first and whether it is the last batch of its step
-    step_rows, step_weight    the number of rows of the whole step and the sum of their weights
+    step_rows, step_weights   the number of rows of the whole step, and of each head the sum of their weights
     penalty   value of the penalties, before the update
     doubled   whether the current op also works on the perturbed rows
     bad       rows of the batch in which a gather found a value that is not finite
@@ -35,11 +35,11 @@ class Batch:
     position: int
     count: int
     rows: np.ndarray | slice
-    weight: np.ndarray
+    weights: list[np.ndarray]
     opens: bool
     closes: bool
     step_rows: int
-    step_weight: float
+    step_weights: list[float]
     penalty: float = 0.0
     doubled: bool = False
     bad: list[int] = field(default_factory=list)
@@ -55,8 +55,10 @@ class Batch:
         return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line)
 
 
-def batch_at(index: int, feed: Feed, tally: Tally, accumulate: int, dtype: np.dtype) -> Batch:
-    """The batch with this number, with its place in its step."""
+def batch_at(
+    index: int, feed: Feed, tally: Tally, accumulate: int, dtype: np.dtype, heads: tuple[str, ...] = ("",)
+) -> Batch:
+    """The batch with this number, with its place in its step. `heads` are the names of the heads."""
     size = feed.batch_size
     start, step_start = index * size, index // accumulate * accumulate * size
     stop, step_stop = min(start + size, feed.rows), min(step_start + accumulate * size, feed.rows)
@@ -67,19 +69,20 @@ def batch_at(index: int, feed: Feed, tally: Tally, accumulate: int, dtype: np.dt
         position=start,
         count=stop - start,
         rows=_rows_of_data(feed, start, stop),
-        weight=_weights(feed, dtype, start, stop),
+        weights=[_weights(feed, head, dtype, start, stop) for head in heads],
         opens=start == step_start,
         closes=stop == step_stop,
         step_rows=step_stop - step_start,
-        step_weight=R.total(_weights(feed, dtype, step_start, step_stop)),
+        step_weights=[R.total(_weights(feed, head, dtype, step_start, step_stop)) for head in heads],
     )
 
 
-def _weights(feed: Feed, dtype: np.dtype, start: int, stop: int) -> np.ndarray:
-    """The weights of the rows at these positions of the epoch."""
-    if feed.weights is None:
+def _weights(feed: Feed, head: str, dtype: np.dtype, start: int, stop: int) -> np.ndarray:
+    """A head's weights of the rows at these positions of the epoch."""
+    weights = feed.find(named("weights", head))
+    if weights is None:
         return np.ones(stop - start, dtype)
-    return feed.weights[_rows_of_data(feed, start, stop)].astype(dtype)
+    return weights[_rows_of_data(feed, start, stop)].astype(dtype)
 
 
 def _rows_of_data(feed: Feed, start: int, stop: int) -> np.ndarray | slice:

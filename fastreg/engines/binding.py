@@ -14,6 +14,7 @@ import numpy as np
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
 from fastreg.program import ops as O
+from fastreg.program.program import Source
 from fastreg.program.riders import Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
 
@@ -22,7 +23,7 @@ from fastreg.program.rules import STORES_GRADIENT, Rule
 class Binding:
     """The arrays of a program: buffers, parameters, the optimizer state of trained parameters, stored gradients.
 
-    Stored gradients that are not given are allocated here.
+    Stored gradients that are not given are allocated here. `sources` are those of the program, in C by their number.
     """
 
     dtype: np.dtype
@@ -30,6 +31,7 @@ class Binding:
     params: Mapping[str, np.ndarray]
     state: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
     _norms: dict[str, np.ndarray] = field(default_factory=dict)  # sums of squares of the columns, by row group
 
     def fields(self, op: O.Op) -> dict[str, object]:
@@ -74,8 +76,10 @@ class Binding:
                 return self._elementwise(op)
             case O.Emit():
                 x = self.buffers[op.x]
-                return {"x": x, "N": x.shape[1], "transform": op.transform}
-            case O.Totals() | O.Call():
+                return {"x": x, "N": x.shape[1], "transform": op.transform, "head": op.head}
+            case O.Totals():
+                return self._row_values(op.rows) | {"head": op.head, "activity": bool(op.activity)}
+            case O.Call():
                 return {}
             case _:
                 raise TypeError(f"op: got {type(op).__name__}, which the native engine does not know")
@@ -85,7 +89,7 @@ class Binding:
         return {
             "out": out,
             "columns": out.shape[1],
-            "source": int(op.source == "targets"),
+            "source": self.sources.index((op.source, op.columns)),
             "mean": mean,
             "scale": scale,
             "mask": op.mask,
@@ -126,7 +130,12 @@ class Binding:
             "through": self._through(op.through),
             "N": self.buffers[op.through.y].shape[1],
             "by_row": op.by_row,
-        }
+            "head": op.head,
+            "head_weight": op.weight,
+        } | self._row_values(op.rows)
+
+    def _row_values(self, rows: tuple[str, str]) -> dict[str, object]:
+        return {"row_loss": self.buffers[rows[0]], "row_hit": self.buffers[rows[1]]}
 
     def _numbers(self, values: tuple[float, ...] | None) -> np.ndarray | None:
         """One number for each column."""

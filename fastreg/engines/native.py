@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastreg.common.sparse import SparseRows
-from fastreg.engines.base import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.base import Feed, Tally, named, new_buffers, noisy_copies, nothing
 from fastreg.engines.binding import Binding
-from fastreg.engines.memory import CACHE_LINE, padded
+from fastreg.engines.memory import CACHE_LINE
 from fastreg.engines.pace import Pace
 from fastreg.machine import _core, threads
 from fastreg.program.ops import Call, Dense, DenseDw, DenseDx, Gather, Perturb
@@ -40,20 +40,15 @@ class NativeEngine:
         self.params, self.state = params | noisy_copies(program, params, dtype), state
         self.dtype = np.dtype(dtype)
         self.n_threads, self.scramble = n_threads, scramble
-        rows = batch_size * program.copies
-        self.buffers = {
-            name: padded((rows,) if name in ("row_loss", "row_hit") else (rows, width), dtype)
-            for name, width in program.buffers.items()
-        }
-        binding = Binding(self.dtype, self.buffers, self.params, state)
+        self.buffers = new_buffers(program, batch_size, dtype)
+        self._sources, self._heads = program.sources, program.heads
+        binding = Binding(self.dtype, self.buffers, self.params, state, sources=self._sources)
         self.gradients = binding.gradients
         self.flops = flops_between_barriers(program, params, batch_size)
         self._core = _core.Program(
             self.dtype,
             batch_size,
             [binding.fields(op) for op in program.ops],
-            self.buffers.get("row_loss"),
-            self.buffers.get("row_hit"),
             program.accumulate,
             program.clean,
         )
@@ -137,27 +132,28 @@ class NativeEngine:
         return self._scratch
 
     def _core_feed(self, feed: Feed) -> _core.Feed:
-        labels, targets = None, None
-        if feed.targets is not None:
-            gathered = any(isinstance(op, Gather) and op.source == "targets" for op in self.program.ops)
-            if gathered or feed.targets.ndim == 2:  # softmax reads rows of shares by itself
-                targets = _source(feed.targets)
-            else:
-                labels = np.ascontiguousarray(feed.targets, np.int64)
         return _core.Feed(
             feed.rows,
             feed.batch_size,
             feed.seed,
             feed.epoch & 0xFFFFFFFF,
-            _source(feed.inputs),
-            targets,
-            labels,
-            feed.weights,
+            [_source(feed.find(name), columns) for name, columns in self._sources],
+            [self._core_head(feed, head) for head in self._heads],
             feed.order,
             feed.rates,
-            feed.out,
             feed.by_position,
         )
+
+    def _core_head(self, feed: Feed, head: str) -> tuple:
+        """Labels, rows of shares of the classes, sample weights and results of a head. Gathers read other targets."""
+        source = named("targets", head)
+        targets, labels, shares = feed.find(source), None, None
+        if targets is not None and all(name != source for name, _ in self._sources):
+            if targets.ndim == 2:
+                shares = _source(targets)
+            else:
+                labels = np.ascontiguousarray(targets, np.int64)
+        return labels, shares, feed.find(named("weights", head)), feed.find(named("out", head))
 
 
 def _powers_after(updates: int, rule: Rule) -> list[float]:
@@ -171,15 +167,19 @@ def _powers_after(updates: int, rule: Rule) -> list[float]:
     return powers
 
 
-def _source(array: np.ndarray | SparseRows) -> _core.Source:
-    """The array itself if kernels read its dtype. Rare dtypes (float16, another byte order) are converted."""
+def _source(array: np.ndarray | SparseRows, columns: tuple[int, ...] | None = None) -> _core.Source:
+    """The array itself, or these columns of it, if kernels read its dtype. Rare dtypes (float16, another byte order)
+    are converted."""
+    chosen = None if columns is None else np.array(columns, np.int64)
     if isinstance(array, SparseRows):
+        if columns is not None:
+            raise TypeError("inputs: got sparse rows, expected an array, since the model reads some of their columns")
         return _core.Source(array.values, array.starts, array.places, array.shape[1])
     if array.dtype.str[1:] not in _core.DTYPES or not array.dtype.isnative:
         array = array.astype(np.float64)
     if array.ndim == 1:
         array = array[:, None]
-    return _core.Source(array)
+    return _core.Source(array, chosen=chosen)
 
 
 def flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:

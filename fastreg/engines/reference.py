@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.engines.base import Feed, Tally, noisy_copies, nothing
+from fastreg.engines.base import Feed, Tally, new_buffers, noisy_copies, nothing
 from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
@@ -56,11 +56,8 @@ class ReferenceEngine:
         self.params = params | noisy_copies(program, params, dtype)
         self.state = state
         self.dtype = np.dtype(dtype)
-        rows = batch_size * program.copies
-        self.buffers = {
-            name: padded((rows,) if name in ("row_loss", "row_hit") else (rows, width), dtype)
-            for name, width in program.buffers.items()
-        }
+        self.buffers = new_buffers(program, batch_size, dtype)
+        self._heads = program.heads
         written = set().union(*(op.writes for op in program.ops))
         self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if O.gradient(name) in written}
         gradients = {O.gradient(name): array for name, array in self.gradients.items()}
@@ -89,7 +86,7 @@ class ReferenceEngine:
             self._run(self.program.ops[index], self._batch(feed, Tally(), batch))
 
     def _batch(self, feed: Feed, tally: Tally, index: int) -> Batch:
-        return batch_at(index, feed, tally, self.program.accumulate, self.dtype)
+        return batch_at(index, feed, tally, self.program.accumulate, self.dtype, self._heads)
 
     def _run_batch(self, batch: Batch, look: Callable[[], None]) -> None:
         gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
@@ -99,7 +96,7 @@ class ReferenceEngine:
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
             raise Stop
-        if batch.step_weight == 0:
+        if not any(batch.step_weights):
             return
         for op in others:
             if batch.closes or not isinstance(op, O.ONCE_A_STEP):
@@ -124,8 +121,10 @@ class ReferenceEngine:
     # --- the ops -----------------------------------------------------------------------------------------------
 
     def _gather(self, op: O.Gather, batch: Batch) -> None:
-        source = getattr(batch.feed, op.source)
+        source = batch.feed.need(op.source)
         rows = np.asarray(source[batch.rows]).reshape(batch.count, -1)  # of sparse rows, these alone with their zeros
+        if op.columns is not None:
+            rows = rows[:, list(op.columns)]
         if rows.dtype.type in (np.float32, np.float64):  # as C reads them; it gets others as float64
             rows = without_small(rows)
         rows = without_small(rows.astype(self.dtype))
@@ -158,12 +157,12 @@ class ReferenceEngine:
 
     def _loss(self, op: O.Loss, batch: Batch) -> None:
         logits = self._rows(op.through.y, batch)
-        weight = self._row_weights(batch)
+        weight, step_weight = self._row_weights(batch, batch.weights[op.head]), batch.step_weights[op.head]
         if op.targets:
             targets = self._rows(op.targets, batch)
         else:
-            targets = np.concatenate([batch.feed.need("targets")[batch.rows]] * (1 + op.doubled))
-        row_loss = self._rows("row_loss", batch)
+            targets = np.concatenate([batch.feed.need(op.source)[batch.rows]] * (1 + op.doubled))
+        row_loss, row_hit = (self._rows(name, batch) for name in op.rows)
         if op.kind == "given":  # by the Call before it
             loss, gradient, hit = row_loss, targets, np.zeros_like(row_loss)
         elif op.kind == "softmax_cross_entropy":
@@ -171,10 +170,10 @@ class ReferenceEngine:
         else:
             loss, gradient, hit = R.output_rows(op.kind, logits, targets, op.smoothing, op.terms)
         row_loss[...] = weight * loss
-        self._rows("row_hit", batch)[...] = weight * hit
+        row_hit[...] = weight * hit
         if op.dz:
-            share = (weight.astype(np.float64) / batch.step_weight).astype(self.dtype)
-            share = np.ones_like(share) if op.by_row else share
+            share = weight.astype(np.float64) / step_weight if step_weight else np.zeros(len(weight))
+            share = (op.weight * (np.ones_like(share) if op.by_row else share)).astype(self.dtype)
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
 
     def _softmax_loss(self, logits: np.ndarray, targets: np.ndarray, op: O.Loss) -> R.Rows:
@@ -203,13 +202,12 @@ class ReferenceEngine:
         self.buffers[op.out][M : 2 * M] = x
 
     def _totals(self, op: O.Totals, batch: Batch) -> None:
-        loss = R.total(self._rows("row_loss", batch))
-        batch.tally.loss += loss
-        batch.tally.hits += R.total(self._rows("row_hit", batch))
-        batch.tally.weight += R.total(batch.weight)
+        loss, hits = (R.total(self._rows(name, batch)) for name in op.rows)
+        batch.tally.add(op.head, loss, R.total(batch.weights[op.head]), hits)
+        weights, weight = self._activity_weights(batch)
         for buffer, coefficient in op.activity:
             sizes = self._rows(buffer, batch).sum(axis=1, dtype=np.float64)
-            batch.tally.penalty += coefficient * float(np.dot(self._row_weights(batch), sizes)) / batch.step_weight
+            batch.tally.penalty += coefficient * float(np.dot(weights, sizes)) / weight
         if not np.isfinite(loss):
             batch.tally.diverged = True
             raise Stop
@@ -269,7 +267,7 @@ class ReferenceEngine:
         out[...] = out + y if op.add else y
 
     def _emit(self, op: O.Emit, batch: Batch) -> None:
-        out = batch.feed.need("out")[batch.position : batch.position + batch.count]
+        out = batch.feed.need(op.source)[batch.position : batch.position + batch.count]
         out[...] = without_small(TRANSFORMS[op.transform](self._rows(op.x, batch)))
 
     # --- what the ops are made of ------------------------------------------------------------------------------
@@ -281,11 +279,11 @@ class ReferenceEngine:
     def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
         return self.buffers[buffer][: batch.count * (1 + batch.doubled)]
 
-    def _row_weights(self, batch: Batch) -> np.ndarray:
+    def _row_weights(self, batch: Batch, weight: np.ndarray) -> np.ndarray:
         """The weight of each row of the current op. A row and its perturbed copy share the sample weight."""
         if not batch.doubled:
-            return batch.weight
-        clean, weight = self.program.clean, batch.weight.astype(np.float64)
+            return weight
+        clean, weight = self.program.clean, weight.astype(np.float64)
         return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)
 
     def _pass_back(self, buffer: str, dy: np.ndarray, through: Through, add: bool, batch: Batch) -> None:
@@ -293,9 +291,17 @@ class ReferenceEngine:
         out, own = self._rows(buffer, batch), self._through(dy, through, batch)
         out[...] = out + own if add else own
 
+    def _activity_weights(self, batch: Batch) -> tuple[np.ndarray, float]:
+        """The weights of the rows in an activity penalty, and their sum over the step: those of the only head. With
+        several it belongs to none, and all rows count alike."""
+        if len(batch.weights) > 1:
+            return self._row_weights(batch, np.ones(batch.count, self.dtype)), batch.step_rows
+        return self._row_weights(batch, batch.weights[0]), batch.step_weights[0]
+
     def _through(self, dy: np.ndarray, through: Through, batch: Batch) -> np.ndarray:
         if through.activity_l1:
-            pull = through.activity_l1 * self._row_weights(batch).astype(np.float64) / batch.step_weight
+            weights, weight = self._activity_weights(batch)
+            pull = through.activity_l1 * weights.astype(np.float64) / weight
             dy = dy + pull.astype(self.dtype)[:, np.newaxis] * np.sign(self._rows(through.y, batch))
         z, a = self._rows(through.z, batch) if through.z else None, self._rows(through.y, batch)
         if through.mask:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.engines.base import Tally
 from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE, LANES, padded
 from fastreg.machine import _core, threads
@@ -35,11 +36,10 @@ def run(
     key = Key(0) if key is None else arguments.key(key)
     ordered = with_waits(ops, binding.buffers) if len(ops) > 1 else ops
     fields = [binding.fields(op) for op in ordered]
-    per_row = (binding.buffers.get(name) for name in ("row_loss", "row_hit"))
-    program = _core.Program(binding.dtype, rows, fields, *per_row)
+    program = _core.Program(binding.dtype, rows, fields)
     rates = None if lr is None else np.array([lr], np.float64)
     targets = None if shares is None else _core.Source(shares)
-    feed = _core.Feed(rows, rows, key.seed, 0, None, targets, labels, weights, None, rates, None)
+    feed = _core.Feed(rows, rows, key.seed, 0, [], [(labels, targets, weights, None)], None, rates)
     n = threads.resolve(None, flops)
     memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
     scratch = memory[-memory.ctypes.data % CACHE_LINE :]
@@ -47,11 +47,6 @@ def run(
     step = key.step & 0xFFFFFFFF
     _core.run(program, feed, tally, 0, 1, step=step, seconds=0, threads=n, scratch=scratch, powers=list(powers))
     return tally
-
-
-class Tally:
-    loss = weight = hits = penalty = 0.0
-    batches = updates = 0
 
 
 def fits(array: np.ndarray) -> bool:

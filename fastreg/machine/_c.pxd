@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
     enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
+    enum: FR_MAX_SOURCES, FR_MAX_HEADS
     enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
     enum: FR_F32, FR_F64
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
@@ -73,11 +74,17 @@ cdef extern from "fastreg.h" nogil:
         fr_noise noise
         double activity_l1
     ctypedef struct fr_loss_op:
+        void *row_loss
+        void *row_hit
         fr_matrix dz, targets, weights, positive, units
         fr_through through
         int64_t N
-        int32_t kind, by_row, holes
-        double smoothing, shape
+        int32_t kind, head, by_row, holes
+        double smoothing, shape, head_weight
+    ctypedef struct fr_totals_op:
+        const void *row_loss
+        const void *row_hit
+        int32_t head, activity
     ctypedef struct fr_dense_dx_op:
         fr_matrix out, dz, weight
         int64_t K, N
@@ -108,7 +115,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_emit_op:
         fr_matrix x
         int64_t N
-        int32_t softmax, activation
+        int32_t head, softmax, activation
     ctypedef struct fr_penalize_op:
         fr_param param
         double *squares
@@ -131,6 +138,7 @@ cdef extern from "fastreg.h" nogil:
         fr_gather_op gather
         fr_dense_op dense
         fr_loss_op loss
+        fr_totals_op totals
         fr_dense_dx_op dense_dx
         fr_dense_dw_op dense_dw
         fr_update_op update
@@ -146,8 +154,6 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops
-        void *row_loss
-        void *row_hit
         int64_t max_rows, accumulate
         double clean
         double *clip
@@ -159,19 +165,26 @@ cdef extern from "fastreg.h" nogil:
         int32_t dtype, wide
         const int64_t *starts
         const void *places
-    ctypedef struct fr_feed:
-        fr_source source[2]
+    ctypedef struct fr_head:
         const int64_t *labels
+        fr_source shares
         const void *weights
+        void *out
+    ctypedef struct fr_feed:
+        fr_source source[FR_MAX_SOURCES]
+        fr_head head[FR_MAX_HEADS]
+        int32_t n_heads
         const int64_t *order
         int64_t rows, batch_size
         uint64_t seed
         uint32_t step, epoch
         int32_t by_position
         const double *rates
-        void *out
+    ctypedef struct fr_total:
+        double loss, weight, hits
     ctypedef struct fr_tally:
-        double loss, weight, hits, penalty
+        fr_total head[FR_MAX_HEADS]
+        double penalty
         int64_t batches, updates
         double power[FR_POWERS]
         int64_t bad_row

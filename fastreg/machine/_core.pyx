@@ -17,6 +17,7 @@ cnp.import_array()
 # The layout of memory and of work, as defined in C.
 LANES, PANEL, ROW_GROUP, SUM_BLOCK = FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK
 MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS, FR_SLOTS
+MAX_SOURCES, MAX_HEADS = FR_MAX_SOURCES, FR_MAX_HEADS
 SHUFFLE_STREAM, ONCE_A_STEP = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
 
 
@@ -49,6 +50,13 @@ def _number(dict table, str what, name):
     return table[name]
 
 
+cdef int32_t _head(int64_t head) except -1:
+    """The number of a head that a feed can have."""
+    if not 0 <= head < FR_MAX_HEADS:
+        raise ValueError(f"head: got {head}, expected 0 to {FR_MAX_HEADS - 1}")
+    return <int32_t>head
+
+
 cdef fr_noise _noise(noise) except *:
     cdef fr_noise n
     n.std, n.stream = (noise.std, noise.stream) if noise is not None else (0.0, 0)
@@ -64,8 +72,7 @@ cdef class Program:
     cdef object dtype
     cdef readonly cnp.ndarray clip  # one number: the factor of the last ClipNorm
 
-    def __cinit__(self, dtype, int64_t max_rows, list ops, row_loss=None, row_hit=None, int64_t accumulate=1,
-                  double clean=1.0):
+    def __cinit__(self, dtype, int64_t max_rows, list ops, int64_t accumulate=1, double clean=1.0):
         cdef int i
         if len(ops) > FR_MAX_OPS:
             raise ValueError(f"a program may have {FR_MAX_OPS} ops, this one has {len(ops)}")
@@ -80,8 +87,6 @@ cdef class Program:
         self.program.max_rows, self.program.accumulate, self.program.clean = max_rows, accumulate, clean
         self.clip = np.ones(1)
         self.program.clip = <double *>cnp.PyArray_DATA(self.clip)
-        self.program.row_loss = self._matrix(row_loss).data
-        self.program.row_hit = self._matrix(row_hit).data
         for i, fields in enumerate(ops):
             self._fill(&self.ops[i], fields)
 
@@ -229,7 +234,9 @@ cdef class Program:
             op.bias_dw.dz, op.bias_dw.N, op.bias_dw.bias = self._matrix(take("dz")), take("N"), self._param(take("bias"))
         elif name == "Couple":
             self._couple(&op.couple, take)
-        elif name not in ("Totals", "Call"):
+        elif name == "Totals":
+            self._totals(&op.totals, take)
+        elif name != "Call":
             raise TypeError(f"{name}: its fields are not known")
 
     cdef _gather(self, fr_gather_op *op, take):
@@ -248,10 +255,16 @@ cdef class Program:
 
     cdef _loss(self, fr_loss_op *op, take):
         op.kind, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
+        op.head, op.head_weight = _head(take("head")), take("head_weight")
+        op.row_loss, op.row_hit = self._matrix(take("row_loss")).data, self._matrix(take("row_hit")).data
         op.dz, op.targets = self._matrix(take("dz")), self._matrix(take("targets"))
         op.weights, op.positive = self._matrix(take("weights")), self._matrix(take("positive"))
         op.units, op.holes, op.shape = self._matrix(take("units")), take("holes"), take("shape")
         op.through, op.N, op.by_row = self._through(take("through")), take("N"), take("by_row")
+
+    cdef _totals(self, fr_totals_op *op, take):
+        op.row_loss, op.row_hit = self._matrix(take("row_loss")).data, self._matrix(take("row_hit")).data
+        op.head, op.activity = _head(take("head")), take("activity")
 
     cdef _dense_dx(self, fr_dense_dx_op *op, take):
         op.out, op.dz, op.weight = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
@@ -278,7 +291,7 @@ cdef class Program:
         op.gradient_a, op.gradient_b = self._matrix(take("gradient_a")), self._matrix(take("gradient_b"))
 
     cdef _emit(self, fr_emit_op *op, take):
-        op.x, op.N = self._matrix(take("x")), take("N")
+        op.x, op.N, op.head = self._matrix(take("x")), take("N"), _head(take("head"))
         transform = take("transform")
         op.softmax = transform == "softmax"
         op.activation = FR_LINEAR if op.softmax else _number(ACTIVATIONS, "transform", transform)
@@ -325,13 +338,14 @@ cdef class Program:
 cdef class Source:
     """The rows of an array, of any dtype in DTYPES and any strides. The elements of a row are in C order.
 
-    With `starts`, `places` and `columns`, the array has the values of sparse rows (`fastreg.common.sparse`)."""
+    With `starts`, `places` and `columns`, the array has the values of sparse rows (`fastreg.common.sparse`). With
+    `chosen` (int64), the columns of a row are these elements of it alone."""
 
     cdef fr_source source
     cdef object array, offsets
 
     def __cinit__(self, cnp.ndarray array not None, cnp.ndarray starts=None, cnp.ndarray places=None,
-                  int64_t columns=0):
+                  int64_t columns=0, cnp.ndarray chosen=None):
         cdef int axis
         cdef int64_t expected = array.itemsize
         self.array = array
@@ -354,13 +368,20 @@ cdef class Source:
             contiguous = contiguous and (array.shape[axis] == 1 or array.strides[axis] == expected)
             expected *= array.shape[axis]
             self.source.columns *= array.shape[axis]
-        if not contiguous:
+        if chosen is not None and (chosen.ndim != 1 or chosen.dtype != np.int64 or chosen.min(initial=0) < 0
+                                   or chosen.max(initial=0) >= self.source.columns):
+            raise ValueError(f"chosen columns from 0 to {self.source.columns - 1} were expected")
+        if chosen is not None or not contiguous:
             steps = np.zeros((1,) * (array.ndim - 1), np.int64)
             for axis in range(1, array.ndim):
                 shape = [1] * (array.ndim - 1)
                 shape[axis - 1] = array.shape[axis]
                 steps = steps + (np.arange(array.shape[axis], dtype=np.int64) * array.strides[axis]).reshape(shape)
-            self.offsets = np.ascontiguousarray(steps.reshape(-1))
+            steps = steps.reshape(-1)
+            if chosen is not None:
+                steps = steps[chosen]
+                self.source.columns = len(steps)
+            self.offsets = np.ascontiguousarray(steps)
             self.source.offsets = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.offsets)
 
     cdef int _sparse(self, cnp.ndarray starts, cnp.ndarray places, int64_t columns) except -1:
@@ -388,21 +409,31 @@ cdef class Feed:
     cdef fr_feed feed
     cdef tuple arrays
 
-    def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, Source inputs, Source targets,
-                  cnp.ndarray labels, cnp.ndarray weights, cnp.ndarray order, cnp.ndarray rates, cnp.ndarray out,
-                  bint by_position=False):
-        self.arrays = (inputs, targets, labels, weights, order, rates, out)
+    def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, list sources, list heads,
+                  cnp.ndarray order, cnp.ndarray rates, bint by_position=False):
+        """sources: in the numbering of the gathers. heads: (labels, shares, weights, out) of each, None where unused."""
+        cdef int i
+        cdef Source source
+        if len(sources) > FR_MAX_SOURCES or not 1 <= len(heads) <= FR_MAX_HEADS:
+            raise ValueError(f"got {len(sources)} sources and {len(heads)} heads, "
+                             f"expected at most {FR_MAX_SOURCES} and 1 to {FR_MAX_HEADS}")
+        self.arrays = sources, heads, order, rates
         self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
         self.feed.epoch, self.feed.by_position = epoch, by_position
-        if inputs is not None:
-            self.feed.source[0] = inputs.source
-        if targets is not None:
-            self.feed.source[1] = targets.source
-        self.feed.labels = <const int64_t *>self._data(labels, "int64")
-        self.feed.weights = self._data(weights, None)
+        for i, source in enumerate(sources):
+            if source is None:
+                raise TypeError("a source was expected, got None")
+            self.feed.source[i] = source.source
+        self.feed.n_heads = <int32_t>len(heads)
+        for i, (labels, shares, weights, out) in enumerate(heads):
+            self.feed.head[i].labels = <const int64_t *>self._data(labels, "int64")
+            self.feed.head[i].weights = self._data(weights, None)
+            self.feed.head[i].out = self._data(out, None)
+            if shares is not None:
+                source = shares
+                self.feed.head[i].shares = source.source
         self.feed.order = <const int64_t *>self._data(order, "int64")
         self.feed.rates = <const double *>self._data(rates, "float64")
-        self.feed.out = self._data(out, None)
 
     cdef void *_data(self, cnp.ndarray array, dtype) except *:
         if array is None:
@@ -436,11 +467,13 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
         uint64_t scramble=0, list powers, call=None, look=_nothing):
     """Runs batches first to stop - 1, adds to the tally and returns the next batch. call(op, rows) runs a Call.
+    The totals of the tally are a list of loss, weight and hits of each of MAX_HEADS heads.
     look() is called now and then in a long batch. If it raises, the run ends with the batch half done."""
     cdef fr_tally t
     cdef fr_options options
     cdef int64_t reached
     cdef int i
+    cdef list totals = tally.totals
     if program.program.n_ops == 0 or first >= stop or feed.feed.rows == 0:
         return first
     if feed.feed.batch_size > program.program.max_rows and feed.feed.rows > program.program.max_rows:
@@ -448,7 +481,9 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     if <size_t>scratch.nbytes < fr_scratch_bytes(&program.program, threads):
         raise ValueError("the scratch memory is too small")
     feed.feed.step = step
-    t.loss, t.weight, t.hits, t.penalty = tally.loss, tally.weight, tally.hits, tally.penalty
+    for i in range(feed.feed.n_heads):
+        t.head[i].loss, t.head[i].weight, t.head[i].hits = totals[i]
+    t.penalty = tally.penalty
     t.batches, t.updates, t.bad_row, t.code = tally.batches, tally.updates, -1, FR_OK
     for i in range(FR_POWERS):
         t.power[i] = powers[i]
@@ -460,7 +495,9 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     options.call, options.call_context = _call, <void *>calls
     with nogil:
         reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
-    tally.loss, tally.weight, tally.hits, tally.penalty = t.loss, t.weight, t.hits, t.penalty
+    for i in range(feed.feed.n_heads):
+        totals[i] = t.head[i].loss, t.head[i].weight, t.head[i].hits
+    tally.penalty = t.penalty
     tally.batches, tally.updates = t.batches, t.updates
     powers[:] = [t.power[i] for i in range(FR_POWERS)]
     if t.code == FR_DIVERGED:

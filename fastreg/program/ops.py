@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Noise, Penalty, Terms, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
+
+ROWS = "row_loss", "row_hit"  # the buffers of the only head
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,21 @@ class Op:
 class Gather(Op):
     """out = dropout((augment(rows of the data set, converted to the working dtype) - mean) * scale + noise).
 
-    source        "inputs" or "targets" of the feed
+    source        what it reads of the feed: "inputs" or "targets", or one of several, "inputs:NAME" or "targets:HEAD"
+    columns       these elements of a row of the source, in this order. None for all
     holes         NaN is taken as it is. Else a row with a value that is not finite ends the run
     standardize   names of the parameters `mean` and `scale`, with one value per column
     """
 
     rowwise: bool = field(default=True, kw_only=True)
     out: str
-    source: Literal["inputs", "targets"]
+    source: str
     mask: Mask | None = None
     standardize: tuple[str, str] | None = None
     noise: Noise | None = None
     augment: Augment | None = None
     holes: bool = False
+    columns: tuple[int, ...] | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -130,6 +134,9 @@ class Loss(Op):
     the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or targets, and their logits are
     through.y.
 
+    With several heads, each has its own sample weights w_i and its own batch loss, and dz is the gradient of the sum of
+    weight * batch loss over the heads. A head whose w_i in a step are all 0 has the gradient 0.
+
     kind      "softmax_cross_entropy" (labels or rows of shares, both from the feed), "sigmoid_cross_entropy", "mse",
               another loss of outputs, or "given": a Call before it has written l_i to row_loss and dl_i/dy to the
               buffer `targets`
@@ -138,6 +145,10 @@ class Loss(Op):
     smoothing e: the targets are (1 - e) t + e / classes in softmax_cross_entropy, (1 - e) t + e / 2 in
               sigmoid_cross_entropy
     terms     how the outputs of a row count
+    head      the number of the head: its place in the tally
+    source    the targets and sample weights of the feed that are the head's: "targets", or "targets:HEAD" of several
+    rows      the buffers for row_loss and row_hit
+    weight    the weight of the head, a factor of dz alone
     """
 
     rowwise: bool = field(default=True, kw_only=True)
@@ -148,15 +159,19 @@ class Loss(Op):
     smoothing: float = 0.0
     by_row: bool = False
     terms: Terms = PLAIN
+    head: int = 0
+    source: str = "targets"
+    rows: tuple[str, str] = ROWS
+    weight: float = 1.0
 
     @property
     def reads(self) -> set[str]:
-        given = {"row_loss"} if self.kind == "given" else set()
+        given = {self.rows[0]} if self.kind == "given" else set()
         return self.through.reads | ({self.targets} if self.targets else set()) | given
 
     @property
     def writes(self) -> set[str]:
-        return {"row_loss", "row_hit"} | ({self.dz} if self.dz else set())
+        return {*self.rows} | ({self.dz} if self.dz else set())
 
 
 class RowLoss(Protocol):
@@ -195,17 +210,19 @@ class Append(Op):
 
 @dataclass(frozen=True)
 class Totals(Op):
-    """Adds row_loss and row_hit to the totals of the run, in float64, by blocks of 64 rows in order.
+    """Adds the row_loss and row_hit of a head to the totals of the run, in float64, by blocks of 64 rows in order.
 
     It also adds the activity penalties to the penalty of the step: coefficient * sum_i w_i sum_j |y_ij| / sum(w).
-    `activity` has the buffer of the sums and the coefficient of each.
+    `activity` has the buffer of the sums and the coefficient of each. It is all of the program, in one Totals.
     """
 
     activity: tuple[tuple[str, float], ...] = ()
+    head: int = 0
+    rows: tuple[str, str] = ROWS
 
     @property
     def reads(self) -> set[str]:
-        return {"row_loss", "row_hit"} | {buffer for buffer, _ in self.activity}
+        return {*self.rows} | {buffer for buffer, _ in self.activity}
 
 
 @dataclass(frozen=True)
@@ -419,11 +436,17 @@ class Call(Op):
 
 @dataclass(frozen=True)
 class Emit(Op):
-    """Writes the rows of `x` to the result array of the feed. transform is "softmax", "sigmoid" or "linear"."""
+    """Writes the rows of `x` to the result array of the feed, or to that of a head of several. transform is "softmax",
+    "sigmoid" or "linear".
+
+    head, source   the number of the head, and "out" or "out:HEAD" of the feed
+    """
 
     rowwise: bool = field(default=True, kw_only=True)
     x: str
     transform: str
+    head: int = 0
+    source: str = "out"
 
     @property
     def reads(self) -> set[str]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from fastreg.program.ops import BiasDw, DenseDw, Op, Update
+from fastreg.program.ops import BiasDw, DenseDw, Emit, Gather, Loss, Op, Totals, Update
 from fastreg.program.rules import Rule
+
+Source = tuple[str, tuple[int, ...] | None]  # of the feed: its name, and the columns of it
 
 
 @dataclass(frozen=True)
 class Program:
-    """Ops in order, and the width of each buffer. All buffers have M rows, or 2 M if any op is doubled. row_loss and
-    row_hit have width 1.
+    """Ops in order, and the width of each buffer. All buffers have M rows, or 2 M if any op is doubled. Those for the
+    losses and hits of rows have width 1.
 
     accumulate   batches per step. Their gradients add up to that of one large batch: row weights are divided by the
                  weight of the whole step. The ops of ONCE_A_STEP run only in the last batch of the step
@@ -31,6 +33,25 @@ class Program:
     def copies(self) -> int:
         """How many copies of the rows of a batch the buffers can hold."""
         return 2 if any(op.doubled for op in self.ops) else 1
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads, by number. The only head has the name ""."""
+        found = {op.head: op.source.partition(":")[2] for op in self.ops if isinstance(op, (Loss, Emit))}
+        if sorted(found) != list(range(len(found))):
+            raise ValueError(f"heads: got the numbers {sorted(found)}, expected 0, 1, ...")
+        return tuple(found[number] for number in range(len(found))) or ("",)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the gathers read, each once, inputs before targets: the engine asks for rows of the first ahead."""
+        found = dict.fromkeys((op.source, op.columns) for op in self.ops if isinstance(op, Gather))
+        return tuple(sorted(found, key=lambda source: not source[0].startswith("inputs")))
+
+    @property
+    def values_of_rows(self) -> set[str]:
+        """The buffers that hold one number a row."""
+        return {name for op in self.ops if isinstance(op, (Loss, Totals)) for name in op.rows}
 
     @property
     def rules(self) -> dict[str, Rule]:

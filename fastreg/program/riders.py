@@ -205,7 +205,7 @@ class Through:
 
     `y` is the stored output (after dropout). `z` is the stored pre-activation, for activations whose derivative does
     not follow from the output. An activity penalty first adds its own gradient at y to dy:
-    activity_l1 * w_i / sum(w) * sign(y) in row i.
+    activity_l1 * w_i / sum(w) * sign(y) in row i. With several heads, all w_i are 1 here: it belongs to none of them.
     """
 
     y: str

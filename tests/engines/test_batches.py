@@ -27,7 +27,7 @@ def test_batches_are_the_rows_in_order(epoch):
     np.testing.assert_array_equal(np.concatenate([data[batch.rows] for batch in batches]), order)
     assert [batch.position for batch in batches] == [0, *np.cumsum([batch.count for batch in batches])[:-1]]
     expected = np.ones(len(order)) if weights is None else weights[order]
-    np.testing.assert_array_equal(np.concatenate([batch.weight for batch in batches]), expected)
+    np.testing.assert_array_equal(np.concatenate([batch.weights[0] for batch in batches]), expected)
     for batch in batches:
         assert [batch.row_of_data(i) for i in range(batch.count)] == list(data[batch.rows])
 
@@ -40,4 +40,4 @@ def test_a_step_is_a_group_of_batches(epoch):
         assert [batch.opens for batch in step] == [True] + [False] * (len(step) - 1)
         assert [batch.closes for batch in step] == [False] * (len(step) - 1) + [True]
         assert {batch.step_rows for batch in step} == {sum(batch.count for batch in step)}
-        assert {batch.step_weight for batch in step} == {sum(batch.weight.sum() for batch in step)}
+        assert {batch.step_weights[0] for batch in step} == {sum(batch.weights[0].sum() for batch in step)}

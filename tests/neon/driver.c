@@ -92,7 +92,8 @@ static void singles(void) {
     char name[100];
     void *out = cleared(ROWS * COLUMNS * 8);
     const double rate = 0.1;
-    const fr_feed feed = {.rows = ROWS, .batch_size = ROWS, .seed = 77, .step = 9, .rates = &rate, .out = out};
+    const fr_feed feed = {
+        .rows = ROWS, .batch_size = ROWS, .seed = 77, .step = 9, .rates = &rate, .head = {{.out = out}}, .n_heads = 1};
     for (int a = 0; a <= FR_ACTIVATIONS; a++) { /* the last one: softmax */
         const int softmax = a == FR_ACTIVATIONS;
         fr_op op = op_of(FR_EMIT, 0);

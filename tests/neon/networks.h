@@ -95,7 +95,7 @@ static void train(const network *n, const char *name) {
     ops[2].dense.activation = n->activation, ops[2].dense.mask = hidden;
     ops[3].dense = (fr_dense_op){.out = logits, .x = h, .weight = w2.value, .bias = b2.value, .K = H, .N = N};
     ops[3].dense.mask = NO_MASK;
-    ops[4].loss = (fr_loss_op){.dz = dz2, .targets = t, .kind = n->loss, .N = N, .shape = 0.5};
+    ops[4].loss = (fr_loss_op){.dz = dz2, .targets = t, .kind = n->loss, .N = N, .shape = 0.5, .head_weight = 1};
     ops[4].loss.through = (fr_through){.y = logits, .mask = NO_MASK};
     ops[6].dense_dx = (fr_dense_dx_op){.out = dz1, .dz = dz2, .weight = w2.value, .K = H, .N = N};
     ops[6].dense_dx.through = (fr_through){.y = h, .z = z, .activation = n->activation, .mask = hidden};
@@ -111,8 +111,8 @@ static void train(const network *n, const char *name) {
         .source =
             {{.data = (char *)inputs, .row_stride = K * input_bytes, .columns = K, .dtype = n->bytes ? FR_U8 : dtype},
              {.data = targets, .row_stride = N * (int64_t)real_size(), .columns = N, .dtype = dtype}},
-        .labels = labels,
-        .weights = n->weighted ? weights : NULL,
+        .head = {{.labels = labels, .weights = n->weighted ? weights : NULL}},
+        .n_heads = 1,
         .order = order,
         .rows = rows,
         .batch_size = batch,

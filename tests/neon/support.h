@@ -150,14 +150,17 @@ static fr_param param_of(int64_t rows, int64_t columns, const fr_rule *rule, uin
 }
 
 /* Runs the ops over all batches and digests the tally; the buffers are digested by the caller. */
-static void run(const fr_op *ops, int n_ops, int accumulate, const fr_feed *feed, fr_code expected, const char *name) {
+static void run(fr_op *ops, int n_ops, int accumulate, const fr_feed *feed, fr_code expected, const char *name) {
     double clip = 1;
+    void *row_loss = matrix_of(1, feed->batch_size).data, *row_hit = matrix_of(1, feed->batch_size).data;
+    for (int i = 0; i < n_ops; i++) {
+        if (ops[i].kind == FR_LOSS) ops[i].loss.row_loss = row_loss, ops[i].loss.row_hit = row_hit;
+        if (ops[i].kind == FR_TOTALS) ops[i].totals.row_loss = row_loss, ops[i].totals.row_hit = row_hit;
+    }
     const fr_program program = {
         .real = real,
         .n_ops = n_ops,
         .ops = ops,
-        .row_loss = matrix_of(1, feed->batch_size).data,
-        .row_hit = matrix_of(1, feed->batch_size).data,
         .max_rows = feed->batch_size,
         .accumulate = accumulate,
         .clip = &clip,
@@ -168,10 +171,9 @@ static void run(const fr_op *ops, int n_ops, int accumulate, const fr_feed *feed
     const int64_t batches = (feed->rows + feed->batch_size - 1) / feed->batch_size;
     const int64_t next = fr_run(&program, feed, &tally, 0, batches, &options);
     free(scratch);
-    const double numbers[] = {tally.loss,     tally.weight,          tally.hits,
-                              tally.penalty,  (double)tally.batches, (double)tally.updates,
-                              tally.power[0], tally.power[1],        (double)tally.bad_row,
-                              (double)next};
+    const double numbers[] = {tally.head[0].loss,    tally.head[0].weight,  tally.head[0].hits, tally.penalty,
+                              (double)tally.batches, (double)tally.updates, tally.power[0],     tally.power[1],
+                              (double)tally.bad_row, (double)next};
     digest_doubles(numbers, sizeof numbers / sizeof *numbers);
     if (tally.code != (int32_t)expected) {
         fprintf(stderr, "%s: code %d, expected %d\n", name, tally.code, expected);
