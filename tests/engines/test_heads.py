@@ -235,9 +235,9 @@ def test_several_outputs_are_written(kind):
 
 def test_what_does_not_fit_is_refused():
     net = Net("float32")
-    with pytest.raises(ValueError, match="feed.targets: got ndarray, expected what holds 'targets:kind'"):
+    with pytest.raises(ValueError, match=r"feed\.targets: got ndarray, expected what holds 'targets:kind'"):
         Feed(net.inputs, BATCH, np.zeros(ROWS)).need("targets:kind")
-    with pytest.raises(ValueError, match="feed.targets:other: got None"):
+    with pytest.raises(ValueError, match=r"feed\.targets:other: got None"):
         net.feed().need("targets:other")
     head = Loss("mse", None, Through("y"), "t", head=2)
     with pytest.raises(ValueError, match=r"heads: got the numbers \[2\], expected 0, 1"):
