@@ -60,7 +60,18 @@ enum {
     X(APPEND, Append, append, 0)                                                                                       \
     X(PERTURB, Perturb, perturb, 0)                                                                                    \
     X(BIAS_DW, BiasDw, bias_dw, FR_HAS_PARAM)                                                                          \
-    X(COUPLE, Couple, couple, FR_ONCE_A_STEP | FR_HAS_PARAM)
+    X(COUPLE, Couple, couple, FR_ONCE_A_STEP | FR_HAS_PARAM)                                                           \
+    X(BATCH_NORM, BatchNorm, batch_norm, 0)                                                                            \
+    X(BATCH_NORM_DX, BatchNormDx, batch_norm_dx, FR_HAS_PARAM)                                                         \
+    X(MOMENTS, Moments, moments, 0)                                                                                    \
+    X(NORM_SCALE, NormScale, norm_scale, 0)                                                                            \
+    X(AFFINE, Affine, affine, 0)                                                                                       \
+    X(NORM_SUMS, NormSums, norm_sums, 0)                                                                               \
+    X(SCALE_DW, ScaleDw, scale_dw, FR_HAS_PARAM)                                                                       \
+    X(AFFINE_DX, AffineDx, affine_dx, 0)                                                                               \
+    X(LAYER_NORM, LayerNorm, layer_norm, 0)                                                                            \
+    X(LAYER_NORM_DX, LayerNormDx, layer_norm_dx, 0)                                                                    \
+    X(LAYER_NORM_DW, LayerNormDw, layer_norm_dw, FR_HAS_PARAM)
 
 /* All op kinds. A call goes to a function of the caller's. */
 #define FR_FOR_EACH_OP(X) FR_FOR_EACH_KERNEL(X) X(CALL, Call, call, FR_MAY_FAIL)
@@ -248,10 +259,12 @@ typedef struct {
     const fr_augment *augment; /* may be NULL */
 } fr_gather_op;
 
-/* dense: out = dropout(activation(z)), z = x * weight + bias + noise. The weight is (K, N), or (N, K) where `transposed`. */
+/* dense: out = dropout(activation(z)), z = (x * weight) * scale + bias + noise. The weight is (K, N), or (N, K) where
+ * `transposed`. */
 typedef struct {
     fr_matrix out, x, weight;
     fr_matrix bias, z;  /* may be NULL */
+    fr_matrix scale;    /* of a normalization that follows; may be NULL, and has a bias if it is not */
     fr_matrix activity; /* the sums of |out| by row and panel; may be NULL */
     int64_t K, N;
     int32_t activation, transposed;
@@ -376,6 +389,37 @@ typedef struct {
     fr_noise noise;
 } fr_perturb_op;
 
+/* Rows of the table of a batch norm. The last two are of the columns, the others of the channels. */
+enum {
+    FR_TABLE_MEAN,
+    FR_TABLE_RSTD,  /* 1 / sqrt(variance + eps) */
+    FR_TABLE_SCALE, /* gamma * rstd */
+    FR_TABLE_SHIFT, /* beta */
+    FR_TABLE_K1,    /* the means of dz and of dz * xhat */
+    FR_TABLE_K2,
+    FR_TABLE_SUM, /* means of the columns; sums of dz */
+    FR_TABLE_DOT, /* squares around them; sums of dz * xhat */
+    FR_TABLE_ROWS
+};
+
+/* The ops of kernels/normalize.h, which has their formulas; each uses what it needs. N columns of x are pixels of so many
+ * channels. In layer norms the table is (M, 2): mean and rstd of every row. */
+typedef struct {
+    fr_param gamma, beta; /* gamma first: see FR_HAS_PARAM. Their values may be NULL */
+    fr_matrix out, x, z, dz, table;
+    fr_matrix mean, variance; /* the running moments */
+    fr_matrix bias;           /* of the dense op that the scale is folded into; may be NULL */
+    int64_t N, channels;
+    int64_t period; /* columns of the table in which the channels are repeated */
+    double eps, momentum;
+    int32_t activation, add;
+    int32_t running; /* by the running moments, which are constants */
+    int32_t moves;   /* they follow those of the batch */
+    int32_t folded;
+    fr_mask mask;
+    fr_through through;
+} fr_norm_op;
+
 /* One op. A call has nothing but what comes before the union. */
 typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
@@ -399,6 +443,7 @@ typedef struct {
         fr_perturb_op perturb;
         fr_bias_dw_op bias_dw;
         fr_couple_op couple;
+        fr_norm_op norm;
         fr_param param; /* of ops with FR_HAS_PARAM */
     };
 } fr_op;

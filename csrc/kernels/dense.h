@@ -1,4 +1,4 @@
-/* dense:    out = dropout(activation(x * weight + bias + noise))
+/* dense:    out = dropout(activation((x * weight) * scale + bias + noise)); the scale is that of a batch norm, in predictions
  * dense_dx: out = or += through'(dz * weight^T)
  *
  * A weight that is stored transposed is one that another layer shares.
@@ -102,7 +102,7 @@ static void op_dense(fr_worker *w) {
         .transposed = op->transposed,
         .whole_panels = op->activity.data != NULL, /* it has a sum of sizes for each */
     };
-    const real *bias = op->bias.data;
+    const real *bias = op->bias.data, *scale = op->scale.data;
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
     fetch(w, &op->weight, op->transposed ? op->N : op->K, op->transposed ? op->K : op->N);
@@ -120,7 +120,11 @@ static void op_dense(fr_worker *w) {
             multiply(scratch, &p, &s);
             for (int64_t row = s.row; row < s.row + s.rows; row++) {
                 real *z = scratch->c + (row - s.row) * FR_PANEL;
-                if (bias) {
+                if (scale) {
+                    for (int j = 0; j < vectors * VL; j += VL) {
+                        vstore(z + j, vfma(vload(z + j), vload(scale + column + j), vload(bias + column + j)));
+                    }
+                } else if (bias) {
                     for (int j = 0; j < vectors * VL; j += VL) vstore(z + j, vload(z + j) + vload(bias + column + j));
                 }
                 const row_part part = part_of_row(w, row, column, at.columns);

@@ -8,6 +8,7 @@
 #include "elementwise.h"
 #include "gather.h"
 #include "loss.h"
+#include "normalize.h"
 #include "norms.h"
 #include "noise.h"
 #include "peak.h"

@@ -21,6 +21,7 @@ import numpy as np
 from fastreg.common.sparse import SparseRows
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program.normalize import ROWS, WITH_TABLE
 from fastreg.program.ops import Perturb
 from fastreg.program.program import Program
 
@@ -150,14 +151,16 @@ def nothing() -> None:
     """The `look` of a run that nothing interrupts."""
 
 
-def noisy_copies(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
-    """Arrays for the noisy copies of the weights that the program perturbs."""
-    return {op.out: padded(params[op.weight].shape, dtype) for op in program.ops if isinstance(op, Perturb)}
+def beside_params(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
+    """Arrays that ops make: the noisy copies of weights, and the tables of normalizations."""
+    copies = {op.out: padded(params[op.weight].shape, dtype) for op in program.ops if isinstance(op, Perturb)}
+    tables = {op.table for op in program.ops if isinstance(op, WITH_TABLE)}
+    return copies | {table.name: padded((ROWS, table.width), dtype) for table in tables}
 
 
 class Engine(Protocol):
     program: Program
-    params: dict[str, np.ndarray]  # with the noisy copies
+    params: dict[str, np.ndarray]  # with what ops make beside them
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores the gradient
     clip: np.ndarray  # one number: the factor of the last ClipNorm

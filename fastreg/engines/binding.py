@@ -14,6 +14,7 @@ import numpy as np
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
 from fastreg.program import ops as O
+from fastreg.program.normalize import SCALE, SHIFT, Norm
 from fastreg.program.program import Source
 from fastreg.program.riders import Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
@@ -63,6 +64,8 @@ class Binding:
                 return {"dz": dz, "N": dz.shape[1], "bias": self._param(op.bias, op.rule)}
             case O.Couple():
                 return self._couple(op)
+            case Norm():
+                return self._norm(op)
             case O.Update():
                 gradient, param = self.gradients[op.param], self._param(op.param, op.rule)
                 return {"gradient": gradient, "param": param, "scaled": op.scaled}
@@ -100,13 +103,17 @@ class Binding:
 
     def _dense(self, op: O.Dense) -> dict[str, object]:
         K, N = _shape(self.params[op.weight], op.transposed)
+        bias, scale = self.params[op.bias] if op.bias else None, None
+        if op.folded:
+            scale, bias = self.params[op.folded][SCALE], self.params[op.folded][SHIFT]
         return {
             "out": self.buffers[op.out],
             "x": self.buffers[op.x],
             "transposed": op.transposed,
             "z": self.buffers[op.z] if op.z else None,
             "weight": self.params[op.weight],
-            "bias": self.params[op.bias] if op.bias else None,
+            "bias": bias,
+            "scale": scale,
             "K": K,
             "N": N,
             "activation": op.activation,
@@ -197,6 +204,40 @@ class Binding:
             "gradient_a": self.gradients[op.a] if a_trained else None,
             "gradient_b": self.gradients[op.b] if b_trained else None,
         }
+
+    def _norm(self, op: Norm) -> dict[str, object]:
+        """The fields of an op of `fastreg.program.normalize`. What it does not have stays empty."""
+        have = vars(op)
+        table = have.get("table")
+        x = self.buffers[op.x] if "x" in have else None
+        moving = have.get("moving")
+        width = table.width if table else x.shape[1]
+        moments = self.params[table.name] if table else self.buffers[op.moments]
+        return {
+            **{name: self._scaling(have.get(name)) for name in ("gamma", "beta")},
+            **{name: self.buffers[have[name]] if have.get(name) else None for name in ("out", "z", "dz")},
+            "x": x,
+            "table": moments,
+            "bias": self.params[have["bias"]] if have.get("bias") else None,
+            "mean": self.params[moving.mean] if moving else None,
+            "variance": self.params[moving.variance] if moving else None,
+            "N": width,
+            "channels": table.channels if table else width,
+            "period": table.period if table else width,
+            "eps": have.get("eps", 0.0),
+            "momentum": moving.momentum if moving else 0.0,
+            "moves": moving is not None and moving.moves,
+            "activation": have.get("activation", "linear"),
+            "mask": have.get("mask"),
+            "through": self._through(have["through"]) if have.get("through") else None,
+            **{name: have.get(name, False) for name in ("add", "running", "folded")},
+        }
+
+    def _scaling(self, given: str | tuple[str, Rule] | None) -> tuple | None:
+        """gamma or beta, with the rule that it follows on the way back."""
+        if given is None:
+            return None
+        return self._param(given) if isinstance(given, str) else self._param(*given)
 
     def _standardize(self, op: O.Gather | O.Append) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and scale."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastreg.common.sparse import SparseRows
-from fastreg.engines.base import Feed, Tally, named, new_buffers, noisy_copies, nothing
+from fastreg.engines.base import Feed, Tally, beside_params, named, new_buffers, nothing
 from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE
 from fastreg.engines.pace import Pace
@@ -37,7 +37,7 @@ class NativeEngine:
         scramble: int = 0,
     ):
         self.program = program
-        self.params, self.state = params | noisy_copies(program, params, dtype), state
+        self.params, self.state = params | beside_params(program, params, dtype), state
         self.dtype = np.dtype(dtype)
         self.n_threads, self.scramble = n_threads, scramble
         self.buffers = new_buffers(program, batch_size, dtype)

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.engines.base import Feed, Tally, new_buffers, noisy_copies, nothing
+from fastreg.engines.base import Feed, Tally, beside_params, new_buffers, nothing
 from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program import normalize as N
 from fastreg.program import ops as O
 from fastreg.program import rules
 from fastreg.program.program import Program
 from fastreg.program.riders import PANEL, Mask, Noise, Through
 from fastreg.reference import functions as R
+from fastreg.reference import normalize as F
 from fastreg.reference import updates as U
 from fastreg.reference.augment import augmented
 from fastreg.reference.small import small_to_zero, without_small
@@ -53,7 +55,7 @@ class ReferenceEngine:
 
     def __init__(self, program: Program, params: dict, state: dict, batch_size: int, dtype: str):
         self.program = program
-        self.params = params | noisy_copies(program, params, dtype)
+        self.params = params | beside_params(program, params, dtype)
         self.state = state
         self.dtype = np.dtype(dtype)
         self.buffers = new_buffers(program, batch_size, dtype)
@@ -143,6 +145,9 @@ class ReferenceEngine:
         w = w.T if op.transposed else w
         b = self._param(op.bias) if op.bias else None
         z = self._noisy(R.dense(x, w, b), op.noise, batch)
+        if op.folded:
+            table = self.params[op.folded]
+            z = (x @ w) * table[N.SCALE] + table[N.SHIFT]
         if op.z:
             self._rows(op.z, batch)[...] = z
         self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
@@ -266,6 +271,110 @@ class ReferenceEngine:
         y = self._through(y, op.through, batch) if op.through else y
         out[...] = out + y if op.add else y
 
+    def _batch_norm(self, op: N.BatchNorm, batch: Batch) -> None:
+        x, table = self._rows(op.x, batch), self.params[op.table.name]
+        mean, squares = F.moments(x)
+        normal = self._normal(op, mean, squares / len(x), len(x))
+        table[N.MEAN], table[N.RSTD], table[N.SCALE] = normal[:3]
+        self._finish(op, F.affine(x, normal, len(mean)), batch)
+
+    def _normal(self, op: N.BatchNorm | N.NormScale, mean, variance, values: int) -> F.Normal:
+        """What makes z, from moments of so many values, which the running ones follow."""
+        moving = op.moving
+        if moving.moves:
+            for name, moment in ((moving.mean, mean), (moving.variance, F.unbiased(variance, values))):
+                self.params[name][...] = F.moved(self._param(name), moment, moving.momentum)
+        gamma, beta = (self._param(name) if name else None for name in (op.gamma, op.beta))
+        return F.normal(mean, variance, gamma, beta, op.eps)
+
+    def _finish(self, op: N.BatchNorm | N.Affine | N.LayerNorm, z: np.ndarray, batch: Batch) -> None:
+        """y = dropout(activation(z))."""
+        if op.z:
+            self._rows(op.z, batch)[...] = z
+        self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
+
+    def _batch_norm_dx(self, op: N.BatchNormDx, batch: Batch) -> None:
+        dz, x, table = self._rows(op.dz, batch), self._rows(op.x, batch), self.params[op.table.name]
+        sums, dots = F.gradient_sums(dz, x, table[N.MEAN], table[N.RSTD])
+        if op.out and op.through:
+            means = sums / len(x), dots / len(x)
+            dx = F.affine_dx(dz, x, table[N.MEAN], table[N.RSTD], table[N.SCALE], *means)
+            self._pass_back(op.out, dx, op.through, op.add, batch)
+        self._step_scale(op, sums, dots, batch)
+
+    def _step_scale(self, op: N.BatchNormDx | N.ScaleDw | N.LayerNormDw, sums, dots, batch: Batch) -> None:
+        for trained, gradient in ((op.gamma, dots), (op.beta, sums)):
+            if trained:
+                self._step(trained[0], gradient, trained[1], batch)
+
+    def _moments(self, op: N.Moments, batch: Batch) -> None:
+        table = self.params[op.table.name]
+        table[N.SUM], table[N.DOT] = F.moments(self._rows(op.x, batch))
+
+    def _norm_scale(self, op: N.NormScale, batch: Batch) -> None:
+        table, channels = self.params[op.table.name], op.table.channels
+        if op.running:
+            mean, variance = self._param(op.moving.mean), self._param(op.moving.variance)
+        else:
+            mean, variance = F.joined_moments(table[N.SUM], table[N.DOT], batch.count, channels)
+        normal = self._normal(op, mean, variance, batch.count * op.table.width // channels)
+        if op.folded:
+            normal = F.folded(normal, self._param(op.bias) if op.bias else None)
+        for row, numbers in zip((N.MEAN, N.RSTD, N.SCALE, N.SHIFT), normal, strict=True):
+            self._repeat(op.table, row, numbers)
+
+    def _repeat(self, table: N.Table, row: int, numbers: np.ndarray) -> None:
+        """Puts numbers of the channels into the table."""
+        self.params[table.name][row, : table.period] = np.tile(numbers, table.period // table.channels)
+
+    def _channels(self, table: N.Table, row: int) -> np.ndarray:
+        """Numbers of the channels from the table."""
+        return self.params[table.name][row, : table.channels]
+
+    def _affine(self, op: N.Affine, batch: Batch) -> None:
+        normal = F.Normal(*(self._channels(op.table, row) for row in (N.MEAN, N.RSTD, N.SCALE, N.SHIFT)))
+        self._finish(op, F.affine(self._rows(op.x, batch), normal, op.table.channels), batch)
+
+    def _norm_sums(self, op: N.NormSums, batch: Batch) -> None:
+        table, pixels = self.params[op.table.name], op.table.width // op.table.channels
+        mean, rstd = (np.tile(self._channels(op.table, row), pixels) for row in (N.MEAN, N.RSTD))
+        table[N.SUM], table[N.DOT] = F.gradient_sums(self._rows(op.dz, batch), self._rows(op.x, batch), mean, rstd)
+
+    def _scale_dw(self, op: N.ScaleDw, batch: Batch) -> None:
+        table, channels = self.params[op.table.name], op.table.channels
+        sums, dots = (table[row].reshape(-1, channels).sum(axis=0) for row in (N.SUM, N.DOT))
+        values = self.dtype.type(batch.count * op.table.width // channels)
+        self._repeat(op.table, N.K1, sums / values)
+        self._repeat(op.table, N.K2, dots / values)
+        self._step_scale(op, sums, dots, batch)
+
+    def _affine_dx(self, op: N.AffineDx, batch: Batch) -> None:
+        pixels = (self._rows(name, batch).reshape(-1, op.table.channels) for name in (op.dz, op.x))
+        mean, rstd, scale, k1, k2 = (self._channels(op.table, i) for i in (N.MEAN, N.RSTD, N.SCALE, N.K1, N.K2))
+        dz, x = pixels
+        dx = scale * dz if op.running else F.affine_dx(dz, x, mean, rstd, scale, k1, k2)
+        self._pass_back(op.out, dx.reshape(-1, op.table.width), op.through, op.add, batch)
+
+    def _layer_norm(self, op: N.LayerNorm, batch: Batch) -> None:
+        x = self._rows(op.x, batch)
+        mean, rstd = F.row_moments(x, op.eps)
+        self._rows(op.moments, batch)[...] = np.hstack([mean, rstd])
+        z = (x - mean) * rstd
+        z = z * self._param(op.gamma) if op.gamma else z
+        self._finish(op, z + self._param(op.beta) if op.beta else z, batch)
+
+    def _layer_norm_dx(self, op: N.LayerNormDx, batch: Batch) -> None:
+        x, (mean, rstd) = self._rows(op.x, batch), np.hsplit(self._rows(op.moments, batch), 2)
+        g = self._rows(op.dz, batch)
+        g = g * self._param(op.gamma) if op.gamma else g
+        k1, k2 = (each.mean(axis=1, keepdims=True) for each in (g, g * ((x - mean) * rstd)))
+        self._pass_back(op.out, F.affine_dx(g, x, mean, rstd, rstd, k1, k2), op.through, op.add, batch)
+
+    def _layer_norm_dw(self, op: N.LayerNormDw, batch: Batch) -> None:
+        mean, rstd = np.hsplit(self._rows(op.moments, batch), 2)
+        sums = F.gradient_sums(self._rows(op.dz, batch), self._rows(op.x, batch), mean, rstd)
+        self._step_scale(op, *sums, batch)
+
     def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need(op.source)[batch.position : batch.position + batch.count]
         out[...] = without_small(TRANSFORMS[op.transform](self._rows(op.x, batch)))
@@ -380,4 +489,15 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.MaxNorm: ReferenceEngine._max_norm,
     O.Elementwise: ReferenceEngine._elementwise,
     O.Emit: ReferenceEngine._emit,
+    N.BatchNorm: ReferenceEngine._batch_norm,
+    N.BatchNormDx: ReferenceEngine._batch_norm_dx,
+    N.Moments: ReferenceEngine._moments,
+    N.NormScale: ReferenceEngine._norm_scale,
+    N.Affine: ReferenceEngine._affine,
+    N.NormSums: ReferenceEngine._norm_sums,
+    N.ScaleDw: ReferenceEngine._scale_dw,
+    N.AffineDx: ReferenceEngine._affine_dx,
+    N.LayerNorm: ReferenceEngine._layer_norm,
+    N.LayerNormDx: ReferenceEngine._layer_norm_dx,
+    N.LayerNormDw: ReferenceEngine._layer_norm_dw,
 }

@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 cdef extern from "fastreg.h" nogil:
     enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
     enum: FR_MAX_SOURCES, FR_MAX_HEADS
-    enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
+    enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_HAS_PARAM, FR_TABLE_ROWS
     enum: FR_F32, FR_F64
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
     enum: FR_LINEAR, FR_RULE_SGD
@@ -67,7 +67,7 @@ cdef extern from "fastreg.h" nogil:
         fr_noise noise
         const fr_augment *augment
     ctypedef struct fr_dense_op:
-        fr_matrix out, x, weight, bias, z, activity
+        fr_matrix out, x, weight, bias, z, scale, activity
         int64_t K, N
         int32_t activation, transposed
         fr_mask mask
@@ -133,6 +133,14 @@ cdef extern from "fastreg.h" nogil:
         fr_matrix out, weight
         int64_t rows, columns
         fr_noise noise
+    ctypedef struct fr_norm_op:
+        fr_param gamma, beta
+        fr_matrix out, x, z, dz, table, mean, variance, bias
+        int64_t N, channels, period
+        double eps, momentum
+        int32_t activation, add, running, moves, folded
+        fr_mask mask
+        fr_through through
     ctypedef struct fr_op:
         int32_t kind, flags, wait, rowwise, doubled
         fr_gather_op gather
@@ -151,6 +159,7 @@ cdef extern from "fastreg.h" nogil:
         fr_perturb_op perturb
         fr_bias_dw_op bias_dw
         fr_couple_op couple
+        fr_norm_op norm
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops

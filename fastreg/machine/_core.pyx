@@ -18,7 +18,9 @@ cnp.import_array()
 LANES, PANEL, ROW_GROUP, SUM_BLOCK = FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK
 MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS, FR_SLOTS
 MAX_SOURCES, MAX_HEADS = FR_MAX_SOURCES, FR_MAX_HEADS
-SHUFFLE_STREAM, ONCE_A_STEP = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP
+SHUFFLE_STREAM, ONCE_A_STEP, TABLE_ROWS = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_TABLE_ROWS
+NORMS = {"BatchNorm", "BatchNormDx", "Moments", "NormScale", "Affine", "NormSums", "ScaleDw", "AffineDx", "LayerNorm",
+         "LayerNormDx", "LayerNormDw"}
 
 
 cdef dict _numbered(const char *(*name_of)(int) noexcept nogil):
@@ -234,6 +236,10 @@ cdef class Program:
             op.bias_dw.dz, op.bias_dw.N, op.bias_dw.bias = self._matrix(take("dz")), take("N"), self._param(take("bias"))
         elif name == "Couple":
             self._couple(&op.couple, take)
+        elif name in NORMS:
+            self._norm(&op.norm, take)
+            if op.norm.gamma.value.data == NULL and op.norm.beta.value.data == NULL:
+                op.flags &= ~FR_HAS_PARAM
         elif name == "Totals":
             self._totals(&op.totals, take)
         elif name != "Call":
@@ -248,6 +254,7 @@ cdef class Program:
     cdef _dense(self, fr_dense_op *op, take):
         op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
         op.weight, op.bias = self._matrix(take("weight")), self._matrix(take("bias"))
+        op.scale = self._matrix(take("scale"))
         op.K, op.N, op.transposed = take("K"), take("N"), take("transposed")
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
@@ -289,6 +296,19 @@ cdef class Program:
     cdef _couple(self, fr_couple_op *op, take):
         op.a, op.b = self._param(take("a")), self._matrix(take("b"))
         op.gradient_a, op.gradient_b = self._matrix(take("gradient_a")), self._matrix(take("gradient_b"))
+
+    cdef _norm(self, fr_norm_op *op, take):
+        op.gamma, op.beta = self._param(take("gamma")), self._param(take("beta"))
+        if op.gamma.value.data == NULL:
+            op.gamma.rule = op.beta.rule  # what walks the program looks at the first one
+        op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
+        op.dz, op.table, op.bias = self._matrix(take("dz")), self._matrix(take("table")), self._matrix(take("bias"))
+        op.mean, op.variance = self._matrix(take("mean")), self._matrix(take("variance"))
+        op.N, op.channels, op.period = take("N"), take("channels"), take("period")
+        op.eps, op.momentum = take("eps"), take("momentum")
+        op.activation = _number(ACTIVATIONS, "activation", take("activation"))
+        op.add, op.running, op.moves, op.folded = take("add"), take("running"), take("moves"), take("folded")
+        op.mask, op.through = self._mask(take("mask")), self._through(take("through"))
 
     cdef _emit(self, fr_emit_op *op, take):
         op.x, op.N, op.head = self._matrix(take("x")), take("N"), _head(take("head"))

@@ -74,6 +74,8 @@ class Gather(Op):
 class Dense(Op):
     """z = x @ weight + bias + noise;  out = dropout(activation(z));  z is stored if `z` names a buffer.
 
+    With a normalization `folded` in, z = (x @ weight) * scale + shift. Both are rows of the table of that name.
+
     With an activity penalty, the buffer `activity` gets the sums of |out| over each block of PANEL columns of a row.
     `transposed` multiplies by weight.T, which layers that share a weight may do.
     """
@@ -89,10 +91,11 @@ class Dense(Op):
     activity_l1: float = 0.0
     noise: Noise | None = None
     transposed: bool = False
+    folded: str | None = None
 
     @property
     def reads(self) -> set[str]:
-        return {self.x, self.weight} | ({self.bias} if self.bias else set())
+        return {name for name in (self.x, self.weight, self.bias, self.folded) if name}
 
     @property
     def writes(self) -> set[str]:
