@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     )
     from fastreg.checks import check_gradients, compare_engines
     from fastreg.checks.profile import profile
-    from fastreg.layers import Dense, Dropout, Flatten, Function, GaussianNoise, initializers
+    from fastreg.layers import (
+        Add,
+        Concatenate,
+        Dense,
+        Dropout,
+        Flatten,
+        Function,
+        GaussianNoise,
+        Input,
+        Residual,
+        initializers,
+    )
     from fastreg.losses.adversarial import FGSM
     from fastreg.losses.penalties import L1, L2, ElasticNet
     from fastreg.machine.release import __version__
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
     from fastreg.machine.versions import show_versions
     from fastreg.model import files
     from fastreg.model.files import FileFormatError, load
+    from fastreg.model.model import Model
     from fastreg.model.sequential import Sequential
     from fastreg.optimizers import SGD, Adam, AdamW, Lion, NAdam, RMSprop, schedules
     from fastreg.training.ensembles import Bagging
@@ -46,11 +58,13 @@ _HOMES = {
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
     **dict.fromkeys(("FileFormatError", "load"), "model.files"),
     **dict.fromkeys(("Dense", "Dropout", "Flatten", "Function", "GaussianNoise"), "layers"),
+    **dict.fromkeys(("Add", "Concatenate", "Input", "Residual"), "layers"),
     **dict.fromkeys(("FGSM",), "losses.adversarial"),
     **dict.fromkeys(("L1", "L2", "ElasticNet"), "losses.penalties"),
     **dict.fromkeys(("__version__",), "machine.release"),
     **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "machine.threads"),
     **dict.fromkeys(("show_versions",), "machine.versions"),
+    **dict.fromkeys(("Model",), "model.model"),
     **dict.fromkeys(("Sequential",), "model.sequential"),
     **dict.fromkeys(("SGD", "Adam", "AdamW", "Lion", "NAdam", "RMSprop"), "optimizers"),
     **dict.fromkeys(("Bagging",), "training.ensembles"),
@@ -81,10 +95,12 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Add",
     "Bagging",
     "CSVLogger",
     "Callback",
     "Checkpoint",
+    "Concatenate",
     "Dense",
     "DivergenceError",
     "Dropout",
@@ -95,13 +111,16 @@ __all__ = [
     "Function",
     "GaussianNoise",
     "History",
+    "Input",
     "LRScheduler",
     "LayerStatistics",
     "Lion",
+    "Model",
     "NAdam",
     "Progress",
     "RMSprop",
     "ReduceOnPlateau",
+    "Residual",
     "Sequential",
     "TerminateOnNaN",
     "Trainer",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastreg.engines.session import Session
     from fastreg.losses.losses import Loss
     from fastreg.model.dataset import Data
-    from fastreg.model.sequential import Sequential
+    from fastreg.model.model import Model
     from fastreg.optimizers.optimizers import Optimizer
 
 
@@ -51,7 +51,7 @@ class Training(Protocol):
     stop_training: bool
     best: Best | None
     history: History
-    model: Sequential
+    model: Model
 
     @property
     def loss(self) -> Loss: ...

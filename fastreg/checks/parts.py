@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fastreg.layers import Dense, Layer
-from fastreg.model.sequential import Sequential
+from fastreg.model.model import Model
 from fastreg.program import ops as O
 from fastreg.program.program import Program
 
@@ -36,14 +36,12 @@ class Part:
         return f"the {self.title}" if self.layer is None else f"layer {self.layer}"
 
 
-def parts_of(program: Program, model: Sequential) -> list[Part]:
+def parts_of(program: Program, model: Model) -> list[Part]:
     """The part of each op. `model` has seen the shape of its samples."""
     count = len(model.layers)
-    shapes = model.shapes(model.input_shape or ())
+    shapes = model.layer_shapes(model.known_shape)
     named = {
-        str(layer.name): Part(
-            index, str(layer.name), f"layer {layer.name}: {_described(layer, *shapes[index : index + 2])}"
-        )
+        str(layer.name): Part(index, str(layer.name), f"layer {layer.name}: {_described(layer, *shapes[index])}")
         for index, layer in enumerate(model.layers)
     }
     others = {
@@ -75,6 +73,10 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
         match op:
             case O.Dense() | O.DenseDx() | O.DenseDw() | O.Perturb() | O.MaxNorm():
                 owner = _layer(op.weight)
+            case O.BiasDw():
+                owner = _layer(op.bias)
+            case O.Couple():
+                owner = _layer(op.a)
             case O.Penalize() | O.Update():
                 owner = _layer(op.param)
             case O.Call() if "row_loss" not in op.writes:
@@ -90,7 +92,7 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
 
 def _layer(name: str) -> str:
     """The layer of a parameter or a buffer, such as "2.weight", "2.y" or "d:2.y". Names of layers have no dots."""
-    return name.removeprefix("d:").partition(".")[0]
+    return name.removeprefix("d:").partition(".")[0].partition("@")[0]
 
 
 def _described(layer: Layer, before: tuple[int, ...], after: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastreg.common import checking
 from fastreg.model.dataset import Data
-from fastreg.model.sequential import check_trainable
+from fastreg.model.model import check_trainable
 from fastreg.training.trainer import Trainer
 
 

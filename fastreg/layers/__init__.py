@@ -8,6 +8,8 @@ from fastreg.layers.flatten import Flatten
 from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
 from fastreg.layers.standardize import Standardize
+from fastreg.layers.structure import Add, Concatenate, Residual
+from fastreg.layers.values import Input, Value
 
 # The names for specs.
 BY_NAME: dict[str, type[Layer]] = {
@@ -19,15 +21,20 @@ BY_NAME: dict[str, type[Layer]] = {
 
 __all__ = [
     "ACTIVATIONS",
+    "Add",
+    "Concatenate",
     "Dense",
     "Dropout",
     "Flatten",
     "Function",
     "GaussianNoise",
+    "Input",
     "Layer",
     "Parameter",
+    "Residual",
     "Standardize",
     "Start",
+    "Value",
 ]
 
 __getattr__ = _missing(__name__, __all__)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.description import Description
 from fastreg.common.understood import keywords
+from fastreg.layers.values import Value, called
 
 Self = TypeVar("Self", bound="Layer")
 
@@ -22,12 +23,17 @@ class Start(Protocol):
 
 
 class Parameter(NamedTuple):
-    """The shape of a parameter and where it starts."""
+    """The shape of a parameter and where it starts.
+
+    kind   "weight": trained, with penalties, weight decay and constraints. "bias": trained, without them. "kept": no
+           optimizer changes it
+    """
 
     shape: tuple[int, ...]
     initializer: Start
     fan_in: int
     fan_out: int
+    kind: Literal["weight", "bias", "kept"] = "weight"
 
 
 class Owner(Protocol):
@@ -71,6 +77,15 @@ class Layer(Description):
     name: str | None = None
 
     instead: ClassVar[dict[str, tuple[str, ...]]] = {}  # option -> the options whose place it takes
+    passes: ClassVar[bool] = False  # whether it only passes a value on, as dropout does in prediction
+
+    # What the rules of parameters take from a layer, for layers that have no such option.
+    l1: ClassVar[Any] = None
+    l2: ClassVar[Any] = None
+    max_norm: ClassVar[Any] = None
+    max_frobenius: ClassVar[Any] = None
+    non_negative: ClassVar[Any] = False
+    lr_scale: ClassVar[Any] = 1.0
 
     def __post_init__(self):
         if self.name is not None and not (
@@ -81,6 +96,22 @@ class Layer(Description):
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a sample after this layer, given the shape before it."""
         return shape
+
+    def merged_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        """The shape of a sample after this layer, given those of the values it is called on."""
+        if len(shapes) != 1:
+            kind = type(self).__name__
+            raise TypeError(f"{kind}: got {len(shapes)} values, expected one; Concatenate or Add joins several")
+        return self.output_shape(shapes[0])
+
+    def __call__(self, *values: Value | list[Value]) -> Value:
+        """The value of this layer on others, in the functional style. Called twice, it has one set of parameters."""
+        return called(self, values)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a fit changes its parameters."""
+        return bool(getattr(self, "trainable", False))
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """The parameters that the layer learns or keeps, for samples of `shape`."""

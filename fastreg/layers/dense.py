@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import ClassVar, cast
 
 from fastreg.common import checking
+from fastreg.common.description import later
 from fastreg.layers import initializers
 from fastreg.layers.base import Layer, Parameter, live, one_dimension
 from fastreg.layers.initializers import Initializer
@@ -65,6 +66,12 @@ class Dense(Layer):
         Factor on the learning rate of this layer, at least 0.
     trainable
         False freezes W and b: they are not updated, and their penalties count nowhere.
+    tied_to
+        The name of another Dense of the model, whose weight this layer uses as its own. Its gradient is the sum over
+        all uses. Penalties, constraints, lr_scale and trainable of the weight are those of that layer; of this one, they
+        count for its bias only.
+    transposed
+        With `tied_to`: z = x W.T + b. A decoder may so share the weight of its encoder.
     name
         Letters, digits, "_" and "-". By default the index of the layer in its model.
 
@@ -97,6 +104,8 @@ class Dense(Layer):
     weight_noise: float = 0.0
     lr_scale: float = 1.0
     trainable: bool = True
+    tied_to: str | None = later(None)
+    transposed: bool = later(False)
     name: str | None = None
 
     instead: ClassVar[dict[str, tuple[str, ...]]] = {"penalty": ("l1", "l2")}
@@ -138,7 +147,14 @@ class Dense(Layer):
             weight_noise=checking.number("weight_noise", self.weight_noise),
             lr_scale=checking.number("lr_scale", self.lr_scale),
             trainable=checking.flag("trainable", self.trainable),
+            transposed=checking.flag("transposed", self.transposed),
         )
+        if self.tied_to is not None and not isinstance(self.tied_to, str):
+            raise TypeError(f"tied_to: got {checking.shown(self.tied_to)}, expected the name of a layer")
+        if self.transposed and self.tied_to is None:
+            raise ValueError("transposed: got True without tied_to, expected the name of a layer whose weight it uses")
+        if self.tied_to is not None and self.weight_noise:
+            raise ValueError("weight_noise: got it with tied_to, expected it in the layer that has the weight")
 
     def changed(self, name: str, value) -> Dense:
         usual = initializers.get("weight_init", ACTIVATIONS[self.activation or "linear"].initializer)
@@ -156,8 +172,18 @@ class Dense(Layer):
         inputs = one_dimension(self, shape)
         sizes = inputs, self.units
         weight = Parameter(sizes, cast(Initializer, self.weight_init), *sizes)
-        bias = Parameter((self.units,), cast(Initializer, self.bias_init), *sizes)
-        return {"weight": weight, "bias": bias} if self.use_bias else {"weight": weight}
+        bias = Parameter((self.units,), cast(Initializer, self.bias_init), *sizes, "bias")
+        own = {} if self.tied_to else {"weight": weight}
+        return own | ({"bias": bias} if self.use_bias else {})
+
+    def weight_shape(self, inputs: int) -> tuple[int, int]:
+        """The shape of its weight, or of that of the layer that it is tied to."""
+        return (self.units, inputs) if self.transposed else (inputs, self.units)
+
+    @property
+    def weight_name(self) -> str:
+        """The name of the parameter that it multiplies by."""
+        return f"{self.tied_to or self.name}.weight"
 
     def __repr__(self) -> str:
         parts = [str(self.units)]
@@ -180,6 +206,8 @@ class Dense(Layer):
             "weight_noise",
             "lr_scale",
             "trainable",
+            "tied_to",
+            "transposed",
             "name",
         ):
             if getattr(self, field) != getattr(Dense, field):

@@ -63,6 +63,7 @@ class Dropout(Layer):
     per: Literal["element", "unit"]
 
     instead: ClassVar[dict[str, tuple[str, ...]]] = {"rate": ("keep_prob",)}
+    passes: ClassVar[bool] = True
 
     def __init__(
         self,

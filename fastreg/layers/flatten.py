@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fastreg.layers.base import Layer, live
 
@@ -24,6 +25,8 @@ class Flatten(Layer):
     >>> fr.Flatten().output_shape((28, 28))
     (784,)
     """
+
+    passes: ClassVar[bool] = True
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (math.prod(shape),)

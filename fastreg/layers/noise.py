@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fastreg.common import checking
 from fastreg.layers.base import Layer, live
@@ -36,6 +37,8 @@ class GaussianNoise(Layer):
     """
 
     std: float
+
+    passes: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

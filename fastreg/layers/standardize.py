@@ -49,7 +49,7 @@ class Standardize(Layer):
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         columns = math.prod(shape)
-        return {name: Parameter((columns,), _Known(getattr(self, name)), 1, 1) for name in ("mean", "scale")}
+        return {name: Parameter((columns,), _Known(getattr(self, name)), 1, 1, "kept") for name in ("mean", "scale")}
 
     def config(self) -> dict[str, Any]:
         """The config without the numbers, which are the model's parameters."""

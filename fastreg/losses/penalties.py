@@ -160,6 +160,67 @@ class ElasticNet(Description):
         return L2(self.alpha * (1 - self.l1_ratio), self.m)
 
 
+@dataclass(frozen=True, repr=False)
+class Distance(Description):
+    """A penalty on the distance between the weights of two layers: lam/(2m) |W_a - W_b|^2.
+
+    It ties the weights softly: the larger lam, the closer they are (Lasserre, Bishop and Minka, Principled hybrids of
+    generative and discriminative models, 2006). A `fastreg.Dense` with tied_to shares a weight for good.
+
+    Parameters
+    ----------
+    a, b
+        Names of layers whose weights have the same shape.
+    lam
+        The coefficient, at least 0.
+    m
+        As in `fastreg.L2`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> x = fr.Input(2)
+    >>> a, b = fr.Dense(1, name="a")(x), fr.Dense(1, name="b")(x)
+    >>> model = fr.Model(x, fr.Concatenate(name="both")([a, b]))
+    >>> near = fr.penalties.Distance("a", "b", lam=10.0)
+    >>> trainer = fr.Trainer(model, "mse", fr.SGD(0.02), distance=near)
+    >>> X = np.eye(2)
+    >>> history = trainer.fit(X, np.array([[0.0, 1.0], [0.0, 1.0]]), epochs=300)
+    >>> difference = model.parameters["a.weight"] - model.parameters["b.weight"]
+    >>> bool(np.abs(difference).max() < 0.05)
+    True
+    """
+
+    a: str
+    b: str
+    lam: float
+    m: Literal["batch", "train"] | float = 1
+
+    def __post_init__(self):
+        for name in ("a", "b"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"Distance {name}: got {checking.shown(getattr(self, name))}, expected a layer's name")
+        if self.a == self.b:
+            raise ValueError(f"Distance: got {self.a!r} twice, expected two layers")
+        own = L2(self.lam, self.m)
+        self._set(lam=own.lam, m=own.m)
+
+    @property
+    def l2(self) -> L2:
+        """The penalty on the difference."""
+        return L2(self.lam, self.m)
+
+
+def distances(value) -> tuple[Distance, ...]:
+    """The argument `distance`: none, one or several."""
+    given = [] if value is None else [value] if isinstance(value, Distance) else value
+    found = tuple(checking.iterate("distance", given, "a list of fr.penalties.Distance"))
+    for one in found:
+        if not isinstance(one, Distance):
+            raise TypeError(f"distance: got {checking.shown(one)}, expected a fr.penalties.Distance")
+    return found
+
+
 ONLY_L1, ONLY_L2 = {"l1": L1}, {"l2": L2}
 BY_NAME = {"l1": L1, "l2": L2, "elastic_net": ElasticNet}
 

@@ -14,7 +14,8 @@ from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
 from fastreg.common.understood import understood
-from fastreg.model.sequential import FORMAT, FORMAT_KEY, MODEL_KEY, Sequential
+from fastreg.model.model import FORMAT, FORMAT_KEY, MODEL_KEY, Model
+from fastreg.model.sequential import Sequential
 
 __all__ = ["FileFormatError", "load", "read_tensors", "save", "write_tensors"]
 
@@ -22,13 +23,13 @@ CHECKPOINT_KEY = "fastreg.checkpoint"
 CHECKPOINT_PREFIX = "checkpoint/"  # no name of a layer holds a slash
 
 
-def save(model: Sequential, path: PathLike) -> None:
+def save(model: Model, path: PathLike) -> None:
     """Write a model to a safetensors file, atomically: an old file stays until the new one is complete.
 
     Parameters
     ----------
-    model : Sequential
-        A built model. Its config and its parameters are written.
+    model : Model
+        A built model, such as a Sequential. Its config and its parameters are written.
     path : str or path
         Where to write. Any safetensors reader can read the file, and `load` gives the model back.
 
@@ -47,13 +48,13 @@ def save(model: Sequential, path: PathLike) -> None:
     >>> fr.load(path).state_dict()["0.weight"].shape
     (4, 3)
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential")
+    if not isinstance(model, Model):
+        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential or a Model")
     model.save(path)
 
 
 @understood
-def load(path: PathLike, custom: Mapping[str, Any] | None = None) -> Sequential:
+def load(path: PathLike, custom: Mapping[str, Any] | None = None) -> Model:
     """Read a model that `save` wrote. It is ready to predict.
 
     Parameters
@@ -66,7 +67,7 @@ def load(path: PathLike, custom: Mapping[str, Any] | None = None) -> Sequential:
 
     Returns
     -------
-    Sequential
+    Sequential or Model
         The model with its parameters and the loss that it was trained under.
 
     Raises
@@ -89,7 +90,7 @@ def load(path: PathLike, custom: Mapping[str, Any] | None = None) -> Sequential:
 
 def model_of(
     tensors: dict[str, np.ndarray], metadata: dict[str, str], custom: Mapping[str, Any] | None = None
-) -> Sequential:
+) -> Model:
     """The model in what `read_tensors` returned. In a checkpoint, everything else is ignored. `custom` as in `load`."""
     if FORMAT_KEY not in metadata:
         raise FileFormatError("holds tensors but no fastreg model; fr.files.read_tensors(path) gives the tensors")
@@ -101,24 +102,20 @@ def model_of(
     if CHECKPOINT_KEY in metadata:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHECKPOINT_PREFIX)}
     try:
-        return _make(Sequential, config, tensors, custom)
+        return _make(Model if "graph" in config else Sequential, config, tensors, custom)
     except Exception as error:  # any error of the checks of layers and arrays, from a strange config
         raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
 
 
 def _make(
-    kind: type[Sequential], config: dict[str, Any], tensors: dict[str, np.ndarray], custom: Mapping[str, Any] | None
-) -> Sequential:
+    kind: type[Model], config: dict[str, Any], tensors: dict[str, np.ndarray], custom: Mapping[str, Any] | None
+) -> Model:
     """The model. Its config is first compared with the tensors, since it may claim more than memory holds."""
     plan = kind.from_config({**config, "input_shape": None}, custom)
     if strange := config.keys() - plan.config().keys():
         raise FileFormatError(f"its config has {brief(sorted(strange))}, which no model has")
-    before = plan.shapes(tuple(config["input_shape"]))
-    claimed = {
-        f"{layer.name}.{name}": parameter.shape
-        for layer, shape in zip(plan.layers, before, strict=False)
-        for name, parameter in layer.parameters(shape).items()
-    }
+    network = plan.network(plan._shape(config["input_shape"]))
+    claimed = {name: parameter.shape for name, parameter in network.parameters().items()}
     stored = {name: tensor.shape for name, tensor in tensors.items()}
     if claimed != stored:
         raise FileFormatError(f"its config asks for {brief(claimed)}, the tensors are {brief(stored)}")

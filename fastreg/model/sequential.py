@@ -1,63 +1,27 @@
-"""Sequential: layers in a row, their parameters, and predictions."""
+"""Sequential: a model whose layers are in a row."""
 
 from __future__ import annotations
 
-import json
-import math
-import pickle
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from itertools import islice
-from typing import Any
 
-import numpy as np
-
-from fastreg.common import checking, specs
-from fastreg.common.attributes import Settable
-from fastreg.common.calls import Absent
-from fastreg.common.description import from_config
-from fastreg.common.safetensors import write_tensors
+from fastreg.common import checking
 from fastreg.common.understood import understood
-from fastreg.engines.arena import Arena
-from fastreg.engines.base import Engine, Feed, Tally
-from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
 from fastreg.intake.schema import Schema, Target
-from fastreg.layers import BY_NAME, Dense, Flatten, Function, Layer, Standardize
-from fastreg.losses import losses
-from fastreg.losses.losses import Loss
-from fastreg.machine.threads import checked as checked_threads
-from fastreg.model.dataset import checked
-from fastreg.model.lowering import lower
-from fastreg.program.riders import PURPOSE_INIT, stream
-
-FORMAT = "1"  # the version of model files
-FORMAT_KEY = "fastreg.format"
-MODEL_KEY = "fastreg.model"
-TRANSFORMS = ("linear", "sigmoid", "softmax")
-MAX_LAYERS = 1 << 15  # the streams of the random draws have no room for more
-SETTINGS: dict[str, Callable[[Any], Any]] = {
-    "engine": checking.engine,
-    "threads": checked_threads,
-    "dtype": checking.dtype,
-    "loss": lambda value: None if value is None else losses.get(value),
-    "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
-}
-MAX_PARAMETERS = 1 << 40
-PREDICTIONS = {"linear": "values", "sigmoid": "probabilities of yes", "softmax": "probabilities of classes"}
-NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an older version"
-NOT_BUILT = "model: it has no parameters yet; call build(input_shape) or fit first"
+from fastreg.layers import Flatten, Layer, Residual, Standardize
+from fastreg.model.graph import ONE_HEAD, ONE_INPUT, Entry, Graph, Node
+from fastreg.model.model import MAX_LAYERS, Layers, Model, check_count, named, unnamed
 
 
-class Sequential(Settable):
+class Sequential(Model):
     """Layers, one after the other.
 
     Parameters
     ----------
     layers
-        Objects of `fastreg.layers`, or specs of them such as "dropout(keep_prob=0.5)" (`fastreg.specs`). A
-        `fastreg.data.Schema` or a fitted `fastreg.data.Standardizer` may come first, a fitted
+        Objects of `fastreg.layers`, a `fastreg.Residual`, or specs of them such as "dropout(keep_prob=0.5)"
+        (`fastreg.specs`). A `fastreg.data.Schema` or a fitted `fastreg.data.Standardizer` may come first, a fitted
         `fastreg.data.TargetScaler` last. The model keeps named copies of the layers. The default name of a layer is its
         index ("0", "1", ...).
 
@@ -92,591 +56,62 @@ class Sequential(Settable):
     (2, 3)
     """
 
-    layers: Layers
-    loss: Loss | None = None
-    _told = True  # whether the loss is known. False for a model of values from a file that has no loss
+    _another = "fr.Sequential(layers)"
 
     @understood
-    def __init__(self, layers: Iterable[Layer]):
+    def __init__(self, layers: Iterable[Layer | Residual]):
         if isinstance(layers, Layer):
             raise TypeError(f"layers: got {checking.shown(layers)}, expected a list of layers: [{layers!r}]")
-        self._parameters: Arena | None = None
-        self._changes = 0  # how often the layers have changed
-        self.schema, layers = _with_schema(layers)
-        self.layers = Layers(_named(layers))
-        self.input_shape: tuple[int, ...] | None = None
-        self.dtype = "float32"
-        self.output_transform = "linear"
-        self.engine = "native"
-        self.threads: int | None = None
-        self._sessions = Sessions()
-        self._claim = Claim()
-        self._complete = True
+        schema, given = _with_schema(layers)
+        row, graph = _row(given)
+        self._begin(schema, _in_row(row), graph)
 
-    def __setattr__(self, name: str, value) -> None:
-        """Checks what is set."""
-        if name == "layers":
-            self._set_layers(value)
-            return
-        check = SETTINGS.get(name)
-        value = value if check is None else check(value)
-        if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
-            raise ValueError(f"dtype: got {value!r} for a model that has parameters, expected copy(dtype={value!r})")
-        if name == "loss":
-            super().__setattr__("output_transform", "linear" if value is None else value.transform)
-            super().__setattr__("_told", True)
-        super().__setattr__(name, value)
-
-    # --- Parameters ----------------------------------------------------------------------------------------------
-
-    @understood
-    def build(self, input_shape: int | Iterable[int], seed: int = 0, dtype: str = "float32") -> None:
-        """Draws the parameters. A trainer calls it when it first sees data. A model built again forgets its loss.
-
-        Parameters
-        ----------
-        input_shape
-            The shape of a sample, without the number of rows.
-        seed
-            The draws are a pure function of the seed and of the position of the layer.
-        dtype
-            "float32" or "float64". Both start from the same draws.
-        """
-        shape, seed, dtype = checking.sample_shape(input_shape), checking.seed(seed), checking.dtype(dtype)
-        self._claim.check_free("build")
-        self._shapes_of_parameters(shape)
-        if self.built:
-            self.loss = None  # a new model, which nothing has trained
-        drawn = {}
-        for index, (layer, before) in enumerate(zip(self.layers, self.shapes(shape), strict=False)):
-            for part, (key, p) in enumerate(layer.parameters(before).items()):
-                # Weight and bias of a layer draw from different streams.
-                place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
-                drawn[f"{layer.name}.{key}"] = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
-        self._allocate(shape, dtype)
-        self._arena.take(drawn)
-
-    def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
-        self._parameters = Arena(self._shapes_of_parameters(shape), dtype)
-        self.input_shape, self.dtype = shape, dtype
-
-    def _shapes_of_parameters(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        shapes = parameter_shapes(self.layers, shape)
-        count = sum(map(math.prod, shapes.values()))
-        if count > MAX_PARAMETERS:
-            raise ValueError(
-                f"model: got {count} parameters, expected at most {MAX_PARAMETERS}: more than memory holds"
-            )
-        return shapes
-
-    def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of a sample before each layer, and after the last one."""
-        return sample_shapes(self.layers, input_shape)
-
-    @property
-    def built(self) -> bool:
-        """Whether the model has parameters."""
-        return self._parameters is not None
-
-    @property
-    def parameters(self) -> dict[str, np.ndarray]:
-        """The parameters that the engines work on, by "<layer>.weight" (inputs, units) and "<layer>.bias" (units,).
-
-        Changing their values changes the model. `state_dict` gives copies.
-        """
-        return self._arena.arrays
-
-    @parameters.setter
-    def parameters(self, values: Mapping[str, np.ndarray]) -> None:
-        self.load_state_dict(values)
-
-    @property
-    def _arena(self) -> Arena:
-        """The memory of the parameters."""
-        if self._parameters is None:
-            raise ValueError(NOT_BUILT)
-        return self._parameters
-
-    @property
-    def inputs(self) -> int:
-        """The number of columns of a sample."""
-        if self.input_shape is None:
-            raise ValueError(NOT_BUILT)
-        return math.prod(self.input_shape)
-
-    @property
-    def outputs(self) -> int:
-        """The number of outputs of the last layer."""
-        widths = [layer.units for layer in self.layers if isinstance(layer, (Dense, Function))]
-        return [units for units in widths if units is not None][-1]
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the parameters by name."""
-        return self._arena.copies()
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Copies parameters in. Names, shapes and values are checked before anything changes.
-
-        Parameters
-        ----------
-        state
-            A mapping like that of `state_dict`: all parameters of this model and nothing else, real and finite.
-        """
-        own = self.parameters
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state: got {type(state).__name__}, expected a mapping of names to arrays")
-        missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
-        if missing or unknown:
-            lists = (checking.shown(sorted(names, key=str)) for names in (missing, unknown, own))
-            raise ValueError("state: missing {}, unknown {}, expected {}".format(*lists))
-        values = {}
-        for name, array in own.items():
-            value = checking.array(f"state[{name!r}]", state[name], self.dtype)
-            if value.shape != array.shape:
-                raise ValueError(f"state[{name!r}]: got shape {value.shape}, expected {array.shape}")
-            with np.errstate(over="ignore"):
-                value = value.astype(self.dtype, copy=False)
-            if not checking.all_finite(value):
-                raise ValueError(f"state[{name!r}]: got values that are not finite in {self.dtype}")
-            values[name] = value
-        self._arena.take(values)
-
-    # --- Layers --------------------------------------------------------------------------------------------------
-
-    def _set_layers(self, value: Iterable[Layer]) -> None:
-        """Sets all layers. Those of a model that has parameters must have the same ones."""
-        if "layers" in self.__dict__:
-            self._claim.check_free("layers")
-            schema, given = _with_schema(value)
-            value = Layers(_named(given))
-            self._check_layers(value)
-            if schema:
-                self.schema = schema
-        layers = value if isinstance(value, Layers) else Layers(_named(value))
-        self._adopt(layers)
-
-    def _adopt(self, layers: Layers) -> None:
-        for layer in layers:
-            layer._set(_owner=weakref.ref(self))
-        self.__dict__["layers"] = layers
-        self._changes += 1
-        self._sessions = Sessions()  # drops the programs of the layers before
-
-    def _set_option(self, layer: Layer, name: str, value) -> None:
-        """Sets an option of one layer, for all that use the model."""
-        index = next((i for i, own in enumerate(self.layers) if own is layer), None)
-        if index is None:
-            raise AttributeError(
-                f"layer {layer.name!r}: its model has other layers by now; set model.layers[{layer.name!r}].{name}"
-            )
-        self._claim.check_free(f"layer {layer.name!r}: {name}")
-        if name == "name" and value is None:
-            value = str(index)
-        changed = layer.changed(name, value)
-        layers = Layers(changed if own is layer else own for own in self.layers)
-        if len({own.name for own in layers}) < len(layers):
-            raise ValueError(f"layers: got the name {value!r} twice, expected different names")
-        self._check_layers(layers)
-        layer._set(**changed.__dict__)
-        self._adopt(self.layers)
-
-    def _check_layers(self, layers: Layers) -> None:
-        """Refuses layers that do not fit the parameters of this model."""
-        if self.input_shape is None:
-            return
-        own, other = (parameter_shapes(some, self.input_shape) for some in (self.layers, layers))
-        if own != other:
-            changed = [name for name in {**own, **other} if own.get(name) != other.get(name)]
-            raise ValueError(
-                f"layers: got {checking.shown({name: other.get(name) for name in changed})}, expected the parameters "
-                f"{checking.shown({name: own.get(name) for name in changed})} of this model; "
-                f"fr.Sequential(layers) makes a new model"
-            )
-        for before, after in zip(self.layers, layers, strict=True):
-            if isinstance(after, Standardize) and after.mean is not None and after != before:
-                raise ValueError(
-                    f"layers: got another mean or scale for {after.name!r}, which are parameters of this model; "
-                    f"model.load_state_dict(...) sets them"
-                )
-
-    # --- Predictions ---------------------------------------------------------------------------------------------
-
-    @understood
-    def predict(self, X, batch_size: int = ROWS, *, samples: int | None = None, seed: int = 0):
-        """Predictions for the rows of X. Dropout and noise are off, unless `samples` asks for random passes.
-
-        Parameters
-        ----------
-        X
-            (n, ...) real numbers: samples of `input_shape`.
-        batch_size
-            Rows to process at a time. The prediction of a row does not depend on it.
-        samples
-            None, or a number of passes with dropout and noise on. Their mean and standard deviation are returned. A
-            large deviation shows what the network does not know (Gal and Ghahramani, Dropout as a Bayesian
-            Approximation, 2016).
-        seed
-            Seed of the passes. The draws of a pass follow from it, the number of the pass and the position of the row
-            in X.
-
-        Returns
-        -------
-        ndarray of shape (n, outputs)
-            Probabilities under a cross-entropy, values otherwise.
-        mean, std
-            With `samples`: two such arrays, the mean of the passes' predictions and their standard deviation,
-            sqrt(mean of (p - mean)^2) as in numpy.std. It is 0 if nothing is random.
-
-        Examples
-        --------
-        >>> import numpy as np, fastreg as fr
-        >>> model = fr.Sequential([fr.Dropout(rate=0.5), fr.Dense(1)])
-        >>> model.build(3)
-        >>> mean, std = model.predict(np.ones((4, 3)), samples=100)
-        >>> mean.shape, bool((std > 0).all())
-        ((4, 1), True)
-        """
-        how = self.output_transform, self.engine, self.threads
-        return self._run_forward(X, batch_size, *how, samples=samples, seed=seed)
-
-    def _run_forward(
-        self,
-        X,
-        batch_size: int,
-        transform: str,
-        engine: str,
-        threads: int | None,
-        rows=None,
-        samples: int | None = None,
-        seed: int = 0,
-    ):
-        """`predict` with everything it depends on as arguments. `rows` selects rows."""
-        assert self._arena is not None  # raises if there are no parameters
-        X = self._check_inputs("X", X)
-        batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
-        samples, seed = None if samples is None else checking.integer("samples", samples), checking.seed(seed)
-        rows = checking.rows("rows", rows, len(X))
-        return self._forward_checked(X, batch_size, transform, engine, threads, rows, samples, seed)
-
-    def _forward_checked(
-        self,
-        X,
-        batch_size: int,
-        transform: str,
-        engine: str,
-        threads: int | None,
-        rows: np.ndarray | None = None,
-        samples: int | None = None,
-        seed: int = 0,
-    ):
-        """`_run_forward` of inputs and arguments that are checked already."""
-        key = (batch_size, id(self._arena), self._changes, transform, engine, threads, samples is not None)
-        feed = Feed(X, batch_size, order=rows, seed=seed, by_position=True)
-        feed.out = np.empty((feed.rows, self.outputs), self.dtype)
-        with self._sessions.hold("predict", key, self._bind) as session:
-            if samples is not None:
-                mean, std = _mean_and_std(session.engine, feed, samples)
-                target = self.schema.target
-                if target.scale is not None:
-                    std = std.astype(np.float64) * np.array(target.scale)
-                return target.decode(mean), std
-            run_through(session.engine, feed, Tally(), "X")
-        return self.schema.target.decode(feed.out)
-
-    @understood
-    def predict_labels(self, X, batch_size: int = ROWS) -> np.ndarray:
-        """The predicted class of each row, by name.
-
-        Parameters
-        ----------
-        X, batch_size
-            As in predict.
-
-        Returns
-        -------
-        ndarray
-            (n,) the most probable classes: texts or numbers as they were in the training data, else the index of the
-            output. (n, outputs) yes or no, for several outputs under a sigmoid.
-
-        Raises
-        ------
-        ValueError
-            The model predicts numbers.
-
-        Examples
-        --------
-        >>> import numpy as np, fastreg as fr
-        >>> X = np.array([[0.0, 1.0], [1.0, 0.0]] * 20)
-        >>> model = fr.Sequential([fr.Dense(2)])
-        >>> history = fr.Trainer(model, optimizer=fr.SGD(1.0)).fit(X, ["no", "yes"] * 20, epochs=20)
-        >>> model.predict_labels(X[:2])
-        array(['no', 'yes'], dtype='<U3')
-        """
-        return self.schema.labels(self.predict(X, batch_size), self.output_transform)
-
-    @property
-    def classes(self) -> tuple | None:
-        """The class of each output, as in the training data. None if labels are the indices of the outputs."""
-        return self.schema.target.classes
-
-    @understood
-    def evaluate(self, X, y=None, sample_weight=None) -> dict[str, float]:
-        """The loss on data, without dropout and without penalties, and the accuracy if the model predicts classes.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As in `Trainer.fit`.
-
-        Returns
-        -------
-        dict
-            What `Trainer.evaluate` returns under the loss that the model was trained under, which its file keeps. For
-            other metrics: `fastreg.Trainer(model, metrics=[...]).evaluate(X, y)`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            An argument is not as described above, or the model keeps no loss: a new one, or one of an older file.
-
-        Examples
-        --------
-        >>> import numpy as np, fastreg as fr
-        >>> model = fr.Sequential([fr.Dense(1)])
-        >>> model.build(2)
-        >>> model.load_state_dict({"0.weight": [[1.0], [2.0]], "0.bias": [0.0]})
-        >>> model.loss = "mse"
-        >>> model.evaluate(np.eye(2), [1.0, 4.0])
-        {'loss': 2.0}
-        """
-        loss = kept_loss(self)
-        if loss is None:
-            raise ValueError(f"evaluate: {NO_LOSS}, expected model.loss = 'mse' or another loss first")
-        arena = self._arena
-        data = checked(self, present(loss), self.dtype, X, y, sample_weight)
-        scale = self.schema.target.scale
-        tally, key = Tally(), (ROWS, id(arena), self._changes, loss, self.engine, self.threads, scale)
-        with self._sessions.hold("evaluate", key, self._bind_loss) as session:
-            run_through(session.engine, data.feed(ROWS), tally)
-        metrics = ("accuracy",) if loss.counts_hits else ()
-        return dict.fromkeys(("loss", *metrics), math.nan) if tally.diverged else tally.means(metrics)
-
-    def _bind_loss(self, key: tuple):
-        batch_size, _, _, loss, engine, threads, scale = key
-        how = {"smoothing": loss.label_smoothing, "terms": loss.told_terms(self.outputs, scale)}
-        program = lower(self.layers, self.inputs, loss=loss.in_program, **how)
-        return bind(key, program, self._arena, None, batch_size, engine, threads)
-
-    def _bind(self, key: tuple):
-        batch_size, _, _, transform, engine, threads, live = key
-        program = lower(self.layers, self.inputs, transform=transform, dropout=live)
-        return bind(key, program, self._arena, None, batch_size, engine, threads)
-
-    def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray:
-        """X as an array of finite rows, if this model can take them. Schema and dtype are its own, unless given."""
-        schema = self.schema if schema is None else schema
-        dtype = self.dtype if dtype is None else dtype
-        numbers = schema.inputs(name, X, dtype)
-        names = schema.encoded_names if schema.columns is not None else None
-        X = checking.inputs(name, numbers, dtype, self.input_shape, names)
-        if self.input_shape is None:
-            self.shapes(X.shape[1:])
-        return X
-
-    # --- Description ---------------------------------------------------------------------------------------------
-
-    def config(self) -> dict[str, Any]:
-        """Everything but the parameters, as a dict for JSON."""
-        config = {
-            "layers": [layer.config() for layer in self.layers],
-            "input_shape": None if self.input_shape is None else list(self.input_shape),
-            "dtype": self.dtype,
-            "output_transform": self.output_transform,
-            **({} if self.loss is None else {"loss": losses.to_config(self.loss)}),
-        }
-        return {**config, "schema": self.schema.config()} if self.schema else config
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom: Mapping[str, Any] | None = None) -> Sequential:
-        """The model that `config` describes. If it was built, its parameters are zeros, to be loaded. `custom` has what
-        is written in Python, as for `fastreg.load`."""
-        _check_count(len(config["layers"]))
-        custom = {} if custom is None else custom
-        model = cls(_layers_of(config["layers"], custom))
-        if "loss" in config:
-            model.loss = losses.of_config(config["loss"], config["output_transform"], custom)
-        model.output_transform = config["output_transform"]
-        if "schema" in config:
-            model.schema = Schema.from_config(config["schema"])
-        dtype = checking.dtype(config["dtype"])
-        if config["input_shape"] is not None:
-            model._allocate(checking.sample_shape(config["input_shape"]), dtype)
-        return model
-
-    @understood
-    def copy(self, dtype: str | None = None) -> Sequential:
-        """An independent model with the same layers and parameter values, maybe in another dtype."""
-        dtype = self.dtype if dtype is None else checking.dtype(dtype)
-        other = type(self)(self.layers)
-        other.engine, other.threads = self.engine, self.threads
-        other.loss, other.output_transform, other._told = self.loss, self.output_transform, self._told
-        other.dtype, other.schema = dtype, self.schema
-        if self.input_shape is not None:
-            other._allocate(self.input_shape, dtype)
-            other._arena.take(self.parameters)
-        return other
-
-    __copy__ = copy
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What pickle keeps. A loss that it cannot keep, such as a function defined in another, is kept by name."""
-        state = dict(self.__dict__)
-        if isinstance(self.loss, losses.Custom):
-            try:
-                pickle.dumps(self.loss)
-            except Exception:  # pickle raises errors of many types
-                state["loss"] = losses.of_config(self.loss.config(), self.loss.transform, {})
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__dict__.setdefault("_changes", 0)
-        if "schema" not in self.__dict__:  # of an older version, which did not tell the loss either
-            self.__dict__.update(schema=Schema(), _told=False)
-        self._adopt(Layers(self.layers))
-
-    @understood
-    def save(self, path) -> None:
-        """Writes the model to one safetensors file, which `fastreg.load` reads.
-
-        What is written in Python is kept by name: a `fastreg.Function`, a `fastreg.losses.Custom`. `fastreg.load` says
-        which of them it needs again.
-        """
-        write_tensors(path, self.parameters, self.metadata())
-
-    def metadata(self) -> dict[str, str]:
-        """The metadata that make a file of parameters a model file."""
-        config = json.dumps(self.config(), allow_nan=False, separators=(",", ":"))
-        return {FORMAT_KEY: FORMAT, MODEL_KEY: config}
-
-    def summary(self) -> str:
-        """A table of the layers: their shapes, their number of parameters, the share of weights that are exactly zero,
-        and their memory, both as it is and with the weights as compressed sparse rows.
-
-        `fastreg.summary.sparsity(model)` gives the same numbers as data.
-
-        Examples
-        --------
-        >>> import fastreg as fr
-        >>> model = fr.Sequential([fr.Dense(3, weight_init="zeros")])
-        >>> model.build(4)
-        >>> print(model.summary())
-        name  layer                          output  parameters    zeros  memory  as CSR
-        --------------------------------------------------------------------------------
-        0     Dense(3, weight_init=zeros())  (3,)            15  100.0 %    60 B    32 B
-        15 parameters, 60 B in float32, samples of shape (4,)
-        100.0 % of the weights are exactly zero; with the weights as sparse rows (CSR) 32 B
-        """
-        from fastreg.model import summary
-
-        return summary.summary(self)
+    def _given_layers(self, value: Iterable[Layer]) -> tuple[Schema, Layers, Graph]:
+        schema, given = _with_schema(value)
+        row, graph = _row(given)
+        same = graph.is_chain and len(row) == len(self.layers)  # all layers of a model with residual blocks, say
+        return schema, Layers(_in_row(row)), self.graph if same else graph
 
     def __repr__(self) -> str:
-        return f"Sequential([{', '.join(_unnamed(i, layer) for i, layer in enumerate(self.layers))}])"
+        if not self.graph.is_chain:
+            return Model.__repr__(self)
+        return f"Sequential([{', '.join(unnamed(i, layer) for i, layer in enumerate(self.layers))}])"
 
 
-def trained_layers(model: Sequential) -> list[Dense]:
-    """The layers whose parameters a fit changes."""
-    return [layer for layer in model.layers if isinstance(layer, Dense) and layer.trainable]
+def _row(given: list) -> tuple[list[Layer], Graph]:
+    """The layers of a list, those of residual blocks included, and their graph."""
+    layers: list[Layer] = []
+    nodes: list[Node] = []
+
+    def add(layer: Layer, *values: int) -> int:
+        """The value of a layer on others."""
+        nodes.append(Node(len(layers), values))
+        layers.append(layer)
+        return len(layers)
+
+    def go(elements: Iterable, value: int) -> int:
+        """The value after a row of layers."""
+        for element in elements:
+            if isinstance(element, Residual):
+                end = go(element.layers, value)
+                around = value if element.shortcut is None else go([element.shortcut], value)
+                value = add(element.add, around, end)
+            else:
+                value = add(element, value)
+        return value
+
+    end = go(given, 0)
+    return layers, Graph((Entry(ONE_INPUT),), tuple(nodes), {ONE_HEAD: end})
 
 
-class Layers(tuple[Layer, ...]):
-    """The layers of a model. An index is a position or a name: `model.layers[0]`, `model.layers["hidden"]`.
-
-    Their options can be set: `model.layers[0].trainable = False`. The model obeys at once.
-    """
-
-    __slots__ = ()
-
-    def __getitem__(self, index):
-        if isinstance(index, str):
-            found = [layer for layer in self if layer.name == index]
-            if not found:
-                names = ", ".join(str(layer.name) for layer in self)
-                raise KeyError(f"layers: got {index!r}, expected one of {names}")
-            return found[0]
-        return tuple.__getitem__(self, index)
-
-    def __setitem__(self, index, value):
-        raise TypeError(
-            f"layers[{index!r}]: a layer is not replaced alone; set an option of it, as in "
-            f"model.layers[{index!r}].trainable = False, or all of model.layers"
-        )
-
-
-def sample_shapes(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The shape of a sample before each layer, and after the last one."""
-    shapes = [input_shape]
-    for layer in layers:
-        try:
-            shapes.append(layer.output_shape(shapes[-1]))
-        except ValueError as error:
-            raise ValueError(f"layer {layer.name!r}: {error}") from None
-    return shapes
-
-
-def parameter_shapes(layers: Sequence[Layer], input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter."""
-    return {
-        f"{layer.name}.{key}": p.shape
-        for layer, before in zip(layers, sample_shapes(layers, input_shape), strict=False)
-        for key, p in layer.parameters(before).items()
-    }
-
-
-def kept_loss(model: Sequential) -> Loss | None:
-    """The loss that a model was trained under. Older files tell no more than the transform of its predictions."""
-    if model.loss is None and model.output_transform != "linear":
-        return losses.get(f"{model.output_transform}_cross_entropy")
-    return model.loss
-
-
-def present(loss: Loss) -> Loss:
-    """The loss, if it can be computed: its function is there."""
-    if isinstance(loss, losses.Custom) and isinstance(loss.function, Absent):
-        raise loss.function.refusal()
-    return loss
-
-
-def loss_for(model: Sequential) -> Loss:
-    """The loss of a trainer that was given none."""
-    if not model._told:
-        raise ValueError(f"loss: got none, and {NO_LOSS}, expected loss='mse' or another")
-    suits = losses.softmax_cross_entropy if model.schema.loss is None else losses.get(model.schema.loss)
-    return present(kept_loss(model) or suits)
-
-
-def check_loss(model: Sequential, loss: Loss) -> None:
-    """Refuses a loss under which the predictions of a trained model would become something else, or that is for other
-    targets than those of its schema."""
-    task = model.schema.target.task
-    if task is not None and not isinstance(loss, losses.Custom) and (task == "numbers") != (loss.transform == "linear"):
-        raise ValueError(
-            f"loss: got {loss.name!r} for targets that are {task} ({model.schema.target}), expected one for {task}, or "
-            "infer_schema(..., loss=) with this one"
-        )
-    kept = kept_loss(model)
-    if kept is not None and kept.transform != loss.transform:
-        raise ValueError(
-            f"loss: got {loss.name!r}, which predicts {PREDICTIONS[loss.transform]}, for a model that was trained "
-            f"under {kept.name!r} and predicts {PREDICTIONS[kept.transform]}; model.loss = None first forgets that"
-        )
-
-
-def check_trainable(model: Sequential) -> None:
-    """Refuses a model in which a fit would change nothing."""
-    if not trained_layers(model):
-        raise ValueError("model: got one whose Dense layers are all frozen, expected at least one with trainable=True")
+def _in_row(row: list) -> tuple[Layer, ...]:
+    """Named copies of the layers of a row."""
+    check_count(len(row))
+    layers = named(row)
+    for index, layer in enumerate(layers):
+        if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in layers[:index]):
+            raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or after a Flatten()")
+    return layers
 
 
 def _with_schema(layers) -> tuple[Schema, list]:
@@ -698,76 +133,3 @@ def _with_schema(layers) -> tuple[Schema, list]:
         scaled: Target = given.pop().target()
         schema = replace(schema, target=replace(schema.target, task="numbers", mean=scaled.mean, scale=scaled.scale))
     return schema, given
-
-
-def _named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    """Copies of the layers, each with its own name."""
-    given = list(islice(checking.iterate("layers", layers, "a list of layers"), MAX_LAYERS + 1))
-    _check_count(len(given))
-    named: list[Layer] = []
-    names: set[str] = set()
-    for index, layer in enumerate(given):
-        if hasattr(layer, "layer") and not isinstance(layer, type):  # a Standardizer
-            layer = layer.layer()
-        if isinstance(layer, str):
-            layer = specs.make(f"layers[{index}]", layer, BY_NAME)
-        checking.made(f"layers[{index}]", layer)
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layers[{index}]: got {checking.shown(layer)}, expected a layer such as Dense(10)")
-        if isinstance(layer, Standardize) and not all(isinstance(before, Flatten) for before in named):
-            raise ValueError(f"layers[{index}]: got {layer!r}, expected it as the first layer, or after a Flatten()")
-        name = str(index) if layer.name is None else layer.name
-        if name in names:
-            raise ValueError(f"layers: got the name {name!r} twice, expected different names")
-        names.add(name)
-        named.append(layer.named(name))
-    if not any(isinstance(layer, Dense) for layer in named):
-        raise ValueError(f"layers: got {checking.shown(given)}, expected at least one Dense")
-    return tuple(named)
-
-
-def _layers_of(configs: Iterable[dict[str, Any]], custom: Mapping[str, Any]) -> list[Layer]:
-    """The layers that a file describes. Those written in Python come from `custom`."""
-    layers: list[Layer] = []
-    missing = []
-    for config in configs:
-        if not isinstance(config, dict) or config.get("type") != "Function":
-            layers.append(from_config(config))
-            continue
-        name = str(config.get("name"))
-        layer = custom.get(name)
-        if layer is None:
-            missing.append(name)
-        elif not isinstance(layer, Function) or layer.units != config.get("units"):
-            expected = f"the fr.Function with units={config.get('units')!r} that the model had"
-            raise ValueError(f"custom[{name!r}]: got {checking.shown(layer)}, expected {expected}")
-        else:
-            layers.append(layer.named(name))
-    if missing:
-        shown = ", ".join(f"{name!r}: fr.Function(...)" for name in missing)
-        some = "a layer that is" if len(missing) == 1 else "layers that are"
-        raise ValueError(f"it has {some} written in Python, expected fr.load(path, custom={{{shown}}})")
-    return layers
-
-
-def _mean_and_std(engine: Engine, feed: Feed, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the outputs of `samples` passes, by Welford's sums in float64. The number of a
-    pass is the step of its draws."""
-    out = feed.need("out")
-    mean, squares = np.zeros(out.shape), np.zeros(out.shape)
-    for number in range(samples):
-        feed.step = number
-        run_through(engine, feed, Tally(), "X")
-        change = out - mean
-        mean += change / (number + 1)
-        squares += change * (out - mean)
-    return mean.astype(out.dtype), np.sqrt(squares / samples).astype(out.dtype)
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_LAYERS:
-        raise ValueError(f"layers: got {count}, expected at most {MAX_LAYERS}")
-
-
-def _unnamed(index: int, layer: Layer) -> str:
-    return repr(layer.named(None) if layer.name == str(index) else layer)

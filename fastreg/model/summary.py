@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from fastreg.layers import Dropout, Layer
 class Summarized(Protocol):
     """What a summary needs to know of a model."""
 
-    input_shape: tuple[int, ...] | None
     dtype: str
 
     @property
@@ -30,8 +29,13 @@ class Summarized(Protocol):
         """The parameters by name."""
         ...
 
-    def shapes(self, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shape of a sample before each layer, and after the last."""
+    @property
+    def input_shape(self) -> Any:
+        """The shape of a sample, None if it is not known."""
+        ...
+
+    def layer_shapes(self, input_shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The shapes of a sample before and after each layer."""
         ...
 
 
@@ -89,8 +93,9 @@ def sparsity(model: Summarized) -> dict[str, Zeros]:
 
 
 def summary(model: Summarized) -> str:
-    """See `Sequential.summary`."""
-    shapes = [None] * len(model.layers) if model.input_shape is None else model.shapes(model.input_shape)[1:]
+    """See `Model.summary`."""
+    known = None if model.input_shape is None else model.layer_shapes(model.input_shape)
+    shapes = [None] * len(model.layers) if known is None else [after for _, after in known]
     zeros = sparsity(model) if model.built else {}
     rows = []
     for layer, shape in zip(model.layers, shapes, strict=True):

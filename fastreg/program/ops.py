@@ -366,7 +366,7 @@ class Update(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {self.param}
+        return {gradient(self.param) if self.rule.kind in STORES_GRADIENT else self.param}
 
 
 @dataclass(frozen=True)

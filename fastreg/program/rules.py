@@ -16,7 +16,8 @@ class Rule:
     """How a parameter follows its gradient g, to which the penalties' part is first added.
 
     kind       a name in UPDATE_SLOTS. "gradient" does not change the parameter but writes g to the engine's gradients.
-               "raw" adds the gradient of the data loss to them (the first batch of a step overwrites). "add" always adds
+               "raw" adds the gradient of the data loss to them (the first batch of a step overwrites). "add" does so
+               in the first batch too
     penalty    what the parameter costs in the objective
     clip_value     g is then cut to [-clip_value, clip_value]. 0 means no limit
     beta1, beta2   the shares of the moments that are kept. That of the first may grow: in step t it is

@@ -15,7 +15,7 @@ from fastreg.callbacks.training import Training
 from fastreg.common.checking import MAX_INT, all_finite
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.session import SLICE_SECONDS, Session, Uninterrupted, refuse_bad_row
-from fastreg.model.sequential import trained_layers
+from fastreg.model.model import trained_layers
 from fastreg.optimizers import schedules
 from fastreg.program import random
 

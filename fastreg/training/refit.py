@@ -15,7 +15,7 @@ from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Best, Training
 from fastreg.common import checking
 from fastreg.model.dataset import Data
-from fastreg.model.sequential import trained_layers
+from fastreg.model.model import trained_layers
 
 STRATEGIES = ("restart", "continue")
 

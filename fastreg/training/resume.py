@@ -29,7 +29,7 @@ from fastreg.intake.schema import Schema, Target
 from fastreg.layers import Function, Standardize
 from fastreg.model import files
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
-from fastreg.model.sequential import Sequential
+from fastreg.model.model import Model
 from fastreg.program.program import Program
 
 FIXED = ("layers", "shape of a sample", "dtype")  # facts that no fit can change
@@ -50,7 +50,7 @@ class Saved:
     """A checkpoint that fits the trainer and its plan."""
 
     path: str
-    model: Sequential
+    model: Model
     state: Arena
     epoch: int
     step: int
@@ -167,7 +167,7 @@ def resume(
     return plan, Saved(path, model, state, **counters, stopped=stopped, callbacks=states, whole=whole, schema=schema)
 
 
-def _standardized(now: dict[str, str], saved: Mapping[str, str], own: Sequential, other: Sequential) -> dict[str, str]:
+def _standardized(now: dict[str, str], saved: Mapping[str, str], own: Model, other: Model) -> dict[str, str]:
     """The facts `now`. A layer of the mean and scale of the file is as the file describes it: a loaded model has them
     as parameters alone."""
     told = dict(now)
@@ -222,7 +222,7 @@ def _checked_names(changed: str | Iterable[str], facts: Mapping[str, str]) -> fr
     return frozenset(checking.choice("changed", name, names) for name in items)
 
 
-def _check_parameters(path: PathLike, own: Sequential, saved: Sequential) -> None:
+def _check_parameters(path: PathLike, own: Model, saved: Model) -> None:
     """Refuses parameters of other shapes."""
     shapes = [{name: value.shape for name, value in model.parameters.items()} for model in (own, saved)]
     for name in {**shapes[0], **shapes[1]}:
@@ -359,7 +359,7 @@ def _history(extra: dict[str, np.ndarray], header: Mapping[str, Any]) -> tuple[H
 
 def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str], changed: Collection[str]) -> None:
     for name in (*now, *saved):
-        if saved.get(name) == now.get(name) or (name not in saved and now[name] in ("None", "False")):
+        if saved.get(name) == now.get(name) or (name not in saved and now[name] in ("None", "False", "()")):
             continue  # the second is a setting that an older file does not know
         argument = _argument(name)
         if name == "sample_weight" and saved.get("class_weight") != now.get("class_weight"):

@@ -12,17 +12,17 @@ import numpy as np
 from fastreg import optimizers
 from fastreg.common import checking
 from fastreg.intake.schema import Schema
-from fastreg.layers import Dense, Function, Layer
+from fastreg.layers import Dense, Layer
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
-from fastreg.losses.penalties import L1, L2, ElasticNet, Penalty
+from fastreg.losses.penalties import L1, L2, Distance, ElasticNet, Penalty
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.metrics import registry
 from fastreg.metrics.answers import CLASSES, LABELS, VALUES
 from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data, checked
-from fastreg.model.sequential import Sequential, check_loss, loss_for, trained_layers
+from fastreg.model.model import Model, check_loss, loss_for, trained_layers
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program import riders
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 DEFAULT_METRICS = ("accuracy",)  # which are for the losses that have an accuracy, and ignored for the others
 
 
-def _model(value) -> Sequential:
-    if not isinstance(value, Sequential):
+def _model(value) -> Model:
+    if not isinstance(value, Model):
         advice = ": fr.Sequential([...]) makes one of layers" if isinstance(value, (list, tuple, Layer)) else ""
-        raise TypeError(f"model: got {type(value).__name__}, expected a Sequential{advice}")
+        raise TypeError(f"model: got {type(value).__name__}, expected a Sequential or a Model{advice}")
     return value
 
 
@@ -71,11 +71,12 @@ class Settings:
     Anything derived from the arguments is kept in this object, so that a new object derives it again.
     """
 
-    model: Sequential = field(metadata=_kept(_model))
+    model: Model = field(metadata=_kept(_model))
     loss: Loss = field(metadata=_kept(_loss, in_programs=True))
     optimizer: Optimizer = field(metadata=_kept(optimizers.get))
     l1: L1 = field(metadata=_kept(partial(penalties.l1, "l1"), in_programs=True))
     l2: L2 = field(metadata=_kept(partial(penalties.l2, "l2"), in_programs=True))
+    distance: tuple[Distance, ...] = field(metadata=_kept(penalties.distances, in_programs=True))
     metrics: tuple[str | Metric, ...] = field(metadata=_kept(registry.metrics))
     clip_norm: float | None = field(metadata=_kept(partial(_clip, "clip_norm"), in_programs=True))
     clip_value: float | None = field(metadata=_kept(partial(_clip, "clip_value"), in_programs=True))
@@ -102,11 +103,12 @@ class Settings:
     def check(self) -> None:
         """Refuses a model, a loss, penalties and a dtype that do not fit together. Any of them may have changed."""
         check_loss(self.model, self.loss)
-        last = [layer for layer in self.model.layers if isinstance(layer, (Dense, Function))][-1]
-        if isinstance(last, Dense) and last.activation in self.loss.forbids:
+        last = self.model.last_layers[self.model.heads[0]]
+        activation = getattr(last, "activation", None)
+        if activation in self.loss.forbids:
             raise ValueError(
-                f"model: got {last.activation!r} in the last Dense under {self.loss.name}, expected no activation: "
-                f"the loss takes logits, and predict gives probabilities"
+                f"model: got {activation!r} in the last {type(last).__name__} under {self.loss.name}, expected no "
+                f"activation: the loss takes logits, and predict gives probabilities"
             )
         if self.model.built and self.model.dtype != self.dtype:
             raise ValueError(
@@ -121,16 +123,42 @@ class Settings:
         if self.adversarial is not None:
             self.adversarial.check_dtype("adversarial", self.dtype)
         largest = float(np.finfo(self.dtype).max)
-        layers = {f"layer {layer.name!r} ": layer for layer in self.model.layers if isinstance(layer, Dense)}
+        layers = {f"layer {layer.name!r} ": layer for layer in self.model.layers if layer.is_trained}
         for owner, parts in {"": self, **layers}.items():
             for name in ("l1", "l2"):
                 part = getattr(parts, name)
                 if isinstance(part, Penalty) and not part.coefficient(1) <= largest:  # the largest, even for m="train"
                     raise ValueError(f"{owner}{name}: got {part!r}, expected a coefficient finite in {self.dtype}")
-        for owner, layer in layers.items():
-            if not layer.activity_l1 <= largest:
-                text = f"got {layer.activity_l1!r}, expected a coefficient finite in {self.dtype}"
-                raise ValueError(f"{owner}activity_l1: {text}")
+        for dense in self.model.layers:
+            if isinstance(dense, Dense) and not dense.activity_l1 <= largest:
+                text = f"got {dense.activity_l1!r}, expected a coefficient finite in {self.dtype}"
+                raise ValueError(f"layer {dense.name!r} activity_l1: {text}")
+        self._check_graph()
+
+    def _check_graph(self) -> None:
+        """Refuses what a graph does not have, or cannot have."""
+        if self.distance:
+            self._check_distances()
+        if self.adversarial is not None and not (len(self.model.graph.inputs) == len(self.model.heads) == 1):
+            raise ValueError("adversarial: got a model with several inputs or heads, expected one of each")
+
+    def _check_distances(self) -> None:
+        names = [str(layer.name) for layer in self.model.layers]
+        for distance in self.distance:
+            for name in (distance.a, distance.b):
+                if name not in names:
+                    raise ValueError(f"distance: got {name!r}, expected one of {', '.join(names)}")
+            if self.model.built:
+                shapes = [np.shape(self.model.parameters.get(f"{name}.weight")) for name in (distance.a, distance.b)]
+                if () in shapes or shapes[0] != shapes[1]:
+                    raise ValueError(
+                        f"distance: got {distance!r}, whose weights have the shapes {shapes[0]} and "
+                        f"{shapes[1]}, expected equal ones; () is a layer without a weight"
+                    )
+
+    def couplings(self, rows: int) -> list[tuple[str, str, riders.Penalty]]:
+        """The weights whose distance has a penalty, for a training set of `rows`."""
+        return [(f"{d.a}.weight", f"{d.b}.weight", penalties.rider(L1(0.0), d.l2, rows)) for d in self.distance]
 
     def checked(self, X, y, sample_weight=None, rows=None, **how) -> Data:
         """The data, if model and loss can take them. `how` is as in `fastreg.model.dataset.checked`."""
@@ -210,15 +238,18 @@ class Settings:
         names = (row.name for row in fields(self) if row.metadata["in_programs"])
         return self.optimizer.rule(), *(getattr(self, name) for name in names)
 
-    def penalty_of(self, layer: Dense, rows: int) -> riders.Penalty:
+    def penalty_of(self, layer: Layer, rows: int) -> riders.Penalty:
         """What the weight of a layer costs, for a training set of `rows`."""
         return penalties.rider(*self._penalties(layer), rows)
 
-    def _penalties(self, layer: Dense) -> tuple[L1, L2]:
+    def _penalties(self, layer: Layer) -> tuple[L1, L2]:
         """The penalties of a layer: its own, or those of the trainer."""
         return layer.l1 if isinstance(layer.l1, L1) else self.l1, layer.l2 if isinstance(layer.l2, L2) else self.l2
 
     @property
     def follows_rows(self) -> bool:
         """Whether a program depends on the number of rows of the training set."""
-        return any("train" in (l1.m, l2.m) for l1, l2 in map(self._penalties, trained_layers(self.model)))
+        return any(
+            "train" in (l1.m, l2.m)
+            for l1, l2 in [*map(self._penalties, trained_layers(self.model)), *((L1(0.0), d.l2) for d in self.distance)]
+        )

@@ -27,9 +27,9 @@ from fastreg.intake.schema import Schema
 from fastreg.losses import penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
-from fastreg.losses.penalties import L1, L2, ElasticNet
+from fastreg.losses.penalties import L1, L2, Distance, ElasticNet
 from fastreg.model.dataset import Data
-from fastreg.model.sequential import Sequential, check_trainable
+from fastreg.model.model import Model, check_trainable
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program.program import Program
 from fastreg.training import questions
@@ -56,8 +56,8 @@ class Trainer(Settable):
     Parameters
     ----------
     model
-        A `Sequential`. If it has no parameters yet, they are drawn from `seed` when the trainer first sees data. The
-        loss decides what the model predicts from the first fit on: probabilities under a cross-entropy.
+        A `Sequential` or a `Model`. If it has no parameters yet, they are drawn from `seed` when the trainer first sees
+        data. The loss decides what the model predicts from the first fit on: probabilities under a cross-entropy.
     loss
         "softmax_cross_entropy", "sigmoid_cross_entropy", "mse", another name in `fastreg.losses.BY_NAME` or an object
         of `fastreg.losses`. Keras's, PyTorch's and scikit-learn's names are understood, such as "binary_crossentropy".
@@ -73,6 +73,8 @@ class Trainer(Settable):
         Both penalties in one argument: a `fastreg.ElasticNet`, or an L1 or L2 alone; the other is then 0. The trainer
         stores it as `l1` and `l2`. `trainer.penalty` can also be set later. To read the penalties, use `l1` and `l2`:
         `penalty(rows)` is a method.
+    distance
+        A `fastreg.penalties.Distance` between the weights of two layers, or a list of them.
     missing_targets
         Whether NaN among the targets, or a label of -1, means "no target here", as `fastreg.losses.MSE` and the other
         losses describe. It is an option of the loss, so the trainer stores it there. None leaves it as the loss has it.
@@ -145,13 +147,14 @@ class Trainer(Settable):
     @understood
     def __init__(
         self,
-        model: Sequential,
+        model: Model,
         loss: str | Loss | None = None,
         optimizer: str | Optimizer = "sgd",
         *,
         l1: float | L1 = 0.0,
         l2: float | L2 = 0.0,
         penalty: L1 | L2 | ElasticNet | None = None,
+        distance: Distance | Iterable[Distance] = (),
         missing_targets: bool | None = None,
         metrics: Any = ("accuracy",),
         clip_norm: float | None = None,
@@ -184,11 +187,12 @@ class Trainer(Settable):
     # --- Arguments -----------------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:  # the arguments are properties, made below
-        model: Sequential
+        model: Model
         loss: Loss
         optimizer: Optimizer
         l1: L1
         l2: L2
+        distance: tuple[Distance, ...]
         metrics: tuple[str, ...]
         clip_norm: float | None
         clip_value: float | None

@@ -10,7 +10,8 @@ from fastreg.engines.base import Feed, Tally
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
 from fastreg.layers import Dense, Dropout
-from fastreg.model.lowering import lower
+from fastreg.model.graph import Network, chain
+from fastreg.model.lowering import Head, lower
 from fastreg.program.ops import Dense as DenseOp
 from fastreg.program.ops import Elementwise
 from fastreg.program.riders import PURPOSE_DROPOUT, Penalty, stream
@@ -58,7 +59,13 @@ class Machine:
             w[...] = 0.7 * normal(seed + 10, *w.shape)
         rules = dict.fromkeys(shapes, rule) if isinstance(rule, Rule) else rule
         self.state = {name: tuple(padded(shapes[name], dtype) for _ in r.slots) for name, r in (rules or {}).items()}
-        self.program = lower(layers, N_IN, loss=loss, rules=rules, dropout=dropout, transform=transform)
+        self.program = lower(
+            Network(layers, chain(len(layers)), ((N_IN,),)),
+            losses={"output": Head(loss)} if loss else None,
+            rules=rules,
+            dropout=dropout,
+            transforms={"output": transform} if transform else None,
+        )
         self.engine = make_engine("reference", self.program, self.params, self.state, batch_size, dtype)
         self.batch_size = batch_size
 

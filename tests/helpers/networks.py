@@ -12,8 +12,9 @@ from fastreg.engines.base import Feed, Tally
 from fastreg.engines.memory import padded
 from fastreg.engines.native import NativeEngine
 from fastreg.layers import Dense, Dropout, Function, GaussianNoise, Layer, Standardize
-from fastreg.model import lowering
-from fastreg.model.lowering import lower
+from fastreg.model.graph import Network as Lowered
+from fastreg.model.graph import chain
+from fastreg.model.lowering import Head, dense, lower
 from fastreg.program.program import Program
 from fastreg.program.riders import NO_PENALTY, Penalty
 from fastreg.program.rules import Rule
@@ -233,20 +234,18 @@ class Case:
 
     def engine(self, kind=NativeEngine, *options, **named):
         rules = self._draw()
-        with mock.patch.object(lowering, "SMALL", self.small):
+        with mock.patch.object(dense, "SMALL", self.small):
             program = self._program(rules)
         return kind(program, self.params, self.state, self.batch, self.dtype, *options, **named)
 
     def _program(self, rules: dict[str, Rule]) -> Program:
         network = self.network
         program = lower(
-            self.layers,
-            network.inputs,
-            loss=network.loss,
+            Lowered(self.layers, chain(len(self.layers)), ((network.inputs,),)),
+            losses={"output": Head(network.loss, network.smoothing)},
             rules=rules,
             dropout=True,
             clip_norm=network.clip_norm,
-            smoothing=network.smoothing,
             accumulate=2 if network.two_passes else network.accumulate,
         )
         return replace(program, accumulate=network.accumulate)

@@ -12,7 +12,8 @@ from fastreg.common.description import from_config
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
-from fastreg.model.lowering import lower
+from fastreg.model.graph import Network, chain
+from fastreg.model.lowering import Head, lower
 from fastreg.program.riders import Terms
 from fastreg.program.rules import Rule
 
@@ -186,7 +187,9 @@ def test_units_are_in_the_value_and_not_in_the_gradient(engine, kind, rng):
         layers = [fr.Dense(2, name="0")]
         terms = Terms(weights=(1.0, 3.0), units=units, shape=1.0)
         program = lower(
-            layers, 4, loss=kind, rules=dict.fromkeys(("0.weight", "0.bias"), Rule("gradient")), terms=terms
+            Network(layers, chain(1), ((4,),)),
+            losses={"output": Head(kind, terms=terms)},
+            rules=dict.fromkeys(("0.weight", "0.bias"), Rule("gradient")),
         )
         params = {"0.weight": padded((4, 2), "float64"), "0.bias": padded((2,), "float64")}
         params["0.weight"][...] = np.arange(8).reshape(4, 2) / 8

@@ -7,7 +7,7 @@ import pytest
 
 import fastreg as fr
 from fastreg.model.files import write_tensors
-from fastreg.model.sequential import MODEL_KEY
+from fastreg.model.model import MODEL_KEY
 
 X = np.random.default_rng(0).normal(size=(60, 4))
 LABELS = np.arange(60) % 3

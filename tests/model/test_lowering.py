@@ -128,6 +128,34 @@ TRAINING = {
         {"augment": augment.Rotate(10)},
         "gather inputs +augment +mask; dense 2; loss softmax_cross_entropy; | dw 2 sgd; totals",
     ),
+    "a way around two layers is a sum, whose gradient goes both ways": (
+        [fr.Residual([HIDDEN, fr.Dense(6)]), HEAD],
+        {},
+        """gather inputs; dense 0 relu; dense 1; elementwise +plus; dense 3; loss softmax_cross_entropy;
+           dx 3 through linear; elementwise through linear; dx 1 through relu;
+           | dw 3 sgd; dw 1 sgd; dw 0 sgd; totals""",
+    ),
+    "a value with two users carries no dropout, and its gradient has two parts": (
+        [HIDDEN, fr.Residual([fr.Dropout(rate=0.5), fr.Dense(4, "relu")], activation="tanh"), HEAD],
+        {},
+        """gather inputs; dense 0 relu; elementwise +mask; dense 2 relu; elementwise +plus; dense 4;
+           loss softmax_cross_entropy; dx 4 through tanh; elementwise through relu; elementwise through relu;
+           dx 2 through linear; elementwise +mask through relu +add; | dw 4 sgd; dw 2 sgd; dw 0 sgd; totals""",
+    ),
+    "a tied weight has two parts of a gradient, which is stored; the bias beside it has its own update": (
+        [fr.Dense(4, "relu", name="a"), fr.Dense(6, tied_to="a", transposed=True), HEAD],
+        {},
+        """gather inputs; dense a relu; dense a +transposed; dense 2; loss softmax_cross_entropy;
+           dx 2 through linear; dx a through relu +transposed; | dw 2 sgd; dw a raw; bias_dw 1 sgd; | dw a add;
+           | update a.weight sgd; totals""",
+    ),
+    "weights that are held together have their gradients stored": (
+        [fr.Dense(4, "relu"), fr.Dense(4), fr.Dense(4), HEAD],
+        {"distance": fr.penalties.Distance("1", "2", 0.1)},
+        """gather inputs; dense 0 relu; dense 1; dense 2; dense 3; loss softmax_cross_entropy;
+           dx 3 through linear; dx 2 through linear; dx 1 through relu; | dw 3 sgd; dw 2 raw; dw 1 raw; dw 0 sgd;
+           | couple 1.weight 2.weight; | update 2.weight sgd; update 1.weight sgd; totals""",
+    ),
     "adversarial training puts perturbed rows behind those of the batch": (
         [HIDDEN, HEAD],
         {"adversarial": fr.FGSM(0.1)},
@@ -163,7 +191,7 @@ OTHERS = {
     ),
 }
 
-RIDERS = ("augment", "standardize", "noise", "mask", "z", "activity", "smoothing", "by_row", "gradient", "scaled")
+RIDERS = ("transposed", "plus", "augment", "standardize", "noise", "mask", "z", "activity", "smoothing", "by_row", "gradient", "scaled")
 
 
 def layer_of(param):
@@ -194,13 +222,18 @@ def described(op):
             activation = "" if op.activation == "linear" else f" {op.activation}"
             text = f"dense {layer_of(op.weight)}{activation}{riders(op)}"
         case ops.Elementwise():
-            text = f"elementwise{riders(op)}{back(op.through) if op.through else ''}"
+            added = " +add" if op.add else ""
+            text = f"elementwise{riders(op)}{back(op.through) + added if op.through else ''}"
         case ops.Loss():
             text = f"loss {op.kind}{riders(op)}"
         case ops.DenseDx():
-            text = f"dx {layer_of(op.weight)}{back(op.through)}"
+            text = f"dx {layer_of(op.weight)}{back(op.through)}{riders(op)}"
         case ops.DenseDw():
             text = f"dw {layer_of(op.weight)} {op.weight_rule.kind}"
+        case ops.BiasDw():
+            text = f"bias_dw {layer_of(op.bias)} {op.rule.kind}"
+        case ops.Couple():
+            text = f"couple {op.a} {op.b}"
         case ops.Update():
             text = f"update {op.param} {op.rule.kind}{riders(op)}"
         case ops.Penalize():
