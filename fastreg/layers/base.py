@@ -79,14 +79,6 @@ class Layer(Description):
     instead: ClassVar[dict[str, tuple[str, ...]]] = {}  # option -> the options whose place it takes
     passes: ClassVar[bool] = False  # whether it only passes a value on, as dropout does in prediction
 
-    # What the rules of parameters take from a layer, for layers that have no such option.
-    l1: ClassVar[Any] = None
-    l2: ClassVar[Any] = None
-    max_norm: ClassVar[Any] = None
-    max_frobenius: ClassVar[Any] = None
-    non_negative: ClassVar[Any] = False
-    lr_scale: ClassVar[Any] = 1.0
-
     def __post_init__(self):
         if self.name is not None and not (
             isinstance(self.name, str) and self.name.isascii() and self.name.replace("_", "").replace("-", "").isalnum()
@@ -111,7 +103,7 @@ class Layer(Description):
     @property
     def is_trained(self) -> bool:
         """Whether a fit changes its parameters."""
-        return bool(getattr(self, "trainable", False))
+        return bool(self.option("trainable", False))
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """The parameters that the layer learns or keeps, for samples of `shape`."""
@@ -139,6 +131,10 @@ class Layer(Description):
                     f"{type(self).__name__}.{name}: a model keeps the parameters: model.parameters['{self.name}.{key}']"
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """An option, if layers of this kind have it, else the default."""
+        return getattr(self, name, default)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_owner"}

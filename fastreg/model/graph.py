@@ -94,13 +94,13 @@ class Graph:
                 if not 0 <= value < count + index:
                     what = "which it or a later node makes: a cycle" if value >= count + index else "which is none"
                     raise ValueError(f"node {index}: got value {value}, {what}; expected 0 to {count + index - 1}")
-        values = count + len(self.nodes)
+        total = count + len(self.nodes)
         for name, value in self.outputs.items():
-            if not 0 <= value < values:
-                raise ValueError(f"output {name!r}: got value {value}, expected 0 to {values - 1}")
+            if not 0 <= value < total:
+                raise ValueError(f"output {name!r}: got value {value}, expected 0 to {total - 1}")
         if not self.outputs or not self.inputs:
             raise ValueError("graph: got no inputs or no outputs, expected at least one of each")
-        unused = [value for value in range(values) if not self.users[value]]
+        unused = [value for value in range(total) if not self.users[value]]
         if unused:
             what = f"input {self.inputs[unused[0]].name!r}" if unused[0] < count else f"node {unused[0] - count}"
             raise ValueError(f"{what}: got no user, expected that an output depends on it")

@@ -787,7 +787,7 @@ def named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
             raise ValueError(f"layers: got the name {name!r} twice, expected different names")
         names.add(name)
         named.append(layer.named(name))
-    if not any(layer.is_trained or hasattr(layer, "trainable") for layer in named):
+    if all(layer.option("trainable") is None for layer in named):
         raise ValueError(f"layers: got {checking.shown(list(named))}, expected at least one Dense")
     return tuple(named)
 

@@ -260,5 +260,5 @@ def _smallest_rate(training: Training) -> float:
 
     After a step of L1 the velocity is multiplied by 1 / rate, which must be finite in each layer. Layers with an
     lr_scale below 1e-6 do not count here, so that they do not raise the limit for the others."""
-    scales = [layer.lr_scale for layer in trained_layers(training.model) if layer.lr_scale > 0]
+    scales = [scale for layer in trained_layers(training.model) if (scale := layer.option("lr_scale", 1.0)) > 0]
     return float(np.finfo(training.dtype).tiny) / max(min(scales, default=1.0), 1e-6)

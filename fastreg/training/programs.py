@@ -52,7 +52,7 @@ def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:
     for layer, (before, _) in zip(model.layers, model.layer_shapes(model.known_shape), strict=True):
         if not layer.is_trained:
             continue
-        own = replace(rule, lr_scale=layer.lr_scale)
+        own = replace(rule, lr_scale=layer.option("lr_scale", 1.0))
         for key, parameter in layer.parameters(before).items():
             if parameter.kind == "weight":
                 rules[f"{layer.name}.{key}"] = _rule_of_weight(settings, layer, own, rows)
@@ -69,9 +69,9 @@ def _rule_of_weight(settings: Settings, layer: Layer, rule: Rule, rows: int) -> 
     return replace(
         rule,
         penalty=penalty,
-        non_negative=layer.non_negative,
-        max_norm=layer.max_norm or 0.0,
-        max_frobenius=layer.max_frobenius or 0.0,
+        non_negative=layer.option("non_negative", False),
+        max_norm=layer.option("max_norm") or 0.0,
+        max_frobenius=layer.option("max_frobenius") or 0.0,
     )
 
 

@@ -126,7 +126,7 @@ class Settings:
         layers = {f"layer {layer.name!r} ": layer for layer in self.model.layers if layer.is_trained}
         for owner, parts in {"": self, **layers}.items():
             for name in ("l1", "l2"):
-                part = getattr(parts, name)
+                part = getattr(parts, name, None)
                 if isinstance(part, Penalty) and not part.coefficient(1) <= largest:  # the largest, even for m="train"
                     raise ValueError(f"{owner}{name}: got {part!r}, expected a coefficient finite in {self.dtype}")
         for dense in self.model.layers:
@@ -244,7 +244,8 @@ class Settings:
 
     def _penalties(self, layer: Layer) -> tuple[L1, L2]:
         """The penalties of a layer: its own, or those of the trainer."""
-        return layer.l1 if isinstance(layer.l1, L1) else self.l1, layer.l2 if isinstance(layer.l2, L2) else self.l2
+        l1, l2 = layer.option("l1"), layer.option("l2")
+        return l1 if isinstance(l1, L1) else self.l1, l2 if isinstance(l2, L2) else self.l2
 
     @property
     def follows_rows(self) -> bool:

@@ -191,7 +191,20 @@ OTHERS = {
     ),
 }
 
-RIDERS = ("transposed", "plus", "augment", "standardize", "noise", "mask", "z", "activity", "smoothing", "by_row", "gradient", "scaled")
+RIDERS = (
+    "transposed",
+    "plus",
+    "augment",
+    "standardize",
+    "noise",
+    "mask",
+    "z",
+    "activity",
+    "smoothing",
+    "by_row",
+    "gradient",
+    "scaled",
+)
 
 
 def layer_of(param):

@@ -31,8 +31,8 @@ def begin(forward: Forward, entry: Entry, width: int, only: bool) -> Step:
     """The step of an input. The only one of a model is called "inputs"."""
     name = "inputs" if only else f"inputs:{entry.name}"
     source = "inputs" if entry.columns is not None else name
-    columns = {} if entry.columns is None else {"columns": entry.columns}
-    op = Gather(out=forward.buffer(name, width), source=source, augment=forward.augment, **columns)
+    out = forward.buffer(name, width)
+    op = Gather(out=out, source=source, augment=forward.augment, columns=entry.columns)
     return forward.add(InputStep(op, forward.rides_on_gather))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastreg.model.graph import Network
 from fastreg.model.lowering.build import GRADIENT, Forward, Made, Place, Step, Way
@@ -148,9 +149,11 @@ def _heads(forward: Forward, network: Network) -> dict[str, Step]:
 
 
 def _emits(heads: Mapping[str, Step], transforms: Mapping[str, str]) -> list[Op]:
-    many = len(heads) > 1
+    if len(heads) == 1:
+        return [Emit(x=step.out, transform=transforms[name]) for name, step in heads.items()]
     return [
-        Emit(x=step.out, transform=transforms[name], **({"head": name} if many else {})) for name, step in heads.items()
+        Emit(x=step.out, transform=transforms[name], head=number, source=f"out:{name}")
+        for number, (name, step) in enumerate(heads.items())
     ]
 
 
@@ -167,7 +170,7 @@ def _losses(
     for number, (name, step) in enumerate(heads.items()):
         head, loss = losses[name], losses[name].loss
         # The buffers and the data of a head have its name, if there are several.
-        tail, more = ("", {}) if len(heads) == 1 else (f":{name}", {"head": number, "weight": head.weight})
+        tail = "" if len(heads) == 1 else f":{name}"
         row_loss, row_hit, source = f"row_loss{tail}", f"row_hit{tail}", f"targets{tail}"
         y, targets, dz = step.out, None, None
         if loss != "softmax_cross_entropy":
@@ -184,8 +187,8 @@ def _losses(
             dz = "d:" + y
             buffers[dz] = buffers[y]
             begun.append(dz)
-        more |= {"source": source, "rows": (row_loss, row_hit)} if tail else {}
-        ops.append(Loss(loss, dz, step.through, targets, head.smoothing, by_row, head.terms, **more))
+        place: dict[str, Any] = {"head": number, "source": source, "rows": (row_loss, row_hit), "weight": head.weight}
+        ops.append(Loss(loss, dz, step.through, targets, head.smoothing, by_row, head.terms, **place))
     ops[:0] = gathers
     return begun
 
