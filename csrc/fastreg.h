@@ -71,7 +71,13 @@ enum {
     X(AFFINE_DX, AffineDx, affine_dx, 0)                                                                               \
     X(LAYER_NORM, LayerNorm, layer_norm, 0)                                                                            \
     X(LAYER_NORM_DX, LayerNormDx, layer_norm_dx, 0)                                                                    \
-    X(LAYER_NORM_DW, LayerNormDw, layer_norm_dw, FR_HAS_PARAM)
+    X(LAYER_NORM_DW, LayerNormDw, layer_norm_dw, FR_HAS_PARAM)                                                         \
+    X(CONV, Conv, conv, 0)                                                                                             \
+    X(FLIP, Flip, flip, 0)                                                                                             \
+    X(CONV_DX, ConvDx, conv_dx, 0)                                                                                     \
+    X(CONV_DW, ConvDw, conv_dw, FR_HAS_PARAM)                                                                          \
+    X(POOL, Pool, pool, 0)                                                                                             \
+    X(POOL_DX, PoolDx, pool_dx, 0)
 
 /* All op kinds. A call goes to a function of the caller's. */
 #define FR_FOR_EACH_OP(X) FR_FOR_EACH_KERNEL(X) X(CALL, Call, call, FR_MAY_FAIL)
@@ -328,6 +334,57 @@ typedef struct {
     fr_matrix gradient_a, gradient_b; /* NULL for one that is not trained */
 } fr_couple_op;
 
+/* Windows of height x width pixels on images that lie as image_height x image_width x channels. They are step_down and
+ * step_right apart, `down` by `across` of them. The first one begins `top` lines above the image and `left` pixels before
+ * it: there, and after its end, is a border of zeros. */
+typedef struct {
+    int64_t image_height, image_width, channels;
+    int64_t height, width, step_down, step_right, top, left, down, across;
+} fr_window;
+
+/* conv: as dense, on windows of x. K is the number of values in a window, the rows of the weight in the order of the image;
+ * a row of out holds the N units of all windows, in order. */
+typedef struct {
+    fr_dense_op dense;
+    fr_window window;
+} fr_conv_op;
+
+/* flip: out = the weight (K, N) of a conv as conv_dx multiplies by it. Its rows are the places of the window from the last
+ * to the first, the units of each; its columns the channels. */
+typedef struct {
+    fr_matrix out, weight;
+    int64_t N;
+    fr_window window;
+} fr_flip_op;
+
+/* conv_dx: the gradient at the image; the weight is a flipped one. */
+typedef struct {
+    fr_dense_dx_op dense;
+    fr_window window; /* of the conv, like that of all these ops */
+} fr_conv_dx_op;
+
+/* conv_dw: as dense_dw. */
+typedef struct {
+    fr_dense_dw_op dense; /* first: see FR_HAS_PARAM */
+    fr_window window;
+} fr_conv_dw_op;
+
+/* pool: out = dropout(the maximum, or the average, of each window of x), by channel. */
+typedef struct {
+    fr_matrix out, x;
+    fr_window window;
+    int32_t average;
+    fr_mask mask;
+} fr_pool_op;
+
+/* pool_dx: out = through'(the gradient at x, from that at the windows, dz), or out += where `add`. */
+typedef struct {
+    fr_matrix out, dz, x;
+    fr_window window;
+    int32_t average, add;
+    fr_through through;
+} fr_pool_dx_op;
+
 /* update: a parameter follows its stored gradient. */
 typedef struct {
     fr_param param;
@@ -444,6 +501,12 @@ typedef struct {
         fr_bias_dw_op bias_dw;
         fr_couple_op couple;
         fr_norm_op norm;
+        fr_conv_op conv;
+        fr_flip_op flip;
+        fr_conv_dx_op conv_dx;
+        fr_conv_dw_op conv_dw;
+        fr_pool_op pool;
+        fr_pool_dx_op pool_dx;
         fr_param param; /* of ops with FR_HAS_PARAM */
     };
 } fr_op;

@@ -3,6 +3,8 @@
  */
 #include "../targets.h"
 #include "append.h"
+#include "conv.h"
+#include "conv_dw.h"
 #include "dense.h"
 #include "dense_dw.h"
 #include "elementwise.h"
@@ -13,6 +15,7 @@
 #include "noise.h"
 #include "peak.h"
 #include "philox.h"
+#include "pool.h"
 #include "update.h"
 
 static void row_draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
@@ -32,6 +35,10 @@ static size_t scratch_bytes(const fr_op *op) {
     case FR_DENSE:
     case FR_DENSE_DX:
     case FR_DENSE_DW: return sizeof(product_scratch);
+    case FR_CONV: return conv_scratch_bytes(conv_work_of(&op->conv));
+    case FR_CONV_DX: return conv_scratch_bytes(conv_dx_work_of(&op->conv_dx));
+    case FR_CONV_DW: return conv_dw_scratch_bytes(&op->conv_dw);
+    case FR_POOL_DX: return pool_dx_scratch_bytes(&op->pool_dx.window);
     case FR_LOSS: return loss_scratch_bytes(op->loss.N);
     case FR_EMIT: return row_scratch_bytes(op->emit.N);
     default: return 0;

@@ -21,6 +21,7 @@ import numpy as np
 from fastreg.common.sparse import SparseRows
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program.images import Flip
 from fastreg.program.normalize import ROWS, WITH_TABLE
 from fastreg.program.ops import Perturb
 from fastreg.program.program import Program
@@ -152,14 +153,22 @@ def nothing() -> None:
 
 
 def beside_params(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
-    """Arrays that ops make: the noisy copies of weights, and the tables of normalizations."""
-    copies = {op.out: padded(params[op.weight].shape, dtype) for op in program.ops if isinstance(op, Perturb)}
-    tables = {op.table for op in program.ops if isinstance(op, WITH_TABLE)}
-    return copies | {table.name: padded((ROWS, table.width), dtype) for table in tables}
+    """Arrays that ops make: the noisy or flipped copies of weights, and the tables of normalizations."""
+    shapes = {
+        table.name: (ROWS, table.width) for table in (op.table for op in program.ops if isinstance(op, WITH_TABLE))
+    }
+    for op in program.ops:
+        if isinstance(op, Perturb):
+            shapes[op.out] = params[op.weight].shape
+        elif isinstance(op, Flip):
+            (height, width), channels = op.window.size, op.window.image[2]
+            shapes[op.out] = height * width * params[op.weight].shape[1], channels
+    return {name: padded(shape, dtype) for name, shape in shapes.items()}
 
 
 class Engine(Protocol):
     program: Program
+    params: dict[str, np.ndarray]  # with what ops make beside them
     params: dict[str, np.ndarray]  # with what ops make beside them
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores the gradient

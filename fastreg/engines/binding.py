@@ -13,6 +13,7 @@ import numpy as np
 
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program import images as I
 from fastreg.program import ops as O
 from fastreg.program.normalize import SCALE, SHIFT, Norm
 from fastreg.program.program import Source
@@ -42,6 +43,23 @@ class Binding:
 
     def _own(self, op: O.Op) -> dict[str, object]:
         match op:
+            case I.Conv():
+                return self._dense(op) | {"window": op.window}
+            case I.Flip():
+                weight = self.params[op.weight]
+                return {"out": self.params[op.out], "weight": weight, "N": weight.shape[1], "window": op.window}
+            case I.ConvDx():
+                K, N = op.window.values, self.buffers[op.dz].shape[1] // op.window.count
+                return self._dense_dx(op) | {"K": K, "N": N, "window": op.window}
+            case I.ConvDw():
+                return self._dense_dw(op) | {"window": op.window}
+            case I.Pool():
+                arrays = {"out": self.buffers[op.out], "x": self.buffers[op.x], "mask": op.mask}
+                return arrays | {"window": op.window, "average": op.kind == "mean"}
+            case I.PoolDx():
+                arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "x": self.buffers[op.x]}
+                fields = {"window": op.window, "average": op.kind == "mean", "add": op.add}
+                return arrays | fields | {"through": self._through(op.through)}
             case O.Gather():
                 return self._gather(op)
             case O.Dense():
@@ -53,10 +71,7 @@ class Binding:
             case O.Append():
                 return self._append(op)
             case O.DenseDx():
-                K, N = _shape(self.params[op.weight], op.transposed)
-                arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "weight": self.params[op.weight]}
-                how = {"add": op.add, "transposed": op.transposed, "through": self._through(op.through)}
-                return arrays | {"K": K, "N": N} | how
+                return self._dense_dx(op)
             case O.DenseDw():
                 return self._dense_dw(op)
             case O.BiasDw():
@@ -162,6 +177,12 @@ class Binding:
             "scale": scale,
             "attack": op.attack,
         }
+
+    def _dense_dx(self, op: O.DenseDx) -> dict[str, object]:
+        K, N = _shape(self.params[op.weight], op.transposed)
+        arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "weight": self.params[op.weight]}
+        how = {"add": op.add, "transposed": op.transposed, "through": self._through(op.through)}
+        return arrays | {"K": K, "N": N} | how
 
     def _dense_dw(self, op: O.DenseDw) -> dict[str, object]:
         K, N = self.params[op.weight].shape

@@ -13,6 +13,7 @@ from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE
 from fastreg.engines.pace import Pace
 from fastreg.machine import _core, threads
+from fastreg.program.images import Conv, ConvDw, ConvDx, Flip
 from fastreg.program.ops import Call, Dense, DenseDw, DenseDx, Gather, Perturb
 from fastreg.program.program import Program
 from fastreg.program.rules import STORES_GRADIENT, Rule
@@ -185,12 +186,13 @@ def _source(array: np.ndarray | SparseRows, columns: tuple[int, ...] | None = No
 def flops_between_barriers(program: Program, params: dict[str, np.ndarray], rows: int) -> float:
     """The mean work between two barriers: what one more thread could share."""
     total, stretches = 0.0, 1
-    clean = {op.out: op.weight for op in program.ops if isinstance(op, Perturb)}
+    clean = {op.out: op.weight for op in program.ops if isinstance(op, (Flip, Perturb))}
     for op in program.ops:
         stretches += op.wait
         if isinstance(op, (Dense, DenseDx, DenseDw)):
             K, N = params[clean.get(op.weight, op.weight)].shape
-            total += 2.0 * rows * K * N
+            windows = op.window.count if isinstance(op, (Conv, ConvDx, ConvDw)) else 1
+            total += 2.0 * rows * windows * K * N
         elif isinstance(op, Gather) and op.augment and op.augment.resamples:
             total += AUGMENT_FLOPS * rows * program.buffers[op.out]
     return total / stretches

@@ -14,12 +14,14 @@ from fastreg.engines.base import Feed, Tally, beside_params, new_buffers, nothin
 from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program import images as I
 from fastreg.program import normalize as N
 from fastreg.program import ops as O
 from fastreg.program import rules
 from fastreg.program.program import Program
 from fastreg.program.riders import PANEL, Mask, Noise, Through
 from fastreg.reference import functions as R
+from fastreg.reference import images
 from fastreg.reference import normalize as F
 from fastreg.reference import updates as U
 from fastreg.reference.augment import augmented
@@ -144,15 +146,27 @@ class ReferenceEngine:
         x, w = self._rows(op.x, batch), self._param(op.weight)
         w = w.T if op.transposed else w
         b = self._param(op.bias) if op.bias else None
-        z = self._noisy(R.dense(x, w, b), op.noise, batch)
+        z = R.dense(x, w, b)
         if op.folded:
             table = self.params[op.folded]
             z = (x @ w) * table[N.SCALE] + table[N.SHIFT]
-        if op.z:
-            self._rows(op.z, batch)[...] = z
-        self._rows(op.out, batch)[...] = self._masked(R.ACTIVATIONS[op.activation].value(z), op.mask, batch)
+        self._finish_dense(op, z, batch)
+
+    def _conv(self, op: I.Conv, batch: Batch) -> None:
+        w, repeats = self._param(op.weight), op.window.count
+        z = images.conv(self._rows(op.x, batch), w, op.window)
+        if op.folded:
+            scale, shift = (self.params[op.folded][row, : w.shape[1]] for row in (N.SCALE, N.SHIFT))
+            z = z * np.tile(scale, repeats) + np.tile(shift, repeats)
+        elif op.bias:
+            z = z + np.tile(self._param(op.bias), repeats)
+        self._finish_dense(op, z, batch)
+
+    def _finish_dense(self, op: O.Dense, z: np.ndarray, batch: Batch) -> None:
+        """What becomes of the products and the bias."""
+        self._finish(op, self._noisy(z, op.noise, batch), batch)
         if op.activity:
-            columns = range(0, w.shape[1], PANEL)
+            columns = range(0, z.shape[1], PANEL)
             self._rows(op.activity, batch)[...] = np.add.reduceat(np.abs(self._rows(op.out, batch)), columns, axis=1)
 
     def _perturb(self, op: O.Perturb, batch: Batch) -> None:
@@ -228,6 +242,28 @@ class ReferenceEngine:
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
 
+    def _flip(self, op: I.Flip, batch: Batch) -> None:
+        self.params[op.out][...] = images.flip(self._param(op.weight), op.window)
+
+    def _conv_dx(self, op: I.ConvDx, batch: Batch) -> None:
+        weight = images.unflip(self._param(op.weight), op.window)
+        dy = images.conv_dx(self._rows(op.dz, batch), weight, op.window)
+        self._pass_back(op.out, dy, op.through, op.add, batch)
+
+    def _conv_dw(self, op: I.ConvDw, batch: Batch) -> None:
+        x, dz = self._rows(op.x, batch), self._rows(op.dz, batch)
+        self._step(op.weight, images.conv_dw(x, dz, op.window), op.weight_rule, batch)
+        if op.bias:
+            self._step(op.bias, dz.reshape(len(dz) * op.window.count, -1).sum(axis=0), op.bias_rule, batch)
+
+    def _pool(self, op: I.Pool, batch: Batch) -> None:
+        y = images.pool(self._rows(op.x, batch), op.window, op.kind)
+        self._rows(op.out, batch)[...] = self._masked(y, op.mask, batch)
+
+    def _pool_dx(self, op: I.PoolDx, batch: Batch) -> None:
+        dx = images.pool_dx(self._rows(op.x, batch), self._rows(op.dz, batch), op.window, op.kind)
+        self._pass_back(op.out, dx, op.through, op.add, batch)
+
     def _bias_dw(self, op: O.BiasDw, batch: Batch) -> None:
         self._step(op.bias, self._rows(op.dz, batch).sum(axis=0), op.rule, batch)
 
@@ -287,7 +323,7 @@ class ReferenceEngine:
         gamma, beta = (self._param(name) if name else None for name in (op.gamma, op.beta))
         return F.normal(mean, variance, gamma, beta, op.eps)
 
-    def _finish(self, op: N.BatchNorm | N.Affine | N.LayerNorm, z: np.ndarray, batch: Batch) -> None:
+    def _finish(self, op: O.Dense | N.BatchNorm | N.Affine | N.LayerNorm, z: np.ndarray, batch: Batch) -> None:
         """y = dropout(activation(z))."""
         if op.z:
             self._rows(op.z, batch)[...] = z
@@ -481,6 +517,12 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.Append: ReferenceEngine._append,
     O.DenseDx: ReferenceEngine._dense_dx,
     O.DenseDw: ReferenceEngine._dense_dw,
+    I.Conv: ReferenceEngine._conv,
+    I.Flip: ReferenceEngine._flip,
+    I.ConvDx: ReferenceEngine._conv_dx,
+    I.ConvDw: ReferenceEngine._conv_dw,
+    I.Pool: ReferenceEngine._pool,
+    I.PoolDx: ReferenceEngine._pool_dx,
     O.BiasDw: ReferenceEngine._bias_dw,
     O.Couple: ReferenceEngine._couple,
     O.Penalize: ReferenceEngine._penalize,

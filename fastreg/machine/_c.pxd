@@ -101,6 +101,32 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_couple_op:
         fr_param a
         fr_matrix b, gradient_a, gradient_b
+    ctypedef struct fr_window:
+        int64_t image_height, image_width, channels
+        int64_t height, width, step_down, step_right, top, left, down, across
+    ctypedef struct fr_conv_op:
+        fr_dense_op dense
+        fr_window window
+    ctypedef struct fr_flip_op:
+        fr_matrix out, weight
+        int64_t N
+        fr_window window
+    ctypedef struct fr_conv_dx_op:
+        fr_dense_dx_op dense
+        fr_window window
+    ctypedef struct fr_conv_dw_op:
+        fr_dense_dw_op dense
+        fr_window window
+    ctypedef struct fr_pool_op:
+        fr_matrix out, x
+        fr_window window
+        int32_t average
+        fr_mask mask
+    ctypedef struct fr_pool_dx_op:
+        fr_matrix out, dz, x
+        fr_window window
+        int32_t average, add
+        fr_through through
     ctypedef struct fr_update_op:
         fr_param param
         fr_matrix gradient
@@ -160,6 +186,12 @@ cdef extern from "fastreg.h" nogil:
         fr_bias_dw_op bias_dw
         fr_couple_op couple
         fr_norm_op norm
+        fr_conv_op conv
+        fr_flip_op flip
+        fr_conv_dx_op conv_dx
+        fr_conv_dw_op conv_dw
+        fr_pool_op pool
+        fr_pool_dx_op pool_dx
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops

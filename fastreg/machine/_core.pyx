@@ -65,6 +65,16 @@ cdef fr_noise _noise(noise) except *:
     return n
 
 
+cdef fr_window _window(window) except *:
+    cdef fr_window w
+    w.image_height, w.image_width, w.channels = window.image
+    w.height, w.width = window.size
+    w.step_down, w.step_right = window.strides
+    w.top, w.left = window.before
+    w.down, w.across = window.places
+    return w
+
+
 cdef class Program:
     """Ops on arrays, as C reads them. Keeps the arrays alive."""
 
@@ -242,6 +252,23 @@ cdef class Program:
                 op.flags &= ~FR_HAS_PARAM
         elif name == "Totals":
             self._totals(&op.totals, take)
+        elif name == "Conv":
+            self._dense(&op.conv.dense, take)
+            op.conv.window = _window(take("window"))
+        elif name == "Flip":
+            op.flip.out, op.flip.weight, op.flip.N = self._matrix(take("out")), self._matrix(take("weight")), take("N")
+            op.flip.window = _window(take("window"))
+        elif name == "ConvDx":
+            self._dense_dx(&op.conv_dx.dense, take)
+            op.conv_dx.window = _window(take("window"))
+        elif name == "ConvDw":
+            self._dense_dw(&op.conv_dw.dense, take)
+            op.conv_dw.window = _window(take("window"))
+        elif name == "Pool":
+            op.pool.out, op.pool.x, op.pool.mask = self._matrix(take("out")), self._matrix(take("x")), self._mask(take("mask"))
+            op.pool.window, op.pool.average = _window(take("window")), take("average")
+        elif name == "PoolDx":
+            self._pool_dx(&op.pool_dx, take)
         elif name != "Call":
             raise TypeError(f"{name}: its fields are not known")
 
@@ -309,6 +336,11 @@ cdef class Program:
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.add, op.running, op.moves, op.folded = take("add"), take("running"), take("moves"), take("folded")
         op.mask, op.through = self._mask(take("mask")), self._through(take("through"))
+
+    cdef _pool_dx(self, fr_pool_dx_op *op, take):
+        op.out, op.dz, op.x = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("x"))
+        op.window, op.average = _window(take("window")), take("average")
+        op.add, op.through = take("add"), self._through(take("through"))
 
     cdef _emit(self, fr_emit_op *op, take):
         op.x, op.N, op.head = self._matrix(take("x")), take("N"), _head(take("head"))
