@@ -256,7 +256,7 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     Losses subtract numbers of about one. Updates subtract a step from the parameter, or add one to their state. (The
     step itself lies between the two, so its root and its division are not checked; they are right to a few ulp of it.)
     """
-    if isinstance(op, (O.DenseDw, O.Update)):
+    if isinstance(op, (O.DenseDw, O.Update, O.BiasDw)):
         return _subtracted(op, name, feed, side)
     if not isinstance(op, O.Loss):
         return 0.0
@@ -264,10 +264,16 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     return float(weights.max() / weights.sum()) if name == op.dz else float(weights.max())
 
 
-def _subtracted(op: O.DenseDw | O.Update, name: str, feed: Feed, side: _Side) -> np.ndarray:
+def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side: _Side) -> np.ndarray:
     """The size of the values before an update. Proximal L1 adds its threshold, at most about 2 lr l1 (Nesterov's), and
     the velocity is then a difference of parameters over lr."""
-    param, rule = (op.param, op.rule) if isinstance(op, O.Update) else (op.weight, op.weight_rule)
+    match op:
+        case O.DenseDw():
+            param, rule = op.weight, op.weight_rule
+        case O.BiasDw():
+            param, rule = op.bias, op.rule
+        case _:
+            param, rule = op.param, op.rule
     before = np.abs(side.arrays[name]).astype(np.float64)
     rate, (l1, _) = RATE * rule.lr_scale, rule.penalty.at(feed.rows)
     if not (rule.penalty.proximal and l1 and rate):
@@ -282,10 +288,10 @@ def _subtracted(op: O.DenseDw | O.Update, name: str, feed: Feed, side: _Side) ->
 def _limit(op: O.Op, side: _Side, rows: int) -> float:
     """The limit in ulp: elementwise functions differ by a few; for sums of n terms it grows like the root of n."""
     if isinstance(op, O.Dense):
-        terms = side.params[op.weight].shape[0]
+        terms = side.params[op.weight].shape[int(op.transposed)]
     elif isinstance(op, O.DenseDx):
-        terms = side.params[op.weight].shape[1]
-    elif isinstance(op, O.DenseDw):
+        terms = side.params[op.weight].shape[1 - int(op.transposed)]
+    elif isinstance(op, (O.DenseDw, O.BiasDw)):
         terms = rows
     elif isinstance(op, O.ClipNorm):
         terms = max(side.params[name].shape[-1] for name in op.params)

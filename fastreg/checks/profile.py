@@ -28,7 +28,7 @@ from fastreg.program import ops as O
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UPDATES = ("DenseDw", "Penalize", "ClipNorm", "Update", "MaxNorm")
+UPDATES = ("DenseDw", "BiasDw", "Couple", "Penalize", "ClipNorm", "Update", "MaxNorm")
 MAX_ROWS = 1 << 20  # in all the repeated batches of one measurement
 REFERENCE_REPEATS = 3
 MOST_ROWS = 1 << 26  # in a step: more could not be repeated
@@ -334,12 +334,8 @@ def _seconds(run, repeats: int, of=median) -> float:
 
 
 def _on(op: O.Op) -> str:
-    return (
-        getattr(op, "out", None)
-        or getattr(op, "weight", None)
-        or getattr(op, "param", None)
-        or ", ".join(sorted(op.writes))
-    )
+    names = (getattr(op, name, None) for name in ("out", "weight", "param"))
+    return next((name for name in names if isinstance(name, str)), ", ".join(sorted(op.writes)))
 
 
 def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
@@ -358,13 +354,17 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             slots = 2 + 2 * len(op.weight_rule.slots) if isinstance(op, O.DenseDw) else 1
             return 2.0 * rows * weight, of({*names, *through}) + slots * size * weight
         case O.Gather():
-            source = getattr(timer.feed, op.source)
+            source = timer.feed.find(op.source)
             return 0.0, source.nbytes + of([op.out])
         case O.Loss() | O.Totals():
             labels = timer.feed.need("targets").nbytes if isinstance(op, O.Loss) and not op.targets else 0
             return 0.0, labels + of(op.reads | op.writes)
         case O.Elementwise():
             return 0.0, of(op.reads | op.writes)
+        case O.BiasDw():
+            return 0.0, of([op.dz])
+        case O.Couple():
+            return 0.0, 6.0 * size * params[op.a].size
         case O.Update():
             return 0.0, (3.0 + 2 * len(op.rule.slots)) * size * params[op.param].size
         case O.Perturb():

@@ -203,7 +203,7 @@ def headline(task: Task, options: argparse.Namespace) -> str:
     )
 
 
-def labelled(model: fr.Sequential, X, y) -> Labelled:
+def labelled(model: fr.Model, X, y) -> Labelled:
     """Inputs and labels for a model. A table may hold the labels, in the columns of the training data; y is None if it
     does not."""
     if y is not None or not isinstance(X, Table):
@@ -223,7 +223,7 @@ def labelled(model: fr.Sequential, X, y) -> Labelled:
     return X, X.select(names) if names is not None and has else None
 
 
-def hits(model: fr.Sequential, outputs: np.ndarray, y) -> float | None:
+def hits(model: fr.Model, outputs: np.ndarray, y) -> float | None:
     """The share of correct predictions, by the names of classes; None where predictions cannot be correct or wrong. A
     class that the model does not know counts as wrong."""
     told = model.schema.labels(outputs, model.output_transform)

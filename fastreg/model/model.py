@@ -332,12 +332,14 @@ class Model(Settable):
         """Sets all layers. Those of a model that has parameters must have the same ones."""
         if "layers" in self.__dict__:
             self._claim.check_free("layers")
-            schema, value, graph = self._given_layers(value)
-            self._check_layers(value, graph)
+            schema, layers, graph = self._given_layers(value)
+            self._check_layers(layers, graph)
             self.graph = graph
             if schema:
                 self.schema = schema
-        self._adopt(value)
+            self._adopt(layers)
+        else:
+            self._adopt(Layers(value))
 
     def _given_layers(self, value: Iterable[Layer]) -> tuple[Schema, Layers, Graph]:
         """What is set as `layers`: as many as the graph has."""

@@ -39,7 +39,7 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
         how |= {"rules": _rules(settings, rule, rows), "clip_norm": settings.clip_norm}
         how["couplings"] = settings.couplings(rows)
         how["accumulate"] = settings.accumulate
-        if settings.augment is not None and model.input_shape and dropout:
+        if settings.augment is not None and isinstance(model.input_shape, tuple) and dropout:
             how["augment"] = settings.augment.on(model.input_shape)
     return lower(network, **how)
 

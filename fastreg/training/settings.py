@@ -141,6 +141,8 @@ class Settings:
             self._check_distances()
         if self.adversarial is not None and not (len(self.model.graph.inputs) == len(self.model.heads) == 1):
             raise ValueError("adversarial: got a model with several inputs or heads, expected one of each")
+        if self.augment is not None and len(self.model.graph.inputs) > 1:
+            raise ValueError("augment: got a model with several inputs, expected one: the images")
 
     def _check_distances(self) -> None:
         names = [str(layer.name) for layer in self.model.layers]
@@ -149,7 +151,7 @@ class Settings:
                 if name not in names:
                     raise ValueError(f"distance: got {name!r}, expected one of {', '.join(names)}")
             if self.model.built:
-                shapes = [np.shape(self.model.parameters.get(f"{name}.weight")) for name in (distance.a, distance.b)]
+                shapes = [np.shape(self.model.parameters.get(f"{name}.weight", 0.0)) for name in (distance.a, distance.b)]
                 if () in shapes or shapes[0] != shapes[1]:
                     raise ValueError(
                         f"distance: got {distance!r}, whose weights have the shapes {shapes[0]} and "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from fastreg.program.ops import Couple, Op, Update
@@ -78,7 +78,8 @@ class Made(NamedTuple):
     shared: bool
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A node to be lowered.
 
     index    its number, a coordinate of the random draws
@@ -222,4 +223,4 @@ class Way:
 
     def update(self) -> None:
         """Adds the updates from gradients that are stored for a reason of their own."""
-        self.ops += [Update(name, self.rules[name]) for name in reversed(self.rules) if name in self.kept]
+        self.ops += [Update(name, self.rules[name]) for name in reversed(list(self.rules)) if name in self.kept]
