@@ -58,6 +58,8 @@ enum {
     X(CLIP_NORM, ClipNorm, clip_norm, FR_ONCE_A_STEP)                                                                  \
     X(MAX_NORM, MaxNorm, max_norm, FR_ONCE_A_STEP)                                                                     \
     X(APPEND, Append, append, 0)                                                                                       \
+    X(COUNT, Count, count, FR_ONCE_A_STEP)                                                                             \
+    X(AVERAGE, Average, average, FR_ONCE_A_STEP)                                                                       \
     X(PERTURB, Perturb, perturb, 0)                                                                                    \
     X(BIAS_DW, BiasDw, bias_dw, FR_HAS_PARAM)                                                                          \
     X(COUPLE, Couple, couple, FR_ONCE_A_STEP | FR_HAS_PARAM)                                                           \
@@ -439,6 +441,18 @@ typedef struct {
     int32_t clipped;
 } fr_append_op;
 
+/* count: one more. At most 2^24, where a float32 stays. */
+typedef struct {
+    fr_matrix count;
+} fr_count_op;
+
+/* average: out += (1 - decay) / (1 - decay^count) * (param - out). */
+typedef struct {
+    fr_matrix out, param, count;
+    int64_t rows, columns;
+    double decay;
+} fr_average_op;
+
 /* perturb: out = weight + noise. */
 typedef struct {
     fr_matrix out, weight;
@@ -497,6 +511,8 @@ typedef struct {
         fr_clip_norm_op clip_norm;
         fr_max_norm_op max_norm;
         fr_append_op append;
+        fr_count_op count;
+        fr_average_op average;
         fr_perturb_op perturb;
         fr_bias_dw_op bias_dw;
         fr_couple_op couple;

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fastreg.model.model import Model
     from fastreg.model.sequential import Sequential
     from fastreg.optimizers import SGD, Adam, AdamW, Lion, NAdam, RMSprop, schedules
+    from fastreg.optimizers.averaging import EMA, SWA
     from fastreg.training.ensembles import Bagging
     from fastreg.training.epochs import DivergenceError
     from fastreg.training.trainer import Trainer
@@ -60,6 +61,7 @@ _HOMES = {
     **dict.fromkeys(("Dense", "Dropout", "Flatten", "Function", "GaussianNoise"), "layers"),
     **dict.fromkeys(("Add", "Concatenate", "Input", "Residual"), "layers"),
     **dict.fromkeys(("FGSM",), "losses.adversarial"),
+    **dict.fromkeys(("EMA", "SWA"), "optimizers.averaging"),
     **dict.fromkeys(("L1", "L2", "ElasticNet"), "losses.penalties"),
     **dict.fromkeys(("__version__",), "machine.release"),
     **dict.fromkeys(("get_num_threads", "set_num_threads", "simd"), "machine.threads"),
@@ -89,10 +91,12 @@ _MODULES = {
 } | {"reference": "reference", **_ROOMED}
 
 __all__ = [
+    "EMA",
     "FGSM",
     "L1",
     "L2",
     "SGD",
+    "SWA",
     "Adam",
     "AdamW",
     "Add",

@@ -3,6 +3,7 @@
  */
 #include "../targets.h"
 #include "append.h"
+#include "average.h"
 #include "conv.h"
 #include "conv_dw.h"
 #include "dense.h"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastreg.losses.losses import Loss
     from fastreg.model.dataset import Data
     from fastreg.model.model import Model
+    from fastreg.optimizers.averaging import Averaging
     from fastreg.optimizers.optimizers import Optimizer
 
 
@@ -61,6 +62,9 @@ class Training(Protocol):
 
     @property
     def accumulate(self) -> int: ...
+
+    @property
+    def averaging(self) -> Averaging | None: ...
 
     @property
     def dtype(self) -> str: ...

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Part:
     """A part of a training step.
 
-    index   its place: -1 for the data, then that of the layer, then the loss and clipping
+    index   its place: -1 for the data, then that of the layer, then the loss, clipping and averages
     layer   the name of the layer; None for what belongs to no layer
     title   for a table, such as "layer 2: Dense 64 to 256, relu"
     """
@@ -48,6 +48,7 @@ def parts_of(program: Program, model: Model) -> list[Part]:
         O.Gather: Part(-1, None, "data"),
         O.Append: Part(-1, None, "data"),
         O.ClipNorm: Part(count + 1, None, "clipping"),
+        O.Count: Part(count + 2, None, "averages"),
     }
     loss, owners = Part(count, None, "loss"), _owners(program.ops)
     return [
@@ -77,7 +78,7 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
                 owner = _layer(op.bias)
             case O.Couple():
                 owner = _layer(op.a)
-            case O.Penalize() | O.Update():
+            case O.Penalize() | O.Update() | O.Average():
                 owner = _layer(op.param)
             case O.Call() if "row_loss" not in op.writes:
                 owner = _layer(op.reads_[0] if op.reads_[0].startswith("d:") else op.writes_[0])

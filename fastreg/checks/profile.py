@@ -371,6 +371,8 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             return 0.0, 2.0 * size * params[op.weight].size
         case O.Penalize():
             return 0.0, 3.0 * size * params[op.param].size
+        case O.Average():
+            return 0.0, 3.0 * size * params[op.param].size
         case O.MaxNorm():
             return 0.0, 2.0 * size * params[op.weight].size
     return 0.0, 0.0

@@ -23,7 +23,7 @@ from fastreg.engines.memory import padded
 from fastreg.machine import _core
 from fastreg.program.images import Flip
 from fastreg.program.normalize import ROWS, WITH_TABLE
-from fastreg.program.ops import Perturb
+from fastreg.program.ops import Average, Count, Perturb
 from fastreg.program.program import Program
 
 Rows = np.ndarray | SparseRows
@@ -153,7 +153,8 @@ def nothing() -> None:
 
 
 def beside_params(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
-    """Arrays that ops make: the noisy or flipped copies of weights, and the tables of normalizations."""
+    """Arrays that ops make: the noisy or flipped copies of weights, the tables of normalizations, and the averages and
+    counts that are not among the parameters."""
     shapes = {
         table.name: (ROWS, table.width) for table in (op.table for op in program.ops if isinstance(op, WITH_TABLE))
     }
@@ -163,12 +164,15 @@ def beside_params(program: Program, params: dict[str, np.ndarray], dtype) -> dic
         elif isinstance(op, Flip):
             (height, width), channels = op.window.size, op.window.image[2]
             shapes[op.out] = height * width * params[op.weight].shape[1], channels
-    return {name: padded(shape, dtype) for name, shape in shapes.items()}
+        elif isinstance(op, Count):
+            shapes[op.count] = (1,)
+        elif isinstance(op, Average):
+            shapes[op.out] = params[op.param].shape
+    return {name: padded(shape, dtype) for name, shape in shapes.items() if name not in params}
 
 
 class Engine(Protocol):
     program: Program
-    params: dict[str, np.ndarray]  # with what ops make beside them
     params: dict[str, np.ndarray]  # with what ops make beside them
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores the gradient

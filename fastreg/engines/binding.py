@@ -90,6 +90,11 @@ class Binding:
                 return {"limit": op.limit}
             case O.MaxNorm():
                 return {"param": self._param(op.weight), "limit": op.limit, "whole": op.whole}
+            case O.Count():
+                return {"count": self.params[op.count]}
+            case O.Average():
+                arrays = {"out": self.params[op.out], "param": self.params[op.param], "count": self.params[op.count]}
+                return arrays | {"decay": op.decay}
             case O.Elementwise():
                 return self._elementwise(op)
             case O.Emit():

@@ -295,6 +295,14 @@ class ReferenceEngine:
             factor *= op.whole / whole
         w *= factor.astype(self.dtype)
 
+    def _count(self, op: O.Count, batch: Batch) -> None:
+        self.params[op.count] += 1
+
+    def _average(self, op: O.Average, batch: Batch) -> None:
+        out, w = self.params[op.out], self._param(op.param)
+        rate = (1 - op.decay) / (1 - op.decay ** max(1, int(self.params[op.count][0])))
+        out[...] = w if rate == 1 else out + self.dtype.type(rate) * (w - out)
+
     def _elementwise(self, op: O.Elementwise, batch: Batch) -> None:
         x, out = self._rows(op.x, batch), self._rows(op.out, batch)
         columns = min(x.shape[1], out.shape[1])
@@ -529,6 +537,8 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.ClipNorm: ReferenceEngine._clip_norm,
     O.Update: ReferenceEngine._update,
     O.MaxNorm: ReferenceEngine._max_norm,
+    O.Count: ReferenceEngine._count,
+    O.Average: ReferenceEngine._average,
     O.Elementwise: ReferenceEngine._elementwise,
     O.Emit: ReferenceEngine._emit,
     N.BatchNorm: ReferenceEngine._batch_norm,

@@ -16,7 +16,9 @@ from time import perf_counter
 
 import numpy as np
 
+from fastreg.engines import averages
 from fastreg.engines.arena import Arena
+from fastreg.engines.averages import Averages
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.make import make_engine
 from fastreg.program.program import Program
@@ -34,6 +36,7 @@ class Session:
     engine: Engine
     parameters: Arena
     state: Arena
+    averages: Averages | None = None  # of the parameters, if the program has any
     rates: np.ndarray | None = None  # the learning rate of each batch of an epoch, kept from fit to fit
     _saved: tuple[np.ndarray, ...] = ()
 
@@ -103,9 +106,14 @@ class Claim:
 
 
 def make_state(program: Program, parameters: Arena, dtype: str) -> Arena:
-    """Zeros for the slots of each parameter that the program trains."""
+    """Zeros for the slots of each parameter that the program trains. Averaged parameters also have their raw values
+    there, which begin with those of the model."""
     rules = program.rules
-    return Arena({f"{p}/{slot}": parameters[p].shape for p in rules for slot in UPDATE_SLOTS[rules[p].kind]}, dtype)
+    slots = {f"{p}/{slot}": parameters[p].shape for p in rules for slot in UPDATE_SLOTS[rules[p].kind]}
+    state = Arena(slots | averages.shapes(program, parameters), dtype)
+    for name in program.averaged:
+        state[averages.raw(name)][...] = parameters[name]
+    return state
 
 
 def bind(
@@ -121,8 +129,10 @@ def bind(
     dtype = parameters.flat.dtype.name
     state = make_state(program, parameters, dtype) if state is None else state
     slots = {p: tuple(state[f"{p}/{slot}"] for slot in rule.slots) for p, rule in program.rules.items()}
-    made = make_engine(engine, program, parameters.arrays, slots, batch_size, dtype, threads)
-    return Session(key, made, parameters, state)
+    own = averages.averages_of(program, parameters, state)
+    arrays = parameters.arrays if own is None else own.arrays() | {program.count: state[program.count]}
+    made = make_engine(engine, program, arrays, slots, batch_size, dtype, threads)
+    return Session(key, made, parameters, state, own)
 
 
 def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -> None:

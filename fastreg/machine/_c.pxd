@@ -155,6 +155,12 @@ cdef extern from "fastreg.h" nogil:
         int64_t N
         double epsilon, low, high
         int32_t clipped
+    ctypedef struct fr_count_op:
+        fr_matrix count
+    ctypedef struct fr_average_op:
+        fr_matrix out, param, count
+        int64_t rows, columns
+        double decay
     ctypedef struct fr_perturb_op:
         fr_matrix out, weight
         int64_t rows, columns
@@ -182,6 +188,8 @@ cdef extern from "fastreg.h" nogil:
         fr_clip_norm_op clip_norm
         fr_max_norm_op max_norm
         fr_append_op append
+        fr_count_op count
+        fr_average_op average
         fr_perturb_op perturb
         fr_bias_dw_op bias_dw
         fr_couple_op couple

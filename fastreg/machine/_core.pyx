@@ -240,6 +240,10 @@ cdef class Program:
             self._max_norm(&op.max_norm, take)
         elif name == "Append":
             self._append(&op.append, take)
+        elif name == "Count":
+            op.count.count = self._matrix(take("count"))
+        elif name == "Average":
+            self._average(&op.average, take)
         elif name == "Perturb":
             self._perturb(&op.perturb, take)
         elif name == "BiasDw":
@@ -366,6 +370,12 @@ cdef class Program:
             op.epsilon, op.clipped = attack.epsilon, attack.clips
             if attack.clips:
                 op.low, op.high = attack.low, attack.high
+
+    cdef _average(self, fr_average_op *op, take):
+        param = take("param")
+        op.out, op.param, op.count = self._matrix(take("out")), self._matrix(param), self._matrix(take("count"))
+        op.columns = param.shape[param.ndim - 1]
+        op.rows, op.decay = param.shape[0] if param.ndim == 2 else 1, take("decay")
 
     cdef _perturb(self, fr_perturb_op *op, take):
         weight = take("weight")

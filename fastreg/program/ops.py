@@ -383,8 +383,48 @@ class MaxNorm(Op):
         return {self.weight}
 
 
+@dataclass(frozen=True)
+class Count(Op):
+    """Counts the steps that an Average has seen: the one number `count` of the state grows by 1.
+
+    It stays at 2^24, the last number that a float32 can count to.
+    """
+
+    count: str
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.count}
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.count}
+
+
+@dataclass(frozen=True)
+class Average(Op):
+    """out += rate (param - out), the exponential mean of a parameter over the steps (Polyak and Juditsky, 1992).
+
+    rate = (1 - decay) / (1 - decay^t) in step t = 1, 2, ..., so the weights of all steps add up to 1. Adam corrects its
+    moments in the same way. `count` holds t. The mean of the first step is the parameter itself.
+    """
+
+    out: str
+    param: str
+    count: str
+    decay: float
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.out, self.param, self.count}
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
+
+
 # Ops that run only in the last batch of a step if gradients are accumulated.
-ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm, Couple)
+ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm, Couple, Count, Average)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,17 @@ class Program:
     accumulate   batches per step. Their gradients add up to that of one large batch: row weights are divided by the
                  weight of the whole step. The ops of ONCE_A_STEP run only in the last batch of the step
     clean        the share of the batch's own rows in the loss of doubled ops. The perturbed rows have the rest
+    averaged     the parameters that are averaged: those that training changes. The program trains their raw values,
+                 which belong to the state; the model has the averages
+    count        the name of the number of averaged steps or epochs in the state
     """
 
     ops: tuple[Op, ...]
     buffers: dict[str, int]
     accumulate: int = 1
     clean: float = 1.0
+    averaged: tuple[str, ...] = ()
+    count: str = ""
 
     @property
     def copies(self) -> int:

@@ -51,8 +51,8 @@ def cutouts(transforms: tuple[Transform, ...], H: int, W: int, key: R.Key) -> li
     for number, transform in enumerate(transforms):
         words, size = words_of(number, key), int(transform.high)
         if transform.kind == "cutout" and (words[0] + 0.5) / 2**32 < transform.low:
-            first = [(word * side >> 32) - size // 2 for word, side in zip(words[1:], (H, W), strict=False)]
-            found.append((*(slice(max(start, 0), max(start + size, 0)) for start in first),))
+            y, x = (words[1] * H >> 32) - size // 2, (words[2] * W >> 32) - size // 2
+            found.append((slice(max(y, 0), max(y + size, 0)), slice(max(x, 0), max(x + size, 0))))
     return found
 
 

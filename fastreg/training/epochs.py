@@ -171,13 +171,20 @@ def _run_epoch(
     """Runs one epoch, at most up to step `last_update` of the optimizer. If it must not count, everything returns to
     its state at the start."""
     before = training.batches, training.updates
+    averages = session.averages
+    if averages:
+        averages.begin()
     session.save()
     tally = Tally(updates=training.updates)
-    reached = _run_slices(training, session, feed, tally, callbacks, last_update)
+    try:
+        reached = _run_slices(training, session, feed, tally, callbacks, last_update)
+    finally:
+        if averages:
+            averages.leave()
     failure = None
     if tally.diverged:
         failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
-    elif tally.bad_row < 0 and not all_finite(session.parameters.flat):
+    elif tally.bad_row < 0 and not all(map(all_finite, (session.parameters.flat, *(averages.raw if averages else ())))):
         failure = "parameters are not finite at its end"
     if failure or tally.bad_row >= 0:
         session.put_back()
@@ -191,6 +198,8 @@ def _run_epoch(
             f"training diverged in epoch {training.epoch + 1}: {failure}. The parameters are those of the start of "
             f"the epoch. {advice}"
         )
+    if averages and training.averaging is not None and training.averaging.due(training.epoch):
+        averages.add()
     return tally
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastreg.layers import Layer
 from fastreg.model.lowering import GRADIENT, Head, lower
 from fastreg.model.model import check_trainable
+from fastreg.program.averages import averaged
 from fastreg.program.program import Program
 from fastreg.program.rules import Rule
 from fastreg.reference.updates import penalty_of
@@ -41,7 +42,10 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
         how["accumulate"] = settings.accumulate
         if settings.augment is not None and isinstance(model.input_shape, tuple) and dropout:
             how["augment"] = settings.augment.on(model.input_shape)
-    return lower(network, **how)
+    program = lower(network, **how)
+    if mode == "train" and settings.averaging is not None:
+        program = averaged(program, settings.averaging.count, settings.averaging.per_step)
+    return program
 
 
 def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:

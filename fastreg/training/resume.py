@@ -23,6 +23,7 @@ from fastreg.common import checking
 from fastreg.common.checking import MAX_INT
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.safetensors import brief, parse_json, read_tensors
+from fastreg.engines import averages
 from fastreg.engines.arena import Arena
 from fastreg.engines.session import make_state
 from fastreg.intake.schema import Schema, Target
@@ -293,7 +294,11 @@ def _state(
         if not lenient:
             got, expected = brief(sorted(stored)), brief(sorted(state))
             raise FileFormatError(f"the state of the optimizer is {got}, expected {expected}")
-        dropped.append(f"the optimizer's {brief(sorted((shapes.keys() | stored.keys()) - fits))} start afresh")
+        others = sorted((shapes.keys() | stored.keys()) - fits)
+        if own := [name for name in others if not averages.belongs(name)]:
+            dropped.append(f"the optimizer's {brief(own)} start afresh")
+        if len(own) < len(others):
+            dropped.append("the averages of the weights do not go on")
     state.take({name: stored[name] if name in fits else slot for name, slot in state.items()})
     return state
 

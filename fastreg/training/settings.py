@@ -23,6 +23,8 @@ from fastreg.metrics.answers import CLASSES, LABELS, VALUES
 from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data, checked
 from fastreg.model.model import Model, check_loss, loss_for, trained_layers
+from fastreg.optimizers import averaging
+from fastreg.optimizers.averaging import Averaging
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program import riders
 
@@ -83,6 +85,7 @@ class Settings:
     accumulate: int = field(metadata=_kept(partial(checking.integer, "accumulate"), in_programs=True))
     augment: Augmentation | None = field(metadata=_kept(_augment, in_programs=True))
     adversarial: FGSM | None = field(metadata=_kept(adversarial.get, in_programs=True))
+    averaging: Averaging | None = field(metadata=_kept(averaging.get, in_programs=True))
     engine: str = field(metadata=_kept(checking.engine))
     dtype: str = field(metadata=_kept(checking.dtype))
     seed: int = field(metadata=_kept(checking.seed))

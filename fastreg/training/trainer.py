@@ -20,6 +20,7 @@ from fastreg.callbacks.training import Best
 from fastreg.common import checking
 from fastreg.common.attributes import Settable
 from fastreg.common.understood import understood
+from fastreg.engines import averages
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Claim, Session, Sessions, bind, make_state
@@ -42,6 +43,7 @@ from fastreg.training.weighting import weigh_classes
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
+    from fastreg.optimizers.averaging import Averaging
     from fastreg.optimizers.schedules import Schedule
 
 ARGUMENTS = tuple(row.name for row in fields(Settings))
@@ -99,6 +101,10 @@ class Trainer(Settable):
         random, anew in each epoch, and only in training.
     adversarial
         A `fastreg.FGSM`: each step trains on the rows of the batch and on a perturbed copy of each.
+    averaging
+        A `fastreg.EMA` or a `fastreg.SWA`: the model holds averages of the weights that training goes through.
+        Validation, callbacks, `evaluate`, `predict` and files see the averages. The next fit goes on from the raw
+        weights, "<parameter>/raw" of `optimizer_state`, or from what has been set meanwhile.
     engine
         "native" (C) or "reference" (NumPy).
     dtype
@@ -162,6 +168,7 @@ class Trainer(Settable):
         accumulate: int = 1,
         augment: str | Augmentation | None = None,
         adversarial: FGSM | None = None,
+        averaging: str | Averaging | None = None,
         engine: str = "native",
         dtype: str = "float32",
         seed: int = 0,
@@ -199,6 +206,7 @@ class Trainer(Settable):
         accumulate: int
         augment: Augmentation | None
         adversarial: FGSM | None
+        averaging: Averaging | None
         engine: str
         dtype: str
         seed: int
@@ -475,6 +483,8 @@ class Trainer(Settable):
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
             other._state.take(self._state)
             other._trained = other.model._arena
+            if averages.is_known(self.model._arena, self._state):  # in another dtype they have another mark
+                averages.note(other.model._arena, other._state)
         return other
 
     __copy__ = copy
@@ -652,8 +662,10 @@ class Trainer(Settable):
             kind = settings.optimizer.rule().kind
             if self._state is None or self._trained is not arena or self._state.keys() != fresh.keys():
                 # the first fit, a model that was built again, another optimizer, or a layer frozen or thawed
-                if self._state is not None and self._trained is arena and self._state_of == kind:
-                    fresh.take({name: self._state.get(name, start) for name, start in fresh.items()})
+                if self._state is not None and self._trained is arena:
+                    same = self._state_of == kind
+                    kept = {name: slot for name, slot in self._state.items() if same or averages.belongs(name)}
+                    fresh.take({**fresh, **{name: slot for name, slot in kept.items() if name in fresh}})
                 self._state, self._trained = fresh, arena
             self._state_of = kind
             state = self._state
