@@ -113,6 +113,11 @@ typedef enum { FR_FOR_EACH_ACTIVATION(FR_ENUM) FR_ACTIVATIONS } fr_activation;
     X(HUBER, huber)                                                                                                    \
     X(LOG_COSH, log_cosh)                                                                                              \
     X(QUANTILE, quantile)                                                                                              \
+    X(POISSON, poisson)                                                                                                \
+    X(SIGMOID_FOCAL, sigmoid_focal)                                                                                    \
+    X(SOFTMAX_FOCAL, softmax_focal)                                                                                    \
+    X(HINGE, hinge)                                                                                                    \
+    X(CATEGORICAL_HINGE, categorical_hinge)                                                                            \
     X(GIVEN, given)
 
 typedef enum { FR_FOR_EACH_LOSS(FR_ENUM) FR_LOSSES } fr_loss_kind;
@@ -281,12 +286,12 @@ typedef struct {
     double activity_l1;
 } fr_dense_op;
 
-/* loss: row_loss and row_hit, one value a row, and dz, the gradient at what `through` leads back to. Softmax reads labels
- * or, where the head has none, rows of shares, both from the feed. */
+/* loss: row_loss and row_hit, one value a row, and dz, the gradient at what `through` leads back to. Losses of classes read
+ * labels or, where the head has none, rows of shares, both from the feed. */
 typedef struct {
     void *row_loss, *row_hit;
     fr_matrix dz;                       /* NULL in evaluation */
-    fr_matrix targets;                  /* NULL in softmax_cross_entropy */
+    fr_matrix targets;                  /* NULL in losses of classes */
     fr_matrix weights, positive, units; /* one number an output, or NULL; see kernels/loss.h */
     fr_through through;
     int64_t N;
@@ -295,7 +300,7 @@ typedef struct {
     int32_t by_row;     /* the gradient of every row by itself, sample weights left out */
     int32_t holes;      /* NaN or a label below 0 is no target */
     double smoothing;   /* of labels: the share of the target that goes to all classes alike */
-    double shape;       /* delta of huber, q of quantile */
+    double shape;       /* delta of huber, q of quantile, gamma of a focal loss, power of a hinge */
     double head_weight; /* a factor of dz */
 } fr_loss_op;
 
@@ -406,11 +411,13 @@ typedef struct {
     fr_through through;
 } fr_elementwise_op;
 
-/* emit: rows of x to the array of a head, by softmax or an activation. */
+/* emit: rows of x to the array of a head, by softmax, exp or an activation. */
 typedef struct {
     fr_matrix x;
     int64_t N;
-    int32_t head, softmax, activation;
+    int32_t head;
+    int32_t softmax, exponential; /* else an activation */
+    int32_t activation;
 } fr_emit_op;
 
 /* penalize: the stored gradient of a parameter, whose rule is FR_RULE_GRADIENT, becomes the one to be clipped. */

@@ -10,6 +10,8 @@
  *     with q = positive_j  l = mean_j -q t log(p) - (1 - t) log(1 - p),         p = sigmoid(z)
  *   mse                    l = mean_j (y - t)^2,                                dl/dy_j = 2 (y - t) / N
  *   mae, huber, ...        term_of() has their formulas
+ *   softmax focal          l = -sum_j alpha_j t_j (1 - p_j)^gamma log(p_j),     p = softmax(z); see focal_row()
+ *   categorical hinge      l = max(0, 1 + max_{j != y} z_j - z_y)^power
  *   given                  a preceding call op has computed l and dl/dy
  *
  * Label smoothing e (Szegedy et al., 2016) takes (1 - e) [j = y] + e / N in place of [j = y] or t_j, and
@@ -151,6 +153,25 @@ typedef struct {
     vec value, slope;
 } term;
 
+/* What a "no" costs at z; a "yes" costs the same at -z. Focal: p^gamma softplus(z), where p^gamma = exp(-gamma
+ * softplus(-z)) keeps small p exact. */
+INLINE term focal_no(vec z, vec gamma) {
+    const vec zero = {0}, rest = vlog1p(vexp(-vabs(z)));
+    const vec cost = vmax(z, zero) + rest, power = vexp(-gamma * (vmax(-z, zero) + rest));
+    return (term){power * cost, power * vfma(gamma * vsigmoid(-z), cost, vsigmoid(z))};
+}
+
+INLINE term hinge_no(vec z, int squared) {
+    const vec one = vset1(1), over = vmax((vec){0}, z + one);
+    if (squared) return (term){over * over, over + over};
+    return (term){over, vkeep(over > (vec){0}, one)};
+}
+
+/* Whether an output says yes or no, so that it can be right. */
+INLINE int says_yes(int kind) {
+    return kind == FR_SIGMOID_CROSS_ENTROPY || kind == FR_SIGMOID_FOCAL || kind == FR_HINGE;
+}
+
 /* The outputs y + j, with the targets `label`. */
 INLINE term term_of(const fr_loss_op *op, int64_t j, vec y, vec label) {
     const vec zero = {0}, one = vset1(1), half = vset1((real)0.5), shape = vset1((real)op->shape);
@@ -177,6 +198,20 @@ INLINE term term_of(const fr_loss_op *op, int64_t j, vec y, vec label) {
     case FR_QUANTILE: { /* q (t - y) above y, (1 - q) (y - t) below */
         const vec above = vkeep(d < zero, shape), below = vkeep(d > zero, one - shape);
         return (term){vmax(-d * shape, d * (one - shape)), below - above};
+    }
+    case FR_POISSON: {
+        const vec mean = vexp(y);
+        return (term){mean - label * y, mean - label};
+    }
+    case FR_SIGMOID_FOCAL: /* -q t (1 - p)^gamma log(p) - (1 - t) p^gamma log(1 - p) */
+    case FR_HINGE: {       /* q t max(0, 1 - z)^power + (1 - t) max(0, 1 + z)^power */
+        const real smoothing = (real)op->smoothing;
+        const vec t = vfma(label, vset1(1 - smoothing), vset1(smoothing / 2)), no = one - t;
+        const vec yes = op->positive.data ? t * vload((const real *)op->positive.data + j) : t;
+        const int focal = op->kind == FR_SIGMOID_FOCAL;
+        const term of_yes = focal ? focal_no(-y, shape) : hinge_no(-y, op->shape == 2);
+        const term of_no = focal ? focal_no(y, shape) : hinge_no(y, op->shape == 2);
+        return (term){yes * of_yes.value + no * of_no.value, no * of_no.slope - yes * of_yes.slope};
     }
     default: return (term){vset1((real)NAN), zero};
     }
@@ -217,7 +252,7 @@ static real terms_row(const fr_loss_op *op, real *g, const real *y, const real *
             right.v[i] += vkeep(valid & agree, vset1(1));
         }
     }
-    *hit = op->kind == FR_SIGMOID_CROSS_ENTROPY ? lanes_sum(&right) / there : 0;
+    *hit = says_yes(op->kind) ? lanes_sum(&right) / there : 0;
     return lanes_sum(&sum) / there;
 }
 
@@ -229,19 +264,78 @@ INLINE size_t row_scratch_bytes(int64_t N) { return (size_t)(N + FR_PANEL) * siz
 INLINE real *shares_scratch(const fr_worker *w, int64_t N) { return row_scratch(w) + panels_of(N) * FR_PANEL; }
 INLINE size_t loss_scratch_bytes(int64_t N) { return 2 * row_scratch_bytes(N); }
 
-/* The softmax cross-entropy of a row, whose target is a label, or a row of shares. */
-static real softmax_loss(fr_worker *w, const fr_loss_op *op, real *g, const real *z, int64_t index, real *hit) {
+/* The focal loss of a row (Lin et al., 2017), whose target is the row of shares t; t is overwritten. With the slope
+ * s_j = alpha_j t_j (1 - p_j)^gamma (gamma p_j log(p_j) / (1 - p_j) - 1) in log(p_j), dl/dz_j = s_j - p_j sum(s). */
+static real focal_row(const fr_loss_op *op, real *g, const real *z, real *t, real *hit) {
+    const int64_t N = op->N;
+    const vec zero = {0}, one = vset1(1), gamma = vset1((real)op->shape);
+    const vec kept = vset1(1 - (real)op->smoothing), share = vset1((real)op->smoothing / (real)N);
+    real max;
+    const real sum = softmax_terms(g, z, N, &max);
+    const vec log_sum = vset1(scalar_log(sum));
+    lanes cost = lanes_set(0), slopes = lanes_set(0);
+    *hit = first_largest(z, N) == first_largest(t, N);
+    for (int64_t j = 0; j < N; j += LANES) {
+        for (int i = 0; i < LANE_VECS; i++) {
+            const int64_t at = j + i * VL;
+            const ivec valid = lanes_below(j, N, i);
+            vec tj = vfma(vload(t + at), kept, share);
+            if (op->weights.data) tj *= vload((const real *)op->weights.data + at);
+            const vec p = vload(g + at) / sum, log_p = vmin(zero, vload(z + at) - vset1(max) - log_sum);
+            const vec rest = vmax(zero, one - p);
+            const ivec some = rest > zero;
+            vec power = vkeep(some, vexp(gamma * vlog(vselect(some, rest, one))));
+            if (op->shape == 0) power = one;
+            const vec ratio = vselect(some, p * log_p / vselect(some, rest, one), -one);
+            const vec slope = vkeep(valid, tj * power * (gamma * ratio - one));
+            cost.v[i] -= vkeep(valid, tj * power * log_p);
+            slopes.v[i] += slope;
+            vstore(g + at, p);
+            vstore(t + at, slope);
+        }
+    }
+    const vec whole = vset1(lanes_sum(&slopes));
+    for (int64_t j = 0; j < N; j += VL) vstore(g + j, vload(t + j) - vload(g + j) * whole);
+    return lanes_sum(&cost);
+}
+
+/* The hinge loss of several classes (Crammer and Singer, 2001): the label must win by 1. */
+static real categorical_hinge_row(const fr_loss_op *op, real *g, const real *z, int64_t label, real *hit) {
+    const int64_t N = op->N;
+    no_target(g, N);
+    int64_t other = label == 0;
+    for (int64_t j = other + 1; j < N; j++) other = j != label && z[j] > z[other] ? j : other;
+    real bad = 0; /* NaN if an output is not finite, which must end the run even where it is not compared */
+    for (int64_t j = 0; j < N; j++) bad += z[j] - z[j];
+    *hit = first_largest(z, N) == label;
+    if (other >= N) return bad;
+    const real over = 1 + z[other] - z[label];
+    const int squared = op->shape == 2;
+    if (over <= 0) return bad;
+    g[other] = squared ? 2 * over : 1;
+    g[label] = -g[other];
+    return (squared ? over * over : over) + bad;
+}
+
+/* A loss of classes of a row, whose target is a label, or a row of shares. */
+static real classes_loss(fr_worker *w, const fr_loss_op *op, real *g, const real *z, int64_t index, real *hit) {
     const int64_t N = op->N;
     const real smoothing = (real)op->smoothing;
     const fr_head *head = &w->feed->head[op->head];
+    real *t = shares_scratch(w, N);
     if (head->labels) {
         const int64_t label = head->labels[index];
-        return label < 0 ? no_target(g, N) : softmax_row(g, z, label, N, smoothing, hit);
+        if (label < 0) return no_target(g, N);
+        if (op->kind == FR_CATEGORICAL_HINGE) return categorical_hinge_row(op, g, z, label, hit);
+        if (op->kind == FR_SOFTMAX_CROSS_ENTROPY) return softmax_row(g, z, label, N, smoothing, hit);
+        no_target(t, N);
+        t[label] = 1;
+        return focal_row(op, g, z, t, hit);
     }
-    real *t = shares_scratch(w, N);
     read_row(t, &head->shares, index);
     for (int64_t j = 0; j < N; j += VL) vstore(t + j, vnormal_or_zero(vload(t + j)));
     if (op->holes && t[0] != t[0]) return no_target(g, N);
+    if (op->kind == FR_SOFTMAX_FOCAL) return focal_row(op, g, z, t, hit);
     return shares_row(g, z, t, N, smoothing, hit);
 }
 
@@ -264,7 +358,9 @@ static void op_loss(fr_worker *w) {
         real *g = row_scratch(w);
         real loss, hit = 0;
         switch (op->kind) {
-        case FR_SOFTMAX_CROSS_ENTROPY: loss = softmax_loss(w, op, g, y, index, &hit); break;
+        case FR_SOFTMAX_CROSS_ENTROPY:
+        case FR_SOFTMAX_FOCAL:
+        case FR_CATEGORICAL_HINGE: loss = classes_loss(w, op, g, y, index, &hit); break;
         case FR_SIGMOID_CROSS_ENTROPY:
             loss = alone ? sigmoid_row(g, y, t, N, smoothing, &hit) : terms_row(op, g, y, t, &hit);
             break;
@@ -272,7 +368,10 @@ static void op_loss(fr_worker *w) {
         case FR_MAE:
         case FR_HUBER:
         case FR_LOG_COSH:
-        case FR_QUANTILE: loss = terms_row(op, g, y, t, &hit); break;
+        case FR_QUANTILE:
+        case FR_POISSON:
+        case FR_SIGMOID_FOCAL:
+        case FR_HINGE: loss = terms_row(op, g, y, t, &hit); break;
         case FR_GIVEN: loss = ((real *)op->row_loss)[row], g = (real *)t; break;
         default: loss = (real)NAN; break; /* never reached; a forgotten loss would end training as diverged */
         }
@@ -344,6 +443,8 @@ static void op_emit(fr_worker *w) {
         if (op->softmax) {
             const real sum = softmax_terms(p, z, N, &max);
             for (int64_t j = 0; j < N; j += VL) vstore(p + j, vload(p + j) / sum);
+        } else if (op->exponential) {
+            for (int64_t j = 0; j < N; j += VL) vstore(p + j, vexp(vload(z + j)));
         } else {
             for (int64_t j = 0; j < N; j += VL) vstore(p + j, activate(vload(z + j), op->activation));
         }

@@ -12,6 +12,7 @@ import fastreg as fr
 from fastreg.cli.options import DATA, add_reading
 from fastreg.cli.output import print_json
 from fastreg.cli.tasks import errors, hits, inputs, labelled, read
+from fastreg.common.transforms import TRANSFORMS
 
 
 def add(commands) -> None:
@@ -36,7 +37,7 @@ def predict(options: argparse.Namespace) -> None:
     texts = [column.name for column in model.schema.columns or () if column.kind in ("category", "date")]
     X, y = labelled(model, *read(options, texts=texts)[-1])
     outputs = model.predict(inputs(X))
-    is_classes = model.output_transform != "linear"
+    is_classes = TRANSFORMS[model.output_transform].answers != "numbers"
     results = outputs
     if is_classes and not options.probabilities:
         results = model.schema.labels(outputs, model.output_transform)

@@ -50,6 +50,10 @@ ALIASES: dict[str, dict[str, str]] = {
         huber: HuberLoss
         quantile: pinball, pinball_loss
         log_cosh: logcosh
+        poisson: PoissonNLLLoss, poisson_nll_loss, poisson_nll, count_poisson
+        softmax_focal: CategoricalFocalCrossentropy, categorical_focal_crossentropy
+        sigmoid_focal: BinaryFocalCrossentropy, binary_focal_crossentropy, sigmoid_focal_loss
+        categorical_hinge: multiclass_hinge, crammer_singer
     """),
     "optimizer": _aliases("""
         sgd: gradient_descent, momentum_sgd
@@ -150,13 +154,15 @@ ADVICE: dict[str, dict[str, str]] = {
         log_loss, logloss, logits
             use 'softmax_cross_entropy' for one of several classes, 'sigmoid_cross_entropy' for yes or
             no
-        hinge, squared_hinge, HingeLoss, MultiMarginLoss, categorical_hinge, svm
-            the nearest is 'softmax_cross_entropy', or 'sigmoid_cross_entropy' for one output;
-            {_CUSTOM}
+        HingeLoss, MultiMarginLoss, svm
+            use 'categorical_hinge' for one of several classes, 'hinge' for yes or no
+        squared_hinge
+            use 'hinge(squared=True)'
+        focal, focal_loss, FocalLoss, focal_crossentropy, focal_cross_entropy
+            use 'softmax_focal' for one of several classes, 'sigmoid_focal' for yes or no
         nll, NLLLoss, nll_loss
             the nearest is 'softmax_cross_entropy', which takes outputs before any softmax
-        kl_divergence, KLDivLoss, kld, poisson, PoissonNLLLoss, focal,
-        cosine_similarity
+        kl_divergence, KLDivLoss, kld, cosine_similarity
             {_CUSTOM}
         rmse, root_mean_squared_error
             the nearest is 'mse', whose minimum is at the same place

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.checking import shown
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.data.standardizer import Standardizer
 from fastreg.data.target_scaler import TargetScaler
 from fastreg.intake import dates, frames
@@ -25,7 +26,7 @@ MOST_TEXTS = 64  # texts of a column that get a number of their own, the most fr
 IMAGE_COLUMNS = 64  # bytes in this many columns or more are taken for the pixels of images
 BRIGHT = 128  # the brightest pixel of such images is above this
 LOSSES = {"classes": "softmax_cross_entropy", "labels": "sigmoid_cross_entropy", "numbers": "mse"}
-TASK_OF = {"softmax": ("classes",), "sigmoid": ("labels", "classes"), "linear": ("numbers",)}
+TASKS_OF = {"classes": ("classes",), "yes": ("labels", "classes"), "numbers": ("numbers",)}
 
 
 def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) -> Schema:
@@ -53,7 +54,7 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
     scale : {"standardize", "bytes", "none"}, optional
         "standardize": amounts get mean 0 and variance 1. "bytes": everything is divided by 255. By default bytes of
         images are divided and everything else is standardized. Targets that are numbers are scaled too, unless it is
-        "none".
+        "none" or the loss is "poisson".
 
     Returns
     -------
@@ -82,7 +83,7 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
     task = None if task is None else checking.choice("task", task, TASKS)
     scale = None if scale is None else checking.choice("scale", scale, SCALES)
     if loss is not None:
-        kinds = TASK_OF[losses.get(loss).transform]
+        kinds = _tasks_of(loss)
         if task is not None and task not in kinds:
             raise ValueError(f"loss: got {shown(loss)} for the task {task!r}, expected one for it, as {LOSSES[task]!r}")
         loss = loss if isinstance(loss, str) else losses.get(loss).name
@@ -90,10 +91,15 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
     columns, named = _columns(X)
     schema = Schema(columns, named)
     if y is not None:
-        only = None if loss is None else TASK_OF[losses.get(loss).transform]
+        only = None if loss is None else _tasks_of(loss)
         described, why = _target(y, names, task, only)
         schema = replace(schema, target=described, why=why, loss=loss or LOSSES[str(described.task)])
     return fit_schema(schema, X, y, scale)
+
+
+def _tasks_of(loss: str) -> tuple[str, ...]:
+    """The tasks that a loss is for."""
+    return TASKS_OF[TRANSFORMS[losses.get(loss).transform].answers]
 
 
 def fit_schema(schema: Schema, X, y=None, scale=None) -> Schema:
@@ -124,7 +130,8 @@ def fit_schema(schema: Schema, X, y=None, scale=None) -> Schema:
     schema = replace(schema, columns=_filled(schema, X))
     target = schema.target
     if y is not None and target.task == "numbers":
-        scaled = Target() if scale == "none" else TargetScaler().fit(_matrix(target, y)).target()
+        as_is = scale == "none" or (schema.loss is not None and losses.get(schema.loss).transform == "exp")
+        scaled = Target() if as_is else TargetScaler().fit(_matrix(target, y)).target()
         target = replace(target, mean=scaled.mean, scale=scaled.scale)
     encoded = schema.inputs("X", X, "float64")
     if schema.columns is None and frames.is_frame(encoded):

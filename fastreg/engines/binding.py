@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
 from fastreg.program import images as I
@@ -99,7 +100,7 @@ class Binding:
                 return self._elementwise(op)
             case O.Emit():
                 x = self.buffers[op.x]
-                return {"x": x, "N": x.shape[1], "transform": op.transform, "head": op.head}
+                return {"x": x, "N": x.shape[1], "transform": TRANSFORMS[op.transform].function, "head": op.head}
             case O.Totals():
                 return self._row_values(op.rows) | {"head": op.head, "activity": bool(op.activity)}
             case O.Call():

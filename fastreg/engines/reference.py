@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.engines.base import Feed, Tally, beside_params, new_buffers, nothing
 from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.engines.memory import padded
@@ -27,7 +28,12 @@ from fastreg.reference import updates as U
 from fastreg.reference.augment import augmented
 from fastreg.reference.small import small_to_zero, without_small
 
-TRANSFORMS = {"linear": lambda z: z, "sigmoid": R.sigmoid, "softmax": R.softmax}
+EMITTED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linear": lambda z: z,
+    "exp": np.exp,
+    "sigmoid": R.sigmoid,
+    "softmax": R.softmax,
+}
 
 
 class ReferenceEngine:
@@ -184,8 +190,8 @@ class ReferenceEngine:
         row_loss, row_hit = (self._rows(name, batch) for name in op.rows)
         if op.kind == "given":  # by the Call before it
             loss, gradient, hit = row_loss, targets, np.zeros_like(row_loss)
-        elif op.kind == "softmax_cross_entropy":
-            loss, gradient, hit = self._softmax_loss(logits, targets, op)
+        elif op.kind in O.OF_CLASSES:
+            loss, gradient, hit = self._class_loss(logits, targets, op)
         else:
             loss, gradient, hit = R.output_rows(op.kind, logits, targets, op.smoothing, op.terms)
         row_loss[...] = weight * loss
@@ -195,14 +201,14 @@ class ReferenceEngine:
             share = (op.weight * (np.ones_like(share) if op.by_row else share)).astype(self.dtype)
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
 
-    def _softmax_loss(self, logits: np.ndarray, targets: np.ndarray, op: O.Loss) -> R.Rows:
+    def _class_loss(self, logits: np.ndarray, targets: np.ndarray, op: O.Loss) -> R.Rows:
         if targets.ndim == 2:
             targets = without_small(targets.astype(self.dtype))
         there = (targets if targets.ndim == 1 else np.where(np.isnan(targets[:, 0]), -1, 0)) >= 0
         loss, hit = np.zeros((2, len(logits)), self.dtype)
         gradient = np.zeros_like(logits)
         if there.any():
-            found = R.softmax_cross_entropy_rows(logits[there], targets[there], op.smoothing)
+            found = R.class_rows(op.kind, logits[there], targets[there], op.smoothing, op.terms)
             loss[there], gradient[there], hit[there] = found
         return loss, gradient, hit
 
@@ -421,7 +427,7 @@ class ReferenceEngine:
 
     def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need(op.source)[batch.position : batch.position + batch.count]
-        out[...] = without_small(TRANSFORMS[op.transform](self._rows(op.x, batch)))
+        out[...] = without_small(EMITTED[TRANSFORMS[op.transform].function](self._rows(op.x, batch)))
 
     # --- what the ops are made of ------------------------------------------------------------------------------
 

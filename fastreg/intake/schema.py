@@ -15,6 +15,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.checking import shown
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake import dates, frames
 from fastreg.intake.classes import Classes
 
@@ -308,12 +309,12 @@ class Schema:
     @property
     def outputs(self) -> int:
         """How many outputs the last layer of a model has: one per class, label or number; one for two classes under a
-        sigmoid."""
+        loss of yes or no."""
         count = self.target.outputs
         if count is None:
             raise ValueError("schema: its targets are not known, expected infer_schema(X, y)")
-        sigmoid = self.loss is not None and self.loss.startswith("sigmoid") and self.target.task == "classes"
-        return 1 if sigmoid and count == 2 else count
+        yes = self.loss is not None and self.loss.startswith(("sigmoid", "hinge")) and self.target.task == "classes"
+        return 1 if yes and count == 2 else count
 
     @property
     def is_plain(self) -> bool:
@@ -421,13 +422,14 @@ class Schema:
     def labels(self, predictions: np.ndarray, transform: str) -> np.ndarray:
         """Predictions as names of classes (n,), or as yes and no for each output (n, outputs)."""
         task, classes = self.target.task, self.target.classes
-        if transform == "linear" or task == "numbers":
+        answers, threshold = TRANSFORMS[transform].answers, TRANSFORMS[transform].threshold
+        if answers == "numbers" or task == "numbers":
             raise ValueError("predict_labels: the model predicts numbers, which have no names; predict gives them")
-        if transform == "sigmoid" and (task == "labels" or predictions.shape[1] > 1):
+        if answers == "yes" and (task == "labels" or predictions.shape[1] > 1):
             pairs = classes if task == "labels" and classes else ((0, 1),) * predictions.shape[1]
-            columns = [Classes(pair).decode(p > 0.5) for pair, p in zip(pairs, predictions.T, strict=True)]
+            columns = [Classes(pair).decode(p > threshold) for pair, p in zip(pairs, predictions.T, strict=True)]
             return np.stack(columns, axis=1)
-        codes = predictions[:, 0] > 0.5 if transform == "sigmoid" else predictions.argmax(axis=1)
+        codes = predictions[:, 0] > threshold if answers == "yes" else predictions.argmax(axis=1)
         return codes.astype(np.int64) if classes is None else Classes(classes).decode(codes)
 
     # --- Files ---------------------------------------------------------------------------------------------------

@@ -16,20 +16,19 @@ import numpy as np
 
 from fastreg.common import calls, checking, specs
 from fastreg.common.description import Description, from_config, later
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.losses import targets as checked_targets
 from fastreg.program.riders import PLAIN, Terms
 
 if TYPE_CHECKING:
     from fastreg.program.ops import RowLoss
 
-TRANSFORMS = ("linear", "sigmoid", "softmax")
-
 
 class Loss(Description):
     """Base of the losses.
 
     name            its name in programs
-    transform       from logits to predictions: "softmax", "sigmoid" or "linear"
+    transform       from logits to predictions: a name in `fastreg.common.transforms`
     counts_hits     whether predictions can be correct or wrong, so that there is an accuracy
     forbids         activations of the last layer that would apply the transform twice
     label_smoothing the share of a target that is spread evenly over all classes
@@ -196,7 +195,44 @@ def _for_each(name: str, numbers: tuple[float, ...] | None, outputs: int) -> tup
 
 
 @dataclass(frozen=True, repr=False)
-class SigmoidCrossEntropy(OfOutputs):
+class YesNo(OfOutputs, saved=False):
+    """Base of the losses of yes or no in each output: l = mean of q t yes(z) + (1 - t) no(z), for t from 0 to 1."""
+
+    pos_weight: float | tuple[float, ...] | None = later(None)
+
+    transform = "sigmoid"
+    forbids = ("sigmoid",)
+    counts_hits = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        one = isinstance(self.pos_weight, Real)
+        positive = checking.number("pos_weight", self.pos_weight) if one else _numbers("pos_weight", self.pos_weight)
+        smoothing = checking.number("label_smoothing", self.label_smoothing, 0, 1)
+        self._set(label_smoothing=smoothing, pos_weight=positive)
+
+    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+        self.terms(outputs)
+        return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets)
+
+    def weighing(self, no: np.ndarray, yes: np.ndarray) -> YesNo:
+        """The same loss where a target of 0 counts `no` (above 0) and one of 1 counts `yes`, two numbers per output."""
+        own = _for_each("output_weights", self.output_weights, len(no))
+        positive = self._positive(len(no))
+        weights = no * (1.0 if own is None else np.array(own))
+        ratio = yes / no * (1.0 if positive is None else np.array(positive))
+        return replace(self, output_weights=tuple(weights.tolist()), pos_weight=tuple(ratio.tolist()))
+
+    def _positive(self, outputs: int) -> tuple[float, ...] | None:
+        positive = (self.pos_weight,) * outputs if isinstance(self.pos_weight, float) else self.pos_weight
+        return _for_each("pos_weight", positive, outputs)
+
+    def terms(self, outputs: int) -> Terms:
+        return replace(super().terms(outputs), positive=self._positive(outputs))
+
+
+@dataclass(frozen=True, repr=False)
+class SigmoidCrossEntropy(YesNo):
     """l = mean over outputs of -t log p - (1 - t) log(1 - p) with p = sigmoid(z): one or more yes-or-no questions.
 
     Targets lie in [0, 1] and have the shape (n, outputs), or (n,) for one output. Predictions are probabilities.
@@ -227,35 +263,222 @@ class SigmoidCrossEntropy(OfOutputs):
     """
 
     label_smoothing: float = 0.0
-    pos_weight: float | tuple[float, ...] | None = later(None)
 
     name = "sigmoid_cross_entropy"
-    transform = "sigmoid"
-    forbids = ("sigmoid",)
-    counts_hits = True
+
+
+@dataclass(frozen=True, repr=False)
+class SigmoidFocal(YesNo):
+    """l = mean over outputs of -t (1 - p)^gamma log p - (1 - t) p^gamma log(1 - p) with p = sigmoid(z): the sigmoid
+    cross-entropy in which answers that are right already count less (Lin et al., Focal Loss, 2017).
+
+    Targets and predictions are those of `SigmoidCrossEntropy`. For targets of 0 and 1 it is the mean of
+    torchvision.ops.sigmoid_focal_loss, and Keras's BinaryFocalCrossentropy from logits.
+
+    Parameters
+    ----------
+    gamma
+        At least 0. The larger, the less do easy answers count. 0 is the sigmoid cross-entropy.
+    alpha
+        Above 0 and below 1: a yes counts alpha times, a no 1 - alpha times. The paper and torchvision take 0.25. By
+        default both count once.
+    label_smoothing, pos_weight, output_weights, missing_targets
+        As in `SigmoidCrossEntropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.SigmoidFocal(gamma=2.0, alpha=0.25)
+    SigmoidFocal(alpha=0.25)
+    """
+
+    gamma: float = 2.0
+    alpha: float | None = None
+    label_smoothing: float = 0.0
+
+    name = "sigmoid_focal"
 
     def __post_init__(self):
         super().__post_init__()
-        one = isinstance(self.pos_weight, Real)
-        positive = checking.number("pos_weight", self.pos_weight) if one else _numbers("pos_weight", self.pos_weight)
-        self._set(label_smoothing=checking.number("label_smoothing", self.label_smoothing, 0, 1), pos_weight=positive)
+        alpha = None if self.alpha is None else checking.number("alpha", self.alpha, 0, 1, above=True, below=True)
+        self._set(gamma=checking.number("gamma", self.gamma), alpha=alpha)
+
+    @property
+    def shape(self) -> float:
+        return self.gamma
+
+    def terms(self, outputs: int) -> Terms:
+        terms, alpha = super().terms(outputs), self.alpha
+        if alpha is None:
+            return terms
+        weights, positive = terms.weights or (1.0,) * outputs, terms.positive or (1.0,) * outputs
+        return replace(
+            terms,
+            weights=tuple((1 - alpha) * weight for weight in weights),
+            positive=tuple(alpha / (1 - alpha) * q for q in positive),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Hinge(YesNo):
+    """l = mean over outputs of max(0, 1 - s z), with s = 1 for yes and -1 for no: the loss of support vector machines.
+
+    Targets are 0 and 1 or -1 and 1, and have the shape (n, outputs), or (n,) for one output; what lies between 0 and 1
+    is the share of yes. It is scikit-learn's hinge_loss. Predictions are the outputs z, which are no probabilities:
+    above 0 is yes. An l2 penalty keeps them small.
+
+    Parameters
+    ----------
+    squared
+        Whether it is max(0, 1 - s z)^2, as in scikit-learn's LinearSVC by default.
+    label_smoothing, pos_weight, output_weights, missing_targets
+        As in `SigmoidCrossEntropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> fr.losses.Hinge(squared=True)
+    Hinge(squared=True)
+    >>> X = np.array([[0.0], [1.0], [4.0], [5.0]])
+    >>> model = fr.Sequential([fr.Dense(1)])
+    >>> history = fr.Trainer(model, "hinge", fr.SGD(0.1), l2=0.01).fit(X, [-1, -1, 1, 1], epochs=200)
+    >>> model.predict_labels(X)
+    array([0, 0, 1, 1])
+    """
+
+    squared: bool = False
+    label_smoothing: float = 0.0
+
+    name = "hinge"
+    transform = "yes_scores"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(squared=checking.flag("squared", self.squared))
+
+    @property
+    def shape(self) -> float:
+        return 2.0 if self.squared else 1.0
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
         self.terms(outputs)
-        return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets)
+        return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets, signs=True)
 
-    def weighing(self, no: np.ndarray, yes: np.ndarray) -> SigmoidCrossEntropy:
-        """The same loss where a target of 0 counts `no` (above 0) and one of 1 counts `yes`, two numbers per output."""
-        terms = self.terms(len(no))
-        weights = no * (1.0 if terms.weights is None else np.array(terms.weights))
-        positive = yes / no * (1.0 if terms.positive is None else np.array(terms.positive))
-        return replace(self, output_weights=tuple(weights.tolist()), pos_weight=tuple(positive.tolist()))
+
+@dataclass(frozen=True, repr=False)
+class SoftmaxFocal(Loss):
+    """l = -(1 - p)^gamma log p with p = softmax(z)[label]: the softmax cross-entropy in which rows that are right
+    already count less (Lin et al., Focal Loss, 2017).
+
+    Targets and predictions are those of `SoftmaxCrossEntropy`. Of rows of probabilities t it is the sum of
+    -t_j (1 - p_j)^gamma log p_j, as Keras's CategoricalFocalCrossentropy has it.
+
+    Parameters
+    ----------
+    gamma
+        At least 0. The larger, the less do easy rows count. 0 is the softmax cross-entropy.
+    alpha
+        A number of at least 0 for each class, by which l is multiplied. By default 1.
+    label_smoothing, missing_targets
+        As in `SoftmaxCrossEntropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.SoftmaxFocal(gamma=1.5)
+    SoftmaxFocal(gamma=1.5)
+    """
+
+    gamma: float = 2.0
+    alpha: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+    missing_targets: bool = later(False)
+
+    name = "softmax_focal"
+    transform = "softmax"
+    forbids = ("sigmoid",)
+
+    def __post_init__(self):
+        alpha = _numbers("alpha", self.alpha)
+        if alpha is not None and not any(alpha):
+            raise ValueError(f"alpha: got {checking.shown(alpha)}, expected at least one weight above 0")
+        self._set(
+            gamma=checking.number("gamma", self.gamma),
+            alpha=alpha,
+            label_smoothing=checking.number("label_smoothing", self.label_smoothing, 0, 1),
+            missing_targets=checking.flag("missing_targets", self.missing_targets),
+        )
+
+    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+        self.terms(outputs)
+        return checked_targets.classes(argument, y, rows, outputs, working, self.missing_targets)
 
     def terms(self, outputs: int) -> Terms:
-        positive = self.pos_weight
-        if isinstance(positive, float):
-            positive = (positive,) * outputs
-        return replace(super().terms(outputs), positive=_for_each("pos_weight", positive, outputs))
+        weights = _for_each("alpha", self.alpha, outputs)
+        return Terms(weights=weights, holes=self.missing_targets, shape=self.gamma)
+
+
+@dataclass(frozen=True, repr=False)
+class CategoricalHinge(Loss):
+    """l = max(0, 1 + max of the other z_j - z_label): one of several classes, whose output must win by 1 (Crammer and
+    Singer, 2001).
+
+    Targets are labels or one-hot rows, as in `SoftmaxCrossEntropy`. It is scikit-learn's hinge_loss of several classes,
+    and Keras's categorical_hinge. Predictions are the outputs, which are no probabilities: the class is that of the
+    largest.
+
+    Parameters
+    ----------
+    squared
+        Whether it is the square of that.
+    missing_targets
+        As in `SoftmaxCrossEntropy`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> fr.losses.CategoricalHinge()
+    CategoricalHinge()
+    """
+
+    squared: bool = False
+    missing_targets: bool = later(False)
+
+    name = "categorical_hinge"
+    transform = "class_scores"
+    forbids = ("sigmoid",)
+
+    def __post_init__(self):
+        self._set(
+            squared=checking.flag("squared", self.squared),
+            missing_targets=checking.flag("missing_targets", self.missing_targets),
+        )
+
+    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+        return checked_targets.classes(argument, y, rows, outputs, working, self.missing_targets, shares=False)
+
+    def terms(self, outputs: int) -> Terms:
+        return Terms(holes=self.missing_targets, shape=2.0 if self.squared else 1.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -411,6 +634,42 @@ class Quantile(OfOutputs):
         return self.q
 
 
+@dataclass(frozen=True, repr=False)
+class Poisson(OfOutputs):
+    """l = mean over outputs of exp(z) - t z: counts, whose logarithm of the mean the outputs are.
+
+    Targets are numbers of at least 0, of the shape (n, outputs), or (n,) for one output. Predictions are exp(z), the
+    means. It is torch.nn.PoissonNLLLoss from log_input, and half of scikit-learn's mean_poisson_deviance but for terms
+    that the outputs do not change.
+
+    Parameters
+    ----------
+    output_weights, missing_targets
+        As in `MSE`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> X = np.array([[0.0], [1.0], [2.0]])
+    >>> model = fr.Sequential([fr.Dense(1)])
+    >>> history = fr.Trainer(model, "poisson", fr.SGD(0.1)).fit(X, [1, 2, 4], epochs=500, batch_size=3)
+    >>> model.predict(X).round(2).ravel()
+    array([1., 2., 4.], dtype=float32)
+    """
+
+    name = "poisson"
+    transform = "exp"
+    forbids = ("relu", "softplus")
+
+    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
+        return checked_targets.counts(argument, super().targets(argument, y, rows, outputs, working))
+
+
 @dataclass(frozen=True, repr=False, init=False)
 class Custom(Loss, saved=False):
     """A loss written in Python: the loss (M,) and the gradient (M, N) of each row.
@@ -430,7 +689,8 @@ class Custom(Loss, saved=False):
         "values": numbers of shape (n, outputs), or (n,) for one output. The function gets them as (M, N).
         "labels": integers (n,) from 0 to outputs - 1, or one-hot rows. The function gets them as integers (M,).
     transform
-        How predict transforms the outputs: "linear", "sigmoid" or "softmax".
+        How predict transforms the outputs: "linear", "exp", "sigmoid" or "softmax". "yes_scores" and "class_scores"
+        leave them as they are, and say what they are.
     name
         The name in errors.
 
@@ -521,8 +781,16 @@ mae = MAE()
 huber = Huber()
 log_cosh = LogCosh()
 quantile = Quantile()
+poisson = Poisson()
+softmax_focal = SoftmaxFocal()
+sigmoid_focal = SigmoidFocal()
+hinge = Hinge()
+categorical_hinge = CategoricalHinge()
 
-KINDS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MSE, MAE, Huber, LogCosh, Quantile)
+KINDS = (
+    *(SoftmaxCrossEntropy, SigmoidCrossEntropy, MSE, MAE, Huber, LogCosh, Quantile, Poisson),
+    *(SoftmaxFocal, SigmoidFocal, Hinge, CategoricalHinge),
+)
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 

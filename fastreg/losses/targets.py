@@ -46,8 +46,10 @@ def values(argument: str, y, rows: int, outputs: int, working: str, holes: bool 
     return y
 
 
-def between_0_and_1(argument: str, y, rows: int, outputs: int, working: str, holes: bool) -> np.ndarray:
-    """Answers to yes-or-no questions (rows, outputs)."""
+def between_0_and_1(
+    argument: str, y, rows: int, outputs: int, working: str, holes: bool, signs: bool = False
+) -> np.ndarray:
+    """Answers to yes-or-no questions (rows, outputs). With `signs`, -1 and 1 are no and yes, too."""
     try:
         y = values(argument, y, rows, outputs, working, holes)
     except ValueError as error:
@@ -57,11 +59,23 @@ def between_0_and_1(argument: str, y, rows: int, outputs: int, working: str, hol
     low, high = np.fmin.reduce(y, axis=None), np.fmax.reduce(y, axis=None)  # of all but NaN
     if low < 0 or high > 1:
         advice = ""
+        if signs and low == -1 and ((y == -1) | (y == 1) | (y != y)).all():
+            return (y + 1) / 2 if y.dtype.kind == "f" else (y + 1) // 2
         if ((y == -1) | (y == 1)).all():
             advice = f"; ({argument} + 1) / 2 makes 0 and 1 of -1 and 1"
         elif ((y == 1) | (y == 2)).all():
             advice = f"; {argument} - 1 makes 0 and 1 of 1 and 2"
-        raise ValueError(f"{argument}: got values from {low} to {high}, expected 0 to 1{advice}")
+        or_signs = ", or -1 and 1 alone" if signs else ""
+        raise ValueError(f"{argument}: got values from {low} to {high}, expected 0 to 1{or_signs}{advice}")
+    return y
+
+
+def counts(argument: str, y: np.ndarray) -> np.ndarray:
+    """The numbers, if none is below 0."""
+    low = np.fmin.reduce(y, axis=None)  # of all but NaN
+    if low < 0:
+        row = int(np.argmax((y < 0).any(axis=1)))
+        raise ValueError(f"{argument}: got {y[row].min():g} in row {row}, expected numbers of at least 0")
     return y
 
 

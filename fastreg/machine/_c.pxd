@@ -141,7 +141,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_emit_op:
         fr_matrix x
         int64_t N
-        int32_t head, softmax, activation
+        int32_t head, softmax, exponential, activation
     ctypedef struct fr_penalize_op:
         fr_param param
         double *squares

@@ -349,8 +349,8 @@ cdef class Program:
     cdef _emit(self, fr_emit_op *op, take):
         op.x, op.N, op.head = self._matrix(take("x")), take("N"), _head(take("head"))
         transform = take("transform")
-        op.softmax = transform == "softmax"
-        op.activation = FR_LINEAR if op.softmax else _number(ACTIVATIONS, "transform", transform)
+        op.softmax, op.exponential = transform == "softmax", transform == "exp"
+        op.activation = FR_LINEAR if op.softmax or op.exponential else _number(ACTIVATIONS, "transform", transform)
 
     cdef _penalize(self, fr_penalize_op *op, take):
         op.param = self._param(take("param"))

@@ -269,11 +269,18 @@ def told(names: Iterable[str], kind: str = CLASSES) -> str:
 
 
 def evaluate(
-    chosen: Iterable[Metric], kind: str, y_true: np.ndarray, y_pred: np.ndarray, weights, quiet: bool
+    chosen: Iterable[Metric],
+    kind: str,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    weights,
+    quiet: bool,
+    threshold: float | None = None,
 ) -> dict[str, float]:
     """The values of metrics on the predictions of a data set, which are what predict gives.
 
     `kind` is what the targets are. `quiet` is whether a value that is not defined is given without a warning.
+    `threshold` is what a yes is above, where it is not 0.5.
     """
 
     missing = _rows_without_targets(y_true)
@@ -285,7 +292,8 @@ def evaluate(
 
     @functools.cache
     def prepared() -> Answers:
-        return answers(y_true, y_pred, weights, kind=kind, quiet=quiet)
+        said = y_pred if threshold in (None, 0.5) else (y_pred > threshold).astype(np.int64)
+        return answers(y_true, said, weights, kind=kind, quiet=quiet)
 
     return {metric.name: metric.value(y_true, y_pred, weights, prepared) for metric in chosen}
 

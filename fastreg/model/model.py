@@ -17,6 +17,7 @@ from fastreg.common.attributes import Settable
 from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
 from fastreg.common.safetensors import write_tensors
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Engine, Feed, Tally
@@ -34,7 +35,6 @@ from fastreg.program.riders import PURPOSE_INIT, stream
 FORMAT = "1"  # the version of model files
 FORMAT_KEY = "fastreg.format"
 MODEL_KEY = "fastreg.model"
-TRANSFORMS = ("linear", "sigmoid", "softmax")
 MAX_LAYERS = 1 << 15  # the streams of the random draws have no room for more
 SETTINGS: dict[str, Callable[[Any], Any]] = {
     "engine": checking.engine,
@@ -44,7 +44,6 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
 MAX_PARAMETERS = 1 << 40
-PREDICTIONS = {"linear": "values", "sigmoid": "probabilities of yes", "softmax": "probabilities of classes"}
 NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an older version"
 Self = TypeVar("Self", bound="Model")
 InputShape = tuple[int, ...] | dict[str, tuple[int, ...]]
@@ -729,7 +728,7 @@ class Layers(tuple[Layer, ...]):
 
 def kept_loss(model: Model) -> Loss | None:
     """The loss that a model was trained under. Older files tell no more than the transform of its predictions."""
-    if model.loss is None and model.output_transform != "linear":
+    if model.loss is None and model.output_transform in ("softmax", "sigmoid"):
         return losses.get(f"{model.output_transform}_cross_entropy")
     return model.loss
 
@@ -753,16 +752,22 @@ def check_loss(model: Model, loss: Loss) -> None:
     """Refuses a loss under which the predictions of a trained model would become something else, or that is for other
     targets than those of its schema."""
     task = model.schema.target.task
-    if task is not None and not isinstance(loss, losses.Custom) and (task == "numbers") != (loss.transform == "linear"):
+    numbers = TRANSFORMS[loss.transform].answers == "numbers"
+    if task is not None and not isinstance(loss, losses.Custom) and (task == "numbers") != numbers:
         raise ValueError(
             f"loss: got {loss.name!r} for targets that are {task} ({model.schema.target}), expected one for {task}, or "
             "infer_schema(..., loss=) with this one"
         )
+    if loss.transform == "exp" and model.schema.target.mean is not None:
+        raise ValueError(
+            f"loss: got {loss.name!r} for scaled targets, expected targets as they are: "
+            f"infer_schema(..., loss={loss.name!r}) leaves them so"
+        )
     kept = kept_loss(model)
     if kept is not None and kept.transform != loss.transform:
         raise ValueError(
-            f"loss: got {loss.name!r}, which predicts {PREDICTIONS[loss.transform]}, for a model that was trained "
-            f"under {kept.name!r} and predicts {PREDICTIONS[kept.transform]}; model.loss = None first forgets that"
+            f"loss: got {loss.name!r}, which predicts {TRANSFORMS[loss.transform].told}, for a model that was trained "
+            f"under {kept.name!r} and predicts {TRANSFORMS[kept.transform].told}; model.loss = None first forgets that"
         )
 
 

@@ -39,7 +39,8 @@ class Sequential(Model):
         The loss that the model was last trained under, also in the file. `evaluate` uses it, and a trainer without
         `loss=` takes it. None in a new model. To train a model for something else, set it to None first.
     output_transform : str
-        How predict transforms the output of the last layer: "softmax", "sigmoid" or "linear". `fit` sets it to the
+        How predict transforms the output of the last layer: "softmax", "sigmoid", "exp" or "linear"; "yes_scores" and
+        "class_scores" leave it as it is, and say that the largest class or a yes above 0 is meant. `fit` sets it to the
         transform of the loss. So does `model.loss = ...`.
     schema : fastreg.data.Schema
         What the columns of X and the targets are: names, kinds, classes, scaling. The first fit adds the column names

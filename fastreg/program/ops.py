@@ -127,11 +127,14 @@ def noisy(weight: str) -> str:
     return f"{weight}/noisy"
 
 
+OF_CLASSES = ("softmax_cross_entropy", "softmax_focal", "categorical_hinge")  # losses whose targets are classes
+
+
 @dataclass(frozen=True)
 class Loss(Op):
     """Loss of each row, and dz = d(batch loss)/d(z of the last layer), in one pass.
 
-    Let l_i be the loss of row i (a mean over outputs, except for softmax_cross_entropy) and w_i its sample weight. Then
+    Let l_i be the loss of row i (a mean over outputs, except for losses of classes) and w_i its sample weight. Then
     batch loss = sum(w_i l_i) / sum(w_i), row_loss[i] = w_i l_i, and row_hit[i] = w_i if the prediction of row i is
     correct, else 0. If doubled, a row of the batch has weight clean w_i and its perturbed copy (1 - clean) w_i, with
     the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or targets, and their logits are
@@ -140,13 +143,11 @@ class Loss(Op):
     With several heads, each has its own sample weights w_i and its own batch loss, and dz is the gradient of the sum of
     weight * batch loss over the heads. A head whose w_i in a step are all 0 has the gradient 0.
 
-    kind      "softmax_cross_entropy" (labels or rows of shares, both from the feed), "sigmoid_cross_entropy", "mse",
-              another loss of outputs, or "given": a Call before it has written l_i to row_loss and dl_i/dy to the
-              buffer `targets`
-    targets   buffer of gathered float targets. None in softmax_cross_entropy
+    kind      a loss of classes in `OF_CLASSES` (labels or rows of shares, both from the feed), one that is a mean over
+              outputs, or "given": a Call before it has written l_i to row_loss and dl_i/dy to the buffer `targets`
+    targets   buffer of gathered float targets. None in a loss of classes
     by_row    dz is then dl_i/dz: the gradient of each row alone, without weights
-    smoothing e: the targets are (1 - e) t + e / classes in softmax_cross_entropy, (1 - e) t + e / 2 in
-              sigmoid_cross_entropy
+    smoothing e: the targets are (1 - e) t + e / classes in losses of classes, (1 - e) t + e / 2 in those of yes or no
     terms     how the outputs of a row count
     head      the number of the head: its place in the tally
     source    the targets and sample weights of the feed that are the head's: "targets", or "targets:HEAD" of several
@@ -479,8 +480,8 @@ class Call(Op):
 
 @dataclass(frozen=True)
 class Emit(Op):
-    """Writes the rows of `x` to the result array of the feed, or to that of a head of several. transform is "softmax",
-    "sigmoid" or "linear".
+    """Writes the rows of `x` to the result array of the feed, or to that of a head of several. transform is a name in
+    `fastreg.common.transforms`.
 
     head, source   the number of the head, and "out" or "out:HEAD" of the feed
     """

@@ -181,12 +181,13 @@ class Attack:
 class Terms:
     """How the outputs of a row count in its loss: l = sum over j of weights_j l_j / N, for N outputs.
 
-    weights    one number of at least 0 for each output. None for 1
-    positive   q_j for each output, of sigmoid_cross_entropy: l_j = -q_j t log(p) - (1 - t) log(1 - p). None for 1
+    weights    one number of at least 0 for each output, of softmax_focal the alpha_j of each class. None for 1
+    positive   q_j for each output, of losses of yes or no: what a yes costs is multiplied by it. None for 1
     units      factors of the l_j in the value of the loss alone: its gradient does not have them. None for 1
     holes      whether NaN among the targets, or a label below 0, stands for no target. Then sum and N are those of the
                targets that are there. A row without any has loss and gradient 0, and should have weight 0
-    shape      the number in the formula of the loss: delta of huber, q of quantile
+    shape      the number in the formula of the loss: delta of huber, q of quantile, gamma of a focal loss, power
+               of a hinge
     """
 
     weights: tuple[float, ...] | None = None

@@ -223,6 +223,45 @@ def _shares_rows(logits, shares, smoothing) -> Rows:
     return loss, gradient, logits.argmax(axis=1) == shares.argmax(axis=1)
 
 
+def class_rows(kind: str, logits, labels, smoothing=0.0, terms: Terms = PLAIN) -> Rows:
+    """The same for any loss of one of several classes: a name in `fastreg.program.ops.OF_CLASSES`."""
+    if kind == "softmax_cross_entropy":
+        return softmax_cross_entropy_rows(logits, labels, smoothing)
+    if kind == "categorical_hinge":
+        return _categorical_hinge_rows(logits, labels, terms.shape)
+    shares = labels if np.ndim(labels) == 2 else np.eye(logits.shape[1], dtype=logits.dtype)[labels]
+    return _focal_rows(logits, shares, smoothing, terms)
+
+
+def _focal_rows(logits, shares, smoothing, terms):
+    """-sum_j alpha_j t_j (1 - p_j)^gamma log(p_j), with p = softmax(z) (Lin et al., 2017)."""
+    gamma, t = terms.shape, shares * (1 - smoothing) + smoothing / logits.shape[1]
+    if terms.weights is not None:
+        t = t * np.asarray(terms.weights, logits.dtype)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    p, log_p = softmax(logits), shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    rest = np.maximum(1 - p, 0)
+    power = rest**gamma
+    ratio = np.divide(p * log_p, rest, out=np.full_like(p, -1), where=rest > 0)
+    slope = t * power * (gamma * ratio - 1)  # in log(p_j)
+    gradient = slope - p * slope.sum(axis=1, keepdims=True)
+    return -(t * power * log_p).sum(axis=1), gradient, logits.argmax(axis=1) == shares.argmax(axis=1)
+
+
+def _categorical_hinge_rows(z, labels, power):
+    """max(0, 1 + max of the other z_j - z of the label)^power (Crammer and Singer, 2001)."""
+    each, gradient = np.arange(len(z)), np.zeros_like(z)
+    others = z.copy()
+    others[each, labels] = -np.inf
+    best = others.argmax(axis=1)
+    over = np.maximum(1 + others[each, best] - z[each, labels], 0)
+    slope = over + over if power == 2 else (over > 0).astype(z.dtype)
+    gradient[each, best] += slope
+    gradient[each, labels] -= slope
+    bad = (z - z).sum(axis=1)  # NaN if an output is not finite
+    return (over * over if power == 2 else over) + bad, gradient, z.argmax(axis=1) == labels
+
+
 def sigmoid_cross_entropy_rows(logits, targets, smoothing=0.0) -> Rows:
     """For each row: the loss, its gradient, and the share of outputs on the correct side of one half."""
     return output_rows("sigmoid_cross_entropy", logits, targets, smoothing)
@@ -236,7 +275,7 @@ def mse_rows(y, targets) -> Rows:
 def output_rows(kind: str, y, targets, smoothing=0.0, terms: Terms = PLAIN) -> Rows:
     """For each row: a loss that is a mean over the outputs, its gradient, and the share of outputs that are right.
 
-    kind    "sigmoid_cross_entropy", "mse", "mae", "huber", "log_cosh" or "quantile"
+    kind    a name in `YES_NO` or in `OUTPUT_TERMS`
     terms   how the outputs count
     """
     targets = arguments.targets(targets, y)
@@ -244,10 +283,12 @@ def output_rows(kind: str, y, targets, smoothing=0.0, terms: Terms = PLAIN) -> R
     count = np.maximum(there.sum(axis=1, keepdims=True), 1).astype(y.dtype)  # of the targets of a row
     y, targets = np.where(there, y, 0), np.where(there, targets, 0)
     right = np.zeros(len(y))
-    if kind == "sigmoid_cross_entropy":
+    if kind in YES_NO:
         right = (((y > 0) == (targets > 0.5)) & there).sum(axis=1) / count[:, 0]
         targets = targets * (1 - smoothing) + smoothing / 2
-        value, slope = _sigmoid_terms(y, targets, terms.positive)
+        value, slope = _yes_no_terms(kind, y, targets, terms)
+    elif kind == "poisson":
+        value, slope = np.exp(y) - targets * y, np.exp(y) - targets
     else:
         value, slope = OUTPUT_TERMS[kind](y - targets, terms.shape)
     if terms.weights is not None:
@@ -257,6 +298,29 @@ def output_rows(kind: str, y, targets, smoothing=0.0, terms: Terms = PLAIN) -> R
         value = value * np.asarray(terms.units, y.dtype)
     gradient = slope * (2 / count) if kind == "mse" else slope / count
     return np.where(there, value, 0).sum(axis=1) / count[:, 0], np.where(there, gradient, 0), right
+
+
+def _yes_no_terms(kind, z, t, terms):
+    """The value of each output, and its derivative, if t is the share of yes."""
+    if kind == "sigmoid_cross_entropy":
+        return _sigmoid_terms(z, t, terms.positive)
+    yes = t if terms.positive is None else t * np.asarray(terms.positive, z.dtype)
+    of_no = COST_OF_NO[kind]
+    (on, slope_on), (off, slope_off) = of_no(-z, terms.shape), of_no(z, terms.shape)  # a yes at z costs a no at -z
+    return yes * on + (1 - t) * off, (1 - t) * slope_off - yes * slope_on
+
+
+def _focal_no(z, gamma):
+    """-sigmoid(z)^gamma log(1 - sigmoid(z)) and its derivative."""
+    rest = np.log1p(np.exp(-np.abs(z)))
+    cost, power = np.maximum(z, 0) + rest, np.exp(-gamma * (np.maximum(-z, 0) + rest))
+    return power * cost, power * (gamma * sigmoid(-z) * cost + sigmoid(z))
+
+
+def _hinge_no(z, power):
+    """max(0, 1 + z)^power and its derivative."""
+    over = np.maximum(z + 1, 0)
+    return (over * over, over + over) if power == 2 else (over, (over > 0).astype(z.dtype))
 
 
 def _sigmoid_terms(z, t, positive):
@@ -280,6 +344,10 @@ def _log_cosh_terms(d, _):
 def _quantile_terms(d, q):
     return np.maximum(-q * d, (1 - q) * d), (1 - q) * (d > 0).astype(d.dtype) - q * (d < 0).astype(d.dtype)
 
+
+# Losses of yes or no: what a no costs at z, from z and the number of the loss, and its derivative.
+COST_OF_NO = {"sigmoid_focal": _focal_no, "hinge": _hinge_no}
+YES_NO = ("sigmoid_cross_entropy", *COST_OF_NO)
 
 # From d = y - t and the number of the loss: the value, and its derivative (half of it for mse).
 OUTPUT_TERMS = {

@@ -15,6 +15,7 @@ from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.common import checking
 from fastreg.common.tables import table
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
 from fastreg.engines.native import flops_between_barriers
 from fastreg.machine import threads
@@ -202,7 +203,7 @@ class Bagging:
             raise ValueError("builder: got the same model twice, expected a new Trainer with a new model at every call")
         if len({(member.model.outputs, member.loss.transform, member.dtype) for member in members}) > 1:
             raise ValueError("builder: got models that differ in outputs, loss or dtype, expected all alike")
-        if self.combine == "vote" and members[0].loss.transform == "linear":
+        if self.combine == "vote" and TRANSFORMS[members[0].loss.transform].answers == "numbers":
             raise ValueError(
                 f"combine: got 'vote' under {members[0].loss.name!r}, expected 'mean': values cannot be voted on"
             )
@@ -342,9 +343,10 @@ class Bagging:
         predictions = member.predict(X, rows=rows).astype(np.float64)
         if self.combine == "mean":
             return predictions
-        if member.loss.transform == "softmax":
+        transform = TRANSFORMS[member.loss.transform]
+        if transform.answers == "classes":
             return _one_hot(predictions.argmax(axis=1), predictions.shape)
-        return (predictions > 0.5).astype(np.float64)
+        return (predictions > transform.threshold).astype(np.float64)
 
     def _targets(self, y, rows: int) -> np.ndarray:
         member = self.members[0]
@@ -354,15 +356,16 @@ class Bagging:
 
     def _score(self, predictions: np.ndarray, targets: np.ndarray) -> float:
         """The score over the targets that are there."""
-        transform = self.members[0].loss.transform
-        if transform == "softmax":
+        transform = TRANSFORMS[self.members[0].loss.transform]
+        if transform.answers == "classes":
             labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
             there = labels >= 0 if targets.ndim == 1 else ~np.isnan(targets[:, 0])
             return float(np.mean(predictions.argmax(axis=1)[there] == labels[there]))
         targets = targets.reshape(predictions.shape).astype(np.float64)
         there = ~np.isnan(targets)
-        if transform == "sigmoid":
-            return float(np.mean(((predictions > 0.5) == (targets > 0.5))[there]))
+        if transform.answers == "yes":
+            threshold = 0.5 if self.combine == "vote" else transform.threshold
+            return float(np.mean(((predictions > threshold) == (targets > 0.5))[there]))
         rest = np.nansum((targets - predictions) ** 2, axis=0)
         whole = np.nansum((targets - np.nanmean(targets, axis=0)) ** 2, axis=0)
         # a target that never changes: 1 for the exact answer, 0 for any other, as in scikit-learn

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Session, refuse_bad_row, run_through
 from fastreg.metrics import registry
@@ -53,7 +54,9 @@ def _on_predictions(trainer: Asked, data: Data, chosen: list[Metric], quiet: boo
     predictions = settings.model._forward_checked(data.inputs, ROWS, *how, data.rows)
     weights = data.given if settings.loss.missing_targets else data.weights
     weights = None if weights is None else weights[rows]
-    return registry.evaluate(chosen, settings.answers, data.truth(), predictions, weights, quiet)
+    transform = TRANSFORMS[settings.loss.transform]
+    threshold = transform.threshold if transform.answers == "yes" else None
+    return registry.evaluate(chosen, settings.answers, data.truth(), predictions, weights, quiet, threshold)
 
 
 def gradients(trainer: Asked, X, y, sample_weight, step: int | None) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastreg import optimizers
 from fastreg.common import checking
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.schema import Schema
 from fastreg.layers import Dense, Layer
 from fastreg.losses import adversarial, losses, penalties
@@ -111,7 +112,8 @@ class Settings:
         if activation in self.loss.forbids:
             raise ValueError(
                 f"model: got {activation!r} in the last {type(last).__name__} under {self.loss.name}, expected no "
-                f"activation: the loss takes logits, and predict gives probabilities"
+                f"activation: the loss takes logits, and predict gives "
+                f"{TRANSFORMS[self.loss.transform].told}"
             )
         if self.model.built and self.model.dtype != self.dtype:
             raise ValueError(
@@ -119,7 +121,7 @@ class Settings:
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
         for metric in self.measured:
-            if not metric.fits(self.answers, self.loss.transform in ("sigmoid", "softmax")):
+            if not metric.fits(self.answers, TRANSFORMS[self.loss.transform].probabilities):
                 known = registry.told(self.fitting_metrics, self.answers)
                 expected = f"some of {known}, or functions"
                 raise ValueError(f"metrics: got {metric.name!r} under {self.loss.name}, expected {expected}")
@@ -208,14 +210,15 @@ class Settings:
     @property
     def answers(self) -> str:
         """What the targets are to metrics: "classes", "labels" or "values"."""
-        if self.loss.transform == "sigmoid":
+        answers = TRANSFORMS[self.loss.transform].answers
+        if answers == "yes":
             return LABELS if self.model.outputs > 1 else CLASSES
-        return CLASSES if self.loss.transform == "softmax" or getattr(self.loss, "kind", "") == "labels" else VALUES
+        return CLASSES if answers == "classes" or getattr(self.loss, "kind", "") == "labels" else VALUES
 
     @property
     def fitting_metrics(self) -> tuple[str, ...]:
         """The names of the metrics that fit the loss."""
-        return registry.fitting(self.answers, self.loss.transform in ("sigmoid", "softmax"))
+        return registry.fitting(self.answers, TRANSFORMS[self.loss.transform].probabilities)
 
     @cached_property
     def measured(self) -> tuple[Metric, ...]:

@@ -8,9 +8,10 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.columns import is_column
+from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Target
-from fastreg.losses.losses import Loss, SigmoidCrossEntropy
+from fastreg.losses.losses import Loss, YesNo
 from fastreg.model.dataset import Data
 
 BALANCED = "balanced"
@@ -25,7 +26,7 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
 
     Where each row has several labels, yes or no, it is the loss of the data that changes; see `_weigh_outputs`.
     """
-    if isinstance(loss, SigmoidCrossEntropy) and outputs > 1:
+    if isinstance(loss, YesNo) and outputs > 1:
         return _weigh_outputs(data, loss, class_weight)
     labels, classes = _labels(data, loss, outputs)
     if isinstance(class_weight, str):
@@ -46,7 +47,7 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
     return data._replace(weights=weights), noted
 
 
-def _weigh_outputs(data: Data, loss: SigmoidCrossEntropy, class_weight) -> tuple[Data, object]:
+def _weigh_outputs(data: Data, loss: YesNo, class_weight) -> tuple[Data, object]:
     """The data with a loss that weighs each label of a row: l = mean over the outputs j of w_j(t_j) l_j.
 
     "balanced": w_j(1) = n_j / (2 p_j) and w_j(0) = n_j / (2 (n_j - p_j)) for an output with p_j ones among its n_j
@@ -74,12 +75,12 @@ def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
     targets = data.targets
     if targets.ndim == 1:
         return targets, outputs
-    if loss.transform == "sigmoid" and targets.shape[1] == 1:
+    if TRANSFORMS[loss.transform].answers == "yes" and targets.shape[1] == 1:
         flat = targets[:, 0]
         ones, gone = flat == 1, flat != flat  # NaN is no target
         if (ones | gone | (flat == 0)).all():  # of any dtype; other values are shares, not labels
             return np.where(gone, -1, ones), 2
-    if loss.transform == "softmax":
+    if TRANSFORMS[loss.transform].answers == "classes":
         expected = "labels; sample_weight weighs rows"
         raise ValueError(f"class_weight: got rows of probabilities under {loss.name!r}, expected {expected}")
     got = f"targets of shape {targets.shape} in {targets.dtype} under {loss.name!r}"

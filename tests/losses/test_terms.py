@@ -106,7 +106,23 @@ ALL = [
     L.SigmoidCrossEntropy(pos_weight=3),
     L.SigmoidCrossEntropy(0.1, pos_weight=(1, 0.2, 7), output_weights=(1, 2, 3), missing_targets=True),
     L.SoftmaxCrossEntropy(0.1, missing_targets=True),
+    L.Poisson(output_weights=(0.5, 2, 0), missing_targets=True),
+    L.SigmoidFocal(),
+    L.SigmoidFocal(0.5, 0.25, 0.1, pos_weight=(1, 0.2, 7), output_weights=(1, 2, 3), missing_targets=True),
+    L.SoftmaxFocal(missing_targets=True),
+    L.SoftmaxFocal(0.7, (1, 0.5, 3), 0.1),
+    L.Hinge(),
+    L.Hinge(True, 0.1, pos_weight=(1, 0.2, 7), output_weights=(1, 2, 3), missing_targets=True),
+    L.CategoricalHinge(),
+    L.CategoricalHinge(True, missing_targets=True),
 ]
+OF_CLASSES = ("softmax", "class_scores")
+
+
+def labels(loss, count):
+    """Some are missing, if the loss takes that."""
+    each = np.arange(count)
+    return np.where(each % 5, each % 3, -1) if loss.missing_targets else each * each % 3
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
@@ -114,8 +130,8 @@ def test_gradients_and_engines(engine, loss, rng):
     X, t = rng.normal(size=(30, 5)), rng.random((30, 3))
     if loss.missing_targets:
         t = with_holes(t, rng)
-    if loss.transform == "softmax":
-        t = np.where(np.arange(30) % 5, np.arange(30) % 3, -1)
+    if loss.transform in OF_CLASSES:
+        t = labels(loss, 30)
     weight = rng.uniform(0.5, 2, 30)
     trainer = network(loss, engine, l2=0.01)
     trainer.fit(X, t, epochs=2, sample_weight=weight)
@@ -132,8 +148,8 @@ def test_the_bits_do_not_depend_on_threads_and_a_resumed_fit_has_them(loss, rng,
     X, t = rng.normal(size=(150, 5)), rng.random((150, 3))
     if loss.missing_targets:
         t = with_holes(t, rng)
-    if loss.transform == "softmax":
-        t = np.where(np.arange(150) % 5, np.arange(150) % 3, np.nan)
+    if loss.transform in OF_CLASSES:
+        t = labels(loss, 150)
     path = tmp_path / "run.safetensors"
     found = []
     for threads in (1, 2, 3):

@@ -13,6 +13,7 @@ from fastreg.model.lowering.draws import DrawStep
 from fastreg.model.lowering.inputs import InputStep, begin
 from fastreg.model.lowering.table import forward_of
 from fastreg.program.ops import (
+    OF_CLASSES,
     Append,
     Call,
     ClipNorm,
@@ -173,7 +174,7 @@ def _losses(
         tail = "" if len(heads) == 1 else f":{name}"
         row_loss, row_hit, source = f"row_loss{tail}", f"row_hit{tail}", f"targets{tail}"
         y, targets, dz = step.out, None, None
-        if loss != "softmax_cross_entropy":
+        if loss not in OF_CLASSES:
             targets = source
             buffers[targets] = buffers[y] if isinstance(loss, str) else loss.target_columns or buffers[y]
             gathers.append(Gather(out=targets, source=source, holes=head.terms.holes))
