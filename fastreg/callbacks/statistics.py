@@ -13,7 +13,7 @@ from fastreg.callbacks.base import Callback, Plan
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.tables import table
-from fastreg.layers import Dense
+from fastreg.layers import Conv2D, Dense
 from fastreg.model.dataset import Data, checked
 
 ADVICE = "initial weights of a scale that suits the activation (he_normal, glorot_normal) or fewer layers may help"
@@ -145,7 +145,7 @@ class LayerStatistics(Callback):
         return ", ".join(map(str, dict.fromkeys(record["epoch"] for record in self.records)))
 
     def _record(self, epoch: int) -> None:
-        names = [str(layer.name) for layer in self.model.layers if isinstance(layer, Dense)]
+        names = [str(layer.name) for layer in self.model.layers if isinstance(layer, (Conv2D, Dense))]
         rows = self._data.size
         with self.trainer._run_batch("probe", self._data, None) as (session, tally):
             buffers = session.engine.buffers

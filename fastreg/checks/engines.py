@@ -17,6 +17,7 @@ from fastreg.common.tables import percent, table
 from fastreg.engines.base import Feed
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
+from fastreg.program import images as I
 from fastreg.program import ops as O
 from fastreg.program.program import Program
 
@@ -287,12 +288,14 @@ def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side
 
 def _limit(op: O.Op, side: _Side, rows: int) -> float:
     """The limit in ulp: elementwise functions differ by a few; for sums of n terms it grows like the root of n."""
-    if isinstance(op, O.Dense):
+    if isinstance(op, I.ConvDx):
+        terms = side.params[op.weight].shape[0]
+    elif isinstance(op, O.Dense):
         terms = side.params[op.weight].shape[int(op.transposed)]
     elif isinstance(op, O.DenseDx):
         terms = side.params[op.weight].shape[1 - int(op.transposed)]
     elif isinstance(op, (O.DenseDw, O.BiasDw)):
-        terms = rows
+        terms = rows * (op.window.count if isinstance(op, I.ConvDw) else 1)
     elif isinstance(op, O.ClipNorm):
         terms = max(side.params[name].shape[-1] for name in op.params)
     elif isinstance(op, O.MaxNorm):

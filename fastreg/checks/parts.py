@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fastreg.layers import Dense, Layer
+from fastreg.layers import Conv2D, Dense, Layer, Pooling
 from fastreg.model.model import Model
+from fastreg.program import images as I
 from fastreg.program import ops as O
 from fastreg.program.program import Program
 
@@ -76,6 +77,12 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
                 owner = _layer(op.weight)
             case O.BiasDw():
                 owner = _layer(op.bias)
+            case I.Flip():
+                owner = _layer(op.weight)
+            case I.Pool():
+                owner = _layer(op.out)
+            case I.PoolDx():
+                owner = _layer(op.dz)
             case O.Couple():
                 owner = _layer(op.a)
             case O.Penalize() | O.Update() | O.Average():
@@ -98,7 +105,8 @@ def _layer(name: str) -> str:
 
 def _described(layer: Layer, before: tuple[int, ...], after: tuple[int, ...]) -> str:
     kind = type(layer).__name__
-    if not isinstance(layer, Dense):
+    if not isinstance(layer, (Conv2D, Dense, Pooling)):
         return kind
-    activation = f", {layer.activation}" if layer.activation not in (None, "linear") else ""
-    return f"{kind} {before[0]} to {after[0]}{activation}"
+    activation = layer.option("activation")
+    used = f", {activation}" if activation not in (None, "linear") else ""
+    return f"{kind} {' x '.join(map(str, before))} to {' x '.join(map(str, after))}{used}"

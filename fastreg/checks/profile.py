@@ -23,12 +23,13 @@ from fastreg.engines.memory import padded
 from fastreg.engines.native import UNLIMITED, NativeEngine
 from fastreg.machine import threads
 from fastreg.machine.peak import fma_peak, stream_bandwidth
+from fastreg.program import images as I
 from fastreg.program import ops as O
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UPDATES = ("DenseDw", "BiasDw", "Couple", "Penalize", "ClipNorm", "Update", "MaxNorm")
+UPDATES = ("DenseDw", "ConvDw", "BiasDw", "Couple", "Penalize", "ClipNorm", "Update", "MaxNorm")
 MAX_ROWS = 1 << 20  # in all the repeated batches of one measurement
 REFERENCE_REPEATS = 3
 MOST_ROWS = 1 << 26  # in a step: more could not be repeated
@@ -352,14 +353,15 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             through = op.through.reads if isinstance(op, O.DenseDx) else ()
             names = {op.x, op.dz} if isinstance(op, O.DenseDw) else {op.x if isinstance(op, O.Dense) else op.dz, op.out}
             slots = 2 + 2 * len(op.weight_rule.slots) if isinstance(op, O.DenseDw) else 1
-            return 2.0 * rows * weight, of({*names, *through}) + slots * size * weight
+            windows = op.window.count if isinstance(op, (I.Conv, I.ConvDx, I.ConvDw)) else 1
+            return 2.0 * rows * windows * weight, of({*names, *through}) + slots * size * weight
         case O.Gather():
             source = timer.feed.find(op.source)
             return 0.0, source.nbytes + of([op.out])
         case O.Loss() | O.Totals():
             labels = timer.feed.need("targets").nbytes if isinstance(op, O.Loss) and not op.targets else 0
             return 0.0, labels + of(op.reads | op.writes)
-        case O.Elementwise():
+        case O.Elementwise() | I.Pool() | I.PoolDx():
             return 0.0, of(op.reads | op.writes)
         case O.BiasDw():
             return 0.0, of([op.dz])
@@ -367,7 +369,7 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             return 0.0, 6.0 * size * params[op.a].size
         case O.Update():
             return 0.0, (3.0 + 2 * len(op.rule.slots)) * size * params[op.param].size
-        case O.Perturb():
+        case O.Perturb() | I.Flip():
             return 0.0, 2.0 * size * params[op.weight].size
         case O.Penalize():
             return 0.0, 3.0 * size * params[op.param].size

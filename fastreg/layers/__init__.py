@@ -2,35 +2,46 @@
 
 from fastreg.common.names import missing as _missing
 from fastreg.layers.base import Layer, Parameter, Start
+from fastreg.layers.convolution import Conv2D
 from fastreg.layers.dense import ACTIVATIONS, Dense
 from fastreg.layers.dropout import Dropout
 from fastreg.layers.flatten import Flatten
 from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
+from fastreg.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D, Pooling
 from fastreg.layers.standardize import Standardize
 from fastreg.layers.structure import Add, Concatenate, Residual
 from fastreg.layers.values import Input, Value
 
 # The names for specs.
 BY_NAME: dict[str, type[Layer]] = {
+    "avg_pool2d": AvgPool2D,
+    "conv2d": Conv2D,
     "dense": Dense,
     "dropout": Dropout,
     "flatten": Flatten,
     "gaussian_noise": GaussianNoise,
+    "global_avg_pool2d": GlobalAvgPool2D,
+    "max_pool2d": MaxPool2D,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "Add",
+    "AvgPool2D",
     "Concatenate",
+    "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
     "Function",
     "GaussianNoise",
+    "GlobalAvgPool2D",
     "Input",
     "Layer",
+    "MaxPool2D",
     "Parameter",
+    "Pooling",
     "Residual",
     "Standardize",
     "Start",

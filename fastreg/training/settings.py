@@ -156,7 +156,9 @@ class Settings:
                 if name not in names:
                     raise ValueError(f"distance: got {name!r}, expected one of {', '.join(names)}")
             if self.model.built:
-                shapes = [np.shape(self.model.parameters.get(f"{name}.weight", 0.0)) for name in (distance.a, distance.b)]
+                shapes = [
+                    np.shape(self.model.parameters.get(f"{name}.weight", 0.0)) for name in (distance.a, distance.b)
+                ]
                 if () in shapes or shapes[0] != shapes[1]:
                     raise ValueError(
                         f"distance: got {distance!r}, whose weights have the shapes {shapes[0]} and "

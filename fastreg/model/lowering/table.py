@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from fastreg import layers as L
-from fastreg.model.lowering import dense, draws, inputs, structure
+from fastreg.model.lowering import dense, draws, images, inputs, structure
 from fastreg.model.lowering.build import Forward, Place, Step
 
 FORWARD: dict[type[L.Layer], Callable[[Forward, Any, Place], Step]] = {
     L.Add: structure.add,
     L.Concatenate: structure.concatenate,
+    L.Conv2D: images.conv,
     L.Dense: dense.dense,
     L.Dropout: draws.dropout,
     L.Flatten: draws.flatten,
     L.Function: structure.function,
     L.GaussianNoise: draws.noise,
+    L.Pooling: images.pool,
     L.Standardize: inputs.standardize,
 }
 
