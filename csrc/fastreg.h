@@ -406,6 +406,7 @@ typedef struct {
     fr_matrix plus, z; /* may be NULL */
     int64_t N, x_column, out_column;
     int32_t activation, add;
+    int32_t within; /* x or out has more columns, which are not touched */
     fr_mask mask;
     fr_noise noise;
     fr_through through;

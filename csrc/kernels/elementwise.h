@@ -12,7 +12,7 @@ static void op_elementwise(fr_worker *w) {
     const fr_elementwise_op *op = &w->op->elementwise;
     const int64_t N = op->N;
     const int back = op->through.y.data != NULL;
-    const int within = op->x_column || op->out_column; /* wider rows, of which it touches only these columns */
+    const int within = op->within;
     real from[FR_PANEL] = {0}, to[FR_PANEL];
     const fr_range mine = fr_share(w, w->batch.rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {

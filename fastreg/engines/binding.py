@@ -211,6 +211,7 @@ class Binding:
             "N": min(x.shape[1], out.shape[1]),
             "x_column": op.x_column,
             "out_column": op.out_column,
+            "within": x.shape[1] != out.shape[1],
             "activation": op.activation,
             "mask": op.mask,
             "noise": op.noise,

@@ -134,7 +134,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_elementwise_op:
         fr_matrix out, x, plus, z
         int64_t N, x_column, out_column
-        int32_t activation, add
+        int32_t activation, add, within
         fr_mask mask
         fr_noise noise
         fr_through through

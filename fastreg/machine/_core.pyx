@@ -320,7 +320,7 @@ cdef class Program:
     cdef _elementwise(self, fr_elementwise_op *op, take):
         op.out, op.x, op.N = self._matrix(take("out")), self._matrix(take("x")), take("N")
         op.plus, op.z, op.add = self._matrix(take("plus")), self._matrix(take("z")), take("add")
-        op.x_column, op.out_column = take("x_column"), take("out_column")
+        op.x_column, op.out_column, op.within = take("x_column"), take("out_column"), take("within")
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.mask, op.noise, op.through = self._mask(take("mask")), _noise(take("noise")), self._through(take("through"))
 
