@@ -92,6 +92,7 @@ class Model(Settable):
 
     graph: Graph
     _another = "fr.Model(inputs, outputs)"
+    _known_widths: tuple[Any, dict[str, int]] = (None, {})
 
     @understood
     def __init__(self, inputs, outputs):
@@ -268,11 +269,15 @@ class Model(Settable):
     @property
     def widths(self) -> dict[str, int]:
         """The number of outputs of each head."""
-        graph = self.graph
-        if self.input_shape is not None:
-            shapes = self.shapes(self.input_shape)
-            return {name: math.prod(shapes[value]) for name, value in graph.outputs.items()}
-        return {name: self._units(value) for name, value in graph.outputs.items()}
+        graph, key = self.graph, (self.input_shape, self._changes)
+        if self._known_widths[0] != key:  # they are asked for several times a fit
+            if self.input_shape is None:
+                widths = {name: self._units(value) for name, value in graph.outputs.items()}
+            else:
+                shapes = self.shapes(self.input_shape)
+                widths = {name: math.prod(shapes[value]) for name, value in graph.outputs.items()}
+            self._known_widths = key, widths
+        return self._known_widths[1]
 
     def _units(self, value: int) -> int:
         """The number of columns of a value, as far as layers tell it before the model is built."""
