@@ -149,6 +149,11 @@ TRAINING = {
            dx 2 through linear; dx a through relu +transposed; | dw 2 sgd; dw a raw; bias_dw 1 sgd; | dw a add;
            | update a.weight sgd; totals""",
     ),
+    "means over the steps follow the updates": (
+        [fr.Dense(3, use_bias=False)],
+        {"averaging": fr.EMA(0.9)},
+        """gather inputs; dense 0; loss softmax_cross_entropy; | dw 0 sgd; totals; count; | average 0.weight""",
+    ),
     "weights that are held together have their gradients stored": (
         [fr.Dense(4, "relu"), fr.Dense(4), fr.Dense(4), HEAD],
         {"distance": fr.penalties.Distance("1", "2", 0.1)},
@@ -245,6 +250,10 @@ def described(op):
             text = f"dw {layer_of(op.weight)} {op.weight_rule.kind}"
         case ops.BiasDw():
             text = f"bias_dw {layer_of(op.bias)} {op.rule.kind}"
+        case ops.Count():
+            text = "count"
+        case ops.Average():
+            text = f"average {op.param}"
         case ops.Couple():
             text = f"couple {op.a} {op.b}"
         case ops.Update():
