@@ -153,6 +153,7 @@ static void op_dense_dx(fr_worker *w) {
         if (at.column != packed_column) packed_column = at.column, packed_from = -1;
         product p = product_of(w, &todo, &at, &f);
         p.packed_from = &packed_from;
+        p.claim_keeps = op->add;
         const fr_range rows = rows_of(&todo, &at);
         strip s = strips_of(&p, rows.begin, rows.end - rows.begin);
         while (next_strip(&s)) {

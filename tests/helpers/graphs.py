@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +36,10 @@ class Node:
     layer: str = ""
 
     def made(self):
+        if self.kind == "Residual":
+            return fr.Residual(
+                [inner.made() for inner in self.options["layers"]], activation=self.options["activation"]
+            )
         return getattr(fr, self.kind)(**self.options, name=self.layer or self.name)
 
 
@@ -94,15 +100,17 @@ class Graph:
         rng = np.random.default_rng(seed)
         for name, value in model.parameters.items():
             part = name.rpartition(".")[2]
-            if part in ("bias", "shift", "beta"):
+            if part in ("bias", "beta"):
                 value[...] = 0.5 * rng.normal(size=value.shape)
-            elif part in ("scale", "gain", "gamma"):
+            elif part == "gamma":
                 value[...] = 1 + 0.3 * rng.normal(size=value.shape)
         given = {"l1": fr.L1(self.l1, proximal=False), "l2": self.l2}
-        if self.distances:
-            given["penalties"] = [fr.penalties.Distance(*distance) for distance in self.distances]
+        given["distance"] = [fr.penalties.Distance(*distance) for distance in self.distances]
         loss = {name: head.loss for name, head in self.heads.items()}
         weights = {name: head.weight for name, head in self.heads.items()}
+        if not HEADS:
+            (loss,) = loss.values()
+            return fr.Trainer(model, loss=loss, dtype=dtype, seed=seed, **given | settings)
         return fr.Trainer(model, loss=loss, loss_weights=weights, dtype=dtype, seed=seed, **given | settings)
 
     def data(self, dtype: str = "float64") -> tuple[Any, dict[str, np.ndarray]]:
@@ -112,10 +120,15 @@ class Graph:
             return array if array.dtype.kind == "i" else array.astype(dtype)
 
         X = {k: converted(v) for k, v in self.X.items()} if isinstance(self.X, dict) else converted(self.X)
+        if not HEADS:
+            (X,), (y,) = X.values(), self.y.values()
+            return X, converted(y)
         return X, {name: converted(value) for name, value in self.y.items()}
 
     @property
     def sample_weight(self) -> dict[str, np.ndarray] | None:
+        if not HEADS:
+            return next(iter(self.weights.values()), None)
         return self.weights or None
 
 
@@ -184,31 +197,43 @@ class Growing:
         self.add("Embedding", name, columns * width, categories=categories, width=width)
 
     def image(self) -> None:
-        height, width, channels = (int(self.rng.integers(low, high)) for low, high in ((6, 10), (6, 10), (1, 4)))
-        value = self.add("Input", (), None, shape=(height, width, channels))
-        self.data[value] = self.rng.normal(size=(self.rows, height, width, channels))
+        shape = tuple(int(self.rng.integers(low, high)) for low, high in ((6, 10), (6, 10), (1, 4)))
+        given = shape[:2] if shape[2] == 1 and self.chance(0.5) else shape  # one channel needs no dimension
+        value = self.add("Input", (), None, shape=given)
+        self.data[value] = self.rng.normal(size=(self.rows, *given))
         for _ in range(int(self.rng.integers(1, 3))):
-            size = (min(int(self.rng.integers(1, 4)), height), min(int(self.rng.integers(1, 4)), width))
-            stride, padding = int(self.rng.integers(1, 3)), self.pick(["same", "valid"])
-            channels = int(self.rng.integers(1, 6))
-            value = self.add(
-                "Conv2D", value, None, filters=channels, kernel_size=size, stride=stride, padding=padding,
-                activation=self.activation(), use_bias=self.chance(0.8),
-            )  # fmt: skip
-            height, width = (
-                -(-n // stride) if padding == "same" else (n - k) // stride + 1
-                for n, k in zip((height, width), size, strict=True)
-            )
+            value, shape = self.convolved(value, shape)
             if self.chance(0.4) and "BatchNorm" in self.may:
                 value = self.add("BatchNorm", value, None)
-            pool = self.pick(["MaxPool2D", "AvgPool2D", None])
-            if pool and min(height, width) >= 2 and pool in self.may:
-                value = self.add(pool, value, None, size=2)
-                height, width = height // 2, width // 2
+            if self.chance(0.3) and "Add" in self.may:  # a skip over one that keeps the shape
+                options = {"kernel_size": 3, "filters": shape[2], "padding": "same", "activation": self.activation()}
+                value = self.add("Add", [value, self.add("Conv2D", value, None, **options)], None)
+            if self.chance(0.6) and "MaxPool2D" in self.may and min(shape) >= 2:
+                value, shape = self.pooled(value, shape)
         if self.chance(0.4) and "GlobalAvgPool2D" in self.may:
-            self.add("GlobalAvgPool2D", value, channels)
+            self.add("GlobalAvgPool2D", value, shape[2])
         else:
-            self.add("Flatten", value, height * width * channels)
+            self.add("Flatten", value, math.prod(shape))
+
+    def convolved(self, value: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        size = tuple(min(int(self.rng.integers(1, 4)), n) for n in shape[:2])
+        options = {"filters": int(self.rng.integers(1, 6)), "activation": self.activation()}
+        options |= {"l2": 0.05} if self.chance(0.15) else {}
+        options |= {"use_bias": False} if self.chance(0.2) else {}
+        strides, padding = self.windows(2)
+        name = self.add("Conv2D", value, None, kernel_size=size, strides=strides, padding=padding, **options)
+        return name, (*places(shape, size, strides, padding), options["filters"])
+
+    def pooled(self, value: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        strides, padding = self.windows(2)
+        name = self.add(
+            self.pick(["MaxPool2D", "AvgPool2D"]), value, None, pool_size=(2, 2), strides=strides, padding=padding
+        )
+        return name, (*places(shape, (2, 2), strides, padding), shape[2])
+
+    def windows(self, most: int) -> tuple[tuple[int, int], str]:
+        strides = (int(self.rng.integers(1, most + 1)), int(self.rng.integers(1, most + 1)))
+        return strides, self.pick(["same", "valid"])
 
     # --- Steps on values of one dimension -------------------------------------------------------------------------
 
@@ -232,11 +257,13 @@ class Growing:
 
     def step_residual(self, value: str) -> None:
         width = self.width[value]
-        layers = [
-            fr.Dense(int(self.rng.integers(2, 14)), self.activation()),
-            fr.Dense(width, self.activation(), use_bias=self.chance(0.5)),
-        ]
-        self.add("Residual", value, width, layers=layers)
+        layers = []
+        if "LayerNorm" in self.may and self.chance(0.5):
+            layers.append(Node(f"norm{len(self.nodes)}", "LayerNorm"))
+        for number, units in enumerate((int(self.rng.integers(2, 14)), width)):
+            options = {"units": units, "activation": self.activation(), "use_bias": self.chance(0.5)}
+            layers.append(Node(f"inner{len(self.nodes)}{'ab'[number]}", "Dense", options=options))
+        self.add("Residual", value, width, layers=layers, activation=self.activation())
 
     def step_twice(self, value: str) -> None:
         """One layer on two values, or on its own output."""
@@ -280,7 +307,8 @@ class Growing:
         self.add("Add", [one, two], units)
 
     def step_norm(self, value: str) -> None:
-        self.add(self.pick(sorted({"BatchNorm", "LayerNorm"} & self.may)), value, self.width[value])
+        options = {"activation": self.activation()} if self.chance(0.5) else {}
+        self.add(self.pick(sorted({"BatchNorm", "LayerNorm"} & self.may)), value, self.width[value], **options)
 
     def step_activation(self, value: str) -> None:
         self.add("Activation", value, self.width[value], activation=self.activation())
@@ -292,14 +320,14 @@ class Growing:
 
     def heads(self, value: str) -> tuple[dict[str, Head], dict[str, np.ndarray], dict[str, np.ndarray]]:
         heads, y, weights = {}, {}, {}
-        for name in ("one", "two")[: 2 if self.chance(0.5) else 1]:
+        for name in ("one", "two")[: 2 if self.chance(0.5) and HEADS else 1]:
             loss = self.pick(LOSSES)
             units = int(self.rng.choice([2, 3, 10] if loss == "softmax_cross_entropy" else [1, 2, 15, 17]))
             top = self.apply_dense(value, int(self.rng.integers(2, 9))) if self.chance(0.4) else value
             node = Node(name, "Dense", (top,), {"units": units}, name)
             self.nodes.append(node)
             self.open = [v for v in self.open if v != top]
-            heads[name] = Head(name, loss, float(self.rng.choice([1.0, 0.3, 2.5])))
+            heads[name] = Head(name, loss, float(self.rng.choice([1.0, 0.3, 2.5])) if HEADS else 1.0)
             if loss == "softmax_cross_entropy":
                 y[name] = self.rng.integers(0, units, self.rows)
             elif loss == "sigmoid_cross_entropy":
@@ -315,7 +343,7 @@ class Growing:
         sources = [self.table]
         sources += [self.codes] if "Embedding" in self.may else []
         sources += [self.image] if "Conv2D" in self.may else []
-        for _ in range(int(self.rng.choice([1, 1, 2, 3])) if len(sources) > 1 else 1):
+        for _ in range(int(self.rng.choice([1, 1, 2, 3])) if len(sources) > 1 and HEADS else 1):
             self.pick(sources)()
         allowed = [step for step, kinds in STEPS.items() if kinds & self.may]
         for _ in range(steps):
@@ -330,6 +358,13 @@ class Growing:
             l1=float(self.rng.choice([0.0, 0.01])), l2=float(self.rng.choice([0.0, 0.1])),
             distances=tuple(self.distances),
         )  # fmt: skip
+
+
+def places(shape, size, strides, padding) -> tuple[int, ...]:
+    """How many windows there are, down and to the right."""
+    return tuple(
+        -(-n // s) if padding == "same" else (n - k) // s + 1 for n, k, s in zip(shape[:2], size, strides, strict=True)
+    )
 
 
 # A step -> kinds of layers; it is taken if there is one of them.
@@ -351,6 +386,7 @@ KINDS = {
 }
 
 
+HEADS = "loss_weights" in inspect.signature(fr.Trainer).parameters
 AVAILABLE = {
     kind
     for kind in KINDS

@@ -38,6 +38,22 @@ LOSSES = {  # for each element, or for each row
 }
 
 
+def channels_first(x):
+    return (x if x.ndim == 4 else x[..., None]).permute(0, 3, 1, 2)
+
+
+def padded(node: Node, x, size, value: float = 0.0):
+    """Images with their border, of which the larger part comes after, and the strides."""
+    strides = node.options.get("strides", (1, 1))
+    if node.options["padding"] == "valid":
+        return x, strides
+    pads: list[int] = []
+    for n, k, s in list(zip(x.shape[2:], size, strides, strict=True))[::-1]:  # F.pad begins with the last axis
+        total = max((-(-n // s) - 1) * s + k - n, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads, value=value), strides
+
+
 class Net:
     """A graph as a function of parameters that torch can differentiate."""
 
@@ -48,9 +64,10 @@ class Net:
         self.trained = {
             name: value.requires_grad_()
             for name, value in self.parameters.items()
-            if name.split(".")[0] not in frozen and name.rpartition(".")[2] not in ("mean", "variance")
+            if name.split(".")[0] not in frozen and name.rpartition(".")[2] not in ("mean", "var")
         }
         self.training = True
+        self.seen: dict = {}  # the moments of the last batch, by layer
 
     def of(self, node: Node, part: str):
         return self.parameters.get(f"{node.layer or node.name}.{part}")
@@ -65,7 +82,9 @@ class Net:
         return {name: values[head.value] for name, head in self.graph.heads.items()}
 
     def input(self, node: Node, X):
-        found = X[node.name] if isinstance(X, dict) else X[:, list(node.options["columns"])]
+        found = X[node.name] if isinstance(X, dict) else X
+        if "columns" in node.options:
+            found = found[:, list(node.options["columns"])]
         return torch.as_tensor(found) if found.dtype.kind == "i" else torch.tensor(found, dtype=self.dtype)
 
     # --- Layers, each a formula -----------------------------------------------------------------------------------
@@ -85,7 +104,10 @@ class Net:
         return torch.cat(values, dim=-1)
 
     def Residual(self, node, x):
-        raise NotImplementedError
+        y = x
+        for inner in node.options["layers"]:
+            y = getattr(self, inner.kind)(inner, y)
+        return ACTIVATIONS[node.options["activation"]](x + y)
 
     def Activation(self, node, x):
         return ACTIVATIONS[node.options["activation"]](x)
@@ -98,40 +120,56 @@ class Net:
 
     def BatchNorm(self, node, x):
         axes = tuple(range(x.ndim - 1))
-        mean, variance = x.mean(axes), x.var(axes, correction=0)
-        y = (x - mean) / torch.sqrt(variance + node.options.get("eps", 1e-5))
-        return y * self.of(node, "scale") + self.of(node, "shift")
+        if self.training:
+            mean, variance = x.mean(axes), x.var(axes, correction=0)
+            self.seen[node.layer or node.name] = mean.detach(), x.var(axes).detach()
+        else:
+            mean, variance = self.of(node, "mean"), self.of(node, "var")
+        return self.scaled(node, (x - mean) / torch.sqrt(variance + 1e-5))
 
     def LayerNorm(self, node, x):
-        mean, variance = x.mean(-1, keepdim=True), x.var(-1, correction=0, keepdim=True)
-        y = (x - mean) / torch.sqrt(variance + node.options.get("eps", 1e-5))
-        return y * self.of(node, "scale") + self.of(node, "shift")
+        axes = tuple(range(1, x.ndim))
+        mean, variance = x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+        return self.scaled(node, (x - mean) / torch.sqrt(variance + 1e-5))
+
+    def scaled(self, node, x):
+        gamma, beta = self.of(node, "gamma"), self.of(node, "beta")
+        if node.kind == "LayerNorm":
+            gamma, beta = gamma.reshape(x.shape[1:]), beta.reshape(x.shape[1:])
+        return ACTIVATIONS[node.options.get("activation") or "linear"](x * gamma + beta)
+
+    def keep_moments(self) -> None:
+        """The running moments after a step: those of the batch count a tenth."""
+        for layer, moments in self.seen.items():
+            for part, value in zip(("mean", "var"), moments, strict=True):
+                running = self.parameters[f"{layer}.{part}"]
+                running += 0.1 * (value - running)
 
     def Embedding(self, node, x):
         return self.of(node, "weight")[x].reshape(len(x), -1)
 
     def Conv2D(self, node, x):
-        kernel, stride = node.options["kernel_size"], node.options["stride"]
-        filters = node.options["filters"]
-        w = self.of(node, "weight").reshape(*kernel, x.shape[-1], filters).permute(3, 2, 0, 1)
-        x = x.permute(0, 3, 1, 2)
-        if node.options["padding"] == "same":
-            pads = []
-            for n, k in zip(reversed(x.shape[2:]), reversed(kernel), strict=True):  # F.pad begins with the last axis
-                total = max((-(-n // stride) - 1) * stride + k - n, 0)
-                pads += [total // 2, total - total // 2]
-            x = F.pad(x, pads)
-        z = F.conv2d(x, w, self.of(node, "bias"), stride)
+        size = node.options["kernel_size"]
+        size = (size, size) if isinstance(size, int) else size
+        x, strides = padded(node, channels_first(x), size)
+        w = self.of(node, "weight").reshape(*size, x.shape[1], node.options["filters"]).permute(3, 2, 0, 1).contiguous()
+        z = F.conv2d(x, w, self.of(node, "bias"), strides)
         return ACTIVATIONS[node.options.get("activation") or "linear"](z.permute(0, 2, 3, 1))
 
     def MaxPool2D(self, node, x):
-        return F.max_pool2d(x.permute(0, 3, 1, 2), node.options["size"]).permute(0, 2, 3, 1)
+        size = node.options["pool_size"]
+        x, strides = padded(node, channels_first(x), size, -torch.inf)
+        return F.max_pool2d(x, size, strides).permute(0, 2, 3, 1)
 
     def AvgPool2D(self, node, x):
-        return F.avg_pool2d(x.permute(0, 3, 1, 2), node.options["size"]).permute(0, 2, 3, 1)
+        """Only what lies within the image counts."""
+        size, x = node.options["pool_size"], channels_first(x)
+        ones, strides = padded(node, torch.ones_like(x), size)
+        x, _ = padded(node, x, size)
+        return (F.avg_pool2d(x, size, strides) / F.avg_pool2d(ones, size, strides)).permute(0, 2, 3, 1)
 
     def GlobalAvgPool2D(self, node, x):
-        return x.mean((1, 2))
+        return channels_first(x).mean((2, 3))
 
     # --- What is minimized ------------------------------------------------------------------------------------------
 
@@ -139,10 +177,12 @@ class Net:
         """Losses of the heads by their weights, and penalties."""
         outputs, total = self.forward(X), 0
         for name, head in self.graph.heads.items():
-            target = torch.tensor(y[name])
+            target = torch.tensor(y[name] if isinstance(y, dict) else y)
             target = target if target.dtype == torch.int64 else target.to(self.dtype)
             rows = LOSSES[head.loss](outputs[name], target).reshape(len(target), -1).mean(dim=1)
-            w = torch.ones(len(rows)) if not weights or name not in weights else torch.tensor(weights[name])
+            if not isinstance(weights, dict):
+                weights = {} if weights is None else {name: weights}
+            w = torch.tensor(weights[name]) if name in weights else torch.ones(len(rows))
             loss = (rows * w.to(self.dtype)).sum() / w.to(self.dtype).sum()
             if parts is not None:
                 parts[name] = loss.item()
@@ -151,7 +191,8 @@ class Net:
 
     def penalties(self):
         total = torch.zeros((), dtype=self.dtype)
-        options = {node.layer or node.name: node.options for node in self.graph.nodes}
+        nodes = [inner for node in self.graph.nodes for inner in (node, *node.options.get("layers", ()))]
+        options = {node.layer or node.name: node.options for node in nodes}
         for name, w in self.trained.items():
             layer, _, part = name.rpartition(".")
             if part == "weight":
