@@ -14,7 +14,7 @@ from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.tables import table
 from fastreg.layers import Conv2D, Dense
-from fastreg.model.dataset import Data, checked
+from fastreg.model.dataset import Data
 
 ADVICE = "initial weights of a scale that suits the activation (he_normal, glorot_normal) or fewer layers may help"
 
@@ -118,8 +118,7 @@ class LayerStatistics(Callback):
         if self.probe is None:
             return plan.training.first(self.rows)
         names = "LayerStatistics probe[0]", "LayerStatistics probe[1]", ""
-        shape = plan.training.inputs.shape[1:]
-        return checked(trainer.model, trainer.loss, trainer.dtype, *self.probe, names=names, shape=shape)
+        return trainer._checked(*self.probe, names=names, shape=plan.training.sample_shape)
 
     def on_epoch_begin(self, epoch: int) -> None:
         if not self.records:

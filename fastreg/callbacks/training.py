@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,9 +11,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from fastreg.callbacks.history import History
-    from fastreg.engines.base import Tally
+    from fastreg.engines.base import Tally, Total
     from fastreg.engines.session import Session
-    from fastreg.losses.losses import Loss
     from fastreg.model.dataset import Data
     from fastreg.model.model import Model
     from fastreg.optimizers.averaging import Averaging
@@ -55,7 +54,7 @@ class Training(Protocol):
     model: Model
 
     @property
-    def loss(self) -> Loss: ...
+    def loss(self) -> Any: ...
 
     @property
     def optimizer(self) -> Optimizer: ...
@@ -87,6 +86,18 @@ class Training(Protocol):
 
     def settings(self) -> Mapping[str, Any]:
         """The settings that a resumed fit must have, too."""
+        ...
+
+    def _means(self, tally: Tally) -> dict[str, float]:
+        """Loss and counted metrics of what a run has added up."""
+        ...
+
+    def _loss_since(self, tally: Tally, before: Sequence[Total] | None = None) -> float:
+        """The mean loss of the rows since the totals were `before`."""
+        ...
+
+    def _checked(self, *given, names: tuple[str, str, str], shape: Any) -> Data:
+        """X, y and maybe sample weights, checked. `names` are theirs in an error, `shape` that of a sample."""
         ...
 
     def _evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:

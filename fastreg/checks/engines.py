@@ -261,8 +261,10 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
         return _subtracted(op, name, feed, side)
     if not isinstance(op, O.Loss):
         return 0.0
-    weights = np.ones(feed.rows) if feed.weights is None else feed.weights
-    return float(weights.max() / weights.sum()) if name == op.dz else float(weights.max())
+    weights = feed.find(op.source.replace("targets", "weights", 1))
+    weights = np.ones(feed.rows) if weights is None else weights
+    share = op.weight / (weights.sum() or 1.0) if name == op.dz else 1.0
+    return float(weights.max() * share)
 
 
 def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side: _Side) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
-from fastreg.intake.schema import Schema
+from fastreg.training.questions import row_parts
 
 GOOD, WRONG = 1e-7, 1e-3
 SHOWN = 5  # entries that are named if a check fails
@@ -161,16 +161,20 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     _check_moves(epsilon, copy.model.parameters)
     gradients = copy.gradients(X, y, sample_weight, step=step)
     rows = data.size
-    share = np.full(rows, 1 / rows) if data.weights is None else data.weights / data.weights.sum()
+    share = np.full(rows, 1 / rows)
     rules = copy.program("gradients", rows).rules
     if copy.adversarial is not None:  # the same objective, as that of a batch of twice the size with the perturbed rows
-        clean = copy.adversarial.weight
-        X, y = np.concatenate([data.inputs, copy._perturbed(data, step)]), np.concatenate([data.targets, data.targets])
-        share = np.concatenate([clean * share, (1 - clean) * share])
-        copy.adversarial, copy.model.schema = None, Schema()  # these rows and targets are encoded already
+        own, clean = data.only, copy.adversarial.weight
+        twice = np.concatenate([data.inputs, copy._perturbed(data, step)])
+        weights = np.ones(rows) if own.weights is None else own.weights
+        weights = np.concatenate([clean * weights, (1 - clean) * weights])
+        copy.adversarial, share = None, np.full(2 * rows, 1 / (2 * rows))
+        data = data._replace(inputs=twice).with_head(
+            *data.heads, targets=np.concatenate([own.targets, own.targets]), weights=weights
+        )
 
     def losses() -> np.ndarray:
-        return copy.row_losses(X, y, step=step, activity=True)
+        return row_parts(copy, data, step)
 
     approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():

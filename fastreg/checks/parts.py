@@ -87,7 +87,7 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
                 owner = _layer(op.a)
             case O.Penalize() | O.Update() | O.Average():
                 owner = _layer(op.param)
-            case O.Call() if "row_loss" not in op.writes:
+            case O.Call() if not any(name.startswith("row_loss") for name in op.writes):
                 owner = _layer(op.reads_[0] if op.reads_[0].startswith("d:") else op.writes_[0])
             case O.Elementwise() if op.x.endswith(":raw"):  # the rest of the way back through a Function
                 owner = wrote[op.x]

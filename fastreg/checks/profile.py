@@ -356,10 +356,10 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             windows = op.window.count if isinstance(op, (I.Conv, I.ConvDx, I.ConvDw)) else 1
             return 2.0 * rows * windows * weight, of({*names, *through}) + slots * size * weight
         case O.Gather():
-            source = timer.feed.find(op.source)
+            source = timer.feed.need(op.source)
             return 0.0, source.nbytes + of([op.out])
         case O.Loss() | O.Totals():
-            labels = timer.feed.need("targets").nbytes if isinstance(op, O.Loss) and not op.targets else 0
+            labels = timer.feed.need(op.source).nbytes if isinstance(op, O.Loss) and not op.targets else 0
             return 0.0, labels + of(op.reads | op.writes)
         case O.Elementwise() | I.Pool() | I.PoolDx():
             return 0.0, of(op.reads | op.writes)

@@ -18,5 +18,5 @@ def make_twin(trainer, X, y, sample_weight, dtype: str | None = None) -> tuple[T
     if not twin.model.built:
         twin.model.schema = twin.arguments.seen(X, y)
     data = twin.arguments.checked(X, y, sample_weight)
-    twin.arguments.build(data.inputs.shape[1:])
+    twin.arguments.build(data.sample_shape)
     return twin, data

@@ -185,6 +185,10 @@ class Target:
             return values
         return values.astype(np.float64) * np.array(self.scale) + np.array(self.mean)
 
+    def spread(self, std: np.ndarray) -> np.ndarray:
+        """Standard deviations in the units of y, from those that training sees."""
+        return std if self.scale is None else std.astype(np.float64) * np.array(self.scale)
+
     def _columns(self, name: str, y):
         """The columns of a frame that hold the targets: those of the names, or all."""
         own, columns = frames.names(y), frames.by_name(y)
@@ -254,6 +258,8 @@ class Schema:
         The scaling itself, (x - mean) factor, which becomes the first layer of a model.
     why : str
         Why the targets were taken for what they are.
+    heads : tuple of (str, Target)
+        The targets of each head of a model with several, which then takes the place of `target`.
 
     Raises
     ------
@@ -279,6 +285,7 @@ class Schema:
     mean: tuple[float, ...] | None = field(default=None, compare=False, metadata={"saved": False})
     factor: tuple[float, ...] | None = field(default=None, compare=False, metadata={"saved": False})
     why: str = field(default="", compare=False, metadata={"saved": False})
+    heads: tuple[tuple[str, Target], ...] = ()
 
     def __post_init__(self):
         if self.columns is not None:
@@ -320,6 +327,18 @@ class Schema:
     def is_plain(self) -> bool:
         """Whether every column is a number that stays as it is, so that arrays pass without a copy."""
         return self.columns is None or all(c.kind == "number" and c.fill is None for c in self.columns)
+
+    def target_of(self, head: str, alone: bool) -> Target:
+        """The targets of a head, which may be the only one."""
+        return self.target if alone else dict(self.heads).get(head, Target())
+
+    def with_target(self, head: str, alone: bool, target: Target) -> Schema:
+        """This schema with another target of a head."""
+        if target == self.target_of(head, alone):
+            return self
+        if alone:
+            return replace(self, target=target)
+        return replace(self, heads=tuple((dict(self.heads) | {head: target}).items()))
 
     def with_target_names(self, names: Sequence[str]) -> Schema:
         """This schema with the columns of a table that hold the targets."""
@@ -399,10 +418,10 @@ class Schema:
         anything = next(iter(found.values()))
         return [found.get(column.name, anything) for column in self.columns]
 
-    def seeing(self, X, y, outputs: int | None, holes: bool = False) -> Schema:
+    def seeing(self, X, y, outputs: int | None, holes: bool = False, name: str = "y") -> Schema:
         """This schema with the names of X's columns, of y's columns if it has several, and of y's classes, where it has
         none yet and they have some. `outputs` of the model are None if its targets are no classes. `holes`: None and
-        NaN in y are no targets."""
+        NaN in y are no targets. `name` is that of y, for errors."""
         schema = self
         if self.columns is None and frames.is_frame(X) and frames.has_names(X):
             frames.refuse_others("X", X)
@@ -415,7 +434,7 @@ class Schema:
         if outputs is not None and wanted and (found := Classes.in_text(y, holes)):
             if len(found.values) != (outputs if outputs > 1 else 2):
                 told = f"{len(found.values)} classes {_listed(found.values, MOST_NAMED)}"
-                raise ValueError(f"y: got {told} for a model of {outputs} outputs, expected one output per class")
+                raise ValueError(f"{name}: got {told} for a model of {outputs} outputs, expected one output per class")
             schema = replace(schema, target=replace(target, task="classes", classes=found.values))
         return schema
 
@@ -441,6 +460,8 @@ class Schema:
             told["columns"] = [column.config() for column in self.columns]
         if self.target != Target():
             told["target"] = self.target.config()
+        if self.heads:
+            told["heads"] = {name: target.config() for name, target in self.heads}
         return told
 
     @classmethod
@@ -450,7 +471,9 @@ class Schema:
         if (columns := more.pop("columns", None)) is not None:
             made = ({**column, "values": tuple(column.get("values", ()))} for column in columns)
             more["columns"] = tuple(Column(**column) for column in made)
-        schema = cls(**more | {"target": Target(**more.get("target", {}))})
+        more["target"] = Target(**more.get("target", {}))
+        more["heads"] = tuple((str(name), Target(**told)) for name, told in more.get("heads", {}).items())
+        schema = cls(**more)
         if schema.config() != config:  # another way to say the same, which other readers may understand otherwise
             raise ValueError("schema: its config is not as it is written")
         return schema
@@ -499,7 +522,7 @@ def _told(description) -> dict[str, Any]:
     told = {}
     for row in fields(description):
         value = getattr(description, row.name)
-        if row.metadata.get("saved", True) and value != row.default and row.name != "target":
+        if row.metadata.get("saved", True) and value != row.default and row.name not in ("target", "heads"):
             told[row.name] = _as_lists(value)
     return told
 

@@ -794,17 +794,18 @@ KINDS = (
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
-def get(value: str | Loss) -> Loss:
-    """The loss of a name or of a spec such as "softmax_cross_entropy(label_smoothing=0.1)". Objects pass unchanged."""
+def get(value: str | Loss, name: str = "loss") -> Loss:
+    """The loss of a name or of a spec such as "softmax_cross_entropy(label_smoothing=0.1)". Objects pass unchanged.
+    `name` is that of the argument, for errors."""
     if isinstance(value, str):
-        return specs.make("loss", value, BY_NAME)
+        return specs.make(name, value, BY_NAME)
     if isinstance(value, Loss):
         return value
-    checking.made("loss", value)
+    checking.made(name, value)
     advice = "; fr.losses.Custom(function) takes a loss written in Python" if callable(value) else ""
     if "optimizers" in type(value).__module__:
         advice = f"; an optimizer is given by name: optimizer={value!r}"
-    raise TypeError(f"loss: got {checking.shown(value)}, expected one of {', '.join(BY_NAME)}{advice}")
+    raise TypeError(f"{name}: got {checking.shown(value)}, expected one of {', '.join(BY_NAME)}{advice}")
 
 
 def to_config(loss: Loss) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import json
 import math
 import pickle
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,14 +22,15 @@ from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
-from fastreg.intake.schema import Schema
+from fastreg.intake.schema import Schema, Target
 from fastreg.layers import BY_NAME, Function, Layer, Standardize
 from fastreg.losses import losses
 from fastreg.losses.losses import Loss
 from fastreg.machine.threads import checked as checked_threads
-from fastreg.model.dataset import checked
+from fastreg.model.dataset import checked, count_rows
 from fastreg.model.graph import Graph, Network, chain, trace
-from fastreg.model.lowering import Head, lower
+from fastreg.model.lowering import lower
+from fastreg.model.tasks import DEFAULT_METRICS, Task, means, of_heads, only, unwrapped
 from fastreg.program.riders import PURPOSE_INIT, stream
 
 FORMAT = "1"  # the version of model files
@@ -40,12 +41,11 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "engine": checking.engine,
     "threads": checked_threads,
     "dtype": checking.dtype,
-    "loss": lambda value: None if value is None else losses.get(value),
-    "output_transform": partial(checking.choice, "output_transform", options=TRANSFORMS),
 }
 MAX_PARAMETERS = 1 << 40
 NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an older version"
 Self = TypeVar("Self", bound="Model")
+T = TypeVar("T")
 InputShape = tuple[int, ...] | dict[str, tuple[int, ...]]
 
 NOT_BUILT = "model: it has no parameters yet; call build(input_shape) or fit first"
@@ -72,7 +72,9 @@ class Model(Settable):
     input_shape : tuple of int, or dict
         The shape of a sample. A dict by input if there are several. None until the model is built, if the data decide.
     dtype, loss, output_transform, schema, engine, threads :
-        As in a `fastreg.Sequential`.
+        As in a `fastreg.Sequential`. Of several heads, `loss` and `output_transform` are dicts by head.
+    loss_weights : dict or None
+        The weights of the losses of the heads that the model was last trained under. None for 1.
 
     Examples
     --------
@@ -87,7 +89,8 @@ class Model(Settable):
     """
 
     layers: Layers
-    loss: Loss | None = None
+    loss: Any = None
+    loss_weights: dict[str, float] | None = None
     _told = True  # whether the loss is known. False for a model of values from a file that has no loss
 
     graph: Graph
@@ -123,12 +126,50 @@ class Model(Settable):
             return
         check = SETTINGS.get(name)
         value = value if check is None else check(value)
+        if name == "loss":
+            value = None if value is None else unwrapped(of_heads("loss", value, self.heads, _loss))
+            super().__setattr__("loss_weights", None)
+        elif name == "output_transform":
+            value = unwrapped(of_heads("output_transform", value, self.heads, _transform))
         if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
             raise ValueError(f"dtype: got {value!r} for a model that has parameters, expected copy(dtype={value!r})")
         if name == "loss":
-            super().__setattr__("output_transform", "linear" if value is None else value.transform)
+            super().__setattr__("output_transform", unwrapped(self._transforms_of(value)))
             super().__setattr__("_told", True)
         super().__setattr__(name, value)
+
+    def _transforms_of(self, loss) -> dict[str, str]:
+        """The transform of each head under a loss, or under a dict of them."""
+        if loss is None:
+            return dict.fromkeys(self.heads, "linear")
+        return {head: one.transform for head, one in self._by_head(loss).items()}
+
+    def _by_head(self, value: T) -> dict[str, T]:
+        """What is kept for each head: a dict, or the value itself for the only one."""
+        return value if isinstance(value, dict) else {self.heads[0]: value}
+
+    @property
+    def transforms(self) -> dict[str, str]:
+        """`output_transform` by head."""
+        return self._by_head(self.output_transform)
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """What the targets of each head are."""
+        alone = len(self.heads) == 1
+        return {head: self.schema.target_of(head, alone) for head in self.heads}
+
+    def keeps(self, tasks: Sequence[Task]) -> bool:
+        """Whether the model keeps these losses and weights already."""
+        return all(kept is task.loss for kept, task in zip(self._by_head(self.loss).values(), tasks, strict=True)) and (
+            (self.loss_weights or dict.fromkeys(self.heads, 1.0)) == {task.head: task.weight for task in tasks}
+        )
+
+    def keep(self, tasks: Sequence[Task]) -> None:
+        """Keeps the losses that it is trained under, and their weights."""
+        self.loss = {task.head: task.loss for task in tasks}
+        if any(task.weight != 1 for task in tasks):
+            self.loss_weights = {task.head: task.weight for task in tasks}
 
     # --- Parameters ----------------------------------------------------------------------------------------------
 
@@ -180,8 +221,8 @@ class Model(Settable):
             unknown = [entry.name for entry in entries if entry.shape is None]
             if unknown:
                 raise ValueError(f"input_shape: got None, expected the shape of a sample, which {unknown[0]!r} needs")
-            given = {entry.name: entry.shape for entry in entries} if self._many_inputs else entries[0].shape
-        if not self._many_inputs:
+            given = {entry.name: entry.shape for entry in entries} if self.many_inputs else entries[0].shape
+        if not self.many_inputs:
             return checking.sample_shape(given)
         if not isinstance(given, Mapping) or given.keys() != {entry.name for entry in entries}:
             names = ", ".join(entry.name for entry in entries)
@@ -189,7 +230,7 @@ class Model(Settable):
         return {entry.name: checking.sample_shape(given[entry.name]) for entry in entries}
 
     @property
-    def _many_inputs(self) -> bool:
+    def many_inputs(self) -> bool:
         """Whether data are given for each of several inputs."""
         return len(self.graph.inputs) > 1 and self.graph.inputs[0].columns is None
 
@@ -269,12 +310,15 @@ class Model(Settable):
     @property
     def widths(self) -> dict[str, int]:
         """The number of outputs of each head."""
-        graph, key = self.graph, (self.input_shape, self._changes)
+        graph, shape = self.graph, self.input_shape
+        if shape is None and all(entry.shape is not None for entry in graph.inputs):
+            shape = self._shape(None)
+        key = shape, self._changes
         if self._known_widths[0] != key:  # they are asked for several times a fit
-            if self.input_shape is None:
+            if shape is None:
                 widths = {name: self._units(value) for name, value in graph.outputs.items()}
             else:
-                shapes = self.shapes(self.input_shape)
+                shapes = self.shapes(shape)
                 widths = {name: math.prod(shapes[value]) for name, value in graph.outputs.items()}
             self._known_widths = key, widths
         return self._known_widths[1]
@@ -409,7 +453,8 @@ class Model(Settable):
         Parameters
         ----------
         X
-            (n, ...) real numbers: samples of `input_shape`.
+            (n, ...) real numbers: samples of `input_shape`. A dict by input, or a list in their order, if there are
+            several.
         batch_size
             Rows to process at a time. The prediction of a row does not depend on it.
         samples
@@ -423,7 +468,7 @@ class Model(Settable):
         Returns
         -------
         ndarray of shape (n, outputs)
-            Probabilities under a cross-entropy, values otherwise.
+            Probabilities under a cross-entropy, values otherwise. Of several heads a dict of such arrays.
         mean, std
             With `samples`: two such arrays, the mean of the passes' predictions and their standard deviation,
             sqrt(mean of (p - mean)^2) as in numpy.std. It is 0 if nothing is random.
@@ -437,14 +482,14 @@ class Model(Settable):
         >>> mean.shape, bool((std > 0).all())
         ((4, 1), True)
         """
-        how = self.output_transform, self.engine, self.threads
+        how = self.transforms, self.engine, self.threads
         return self._run_forward(X, batch_size, *how, samples=samples, seed=seed)
 
     def _run_forward(
         self,
         X,
         batch_size: int,
-        transform: str,
+        transforms: Mapping[str, str],
         engine: str,
         threads: int | None,
         rows=None,
@@ -454,16 +499,17 @@ class Model(Settable):
         """`predict` with everything it depends on as arguments. `rows` selects rows."""
         assert self._arena is not None  # raises if there are no parameters
         X = self._check_inputs("X", X)
-        batch_size = min(checking.integer("batch_size", batch_size), max(len(X), ROWS))
+        count = count_rows(X)
+        batch_size = min(checking.integer("batch_size", batch_size), max(count, ROWS))
         samples, seed = None if samples is None else checking.integer("samples", samples), checking.seed(seed)
-        rows = checking.rows("rows", rows, len(X))
-        return self._forward_checked(X, batch_size, transform, engine, threads, rows, samples, seed)
+        rows = checking.rows("rows", rows, count)
+        return self._forward_checked(X, batch_size, transforms, engine, threads, rows, samples, seed)
 
     def _forward_checked(
         self,
         X,
         batch_size: int,
-        transform: str,
+        transforms: Mapping[str, str],
         engine: str,
         threads: int | None,
         rows: np.ndarray | None = None,
@@ -471,21 +517,21 @@ class Model(Settable):
         seed: int = 0,
     ):
         """`_run_forward` of inputs and arguments that are checked already."""
-        key = (batch_size, id(self._arena), self._changes, transform, engine, threads, samples is not None)
+        key = (batch_size, id(self._arena), self._changes, transforms, engine, threads, samples is not None)
         feed = Feed(X, batch_size, order=rows, seed=seed, by_position=True)
-        feed.out = np.empty((feed.rows, self.outputs), self.dtype)
+        out = {head: np.empty((feed.rows, width), self.dtype) for head, width in self.widths.items()}
+        feed.out, targets = unwrapped(out), self.targets
         with self._sessions.hold("predict", key, self._bind) as session:
             if samples is not None:
-                mean, std = _mean_and_std(session.engine, feed, samples)
-                target = self.schema.target
-                if target.scale is not None:
-                    std = std.astype(np.float64) * np.array(target.scale)
-                return target.decode(mean), std
+                found = _mean_and_std(session.engine, feed, out, samples)
+                means = {head: targets[head].decode(mean) for head, (mean, _) in found.items()}
+                stds = {head: targets[head].spread(std) for head, (_, std) in found.items()}
+                return unwrapped(means), unwrapped(stds)
             run_through(session.engine, feed, Tally(), "X")
-        return self.schema.target.decode(feed.out)
+        return unwrapped({head: targets[head].decode(values) for head, values in out.items()})
 
     @understood
-    def predict_labels(self, X, batch_size: int = ROWS) -> np.ndarray:
+    def predict_labels(self, X, batch_size: int = ROWS):
         """The predicted class of each row, by name.
 
         Parameters
@@ -497,7 +543,8 @@ class Model(Settable):
         -------
         ndarray
             (n,) the most probable classes: texts or numbers as they were in the training data, else the index of the
-            output. (n, outputs) yes or no, for several outputs under a sigmoid.
+            output. (n, outputs) yes or no, for several outputs under a sigmoid. Of several heads a dict by head, of
+            those that predict classes.
 
         Raises
         ------
@@ -513,12 +560,24 @@ class Model(Settable):
         >>> model.predict_labels(X[:2])
         array(['no', 'yes'], dtype='<U3')
         """
-        return self.schema.labels(self.predict(X, batch_size), self.output_transform)
+        predicted, schema = self._by_head(self.predict(X, batch_size)), self.schema
+        if len(predicted) > 1:
+            named = {
+                head: values
+                for head, values in predicted.items()
+                if TRANSFORMS[self.transforms[head]].answers != "numbers"
+            }
+            if not named:
+                raise ValueError("predict_labels: all heads predict numbers, which have no names; predict gives them")
+            schemas = {head: replace(schema, target=self.targets[head]) for head in named}
+            return {head: schemas[head].labels(values, self.transforms[head]) for head, values in named.items()}
+        return schema.labels(predicted[self.heads[0]], self.output_transform)
 
     @property
-    def classes(self) -> tuple | None:
-        """The class of each output, as in the training data. None if labels are the indices of the outputs."""
-        return self.schema.target.classes
+    def classes(self):
+        """The class of each output, as in the training data. None if labels are the indices of the outputs. Of several
+        heads a dict by head."""
+        return unwrapped({head: target.classes for head, target in self.targets.items()})
 
     @understood
     def evaluate(self, X, y=None, sample_weight=None) -> dict[str, float]:
@@ -550,39 +609,87 @@ class Model(Settable):
         >>> model.evaluate(np.eye(2), [1.0, 4.0])
         {'loss': 2.0}
         """
-        loss = kept_loss(self)
-        if loss is None:
-            raise ValueError(f"evaluate: {NO_LOSS}, expected model.loss = 'mse' or another loss first")
+        tasks = self._tasks()
         arena = self._arena
-        data = checked(self, present(loss), self.dtype, X, y, sample_weight)
-        scale = self.schema.target.scale
-        tally, key = Tally(), (ROWS, id(arena), self._changes, loss, self.engine, self.threads, scale)
+        data = checked(self, tasks, self.dtype, X, y, sample_weight)
+        tally, key = Tally(), (ROWS, id(arena), self._changes, tasks, self.engine, self.threads, self.scales)
         with self._sessions.hold("evaluate", key, self._bind_loss) as session:
             run_through(session.engine, data.feed(ROWS), tally)
-        metrics = ("accuracy",) if loss.counts_hits else ()
-        return dict.fromkeys(("loss", *metrics), math.nan) if tally.diverged else tally.means(metrics)
+        found = means(tasks, tally)
+        return dict.fromkeys(found, math.nan) if tally.diverged else found
+
+    def _tasks(self) -> tuple[Task, ...]:
+        """What each head was trained for, with the accuracy where there is one."""
+        heads, alone, tasks = kept_losses(self), len(self.heads) == 1, []
+        for head, loss in heads.items():
+            if loss is None:
+                raise ValueError(f"evaluate: {NO_LOSS}, expected model.loss = 'mse' or another loss first")
+            metrics = DEFAULT_METRICS if loss.counts_hits else ()
+            tasks.append(Task(head, alone, present(loss), (self.loss_weights or {}).get(head, 1.0), metrics))
+        return tuple(tasks)
+
+    @property
+    def scales(self) -> tuple[tuple[float, ...] | None, ...]:
+        """What the targets of each head are divided by."""
+        return tuple(target.scale for target in self.targets.values())
 
     def _bind_loss(self, key: tuple):
-        batch_size, _, _, loss, engine, threads, scale = key
-        how = {"smoothing": loss.label_smoothing, "terms": loss.told_terms(self.outputs, scale)}
-        program = lower(self.network(self.known_shape), losses={self.heads[0]: Head(loss.in_program, **how)})
+        batch_size, _, _, tasks, engine, threads, scales = key
+        widths = self.widths
+        lowered = {task.head: task.lowered(widths[task.head], scale) for task, scale in zip(tasks, scales, strict=True)}
+        program = lower(self.network(self.known_shape), losses=lowered)
         return bind(key, program, self._arena, None, batch_size, engine, threads)
 
     def _bind(self, key: tuple):
-        batch_size, _, _, transform, engine, threads, live = key
-        program = lower(self.network(self.known_shape), transforms={self.heads[0]: transform}, dropout=live)
+        batch_size, _, _, transforms, engine, threads, live = key
+        program = lower(self.network(self.known_shape), transforms=transforms, dropout=live)
         return bind(key, program, self._arena, None, batch_size, engine, threads)
 
-    def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> np.ndarray:
-        """X as an array of finite rows, if this model can take them. Schema and dtype are its own, unless given."""
+    def own_input(self, X):
+        """What is given for the only input, which may come by its name."""
+        found = only(X, self.graph.inputs[0].name)
+        return found if np.ndim(found) > 1 else X
+
+    def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> Any:
+        """X as an array of finite rows, or a dict of them by input, if this model can take them. Schema and dtype are
+        its own, unless given."""
         schema = self.schema if schema is None else schema
         dtype = self.dtype if dtype is None else dtype
-        numbers = schema.inputs(name, X, dtype)
+        if self.many_inputs:
+            return self._check_each_input(name, X, dtype)
+        numbers = schema.inputs(name, self.own_input(X), dtype)
         names = schema.encoded_names if schema.columns is not None else None
         X = checking.inputs(name, numbers, dtype, self.input_shape, names)
         if self.input_shape is None:
             self.network(X.shape[1:]).parameters()
         return X
+
+    def _check_each_input(self, name: str, X, dtype: str) -> dict[str, Any]:
+        """Several inputs by name: of a dict, or of a list in their order."""
+        entries = self.graph.inputs
+        names = [entry.name for entry in entries]
+        if isinstance(X, (list, tuple)) and len(X) == len(entries):
+            X = dict(zip(names, X, strict=True))
+        told = ", ".join(map(repr, names))
+        if not isinstance(X, Mapping):
+            raise TypeError(f"{name}: got {checking.shown(X)}, expected a dict with the inputs {told}")
+        for other in X:
+            if other not in names:
+                raise ValueError(f"{name}: got the input {checking.shown(other)}, expected one of {told}")
+        shapes = self.input_shape if isinstance(self.input_shape, dict) else {}
+        found: dict[str, Any] = {}
+        for entry in entries:
+            own = entry.name
+            if own not in X:
+                raise ValueError(f"{name}: got no input {own!r}, expected all of {told}")
+            found[own] = checking.inputs(f"{name}[{own!r}]", X[own], dtype, shapes.get(own, entry.shape))
+            if len(found[own]) != len(found[names[0]]):
+                got = f"got {len(found[own])} rows"
+                expected = f"expected {len(found[names[0]])}, as many as {name}[{names[0]!r}] has"
+                raise ValueError(f"{name}[{own!r}]: {got}, {expected}")
+        if not shapes:
+            self.network({own: part.shape[1:] for own, part in found.items()}).parameters()
+        return found
 
     # --- Description ---------------------------------------------------------------------------------------------
 
@@ -597,8 +704,13 @@ class Model(Settable):
             "input_shape": plain if isinstance(shape, dict) else None if shape is None else list(shape),
             "dtype": self.dtype,
             "output_transform": self.output_transform,
-            **({} if self.loss is None else {"loss": losses.to_config(self.loss)}),
         }
+        if self.loss is not None:
+            config["loss"] = unwrapped(
+                {head: losses.to_config(loss) for head, loss in self._by_head(self.loss).items()}
+            )
+        if self.loss_weights is not None:
+            config["loss_weights"] = self.loss_weights
         return {**config, "schema": self.schema.config()} if self.schema else config
 
     @classmethod
@@ -610,9 +722,14 @@ class Model(Settable):
         layers = named(_layers_of(config["layers"], custom))
         graph = Graph.from_config(config["graph"], len(layers)) if "graph" in config else chain(len(layers))
         model = cls._made(layers, graph)
-        if "loss" in config:
-            model.loss = losses.of_config(config["loss"], config["output_transform"], custom)
         model.output_transform = config["output_transform"]
+        if "loss" in config:
+            told = config["loss"] if len(model.heads) > 1 else {model.heads[0]: config["loss"]}
+            transforms = dict(model.transforms)
+            model.loss = {head: losses.of_config(one, transforms.get(head), custom) for head, one in told.items()}
+            model.output_transform = transforms
+        if "loss_weights" in config:
+            model.loss_weights = of_heads("loss_weights", config["loss_weights"], model.heads, checking.number)
         if "schema" in config:
             model.schema = Schema.from_config(config["schema"])
         dtype = checking.dtype(config["dtype"])
@@ -634,6 +751,7 @@ class Model(Settable):
         other = self._made([layer.named(layer.name) for layer in self.layers], self.graph)
         other.engine, other.threads = self.engine, self.threads
         other.loss, other.output_transform, other._told = self.loss, self.output_transform, self._told
+        other.loss_weights = self.loss_weights
         other.dtype, other.schema = dtype, self.schema
         if self.input_shape is not None:
             other._allocate(self.input_shape, dtype)
@@ -645,12 +763,8 @@ class Model(Settable):
     def __getstate__(self) -> dict[str, Any]:
         """What pickle keeps. A loss that it cannot keep, such as a function defined in another, is kept by name."""
         state = dict(self.__dict__)
-        if isinstance(self.loss, losses.Custom):
-            try:
-                pickle.dumps(self.loss)
-            except Exception:  # pickle raises errors of many types
-                state["loss"] = losses.of_config(self.loss.config(), self.loss.transform, {})
-        return state
+        kept = {head: _picklable(loss) for head, loss in self._by_head(self.loss).items()}
+        return {**state, "loss": unwrapped(kept)} if "loss" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -731,11 +845,33 @@ class Layers(tuple[Layer, ...]):
         )
 
 
-def kept_loss(model: Model) -> Loss | None:
-    """The loss that a model was trained under. Older files tell no more than the transform of its predictions."""
-    if model.loss is None and model.output_transform in ("softmax", "sigmoid"):
-        return losses.get(f"{model.output_transform}_cross_entropy")
-    return model.loss
+def _loss(name: str, value) -> Loss:
+    return losses.get(value, name)
+
+
+def _transform(name: str, value) -> str:
+    return checking.choice(name, value, TRANSFORMS)
+
+
+def _picklable(loss: Loss | None) -> Loss | None:
+    """The loss; one in Python that pickle cannot keep by its name alone."""
+    if isinstance(loss, losses.Custom):
+        try:
+            pickle.dumps(loss)
+        except Exception:  # pickle raises errors of many types
+            return losses.of_config(loss.config(), loss.transform, {})
+    return loss
+
+
+def kept_losses(model: Model) -> dict[str, Loss | None]:
+    """The loss of each head that a model was trained under. Older files tell no more than the transform of its
+    predictions."""
+    if model.loss is not None:
+        return model._by_head(model.loss)
+    return {
+        head: losses.get(f"{transform}_cross_entropy") if transform in ("softmax", "sigmoid") else None
+        for head, transform in model.transforms.items()
+    }
 
 
 def present(loss: Loss) -> Loss:
@@ -745,33 +881,38 @@ def present(loss: Loss) -> Loss:
     return loss
 
 
-def loss_for(model: Model) -> Loss:
-    """The loss of a trainer that was given none."""
+def losses_for(model: Model) -> dict[str, Loss]:
+    """The losses of a trainer that was given none."""
     if not model._told:
         raise ValueError(f"loss: got none, and {NO_LOSS}, expected loss='mse' or another")
+    kept = kept_losses(model)
+    if len(kept) > 1 and None in kept.values():
+        heads = ", ".join(f"{head!r}: 'mse'" for head in kept)
+        raise ValueError(f"loss: got none for a model of several heads, expected one for each, such as {{{heads}}}")
     suits = losses.softmax_cross_entropy if model.schema.loss is None else losses.get(model.schema.loss)
-    return present(kept_loss(model) or suits)
+    return {head: present(loss or suits) for head, loss in kept.items()}
 
 
-def check_loss(model: Model, loss: Loss) -> None:
-    """Refuses a loss under which the predictions of a trained model would become something else, or that is for other
-    targets than those of its schema."""
-    task = model.schema.target.task
+def check_loss(model: Model, task: Task) -> None:
+    """Refuses a loss of a head under which the predictions of a trained model would become something else, or that is
+    for other targets than those of its schema."""
+    name, loss, target = task.argument("loss"), task.loss, model.targets[task.head]
+    kind = target.task
     numbers = TRANSFORMS[loss.transform].answers == "numbers"
-    if task is not None and not isinstance(loss, losses.Custom) and (task == "numbers") != numbers:
+    if kind is not None and not isinstance(loss, losses.Custom) and (kind == "numbers") != numbers:
         raise ValueError(
-            f"loss: got {loss.name!r} for targets that are {task} ({model.schema.target}), expected one for {task}, or "
+            f"{name}: got {loss.name!r} for targets that are {kind} ({target}), expected one for {kind}, or "
             "infer_schema(..., loss=) with this one"
         )
-    if loss.transform == "exp" and model.schema.target.mean is not None:
+    if loss.transform == "exp" and target.mean is not None:
         raise ValueError(
-            f"loss: got {loss.name!r} for scaled targets, expected targets as they are: "
+            f"{name}: got {loss.name!r} for scaled targets, expected targets as they are: "
             f"infer_schema(..., loss={loss.name!r}) leaves them so"
         )
-    kept = kept_loss(model)
+    kept = kept_losses(model)[task.head]
     if kept is not None and kept.transform != loss.transform:
         raise ValueError(
-            f"loss: got {loss.name!r}, which predicts {TRANSFORMS[loss.transform].told}, for a model that was trained "
+            f"{name}: got {loss.name!r}, which predicts {TRANSFORMS[loss.transform].told}, for a model that was trained "
             f"under {kept.name!r} and predicts {TRANSFORMS[kept.transform].told}; model.loss = None first forgets that"
         )
 
@@ -828,18 +969,23 @@ def _layers_of(configs: Iterable[dict[str, Any]], custom: Mapping[str, Any]) -> 
     return layers
 
 
-def _mean_and_std(engine: Engine, feed: Feed, samples: int) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_std(
+    engine: Engine, feed: Feed, out: dict[str, np.ndarray], samples: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Mean and standard deviation of the outputs of `samples` passes, by Welford's sums in float64. The number of a
     pass is the step of its draws."""
-    out = feed.need("out")
-    mean, squares = np.zeros(out.shape), np.zeros(out.shape)
+    sums = {head: (np.zeros(values.shape), np.zeros(values.shape)) for head, values in out.items()}
     for number in range(samples):
         feed.step = number
         run_through(engine, feed, Tally(), "X")
-        change = out - mean
-        mean += change / (number + 1)
-        squares += change * (out - mean)
-    return mean.astype(out.dtype), np.sqrt(squares / samples).astype(out.dtype)
+        for values, (mean, squares) in zip(out.values(), sums.values(), strict=True):
+            change = values - mean
+            mean += change / (number + 1)
+            squares += change * (values - mean)
+    return {
+        head: (mean.astype(out[head].dtype), np.sqrt(squares / samples).astype(out[head].dtype))
+        for head, (mean, squares) in sums.items()
+    }
 
 
 def check_count(count: int) -> None:

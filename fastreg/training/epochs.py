@@ -81,7 +81,7 @@ def make_plan(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"validation_data: got {twice!r} as the name of two columns, expected other names of the sets")
-    weighted = data.weights is not None
+    weighted = data.weighted
     repeat: dict[str, object] = {"rows": rows, "batch_size": batch_size, "shuffle": shuffle, "sample_weight": weighted}
     repeat |= more or {}
     if data.rows is not None:
@@ -129,7 +129,7 @@ def run_epochs(
             feed = data.feed(batch_size, order=order, rates=rates, **place)
             tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
-                **tally.means(training._counted_metrics),
+                **training._means(tally),
                 "penalty": tally.penalty / tally.batches,
                 "seconds": perf_counter() - start,
                 "lr": float(rates[training.batches - feed.step - 1]),
@@ -214,7 +214,7 @@ def _run_slices(
         stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
         if first >= stop:
             break
-        batch, loss, weight = first, tally.loss, tally.weight
+        batch, before = first, list(tally.totals)
         if single:
             for callback in callbacks:
                 callback.on_batch_begin(batch)
@@ -230,10 +230,10 @@ def _run_slices(
         if not callbacks or tally.ended:
             continue
         if single:
-            logs = {"loss": (tally.loss - loss) / max(tally.weight - weight, np.finfo(float).tiny)}
+            logs = {"loss": training._loss_since(tally, before)}
             for callback in callbacks:
                 callback.on_batch_end(batch, logs)
-        logs = {"loss": tally.loss / max(tally.weight, np.finfo(float).tiny)}
+        logs = {"loss": training._loss_since(tally)}
         for callback in callbacks:
             callback.on_slice_end(first, logs)
     return first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fastreg.training.settings import Settings
 SINGLE = "val"  # the name of a set without a name
 
 
-def held_back_sets(settings: Settings, value, shape: tuple[int, ...], schema: Schema | None) -> dict[str, Data]:
+def held_back_sets(settings: Settings, value, shape: Any, schema: Schema | None) -> dict[str, Data]:
     """The argument `validation_data`, checked, by name. The samples must have the `shape` of the training set's."""
     if value is None:
         return {}
@@ -32,7 +33,7 @@ def held_back_sets(settings: Settings, value, shape: tuple[int, ...], schema: Sc
     sets = {}
     for name, part in given.items():
         try:
-            data = held_back(settings.model, settings.loss, settings.dtype, part, shape, schema)
+            data = held_back(settings.model, settings.tasks, settings.dtype, part, shape, schema)
         except (ValueError, TypeError) as error:
             if not named:
                 raise
@@ -69,12 +70,14 @@ def _is_several(value) -> bool:
 def split_off(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     """The rows to train on and those held back, of the selected rows: the same for the same seed.
 
-    Each class keeps its share, if the targets are labels. Nothing is copied.
+    Each class keeps its share, if the targets are labels: those of the first head that has labels. Nothing is copied.
     """
     from fastreg.data.split import cut  # imported only if needed, since the data package is large
 
-    selected = np.arange(len(data.inputs)) if data.rows is None else data.rows
-    rows, labels = np.unique(selected), _labels(data.targets)  # a row that comes twice is on one side alone
+    selected = np.arange(data.length) if data.rows is None else data.rows
+    rows = np.unique(selected)  # a row that comes twice is on one side alone
+    found = (_labels(some.targets) for some in data.heads.values())
+    labels = next((some for some in found if some is not None), None)
     kept, held = cut(len(rows), None if labels is None else labels[rows], (1 - share, share), seed)
     for part, what in ((kept, "to train on"), (held, "held back")):
         if not len(part):
@@ -84,7 +87,7 @@ def split_off(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     parts = []
     for part, name in ((kept, "the rows to train on"), (held, "the rows that validation_split holds back")):
         chosen = np.sort(selected[np.isin(selected, rows[part])])
-        if data.weights is not None and not data.weights[chosen].any():
+        if all(some.weights is not None and not some.weights[chosen].any() for some in data.heads.values()):
             raise ValueError(f"sample_weight: got zeros only in {name}, expected at least one weight above 0")
         parts.append(data._replace(rows=chosen))
     return parts[0], parts[1]

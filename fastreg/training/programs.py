@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastreg.layers import Layer
-from fastreg.model.lowering import GRADIENT, Head, lower
+from fastreg.model.lowering import GRADIENT, lower
 from fastreg.model.model import check_trainable
 from fastreg.program.averages import averaged
 from fastreg.program.program import Program
@@ -20,14 +20,15 @@ REPORTING = ("train", "evaluate")  # modes whose losses users see, in the units 
 
 def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Program:
     """What the engines run for a batch; see `fastreg.Trainer.program`."""
-    model, loss = settings.model, settings.loss
-    network, head = model.network(model.known_shape), model.heads[0]
+    model = settings.model
+    network, widths, targets = model.network(model.known_shape), model.widths, model.targets
     how: dict[str, Any] = {"dropout": dropout}
     if mode == "predict":
-        return lower(network, transforms={head: loss.transform}, **how)
-    scale = model.schema.target.scale if mode in REPORTING else None
-    terms = loss.told_terms(model.outputs, scale)
-    how["losses"] = {head: Head(loss.in_program, loss.label_smoothing, terms)}
+        return lower(network, transforms=settings.transforms, **how)
+    how["losses"] = {
+        task.head: task.lowered(widths[task.head], targets[task.head].scale if mode in REPORTING else None)
+        for task in settings.tasks
+    }
     if mode == "input_gradient":
         how["input_gradient"] = True
     if mode in ("gradients", "probe"):

@@ -158,7 +158,8 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     data, _ = trainer._training_data(X, y, settings["sample_weight"], settings["class_weight"])
     batches = -(-data.size // settings["batch_size"])
     # at least this many per epoch: batches of zero weight take no step, but each epoch has a row with a weight
-    steps = -(-batches // trainer.accumulate) if data.weights is None or data.weights.all() else 1
+    plain = all(some.weights is None or some.weights.all() for some in data.heads.values())
+    steps = -(-batches // trainer.accumulate) if plain else 1
     epochs = -(-best.updates // steps)  # at most: `_Steps` ends them
     model = trainer.model
     model._claim.check_free("refit")

@@ -192,7 +192,9 @@ def _same_schema(path: PathLike, saved: Schema, own: Schema) -> Schema:
         own = replace(own, columns=saved.columns, named=saved.named)
     if own.target.names is None:
         own = replace(own, target=replace(own.target, names=saved.target.names))
-    for what in ("names", "target"):
+    if not own.heads:
+        own = replace(own, heads=saved.heads)
+    for what in ("names", "target", "heads"):
         got, expected = getattr(own, what), getattr(saved, what)
         if got != expected:
             told = "columns" if what == "names" else "targets"
@@ -207,6 +209,8 @@ def _same_schema(path: PathLike, saved: Schema, own: Schema) -> Schema:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):  # of heads
+        return "; ".join(f"{head}: {target}" for head, target in value)
     return "none" if value is None else str(value) if isinstance(value, Target) else brief(list(value))
 
 

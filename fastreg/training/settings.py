@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,11 @@ from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, Distance, ElasticNet, Penalty
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.metrics import registry
-from fastreg.metrics.answers import CLASSES, LABELS, VALUES
+from fastreg.metrics.answers import VALUES
 from fastreg.metrics.registry import Metric
-from fastreg.model.dataset import Data, checked
-from fastreg.model.model import Model, check_loss, loss_for, trained_layers
+from fastreg.model.dataset import Data, checked, targets_of
+from fastreg.model.model import Model, check_loss, losses_for, trained_layers
+from fastreg.model.tasks import DEFAULT_METRICS, Task, of_each, of_heads, only, unwrapped
 from fastreg.optimizers import averaging
 from fastreg.optimizers.averaging import Averaging
 from fastreg.optimizers.optimizers import Optimizer
@@ -31,8 +32,6 @@ from fastreg.program import riders
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
-
-DEFAULT_METRICS = ("accuracy",)  # which are for the losses that have an accuracy, and ignored for the others
 
 
 def _model(value) -> Model:
@@ -42,8 +41,41 @@ def _model(value) -> Model:
     return value
 
 
-def _loss(value) -> Loss | None:
-    return None if value is None else losses.get(value)
+def _any(value):
+    """An argument that is checked later, since it depends on the heads of the model."""
+    return value
+
+
+def _loss(name: str, value) -> Loss:
+    return losses.get(value, name)
+
+
+def _metrics(value, heads: tuple[str, ...]) -> Any:
+    """The argument `metrics`: for all heads, or a dict by head. A dict for one head may also name metrics."""
+    by_head = isinstance(value, Mapping) and (
+        len(heads) > 1 or (list(value) == [heads[0]] and isinstance(value[heads[0]], (list, tuple, type(None))))
+    )
+    if not by_head:
+        return registry.metrics(value)
+    found = {}
+    for head, own in of_each("metrics", value, heads, ()).items():
+        try:
+            found[head] = registry.metrics(() if own is None else own)
+        except (ValueError, TypeError) as error:
+            raise type(error)(str(error).replace("metrics", f"metrics[{head!r}]", 1)) from None
+    return found if len(heads) > 1 else found[heads[0]]
+
+
+def _loss_weights(value, heads: tuple[str, ...]) -> dict[str, float] | None:
+    """The argument `loss_weights`: numbers of at least 0 by head. None for 1."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"loss_weights: got {checking.shown(value)}, expected a dict of numbers by head")
+    weights = of_heads("loss_weights", value, heads, checking.number, 1.0)
+    if not any(weights.values()):
+        raise ValueError("loss_weights: got zeros only, expected at least one weight above 0")
+    return None if set(weights.values()) == {1.0} else weights
 
 
 def _clip(name: str, value) -> float | None:
@@ -75,12 +107,12 @@ class Settings:
     """
 
     model: Model = field(metadata=_kept(_model))
-    loss: Loss = field(metadata=_kept(_loss, in_programs=True))
+    loss: Any = field(metadata=_kept(_any, in_programs=True))
     optimizer: Optimizer = field(metadata=_kept(optimizers.get))
     l1: L1 = field(metadata=_kept(partial(penalties.l1, "l1"), in_programs=True))
     l2: L2 = field(metadata=_kept(partial(penalties.l2, "l2"), in_programs=True))
     distance: tuple[Distance, ...] = field(metadata=_kept(penalties.distances, in_programs=True))
-    metrics: tuple[str | Metric, ...] = field(metadata=_kept(registry.metrics))
+    metrics: Any = field(metadata=_kept(_any))
     clip_norm: float | None = field(metadata=_kept(partial(_clip, "clip_norm"), in_programs=True))
     clip_value: float | None = field(metadata=_kept(partial(_clip, "clip_value"), in_programs=True))
     accumulate: int = field(metadata=_kept(partial(checking.integer, "accumulate"), in_programs=True))
@@ -91,40 +123,43 @@ class Settings:
     dtype: str = field(metadata=_kept(checking.dtype))
     seed: int = field(metadata=_kept(checking.seed))
     threads: int | None = field(metadata=_kept(checked_threads))
+    loss_weights: Any = field(default=None, metadata=_kept(_any, in_programs=True))
     penalty: InitVar[L1 | L2 | ElasticNet | None] = None
 
     def __post_init__(self, penalty):
         values = self.__dict__  # since the object is frozen
         for row in fields(self):
             values[row.name] = row.metadata["check"](values[row.name])
+        heads = self.model.heads
         if values["loss"] is None:
-            values["loss"] = loss_for(self.model)
+            values["loss"] = losses_for(self.model)
+        values["loss"] = unwrapped(of_heads("loss", values["loss"], heads, _loss))
+        values["metrics"] = _metrics(values["metrics"], heads)
+        values["loss_weights"] = _loss_weights(values["loss_weights"], heads)
         if penalty is not None:
             penalties.alone("penalty", penalty, self.l1.lam, self.l2.lam)
             values["l1"], values["l2"] = penalties.pair("penalty", penalty)
-        _ = self.metric_names, self.counted_metrics  # found once, here rather than in a fit
+        _ = self.tasks, self.metric_names, self.counted_metrics  # found once, here rather than in a fit
 
     def check(self) -> None:
         """Refuses a model, a loss, penalties and a dtype that do not fit together. Any of them may have changed."""
-        check_loss(self.model, self.loss)
-        last = self.model.last_layers[self.model.heads[0]]
-        activation = getattr(last, "activation", None)
-        if activation in self.loss.forbids:
-            raise ValueError(
-                f"model: got {activation!r} in the last {type(last).__name__} under {self.loss.name}, expected no "
-                f"activation: the loss takes logits, and predict gives "
-                f"{TRANSFORMS[self.loss.transform].told}"
-            )
+        last_layers = self.model.last_layers
+        for task in self.tasks:
+            check_loss(self.model, task)
+            last = last_layers[task.head]
+            activation = getattr(last, "activation", None)
+            if activation in task.loss.forbids:
+                what = "the last" if task.alone else f"the head {task.head!r}, the last"
+                raise ValueError(
+                    f"model: got {activation!r} in {what} {type(last).__name__} under {task.loss.name}, expected no "
+                    f"activation: the loss takes logits, and predict gives {TRANSFORMS[task.loss.transform].told}"
+                )
         if self.model.built and self.model.dtype != self.dtype:
             raise ValueError(
                 f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
-        for metric in self.measured:
-            if not metric.fits(self.answers, TRANSFORMS[self.loss.transform].probabilities):
-                known = registry.told(self.fitting_metrics, self.answers)
-                expected = f"some of {known}, or functions"
-                raise ValueError(f"metrics: got {metric.name!r} under {self.loss.name}, expected {expected}")
+        self._check_metrics()
         if self.adversarial is not None:
             self.adversarial.check_dtype("adversarial", self.dtype)
         largest = float(np.finfo(self.dtype).max)
@@ -139,6 +174,20 @@ class Settings:
                 text = f"got {dense.activity_l1!r}, expected a coefficient finite in {self.dtype}"
                 raise ValueError(f"layer {dense.name!r} activity_l1: {text}")
         self._check_graph()
+
+    def _check_metrics(self) -> None:
+        for task in self.tasks:
+            answers = task.answers(self.model)
+            for metric in task.measured:
+                if not metric.fits(answers, task.probabilities):
+                    known = registry.told(registry.fitting(answers, task.probabilities), answers)
+                    got = f"{task.argument('metrics')}: got {metric.name!r} under {task.loss.name}"
+                    raise ValueError(f"{got}, expected some of {known}, or functions")
+        if len(self.tasks) == 1 or isinstance(self.metrics, dict) or self.metrics == DEFAULT_METRICS:
+            return
+        for metric in map(registry.named, self.metrics):
+            if all(metric not in task.measured for task in self.tasks):
+                raise ValueError(f"metrics: got {metric.name!r}, which fits the loss of no head, expected others")
 
     def _check_graph(self) -> None:
         """Refuses what a graph does not have, or cannot have."""
@@ -174,24 +223,34 @@ class Settings:
         self.check()
         if not self.model.built:  # so names of columns and classes are those of these data
             how.setdefault("schema", self.seen(X, y))
-        return checked(self.model, self.loss, self.dtype, X, y, sample_weight, rows, **how)
+        return checked(self.model, self.tasks, self.dtype, X, y, sample_weight, rows, **how)
 
     def seen(self, X, y) -> Schema:
         """The schema of the model, with the names that these data add to it. A model that was trained on labels without
         names cannot tell which of them a name means."""
-        takes_names = self.answers != VALUES and self.model.loss is None
-        outputs = self.model.outputs if takes_names else None
-        return self.model.schema.seeing(X, y, outputs, self.loss.missing_targets)
+        model = self.model
+        schema = model.schema if model.many_inputs else model.schema.seeing(model.own_input(X), None, None)
+        alone = self.tasks[0].alone
+        given = {self.tasks[0].head: only(y, self.tasks[0].head)} if alone else targets_of(self.tasks, X, y, schema)
+        for task in self.tasks:
+            takes_names = task.answers(model) != VALUES and model.loss is None
+            outputs = model.widths[task.head] if takes_names else None
+            holes, own = task.loss.missing_targets, Schema(target=schema.target_of(task.head, alone))
+            own = own.seeing(None, given[task.head], outputs, holes, task.argument("y"))
+            schema = schema.with_target(task.head, alone, own.target)
+        return schema
 
-    def check_augment(self, shape: tuple[int, ...]) -> None:
+    def check_augment(self, shape: Any) -> None:
         """Refuses samples of this shape if they should be augmented but are not images."""
         if self.augment is not None:
+            if self.model.graph.inputs[1:]:
+                raise ValueError("augment: got a model with several inputs, expected one, whose samples are images")
             try:
                 self.augment.on(shape)
             except ValueError as error:
                 raise ValueError(f"X: {error}") from None
 
-    def build(self, shape: tuple[int, ...]) -> None:
+    def build(self, shape: Any) -> None:
         """Draws the parameters of a model that has none, for samples of this shape."""
         if not self.model.built:
             self.model.build(shape, self.seed, self.dtype)
@@ -199,8 +258,8 @@ class Settings:
     def keep(self, schema: Schema) -> None:
         """Lets the model keep the current loss, from which follow its predictions, and the names in the data. Training
         begins with it."""
-        if self.model.loss is not self.loss:
-            self.model.loss = self.loss
+        if not self.model.keeps(self.tasks):
+            self.model.keep(self.tasks)
         if self.model.schema is not schema:
             self.model.schema = schema
 
@@ -209,37 +268,54 @@ class Settings:
         names = (row.name for row in fields(self) if row.name not in ("model", "threads"))
         return {name: getattr(self, name) for name in names}
 
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """What each head of the model is trained for."""
+        heads = self.model.heads
+        alone = len(heads) == 1
+        losses = self.loss if isinstance(self.loss, dict) else {heads[0]: self.loss}
+        weights = self.loss_weights or dict.fromkeys(heads, 1.0)
+        return tuple(
+            Task(head, alone, losses[head], weights[head], self._metrics_of(head, losses[head])) for head in heads
+        )
+
+    def _metrics_of(self, head: str, loss: Loss) -> tuple[str | Metric, ...]:
+        """The metrics of a head. Those for all heads are for the ones whose loss they fit."""
+        if isinstance(self.metrics, dict):
+            return self.metrics[head]
+        if self.metrics == DEFAULT_METRICS and not loss.counts_hits:
+            return ()
+        if len(self.model.heads) == 1:
+            return self.metrics
+        task = Task(head, False, loss)
+        answers = task.answers(self.model)
+        return tuple(m for m in self.metrics if registry.named(m).fits(answers, task.probabilities))
+
     @property
-    def answers(self) -> str:
-        """What the targets are to metrics: "classes", "labels" or "values"."""
-        answers = TRANSFORMS[self.loss.transform].answers
-        if answers == "yes":
-            return LABELS if self.model.outputs > 1 else CLASSES
-        return CLASSES if answers == "classes" or getattr(self.loss, "kind", "") == "labels" else VALUES
+    def losses(self) -> dict[str, Loss]:
+        """The loss of each head."""
+        return {task.head: task.loss for task in self.tasks}
+
+    @property
+    def transforms(self) -> dict[str, str]:
+        """How the values of each head become predictions."""
+        return {task.head: task.loss.transform for task in self.tasks}
 
     @property
     def fitting_metrics(self) -> tuple[str, ...]:
-        """The names of the metrics that fit the loss."""
-        return registry.fitting(self.answers, TRANSFORMS[self.loss.transform].probabilities)
-
-    @cached_property
-    def measured(self) -> tuple[Metric, ...]:
-        """The metrics that exist for the loss."""
-        if self.metrics == DEFAULT_METRICS and not self.loss.counts_hits:
-            return ()
-        return tuple(map(registry.named, self.metrics))
+        """The names of the metrics that fit the losses."""
+        found = ((task, registry.fitting(task.answers(self.model), task.probabilities)) for task in self.tasks)
+        return tuple(task.column(name) for task, names in found for name in names)
 
     @cached_property
     def metric_names(self) -> tuple[str, ...]:
-        """The names of the metrics that exist for the loss."""
-        return tuple(metric.name for metric in self.measured)
+        """The names of the metrics that exist for the losses, and of the losses of several heads."""
+        return tuple(name for task in self.tasks for name in task.columns(metric.name for metric in task.measured))
 
     @cached_property
     def counted_metrics(self) -> tuple[str, ...]:
         """The names of those that an engine counts as it runs. All others need the whole predictions."""
-        if not self.loss.counts_hits:
-            return ()
-        return tuple(m.name for m in self.measured if m.measure is not None and m.measure.name == "accuracy")
+        return tuple(name for task in self.tasks for name in task.columns(task.counted))
 
     @cached_property
     def in_programs(self) -> tuple:

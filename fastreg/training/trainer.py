@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from functools import partial
@@ -22,7 +22,7 @@ from fastreg.common.attributes import Settable
 from fastreg.common.understood import understood
 from fastreg.engines import averages
 from fastreg.engines.arena import Arena
-from fastreg.engines.base import Tally
+from fastreg.engines.base import Tally, Total
 from fastreg.engines.session import ROWS, Claim, Session, Sessions, bind, make_state
 from fastreg.intake.schema import Schema
 from fastreg.losses import penalties
@@ -31,6 +31,7 @@ from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, Distance, ElasticNet
 from fastreg.model.dataset import Data
 from fastreg.model.model import Model, check_trainable
+from fastreg.model.tasks import means, of_each, total_loss, unwrapped
 from fastreg.optimizers.optimizers import Optimizer
 from fastreg.program.program import Program
 from fastreg.training import questions
@@ -39,7 +40,7 @@ from fastreg.training.heldback import SINGLE, held_back_sets, split_off
 from fastreg.training.programs import MODES, make_program
 from fastreg.training.refit import refit as second_round
 from fastreg.training.settings import Settings
-from fastreg.training.weighting import weigh_classes
+from fastreg.training.weighting import weigh_heads
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
@@ -154,7 +155,7 @@ class Trainer(Settable):
     def __init__(
         self,
         model: Model,
-        loss: str | Loss | None = None,
+        loss: str | Loss | Mapping[str, str | Loss] | None = None,
         optimizer: str | Optimizer = "sgd",
         *,
         l1: float | L1 = 0.0,
@@ -162,6 +163,7 @@ class Trainer(Settable):
         penalty: L1 | L2 | ElasticNet | None = None,
         distance: Distance | Iterable[Distance] = (),
         missing_targets: bool | None = None,
+        loss_weights: Mapping[str, float] | None = None,
         metrics: Any = ("accuracy",),
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -178,7 +180,7 @@ class Trainer(Settable):
         del given["self"], given["missing_targets"]
         self.arguments = Settings(**_with_early(given, self.__dict__.pop("_early", {})))
         if missing_targets is not None:
-            self.arguments = replace(self.arguments, loss=self.arguments.loss.taking_missing(missing_targets))
+            self.arguments = replace(self.arguments, loss=self._taking_missing(missing_targets))
         self.arguments.check()
         self.epoch = self.batches = self.updates = 0
         self.stop_training = False
@@ -195,7 +197,8 @@ class Trainer(Settable):
 
     if TYPE_CHECKING:  # the arguments are properties, made below
         model: Model
-        loss: Loss
+        loss: Any
+        loss_weights: dict[str, float] | None
         optimizer: Optimizer
         l1: L1
         l2: L2
@@ -226,7 +229,7 @@ class Trainer(Settable):
             self._fitting.check_free(name)
             changed: dict[str, Any] = {name: value}
             if name == "missing_targets":
-                changed = {"loss": self.loss.taking_missing(value)}
+                changed = {"loss": self._taking_missing(value)}
             elif name == "penalty":
                 changed = dict(zip(("l1", "l2"), penalties.pair(name, value), strict=True))
             name, value = "arguments", replace(self.arguments, **changed)
@@ -261,9 +264,28 @@ class Trainer(Settable):
         return self.batches
 
     @property
-    def missing_targets(self) -> bool:
-        """Whether NaN among the targets means "no target": an option of the loss, which can also be set here."""
-        return self.loss.missing_targets
+    def missing_targets(self):
+        """Whether NaN among the targets means "no target": an option of the loss, which can also be set here. Of
+        several heads a dict."""
+        return unwrapped({head: loss.missing_targets for head, loss in self.arguments.losses.items()})
+
+    def _taking_missing(self, value) -> dict[str, Loss]:
+        """The losses with this `missing_targets`, which may be a dict by head."""
+        losses = self.arguments.losses
+        given = of_each("missing_targets", value, list(losses), None) if isinstance(value, Mapping) else None
+        if given is None:
+            return {head: loss.taking_missing(value) for head, loss in losses.items()}
+        return {
+            head: loss if given[head] is None else loss.taking_missing(given[head]) for head, loss in losses.items()
+        }
+
+    def _means(self, tally: Tally) -> dict[str, float]:
+        """Loss and counted metrics of what a run has added up."""
+        return means(self.arguments.tasks, tally)
+
+    def _loss_since(self, tally: Tally, before: Sequence[Total] | None = None) -> float:
+        """The mean loss of the rows since the totals were `before`."""
+        return total_loss(self.arguments.tasks, tally.totals, before)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that decide the result of training: all but the model and the number of threads."""
@@ -397,7 +419,7 @@ class Trainer(Settable):
         check_trainable(settings.model)
         schema = settings.seen(X, y)
         data = settings.checked(X, y, sample_weight, rows, schema=schema)
-        shape = data.inputs.shape[1:]
+        shape = data.sample_shape
         settings.check_augment(shape)
         validation = held_back_sets(settings, validation_data, shape, schema)
         share = checking.number("validation_split", validation_split or 0.0, 0, 1, below=True)
@@ -424,7 +446,7 @@ class Trainer(Settable):
         with (
             self._fitting.held("fit"),
             settings.model._claim.held("fit"),
-            self._session("train", min(batch_size, n), n, True, data.loss) as session,
+            self._session("train", min(batch_size, n), n, True, data.losses) as session,
         ):
             settings.keep(schema)
             return run_epochs(self, session, data, validation, plan, saved)
@@ -440,7 +462,7 @@ class Trainer(Settable):
         """The data of fit with class weights multiplied in, and the facts about them that a resumed fit must share."""
         if class_weight is None:
             return data, {}
-        data, noted = weigh_classes(data, self.loss, self.model.outputs, self.dtype, class_weight)
+        data, noted = weigh_heads(data, self.arguments.tasks, self.model.widths, self.dtype, class_weight)
         return data, {"class_weight": noted}
 
     refit = second_round
@@ -532,7 +554,7 @@ class Trainer(Settable):
 
         With `samples`, it returns (mean, std) of that many passes with dropout and noise on.
         """
-        how = self.loss.transform, self.engine, self.threads
+        how = self.arguments.transforms, self.engine, self.threads
         return self.model._run_forward(X, batch_size, *how, rows, samples, seed)
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
@@ -607,6 +629,10 @@ class Trainer(Settable):
         m="batch" and m="train" divide by."""
         return questions.penalty(self, rows)
 
+    def _checked(self, *given, names: tuple[str, str, str], shape: Any) -> Data:
+        """X, y and maybe sample weights, checked. `names` are theirs in an error, `shape` that of a sample."""
+        return self.arguments.checked(*given, names=names, shape=shape)
+
     # The same for data that are already checked.
 
     def _evaluate_data(self, data: Data, names: str = "X, y") -> dict[str, float]:
@@ -641,15 +667,17 @@ class Trainer(Settable):
         return make_program(self.arguments, mode, checking.integer("rows", rows), dropout)
 
     def _session(
-        self, mode: str, batch_size: int, rows: int, dropout: bool, loss: Loss | None = None
+        self, mode: str, batch_size: int, rows: int, dropout: bool, losses: Mapping[str, Loss] | None = None
     ) -> AbstractContextManager[Session]:
         """A context with the program of `mode`, bound to the engine. It is kept until what it depends on changes.
-        `loss` is that of the trainer, unless given."""
-        settings = self.arguments if loss is None else replace(self.arguments, loss=loss)
+        `losses` take the place of those of the trainer for some heads."""
+        settings = self.arguments
+        if losses:
+            settings = replace(settings, loss=settings.losses | dict(losses))
         rows = rows if settings.follows_rows else 1
         model = settings.model
         bound_to = id(model._arena), model._changes, settings.engine, settings.threads, settings.in_programs
-        units = settings.model.schema.target.scale
+        units = settings.model.scales
         key = batch_size, rows, dropout, units, *bound_to
         return self._sessions.hold(mode, key, partial(self._bind, mode, settings))
 

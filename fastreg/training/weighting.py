@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,8 +13,39 @@ from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Target
 from fastreg.losses.losses import Loss, YesNo
 from fastreg.model.dataset import Data
+from fastreg.model.tasks import Task, of_each
 
 BALANCED = "balanced"
+
+
+def weigh_heads(
+    data: Data, tasks: Sequence[Task], widths: Mapping[str, int], dtype: str, class_weight
+) -> tuple[Data, object]:
+    """The data with the class weights of each head, and `class_weight` in the form that a resumed fit must repeat."""
+    heads = [task.head for task in tasks]
+    if tasks[0].alone:
+        given, noted = {heads[0]: _of_only(class_weight, heads[0])}, {}
+    elif isinstance(class_weight, Mapping):
+        given, noted = of_each("class_weight", class_weight, heads, None), {}
+    else:
+        told = ", ".join(map(repr, heads))
+        raise TypeError(f"class_weight: got {checking.shown(class_weight)}, expected a dict by head: {told}")
+    for task in tasks:
+        if given[task.head] is None:
+            continue
+        own = Data(data.inputs, {"": data.heads[task.head]}, data.rows)
+        try:
+            own, noted[task.head] = weigh_classes(own, task.loss, widths[task.head], dtype, given[task.head])
+        except (ValueError, TypeError) as error:
+            raise type(error)(str(error).replace("class_weight", task.argument("class_weight"), 1)) from None
+        data = data._replace(heads={**data.heads, task.head: own.only})
+    return data, noted[heads[0]] if tasks[0].alone else noted
+
+
+def _of_only(class_weight, head: str):
+    """The class weights of the only head, which may be given by its name."""
+    inner = class_weight.get(head) if isinstance(class_weight, Mapping) and len(class_weight) == 1 else None
+    return inner if isinstance(inner, (str, Mapping)) else class_weight
 
 
 def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight) -> tuple[Data, object]:
@@ -38,13 +69,14 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
         by_class[present] = counts.sum() / (np.count_nonzero(present) * counts[present])
         noted: object = BALANCED
     else:
-        by_class = _by_class(_by_code(class_weight, data.target), classes)
+        by_class = _by_class(_by_code(class_weight, data.only.target), classes)
         noted = dict(enumerate(by_class.tolist()))
-    weights = by_class[labels] if data.weights is None else by_class[labels] * data.weights
+    given = data.only.weights
+    weights = by_class[labels] if given is None else by_class[labels] * given
     weights = checking.weights("class_weight", weights, len(labels), dtype)
     if not (weights if data.rows is None else weights[data.rows]).any():
         raise ValueError(f"class_weight: got {checking.shown(class_weight)}, expected a weight above 0 for some row")
-    return data._replace(weights=weights), noted
+    return data.with_head(*data.heads, weights=weights), noted
 
 
 def _weigh_outputs(data: Data, loss: YesNo, class_weight) -> tuple[Data, object]:
@@ -53,26 +85,27 @@ def _weigh_outputs(data: Data, loss: YesNo, class_weight) -> tuple[Data, object]
     "balanced": w_j(1) = n_j / (2 p_j) and w_j(0) = n_j / (2 (n_j - p_j)) for an output with p_j ones among its n_j
     targets in the rows that are trained on, and 1 if all are the same. {j: w}: w_j(1) = w, all other weights are 1.
     """
-    outputs = data.targets.shape[1]
+    targets, target = data.only.targets, data.only.target
+    outputs = targets.shape[1]
     if isinstance(class_weight, str):
         checking.choice("class_weight", class_weight, (BALANCED, "a dict of weights by output"))
-        targets = data.targets if data.rows is None else data.targets[data.rows]
+        targets = targets if data.rows is None else targets[data.rows]
         counts = np.stack([np.count_nonzero(targets == label, axis=0) for label in (0, 1)])
         if counts.sum() + np.count_nonzero(targets != targets) < targets.size:  # of NaN, which is no target
             raise ValueError("class_weight: got 'balanced' for targets between 0 and 1, expected 0 and 1 alone")
         both = counts.all(axis=0)
         no, yes = np.where(both, counts.sum(axis=0) / (2 * np.maximum(counts, 1)), 1.0)
-        return data._replace(loss=loss.weighing(no, yes)), BALANCED
-    if isinstance(class_weight, Mapping) and data.target.names is not None:
-        numbers = {name: j for j, name in enumerate(data.target.names)}
+        return data.with_head(*data.heads, loss=loss.weighing(no, yes)), BALANCED
+    if isinstance(class_weight, Mapping) and target.names is not None:
+        numbers = {name: j for j, name in enumerate(target.names)}
         class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
     yes = _by_class(class_weight, outputs)
-    return data._replace(loss=loss.weighing(np.ones(outputs), yes)), dict(enumerate(yes.tolist()))
+    return data.with_head(*data.heads, loss=loss.weighing(np.ones(outputs), yes)), dict(enumerate(yes.tolist()))
 
 
 def _labels(data: Data, loss: Loss, outputs: int) -> tuple[np.ndarray, int]:
     """The label of each row, -1 for none, and the number of possible labels."""
-    targets = data.targets
+    targets = data.only.targets
     if targets.ndim == 1:
         return targets, outputs
     if TRANSFORMS[loss.transform].answers == "yes" and targets.shape[1] == 1:

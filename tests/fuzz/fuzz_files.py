@@ -117,7 +117,7 @@ class Readers:
         trainer.model.build(4)
         trainer._session("train", 5, len(X), True)
         self.trainer, self.callbacks = trainer, gather(callbacks, 0)
-        data = checked(trainer.model, trainer.loss, trainer.dtype, X, Y)
+        data = checked(trainer.model, trainer.arguments.tasks, trainer.dtype, X, Y)
         self.plan = make_plan(trainer, data, None, 3, 5, True, self.callbacks)
         for callback in self.callbacks:
             callback.trainer, callback.plan = trainer, self.plan

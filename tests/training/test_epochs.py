@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.model.dataset import Data
+from fastreg.model.dataset import Data, Labels
 from fastreg.training.epochs import make_plan, run_epochs
 
 LOSSES = [3.0, 2.0, 4.0, 1.0, 5.0]
@@ -21,7 +21,7 @@ class FakeEngine:
     def run(self, feed, tally, first, stop, seconds, look):
         self.rates += feed.rates[first:stop].tolist()
         loss = self.losses[feed.epoch]
-        tally.loss, tally.weight = tally.loss + (stop - first) * loss, tally.weight + stop - first
+        tally.add(0, (stop - first) * loss, stop - first, 0)
         tally.diverged = not np.isfinite(loss)
         tally.updates, tally.batches = tally.updates + stop - first, tally.batches + stop - first
         return stop - tally.diverged
@@ -31,14 +31,14 @@ def fit(callbacks=(), losses=LOSSES):
     """Ten rows in batches of four, as many epochs as there are losses."""
     training = SimpleNamespace(
         **{"epoch": 0, "batches": 0, "updates": 0, "stop_training": False, "best": None, "metric_names": ()},
-        **{"_counted_metrics": ()},
+        **{"_counted_metrics": (), "_means": lambda tally: tally.means(()), "_loss_since": lambda *_: 0.0},
         **{"model": SimpleNamespace(layers=[]), "optimizer": fr.SGD(0.5), "accumulate": 1},
         **{"dtype": "float32", "seed": 0, "_evaluate_data": lambda data, names: {"loss": -1.0}},
     )
     calls = []
     session = SimpleNamespace(engine=FakeEngine(losses), rates=None, parameters=SimpleNamespace(flat=np.zeros(3)))
     session.save, session.put_back, session.calls = lambda: calls.append("save"), lambda: calls.append("back"), calls
-    data = Data(np.zeros((10, 2)), np.zeros((10, 1)), None)
+    data = Data(np.zeros((10, 2)), {"output": Labels(np.zeros((10, 1)), None)})
     plan = make_plan(training, data, data, len(losses), 4, False, list(callbacks))
     return (lambda: run_epochs(training, session, data, data, plan, None)), training, session
 
