@@ -268,8 +268,7 @@ class _Timer:
         self.repeats = checking.integer("repeats", repeats)
         self.seconds = checking.positive("seconds", seconds)
         twin, data = make_twin(trainer, X, y, sample_weight)
-        inputs, targets, weights = data[:3]
-        self.rows = rows = len(inputs)
+        self.rows = rows = data.size
         if rows * twin.accumulate > MOST_ROWS:
             raise ValueError(f"trainer: got accumulate={twin.accumulate}, expected at most {MOST_ROWS // rows} here")
         self.model = twin.model
@@ -283,7 +282,8 @@ class _Timer:
         self.accumulate = program.accumulate
         self.most = max(1, MAX_ROWS // rows // self.accumulate) * self.accumulate
         order, rates = np.tile(np.arange(rows), self.most), np.zeros(self.most)
-        self.feed = _Batches(inputs, rows, targets, weights, order, seed=twin.seed, step=twin.batches, rates=rates)
+        feed = data.feed(rows, order, seed=twin.seed, step=twin.batches, rates=rates)
+        self.feed = _Batches(**vars(feed))
         self.itemsize = np.dtype(twin.dtype).itemsize
         self.engine.run(self.feed, Tally(), 0, self.accumulate)  # afterwards, buffers hold what they hold in training
         if isinstance(self.engine, NativeEngine):

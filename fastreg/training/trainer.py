@@ -65,7 +65,9 @@ class Trainer(Settable):
         "softmax_cross_entropy", "sigmoid_cross_entropy", "mse", another name in `fastreg.losses.BY_NAME` or an object
         of `fastreg.losses`. Keras's, PyTorch's and scikit-learn's names are understood, such as "binary_crossentropy".
         None takes the loss that the model keeps from its last training, also in its file; for a new model
-        "softmax_cross_entropy". Instead of an object you can give a spec: text such as "sgd(lr=0.01)"
+        "softmax_cross_entropy". For a model with several heads a dict by head; one loss is for all of them. Each head
+        then has its own loss, targets and sample weights, and the sum of the losses takes the place of the data loss.
+        Instead of an object you can give a spec: text such as "sgd(lr=0.01)"
         (`fastreg.specs`), here and for the other arguments.
     optimizer
         A name in `fastreg.optimizers.BY_NAME`, such as "adam", or an object such as `fastreg.SGD(0.1)`.
@@ -81,6 +83,8 @@ class Trainer(Settable):
     missing_targets
         Whether NaN among the targets, or a label of -1, means "no target here", as `fastreg.losses.MSE` and the other
         losses describe. It is an option of the loss, so the trainer stores it there. None leaves it as the loss has it.
+    loss_weights
+        For several heads: a dict of factors of their losses in the sum, of at least 0. 1 where it has none.
     metrics
         Names such as ("accuracy", "f1", "roc_auc"), all in `fastreg.metrics.BY_NAME`, and functions of (y_true,
         y_pred); pairs (name, function), or a dict of them, give names. The accuracy under the
@@ -88,7 +92,8 @@ class Trainer(Settable):
         `evaluate` and for the held-back data of fit, not for the training set ("val_f1"). y_pred is what predict gives.
         y_true has the targets in their own units: classes (n,) as the columns of y_pred count them, else (n, outputs).
         Rows without a target are left out. A function with a parameter `sample_weight` gets the weights, or None. The
-        default is ignored under losses without an accuracy.
+        default is ignored under losses without an accuracy. With several heads a dict by head, such as {"digit":
+        ["accuracy"]}; a list is for all heads whose loss its metrics fit.
     clip_norm
         Limit on the norm of all gradients of a step together. Above it, they are scaled down to it (Pascanu et al.,
         2013). The gradients include the penalties, except a proximal L1.
@@ -330,11 +335,13 @@ class Trainer(Settable):
         X
             (n, ...) finite real numbers of any strides, or a memory map. X is copied as a whole only if its dtype is
             float16, long double, unsigned of 32 or 64 bits, or of another byte order. Or a frame of numbers, or a
-            sparse matrix of SciPy's, which is read row by row.
+            sparse matrix of SciPy's, which is read row by row. With several inputs a dict of such by input, or a list
+            in the order of the inputs.
         y
             The targets of the loss: None if X is a table with the columns of the model's targets. Labels (n,), integers
             or names of classes, or one-hot rows or rows of probabilities (n, outputs) for "softmax_cross_entropy", else
-            (n, outputs), or (n,) for one output.
+            (n, outputs), or (n,) for one output. With several heads a dict by head; None says that no row has a target
+            in that head.
         epochs
             The number of epochs to add. With `resume`, the total number, counted from the start of the trainer.
         batch_size
@@ -347,14 +354,16 @@ class Trainer(Settable):
             twice. All other arguments, including `sample_weight`, still cover all rows of X.
         sample_weight
             (n,) weights w of at least 0. The loss of a batch is sum(w_i l_i) / sum(w_i). A batch whose weights are all
-            0 takes no step.
+            0 takes no step. A row of weight 0 needs no target: NaN, or a label of -1, will do. With several heads one
+            array for all of them, or a dict by head, each with its own sums.
         class_weight
             A dict {label: weight}, with weight 1 for all other labels. Or "balanced": n / (k c) for a label that c
             of the n rows have, with k different labels (King and Zeng, 2001; scikit-learn's formula).
             It multiplies `sample_weight`: weight 2 counts the row twice, weight 0 drops it. The targets must be labels.
             With several labels per row, each yes or no, {output: w} counts a yes in that output w times, a no once, and
             "balanced" counts n / (2 c) for each yes of an output with c of them among n, n / (2 (n - c)) for each no.
-            The loss of a row stays the mean over its outputs. It does not apply to `validation_data`.
+            The loss of a row stays the mean over its outputs. It does not apply to `validation_data`. With several
+            heads a dict of these by head.
         validation_data
             (X, y) or (X, y, sample_weight), to evaluate after each epoch, without dropout and without the penalty. Or a
             table that holds the targets too, or a dict of several such sets: {"val": (X, y), "test": (X, y)} gives
@@ -544,7 +553,8 @@ class Trainer(Settable):
         dict
             "loss" and the `metrics`, weighted by `sample_weight`. The accuracy of "sigmoid_cross_entropy" is the share
             of outputs on the correct side of 1/2. A metric that is not defined for these data, such as "roc_auc" of a
-            single class, is scikit-learn's value for that, with a warning.
+            single class, is scikit-learn's value for that, with a warning. With several heads "loss" is the sum of
+            weight * "<head>_loss", and metrics have names such as "<head>_accuracy".
         """
         return questions.evaluate_data(self, self.arguments.checked(X, y, sample_weight, rows), "X, y", quiet=False)
 
@@ -578,15 +588,16 @@ class Trainer(Settable):
         """The data loss of X as one batch, plus the penalties: what the optimizer minimizes. `step` as in gradients."""
         return questions.objective(self, X, y, sample_weight, step)
 
-    def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False) -> np.ndarray:
-        """The loss of each row, float64 (n,). The weights are checked but not applied. `step` is as in gradients.
+    def row_losses(self, X, y, sample_weight=None, step: int | None = None, *, activity: bool = False):
+        """The loss of each row, float64 (n,), of several heads by name. The weights are checked but not applied. `step`
+        is as in gradients.
 
         With `activity`, the loss of a row includes its activity penalties. Where the model scales its targets, the loss
         is that of scaled targets, as in `objective`.
         """
         return questions.row_losses(self, X, y, sample_weight, step, activity)
 
-    def input_gradient(self, X, y, *, rows=None) -> np.ndarray:
+    def input_gradient(self, X, y, *, rows=None):
         """The gradient of the data loss of each row at its inputs, dl_i/dx_i: how sensitive the loss is to each input.
 
         Dropout and noise are off. The gradient excludes the penalties, and rows are neither weighted nor averaged. x is
@@ -603,7 +614,7 @@ class Trainer(Settable):
         Returns
         -------
         ndarray of the shape of X
-            In the working dtype. With `rows`, the selected rows only.
+            In the working dtype. With several inputs a dict of them. With `rows`, the selected rows only.
 
         Raises
         ------
