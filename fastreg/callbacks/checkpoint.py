@@ -222,7 +222,7 @@ def _stored(trainer: Training, plan: Plan) -> tuple[History, int]:
 # --- What a resumed fit must repeat ------------------------------------------------------------------------------
 
 
-def repeated(trainer: Training, plan: Plan, sample_shape: tuple[int, ...] | None) -> dict[str, str]:
+def repeated(trainer: Training, plan: Plan, sample_shape: Any) -> dict[str, str]:
     """Everything that decides the result of training, as text."""
     layers = {f"layer {layer.name!r}": layer for layer in trainer.model.layers}
     callbacks = [f"{type(c).__name__}({_text(dict(c.settings()))})" for c in to_repeat(plan.callbacks)]

@@ -143,9 +143,8 @@ def named(field: str, head: str) -> str:
 def new_buffers(program: Program, batch_size: int, dtype) -> dict[str, np.ndarray]:
     """The buffers of a program, for batches of this many rows."""
     rows, single = batch_size * program.copies, program.values_of_rows
-    return {
-        name: padded((rows,) if name in single else (rows, width), dtype) for name, width in program.buffers.items()
-    }
+    shapes: dict[str, tuple[int, ...]] = {name: (rows, width) for name, width in program.buffers.items()}
+    return {name: padded((rows,) if name in single else shape, dtype) for name, shape in shapes.items()}
 
 
 def nothing() -> None:

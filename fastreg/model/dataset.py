@@ -203,11 +203,8 @@ def _labels(task: Task, y, sample_weight, rows: int, outputs: int, dtype: str, n
     check = checking.weights if not task.alone and sample_weight is not None else checking.sample_weight
     given = check(weight_name, sample_weight, rows, dtype)
     if y is None and not task.alone:  # no row has a label in this head
-        nothing = (
-            np.zeros(rows)
-            if outputs == 1 or TRANSFORMS[loss.transform].answers == "classes"
-            else np.zeros((rows, outputs))
-        )
+        flat = outputs == 1 or TRANSFORMS[loss.transform].answers == "classes"
+        nothing = np.zeros(rows if flat else (rows, outputs))
         none = np.zeros(rows, dtype)
         return Labels(loss.targets(name, nothing, rows, outputs, dtype), none, given=none)
     try:

@@ -90,6 +90,7 @@ class Model(Settable):
 
     layers: Layers
     loss: Any = None
+    output_transform: Any
     loss_weights: dict[str, float] | None = None
     _told = True  # whether the loss is known. False for a model of values from a file that has no loss
 
@@ -562,15 +563,12 @@ class Model(Settable):
         """
         predicted, schema = self._by_head(self.predict(X, batch_size)), self.schema
         if len(predicted) > 1:
-            named = {
-                head: values
-                for head, values in predicted.items()
-                if TRANSFORMS[self.transforms[head]].answers != "numbers"
-            }
+            how = self.transforms
+            named = {head: values for head, values in predicted.items() if TRANSFORMS[how[head]].answers != "numbers"}
             if not named:
                 raise ValueError("predict_labels: all heads predict numbers, which have no names; predict gives them")
             schemas = {head: replace(schema, target=self.targets[head]) for head in named}
-            return {head: schemas[head].labels(values, self.transforms[head]) for head, values in named.items()}
+            return {head: schemas[head].labels(values, how[head]) for head, values in named.items()}
         return schema.labels(predicted[self.heads[0]], self.output_transform)
 
     @property
@@ -659,7 +657,8 @@ class Model(Settable):
             return self._check_each_input(name, X, dtype)
         numbers = schema.inputs(name, self.own_input(X), dtype)
         names = schema.encoded_names if schema.columns is not None else None
-        X = checking.inputs(name, numbers, dtype, self.input_shape, names)
+        shape = None if isinstance(self.input_shape, dict) else self.input_shape
+        X = checking.inputs(name, numbers, dtype, shape, names)
         if self.input_shape is None:
             self.network(X.shape[1:]).parameters()
         return X
@@ -726,7 +725,7 @@ class Model(Settable):
         if "loss" in config:
             told = config["loss"] if len(model.heads) > 1 else {model.heads[0]: config["loss"]}
             transforms = dict(model.transforms)
-            model.loss = {head: losses.of_config(one, transforms.get(head), custom) for head, one in told.items()}
+            model.loss = {head: losses.of_config(one, transforms.get(head, ""), custom) for head, one in told.items()}
             model.output_transform = transforms
         if "loss_weights" in config:
             model.loss_weights = of_heads("loss_weights", config["loss_weights"], model.heads, checking.number)
@@ -912,8 +911,9 @@ def check_loss(model: Model, task: Task) -> None:
     kept = kept_losses(model)[task.head]
     if kept is not None and kept.transform != loss.transform:
         raise ValueError(
-            f"{name}: got {loss.name!r}, which predicts {TRANSFORMS[loss.transform].told}, for a model that was trained "
-            f"under {kept.name!r} and predicts {TRANSFORMS[kept.transform].told}; model.loss = None first forgets that"
+            f"{name}: got {loss.name!r}, which predicts {TRANSFORMS[loss.transform].told}, for a model that was "
+            f"trained under {kept.name!r} and predicts {TRANSFORMS[kept.transform].told}; model.loss = None first "
+            f"forgets that"
         )
 
 

@@ -147,8 +147,11 @@ def input_gradient(trainer: Asked, X, y, rows) -> Any:
             for op in _inputs_of(session):
                 part = found[op.source.partition(":")[2]][here]
                 part = part.reshape(len(part), -1)
-                columns = slice(None) if op.columns is None else list(op.columns)
-                np.add.at(part, (slice(None), columns), _at_input(settings, session, op, len(part)))
+                gradient = _at_input(settings, session, op, len(part))
+                if op.columns is None:
+                    part += gradient
+                else:
+                    np.add.at(part.T, list(op.columns), gradient.T)
     return found.get("", found)
 
 

@@ -22,11 +22,11 @@ def weigh_heads(
     data: Data, tasks: Sequence[Task], widths: Mapping[str, int], dtype: str, class_weight
 ) -> tuple[Data, object]:
     """The data with the class weights of each head, and `class_weight` in the form that a resumed fit must repeat."""
-    heads = [task.head for task in tasks]
+    heads, noted = [task.head for task in tasks], dict[str, object]()
     if tasks[0].alone:
-        given, noted = {heads[0]: _of_only(class_weight, heads[0])}, {}
+        given = {heads[0]: _of_only(class_weight, heads[0])}
     elif isinstance(class_weight, Mapping):
-        given, noted = of_each("class_weight", class_weight, heads, None), {}
+        given = of_each("class_weight", class_weight, heads, None)
     else:
         told = ", ".join(map(repr, heads))
         raise TypeError(f"class_weight: got {checking.shown(class_weight)}, expected a dict by head: {told}")

@@ -36,7 +36,8 @@ def fit(callbacks=(), losses=LOSSES):
         **{"dtype": "float32", "seed": 0, "_evaluate_data": lambda data, names: {"loss": -1.0}},
     )
     calls = []
-    session = SimpleNamespace(engine=FakeEngine(losses), rates=None, parameters=SimpleNamespace(flat=np.zeros(3)))
+    session = SimpleNamespace(engine=FakeEngine(losses), rates=None, averages=None)
+    session.parameters = SimpleNamespace(flat=np.zeros(3))
     session.save, session.put_back, session.calls = lambda: calls.append("save"), lambda: calls.append("back"), calls
     data = Data(np.zeros((10, 2)), {"output": Labels(np.zeros((10, 1)), None)})
     plan = make_plan(training, data, data, len(losses), 4, False, list(callbacks))
