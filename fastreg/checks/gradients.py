@@ -179,7 +179,8 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():
         entries = _entries(gradient.shape, max_entries)
-        slopes = _Slopes(copy.model.parameters[name], losses, share, *rules[name].penalty.at(rows), epsilon)
+        pulls = _pulls(name, copy, rows)
+        slopes = _Slopes(copy.model.parameters[name], losses, share, *rules[name].penalty.at(rows), pulls, epsilon)
         bounds = np.array([slopes.at(entry) for entry in entries]).reshape(len(entries), 2)
         exact[name] = np.array([gradient[entry] for entry in entries], np.float64)
         approximate[name] = np.clip(exact[name], bounds[:, 0], bounds[:, 1])
@@ -218,9 +219,9 @@ class _Slopes:
     large sum would drown a difference in its last digits.
     """
 
-    def __init__(self, parameter, losses, share, l1, l2, epsilon):
+    def __init__(self, parameter, losses, share, l1, l2, pulls, epsilon):
         self.parameter, self.losses, self.share = parameter, losses, share
-        self.l1, self.l2, self.epsilon = l1, l2, epsilon
+        self.l1, self.l2, self.pulls, self.epsilon = l1, l2, pulls, epsilon
         self.here = losses()
 
     def at(self, entry) -> tuple[float, float]:
@@ -237,6 +238,8 @@ class _Slopes:
         bend[bend < BEND * change + ROUNDING * (1 + np.abs(self.here))] = 0  # only curvature or rounding
         distance = above - below
         penalty = self.l2 / 2 * (above + below) * distance + self.l1 * (abs(above) - abs(below))
+        for other, l2 in self.pulls:
+            penalty += l2 / 2 * (above + below - 2 * other[entry]) * distance
         middle = np.dot(self.share, losses_above - losses_below) + penalty
         either_way = np.dot(self.share, bend)
         return float((middle - either_way) / distance), float((middle + either_way) / distance)
@@ -248,6 +251,15 @@ class _Slopes:
             return self.losses()
         finally:
             self.parameter[entry] = kept
+
+
+def _pulls(name: str, trainer, rows: int) -> list[tuple[np.ndarray, float]]:
+    """The weights from which the distance of a parameter has a penalty, and its coefficient."""
+    found = []
+    for a, b, penalty in trainer.arguments.couplings(rows):
+        if name in (a, b):
+            found.append((trainer.model.parameters[b if name == a else a], penalty.at(rows)[1]))
+    return found
 
 
 def _draws(layer) -> bool:

@@ -82,10 +82,10 @@ def test_the_judge_finds_a_wrong_gradient():
 
 @pytest.mark.parametrize("seed", range(0, 40, 4))
 def test_differences_of_the_objective_say_the_same(seed):
-    graph = random_graph(seed)
+    graph = random_graph(seed, dropout=False)
     X, y = graph.data()
     check = fr.check_gradients(graph.trainer(seed=seed), X, y, graph.sample_weight, epsilon=1e-5, max_entries=20)
-    assert check.verdict != "wrong", check
+    assert check.ok, check
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
