@@ -243,6 +243,7 @@ typedef struct {
 /* How a parameter follows its gradient; the formulas are in kernels/update.h. */
 typedef struct {
     int32_t kind, non_negative;
+    int32_t scheduled; /* weight_decay is multiplied by the decay of the batch instead of the rate */
     fr_penalty penalty;
     double momentum, beta1, beta2, eps, weight_decay, lr_scale;
     double warm_up;    /* beta1 is the limit of mu_t = beta1 (1 - warm_up^t / 2), and 0 is at once */
@@ -584,6 +585,7 @@ typedef struct {
     uint32_t step, epoch;
     int32_t by_position; /* draws follow the row's position in the epoch, and all batches have this step */
     const double *rates;
+    const double *decays; /* NULL: 0 */
 } fr_feed;
 
 /* What a run adds up; see class Tally there. power: the running numbers of the optimizer after `updates` steps. */

@@ -221,6 +221,7 @@ static fr_batch batch_at(const run_state *run, int64_t number) {
         .opens = first == step,
         .closes = end == step_end,
         .lr = feed->rates ? feed->rates[number] : 0,
+        .decay = feed->decays ? feed->decays[number] : 0,
         .step = feed->step + (feed->by_position ? 0 : (uint32_t)number),
         .line = feed->by_position ? (uint32_t)first : 0,
         .empty = 1,

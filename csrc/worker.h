@@ -22,6 +22,7 @@ typedef struct {
     int empty;                        /* the step has no weight in any head, and is not taken */
     int opens, closes;                /* whether it is the first and the last batch of its step */
     double lr;                        /* learning rate */
+    double decay;                     /* of the weights, where there is a schedule of it */
     uint32_t step;                    /* global step: a coordinate of the random draws */
     uint32_t line;                    /* row coordinate of its first row in the random draws */
     double power[FR_POWERS];          /* the running numbers of the optimizer in this step */

@@ -1,7 +1,7 @@
 /* How a parameter follows its gradient: penalties, optimizers, constraints.
  *
  *   g = gradient + l2 * w              (+ l1 * sign(w), where L1 is not proximal), cut to [-clip, clip]
- *   w = w * (1 - lr * weight_decay)    decoupled decay
+ *   w = w * (1 - lr * weight_decay)    decoupled decay; scheduled: (1 - decay of the step * weight_decay)
  *   w = rule(w, g)                     the formula is above each rule
  *   w = sign(w) * max(|w| - threshold, 0)     proximal L1: the threshold is lr * l1, scaled like the rule's step.
  *                                      A velocity then becomes the step that was taken, (w_old - w) / lr.
@@ -47,7 +47,7 @@ INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
         .l2 = (real)l2,
         .half_l2 = (real)(l2 / 2),
         .subgradient = proximal ? 0 : (real)l1,
-        .decay = (real)(1 - lr * rule->weight_decay),
+        .decay = (real)(1 - (rule->scheduled ? batch->decay * rule->lr_scale : lr) * rule->weight_decay),
         .lr = (real)lr,
         .inverse_lr = (real)(moving ? 1 / lr : 0),
         .threshold = (real)(lr * l1 * (rule->kind == FR_RULE_NESTEROV ? 1 + rule->momentum : 1)),

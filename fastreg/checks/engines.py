@@ -168,7 +168,7 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     """
     step = checking.integer("step", step, 0)
     trainer, data = make_twin(trainer, X, y, sample_weight)
-    feed = data.feed(data.size, seed=trainer.seed, step=step, rates=np.array([RATE]))
+    feed = data.feed(data.size, seed=trainer.seed, step=step, rates=np.array([RATE]), decays=np.array([RATE]))
     rows, dtype = feed.rows, np.dtype(trainer.dtype)
     program = trainer.program("train", rows)
     native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))

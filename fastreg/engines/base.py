@@ -47,6 +47,7 @@ class Feed:
     by_position   draws follow the position of a row in the epoch instead of its position in the batch, and all batches
               have the same `step`. Then nothing depends on the batch size
     rates     float64, the learning rate of each batch of the epoch
+    decays    float64, the weight decay of each batch where the rules have a schedule of it. None for 0
     out       (n, outputs) in the working dtype: Emit writes the row at `position` there
 
     With several inputs, `inputs` has each by its name. With several heads, so have `targets`, `weights` and `out`. A
@@ -62,6 +63,7 @@ class Feed:
     epoch: int = 0
     step: int = 0
     rates: np.ndarray | None = None
+    decays: np.ndarray | None = None
     out: Array | None = None
     by_position: bool = False
 

@@ -143,6 +143,7 @@ class NativeEngine:
             feed.order,
             feed.rates,
             feed.by_position,
+            feed.decays,
         )
 
     def _core_head(self, feed: Feed, head: str) -> tuple:

@@ -516,8 +516,11 @@ class ReferenceEngine:
             self.gradients[name][...] = gradient
             return
         rate = float(batch.feed.need("rates")[batch.index]) * rule.lr_scale
+        decays = batch.feed.decays
+        decay = float(decays[batch.index]) * rule.lr_scale if decays is not None else 0.0
         slots: tuple[np.ndarray, ...] = self.state.get(name, ())
-        U.follow(w, gradient, slots, rate, rule, batch.tally.updates + 1, l1 if rule.penalty.proximal else 0.0)
+        l1 = l1 if rule.penalty.proximal else 0.0
+        U.follow(w, gradient, slots, rate, rule, batch.tally.updates + 1, l1, decay)
         if rule.non_negative:
             np.maximum(w, 0, out=w)
 

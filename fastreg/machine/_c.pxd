@@ -49,7 +49,7 @@ cdef extern from "fastreg.h" nogil:
         double l1, l2
         int32_t l1_per_row, l2_per_row, proximal
     ctypedef struct fr_rule:
-        int32_t kind, non_negative
+        int32_t kind, non_negative, scheduled
         fr_penalty penalty
         double momentum, beta1, beta2, eps, weight_decay, lr_scale, warm_up, clip_value
     ctypedef struct fr_param:
@@ -229,6 +229,7 @@ cdef extern from "fastreg.h" nogil:
         uint32_t step, epoch
         int32_t by_position
         const double *rates
+        const double *decays
     ctypedef struct fr_total:
         double loss, weight, hits
     ctypedef struct fr_tally:

@@ -147,7 +147,7 @@ cdef class Program:
         cdef int i
         p.value = self._matrix(None)
         p.rows, p.columns, p.penalty, p.norms = 0, 0, NULL, NULL
-        p.rule.kind = FR_RULE_SGD
+        p.rule.kind, p.rule.scheduled = FR_RULE_SGD, 0
         p.rule.penalty = self._penalty(None)
         p.rule.momentum = p.rule.beta1 = p.rule.beta2 = p.rule.eps = p.rule.warm_up = 0.0
         p.rule.weight_decay, p.rule.lr_scale, p.rule.clip_value, p.rule.non_negative = 0.0, 1.0, 0.0, 0
@@ -174,7 +174,7 @@ cdef class Program:
             p.rule.penalty = self._penalty(rule.penalty)
             p.rule.momentum, p.rule.beta1, p.rule.beta2, p.rule.eps = rule.momentum, rule.beta1, rule.beta2, rule.eps
             p.rule.warm_up = rule.warm_up
-            p.rule.weight_decay, p.rule.lr_scale = rule.weight_decay, rule.lr_scale
+            p.rule.weight_decay, p.rule.lr_scale, p.rule.scheduled = rule.weight_decay, rule.lr_scale, rule.scheduled
             p.rule.clip_value, p.rule.non_negative = rule.clip_value, rule.non_negative
         return p
 
@@ -472,14 +472,14 @@ cdef class Feed:
     cdef tuple arrays
 
     def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, list sources, list heads,
-                  cnp.ndarray order, cnp.ndarray rates, bint by_position=False):
+                  cnp.ndarray order, cnp.ndarray rates, bint by_position=False, cnp.ndarray decays=None):
         """sources: in the numbering of the gathers. heads: (labels, shares, weights, out) of each, None where unused."""
         cdef int i
         cdef Source source
         if len(sources) > FR_MAX_SOURCES or not 1 <= len(heads) <= FR_MAX_HEADS:
             raise ValueError(f"got {len(sources)} sources and {len(heads)} heads, "
                              f"expected at most {FR_MAX_SOURCES} and 1 to {FR_MAX_HEADS}")
-        self.arrays = sources, heads, order, rates
+        self.arrays = sources, heads, order, rates, decays
         self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
         self.feed.epoch, self.feed.by_position = epoch, by_position
         for i, source in enumerate(sources):
@@ -496,6 +496,7 @@ cdef class Feed:
                 self.feed.head[i].shares = source.source
         self.feed.order = <const int64_t *>self._data(order, "int64")
         self.feed.rates = <const double *>self._data(rates, "float64")
+        self.feed.decays = <const double *>self._data(decays, "float64")
 
     cdef void *_data(self, cnp.ndarray array, dtype) except *:
         if array is None:

@@ -7,11 +7,17 @@ There are two ways to make weights smaller. Only for plain SGD are they the same
 - `weight_decay=` of an optimizer is decoupled (Loshchilov and Hutter, 2019): w <- w - lr weight_decay w before the
   step, for weights and not for biases. It is in neither the objective nor the gradient. (PyTorch's AdamW does the same.
   `weight_decay` of PyTorch's SGD, RMSprop and Adam is called l2 here.)
+
+A number is multiplied by the learning rate, so both shrink together under a schedule. A schedule of the weight decay,
+such as `AdamW(3e-4, weight_decay=schedules.Cosine(1e-4, 50))`, is what it says: w <- w - d w, with the d of the epoch
+or step, whatever lr is. (In Loshchilov and Hutter's paper d is eta_t lambda, and lr is eta_t alpha.) A constant one is
+`schedules.Constant(1e-4)`. Both are multiplied by a layer's `lr_scale`.
 """
 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, field, replace
+from typing import Any
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
@@ -28,6 +34,12 @@ class Optimizer(Description):
     """Base of the optimizers: a learning rate `lr`, or a schedule of rates, and a rule."""
 
     lr: float | Schedule
+
+    @property
+    def decay(self) -> Schedule | None:
+        """The schedule of the weight decay. None for a number, which goes with the rate."""
+        value = getattr(self, "weight_decay", None)
+        return value if isinstance(value, Schedule) else None
 
     def rule(self) -> Rule:
         """The update of a weight. A bias has the same update without weight decay and penalties."""
@@ -51,8 +63,9 @@ class SGD(Optimizer):
     nesterov
         Whether to use Nesterov's form of momentum.
     weight_decay
-        At least 0. It is decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty
-        `l2=` of the trainer goes through the gradient instead: g <- g + l2 w.
+        At least 0, or a schedule of it, which lr does not multiply: w <- w - d w. It is decoupled from the gradient
+        (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=` of the trainer goes through the gradient
+        instead: g <- g + l2 w.
 
     Raises
     ------
@@ -69,21 +82,21 @@ class SGD(Optimizer):
     lr: float | Schedule = 0.01
     momentum: float = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
 
     def __post_init__(self):
         self._set(
             lr=schedules.rate("lr", self.lr),
             momentum=checking.number("momentum", self.momentum, 0, 1, below=True),
             nesterov=checking.flag("nesterov", self.nesterov),
-            weight_decay=checking.number("weight_decay", self.weight_decay),
+            weight_decay=schedules.rate("weight_decay", self.weight_decay),
         )
         if self.nesterov and not self.momentum:
             raise ValueError("momentum: got 0 with nesterov=True, expected a momentum above 0")
 
     def rule(self) -> Rule:
         kind = "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"
-        return Rule(kind, momentum=self.momentum, weight_decay=self.weight_decay)
+        return Rule(kind, momentum=self.momentum, **_decay(self.weight_decay))
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,8 +117,9 @@ class RMSprop(Optimizer):
     momentum
         At least 0 and below 1.
     weight_decay
-        At least 0. It is decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty
-        `l2=` of the trainer goes through the gradient instead, and so through v: g <- g + l2 w.
+        At least 0, or a schedule of it, which lr does not multiply: w <- w - d w. It is decoupled from the gradient
+        (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=` of the trainer goes through the gradient
+        instead, and so through v: g <- g + l2 w.
 
     Raises
     ------
@@ -124,7 +138,7 @@ class RMSprop(Optimizer):
     alpha: float = 0.99
     eps: float = 1e-8
     momentum: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
 
     def __post_init__(self):
         self._set(
@@ -132,13 +146,12 @@ class RMSprop(Optimizer):
             alpha=checking.number("alpha", self.alpha, 0, 1, below=True),
             eps=checking.number("eps", self.eps),
             momentum=checking.number("momentum", self.momentum, 0, 1, below=True),
-            weight_decay=checking.number("weight_decay", self.weight_decay),
+            weight_decay=schedules.rate("weight_decay", self.weight_decay),
         )
 
     def rule(self) -> Rule:
         kind = "rmsprop_momentum" if self.momentum else "rmsprop"
-        decay = self.weight_decay
-        return Rule(kind, momentum=self.momentum, beta2=self.alpha, eps=self.eps, weight_decay=decay)
+        return Rule(kind, momentum=self.momentum, beta2=self.alpha, eps=self.eps, **_decay(self.weight_decay))
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,8 +170,9 @@ class Adam(Optimizer):
     eps
         Added to the root, at least 0. With 0, an element that has had no gradient so far does not change.
     weight_decay
-        At least 0. It is decoupled from the gradient (Loshchilov and Hutter, 2019), and for weights only. The penalty
-        `l2=` of the trainer goes through the gradient instead, and so through m and v: g <- g + l2 w.
+        At least 0, or a schedule of it, which lr does not multiply: w <- w - d w. It is decoupled from the gradient
+        (Loshchilov and Hutter, 2019), and for weights only. The penalty `l2=` of the trainer goes through the gradient
+        instead, and so through m and v: g <- g + l2 w.
 
     Raises
     ------
@@ -177,7 +191,7 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
 
     def __post_init__(self):
         self._set(
@@ -185,11 +199,11 @@ class Adam(Optimizer):
             beta1=checking.number("beta1", self.beta1, 0, 1, below=True),
             beta2=checking.number("beta2", self.beta2, 0, 1, below=True),
             eps=checking.number("eps", self.eps),
-            weight_decay=checking.number("weight_decay", self.weight_decay),
+            weight_decay=schedules.rate("weight_decay", self.weight_decay),
         )
 
     def rule(self) -> Rule:
-        return Rule("adam", beta1=self.beta1, beta2=self.beta2, eps=self.eps, weight_decay=self.weight_decay)
+        return Rule("adam", beta1=self.beta1, beta2=self.beta2, eps=self.eps, **_decay(self.weight_decay))
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,7 +222,7 @@ class AdamW(Adam):
     True
     """
 
-    weight_decay: float = field(default=0.01, kw_only=True)
+    weight_decay: float | Schedule = field(default=0.01, kw_only=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -259,8 +273,9 @@ class Lion(Optimizer):
     beta1, beta2
         The share of m in the direction of the step, and the share of m that is kept. Both are at least 0 and below 1.
     weight_decay
-        At least 0. It is decoupled from the gradient, and for weights only. The penalty `l2=` of the trainer goes
-        through the gradient instead: g <- g + l2 w. The threshold of `l1=` is lr l1, so l1 is in units of a step.
+        At least 0, or a schedule of it, which lr does not multiply: w <- w - d w. It is decoupled from the gradient,
+        and for weights only. The penalty `l2=` of the trainer goes through the gradient instead: g <- g + l2 w. The
+        threshold of `l1=` is lr l1, so l1 is in units of a step.
 
     Raises
     ------
@@ -278,18 +293,23 @@ class Lion(Optimizer):
     _: KW_ONLY
     beta1: float = 0.9
     beta2: float = 0.99
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
 
     def __post_init__(self):
         self._set(
             lr=schedules.rate("lr", self.lr),
             beta1=checking.number("beta1", self.beta1, 0, 1, below=True),
             beta2=checking.number("beta2", self.beta2, 0, 1, below=True),
-            weight_decay=checking.number("weight_decay", self.weight_decay),
+            weight_decay=schedules.rate("weight_decay", self.weight_decay),
         )
 
     def rule(self) -> Rule:
-        return Rule("lion", beta1=self.beta1, beta2=self.beta2, weight_decay=self.weight_decay)
+        return Rule("lion", beta1=self.beta1, beta2=self.beta2, **_decay(self.weight_decay))
+
+
+def _decay(value: float | Schedule) -> dict[str, Any]:
+    """The weight decay as fields of a rule. The numbers of a schedule come with each batch."""
+    return {"weight_decay": 1.0, "scheduled": True} if isinstance(value, Schedule) else {"weight_decay": value}
 
 
 BY_NAME: dict[str, type[Optimizer]] = {

@@ -23,6 +23,7 @@ class Rule:
     beta1, beta2   the shares of the moments that are kept. That of the first may grow: in step t it is
                mu_t = beta1 (1 - warm_up^t / 2), so a `warm_up` of 0 means beta1 from the start
     weight_decay   decoupled: w <- w - lr * weight_decay * w before the step
+    scheduled  then the decay of the batch stands in place of lr. Like lr it is multiplied by `lr_scale`
     counted    whether the penalty's value is added to the tally here (once per step, while w is still the old one)
     non_negative   the updated parameter is projected onto w >= 0: w <- max(0, w)
     max_norm, max_frobenius   the largest norm of a column, and of the whole, after the update. 0 means no limit. A
@@ -37,6 +38,7 @@ class Rule:
     warm_up: float = 0.0
     eps: float = 0.0
     weight_decay: float = 0.0
+    scheduled: bool = False
     clip_value: float = 0.0
     lr_scale: float = 1.0
     counted: bool = True

@@ -293,16 +293,18 @@ class Move(NamedTuple):
     velocity: np.ndarray | None = None
 
 
-def follow(w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int, l1: float) -> None:
+def follow(
+    w, g, slots: tuple[np.ndarray, ...], lr: float, rule: Rule, step: int, l1: float, decay: float = 0.0
+) -> None:
     """Moves w along g by a rule, in step 1, 2, ... Then applies the proximal operator of l1, after which a velocity
-    becomes the step that was taken."""
+    becomes the step that was taken. `decay` is that of the step, for a rule with a schedule of it."""
     if rule.kind not in RULES:
         raise ValueError(f"rule.kind: got {rule.kind!r}, expected one of {', '.join(UPDATE_SLOTS)}")
     g = without_small(g)
     for array in (w, *slots):
         small_to_zero(array)
     if rule.weight_decay:
-        w -= lr * rule.weight_decay * w
+        w -= (decay if rule.scheduled else lr) * rule.weight_decay * w
     old = w.copy()
     move = RULES[rule.kind](g, slots, lr, rule, step, l1)
     w -= move.change

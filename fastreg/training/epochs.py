@@ -104,6 +104,8 @@ def run_epochs(
     batch_size = min(plan.data["batch_size"], rows)  # buffers hold no more rows than there are
     history, whole, callbacks = plan.history, plan.whole, plan.callbacks
     rates, smallest = _rates(session, plan.batches), _smallest_rate(training)
+    decay = training.optimizer.decay
+    decays = None if decay is None else np.empty(plan.batches)
     training.stop_training = False
     last_update = min((c.last_update for c in callbacks if c.last_update is not None), default=MAX_INT)
     begun: list[Callback] = []
@@ -123,10 +125,13 @@ def run_epochs(
                 callback.on_rates(epoch, rates)
             _check_rates(rates, epoch)
             rates[rates < smallest] = 0
+            if decays is not None and decay is not None:
+                schedules.fill(decays, decay, epoch, training.updates, training.accumulate)
+                _check_decays(decays, epoch)
             start, updates = perf_counter(), training.updates
             order = data.ordered(random.permutation(rows, training.seed, epoch)) if shuffle else None
             place = {"seed": training.seed, "epoch": epoch, "step": training.batches}
-            feed = data.feed(batch_size, order=order, rates=rates, **place)
+            feed = data.feed(batch_size, order=order, rates=rates, decays=decays, **place)
             tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
                 **training._means(tally),
@@ -262,6 +267,15 @@ def _check_rates(rates: np.ndarray, epoch: int) -> None:
         batch = int(np.argmax(bad))
         got = f"got {rates[batch]} for batch {batch + 1} of epoch {epoch + 1}"
         raise ValueError(f"learning rate: {got}, expected a finite number of at least 0 from schedule and callbacks")
+
+
+def _check_decays(decays: np.ndarray, epoch: int) -> None:
+    """Refuses bad decays from a schedule."""
+    bad = ~((decays >= 0) & (decays <= 1))
+    if bad.any():
+        batch = int(np.argmax(bad))
+        got = f"got {decays[batch]} for batch {batch + 1} of epoch {epoch + 1}"
+        raise ValueError(f"weight_decay: {got}, expected a number from 0 to 1 from its schedule: w <- w - d w")
 
 
 def _smallest_rate(training: Training) -> float:
