@@ -97,7 +97,7 @@ def called(layer: Layer, given: tuple) -> Value:
     for value in values:
         if not isinstance(value, Value):
             raise TypeError(
-                f"{kind}: got {checking.shown(value)}, expected a value such as fr.Input(784), or what a layer made of "
+                f"{_where(layer.name)}{kind}: got {checking.shown(value)}, expected a value such as fr.Input(784), or what a layer made of "
                 f"one; models compute: model.predict(X)"
             )
     return Value(layer, values, shape_after(layer, [value.shape for value in values]))
@@ -108,6 +108,9 @@ def shape_after(layer: Layer, shapes: list[tuple[int, ...]], name: str | None = 
     try:
         return layer.merged_shape(shapes)
     except (ValueError, TypeError) as error:
-        name = layer.name if name is None else name
-        where = "" if name is None else f"layer {name!r}: "
-        raise type(error)(f"{where}{error}") from None
+        raise type(error)(f"{_where(layer.name if name is None else name)}{error}") from None
+
+
+def _where(name: str | None) -> str:
+    """The beginning of a message about a layer, if it has a name already."""
+    return "" if name is None else f"layer {name!r}: "

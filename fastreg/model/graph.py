@@ -163,14 +163,15 @@ class Network(NamedTuple):
         fit."""
         shapes = self.shapes()
         found: dict[int, dict[str, Parameter]] = {}
+        first: dict[int, Shape] = {}
         for name, node in zip(self.names, self.graph.nodes, strict=True):
             layer, shape = self.layers[node.layer], shapes[node.inputs[0]]
             own = layer.parameters(shape)
-            before = found.setdefault(node.layer, own)
+            before, meant = found.setdefault(node.layer, own), first.setdefault(node.layer, shape)
             if [p.shape for p in own.values()] != [p.shape for p in before.values()]:
                 raise ValueError(
-                    f"layer {name!r}: got samples of shape {shape}, expected that of its first use, whose parameters "
-                    f"it shares"
+                    f"layer {name!r}: got samples of shape {shape}, expected {meant} as at its first use, whose "
+                    f"parameters it shares"
                 )
             if isinstance(layer, Dense) and layer.tied_to:
                 self._check_tie(name, layer, math.prod(shape), shapes)
@@ -202,6 +203,9 @@ def trace(inputs, outputs) -> tuple[list[Layer], Graph]:
     for name, value in given.items():
         if not isinstance(value, Input):
             raise TypeError(f"inputs: got {value!r} for {name!r}, expected an fr.Input")
+    for name, value in heads.items():
+        if isinstance(value, Input):
+            raise ValueError(f"outputs: got the input {value!r} for {name!r}, expected what a layer made of an input")
     found: dict[int, Value] = {}
     waiting = list(heads.values())
     while waiting:

@@ -216,6 +216,7 @@ class Settings:
 
     def couplings(self, rows: int) -> list[tuple[str, str, riders.Penalty]]:
         """The weights whose distance has a penalty, for a training set of `rows`."""
+        self._check_distances()  # once more: now the model has parameters, whose shapes must be equal
         return [(f"{d.a}.weight", f"{d.b}.weight", penalties.rider(L1(0.0), d.l2, rows)) for d in self.distance]
 
     def checked(self, X, y, sample_weight=None, rows=None, **how) -> Data:
