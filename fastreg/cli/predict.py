@@ -34,6 +34,10 @@ def add(commands) -> None:
 def predict(options: argparse.Namespace) -> None:
     """Runs the command."""
     model = fr.load(options.model)
+    if len(model.heads) > 1:
+        raise ValueError(
+            f"{options.model}: got a model of several heads, expected one head; Python's predict gives all"
+        )
     texts = [column.name for column in model.schema.columns or () if column.kind in ("category", "date")]
     X, y = labelled(model, *read(options, texts=texts)[-1])
     outputs = model.predict(inputs(X))

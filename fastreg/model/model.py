@@ -26,6 +26,7 @@ from fastreg.intake.schema import Schema, Target
 from fastreg.layers import BY_NAME, Function, Layer, Standardize
 from fastreg.losses import losses
 from fastreg.losses.losses import Loss
+from fastreg.machine import _core
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.dataset import checked, count_rows
 from fastreg.model.graph import Graph, Network, chain, trace
@@ -109,6 +110,9 @@ class Model(Settable):
         """Everything but the input shape."""
         self._parameters: Arena | None = None
         self._changes = 0  # how often the layers have changed
+        for what, many in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+            if len(many) > _core.MAX_HEADS:
+                raise ValueError(f"{what}: got {len(many)}, expected at most {_core.MAX_HEADS}")
         self.graph, self.schema = graph, schema
         self.layers = Layers(layers)
         self.input_shape: InputShape | None = None
@@ -645,8 +649,8 @@ class Model(Settable):
 
     def own_input(self, X):
         """What is given for the only input, which may come by its name."""
-        found = only(X, self.graph.inputs[0].name)
-        return found if np.ndim(found) > 1 else X
+        own = only(X, self.graph.inputs[0].name)
+        return X if own is X or np.ndim(own) < 2 else own  # a table may have one column of that name
 
     def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> Any:
         """X as an array of finite rows, or a dict of them by input, if this model can take them. Schema and dtype are

@@ -201,8 +201,8 @@ class Bagging:
                 raise TypeError(f"builder: got a {type(member).__name__} as its result, expected a new Trainer")
         if len({id(member.model) for member in members}) < self.k:
             raise ValueError("builder: got the same model twice, expected a new Trainer with a new model at every call")
-        if any(len(member.model.heads) > 1 for member in members):
-            raise ValueError("builder: got a model of several heads, expected one head")
+        if any(len(member.model.heads) > 1 or member.model.many_inputs for member in members):
+            raise ValueError("builder: got a model of several inputs or heads, expected one of each")
         if len({(member.model.outputs, member.loss.transform, member.dtype) for member in members}) > 1:
             raise ValueError("builder: got models that differ in outputs, loss or dtype, expected all alike")
         if self.combine == "vote" and TRANSFORMS[members[0].loss.transform].answers == "numbers":

@@ -327,4 +327,6 @@ def test_what_does_not_fit_is_refused():
     refused(fit(X=X | {"right": LEFT}), "X['right']: got shape (60, 6), expected (n, 2, 3)")
     refused(fit(adversarial=fr.FGSM(0.1)), "adversarial: got a model with several inputs or heads")
     refused(fit(augment=fr.data.augment.Flip()), "augment: got a model with several inputs")
+    x = fr.Input(6)
+    refused(lambda: fr.Model(x, {f"h{i}": fr.Dense(1)(x) for i in range(17)}), "outputs: got 17, expected at most 16")
     refused(lambda: new_trainer().row_losses(X, Y, activity=True), "activity: got True for a model of several heads")
