@@ -30,7 +30,7 @@
 #include "tiles.h"
 #include "update.h"
 
-enum { ROW_BLOCK = 1024 };
+enum { ROW_BLOCK = 1024, FAR_COLUMNS = 2048 / sizeof(real) };
 
 INLINE real *table_row(const fr_norm_op *op, int row) { return (real *)op->table.data + row * op->table.ld; }
 
@@ -39,14 +39,15 @@ INLINE void clear_tail(real *x, int64_t columns) {
     for (int64_t j = columns; j < vectors_of(columns) * VL; j++) x[j] = 0;
 }
 
-/* Tiles of columns: panels, or narrower ones where there are too few for all workers. A result does not depend on them. */
+/* Tiles of columns: panels, or narrower ones where there are too few for all workers. Where x comes from far, what only
+ * reads it takes wider ones, so that each row has some length to stream. A result does not depend on them. */
 typedef struct {
     fr_tiles tiles;
     int64_t columns, width;
 } column_slices;
 
-INLINE column_slices slices_of(const fr_worker *w, int64_t columns, int64_t rows) {
-    int64_t width = FR_PANEL;
+INLINE column_slices slices_of(const fr_worker *w, int64_t columns, int64_t rows, int only_read) {
+    int64_t width = only_read && rows * columns > 256 * 1024 ? FAR_COLUMNS : FR_PANEL;
     while (width > LANES && columns < 2 * width * w->n) width /= 2;
     const int64_t count = (columns + width - 1) / width;
     return (column_slices){
@@ -116,11 +117,47 @@ INLINE void sum_vectors(real *a, real *b, const summands *summed, int64_t j, con
     }
 }
 
-/* The sums of a panel. x, g, mean and rstd point to its first column. What is behind its last column becomes 0. */
+/* The same sums of a wider slice, row by row, with the sums of a block of rows in the nearest cache. */
+INLINE void sum_far(real *a, real *b, const summands *s, int end, const int kind) {
+    real sum[FAR_COLUMNS], dot[FAR_COLUMNS];
+    memset(a, 0, sizeof(real) * (size_t)end);
+    if (kind == OF_GRADIENTS) memset(b, 0, sizeof(real) * (size_t)end);
+    for (int64_t first = 0; first < s->rows; first += FR_SUM_BLOCK) {
+        const int64_t last = first + FR_SUM_BLOCK < s->rows ? first + FR_SUM_BLOCK : s->rows;
+        memset(sum, 0, sizeof sum);
+        if (kind == OF_GRADIENTS) memset(dot, 0, sizeof dot);
+        for (int64_t i = first; i < last; i++) {
+            const real *x = s->x + i * s->ldx, *g = kind == OF_GRADIENTS ? s->g + i * s->ldg : NULL;
+            const vec centre = s->by_row ? vset1(s->by_row[i * s->ld_by_row]) : (vec){0};
+            const vec factor = s->by_row ? vset1(s->by_row[i * s->ld_by_row + 1]) : (vec){0};
+            for (int j = 0; j < end; j += VL) {
+                vec v = vload(x + j), total = vload(sum + j);
+                if (kind == OF_VALUES) total += v;
+                if (kind == OF_SQUARES) v -= vload(s->mean + j), total = vfma(v, v, total);
+                if (kind == OF_GRADIENTS) {
+                    const vec d = vload(g + j);
+                    v = s->by_row ? (v - centre) * factor : (v - vload(s->mean + j)) * vload(s->rstd + j);
+                    total += d;
+                    vstore(dot + j, vfma(d, v, vload(dot + j)));
+                }
+                vstore(sum + j, total);
+            }
+        }
+        for (int j = 0; j < end; j += VL) {
+            vstore(a + j, vload(a + j) + vload(sum + j));
+            if (kind == OF_GRADIENTS) vstore(b + j, vload(b + j) + vload(dot + j));
+        }
+    }
+}
+
+/* The sums of a slice. x, g, mean and rstd point to its first column. What is behind its last column becomes 0. */
 INLINE void sum_columns(real *a, real *b, const summands *s, int64_t columns, const int kind) {
     const int end = vectors_of(columns) * VL;
     int j = 0;
-    if (kind == OF_GRADIENTS) {
+    if (end > FR_PANEL) {
+        sum_far(a, b, s, end, kind);
+        j = end;
+    } else if (kind == OF_GRADIENTS) {
         for (; j + 2 * VL <= end; j += 2 * VL) sum_vectors(a, b, s, j, kind, 2);
     } else {
         for (; j + 4 * VL <= end; j += 4 * VL) sum_vectors(a, b, s, j, kind, 4);
@@ -217,7 +254,7 @@ INLINE void finish_row(const fr_norm_op *op, const real *z, const row_part *part
 static void op_batch_norm(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const int64_t M = w->batch.rows;
-    column_slices todo = slices_of(w, op->N, M);
+    column_slices todo = slices_of(w, op->N, M, 0);
     int64_t columns, column;
     while ((columns = next_columns(w, &todo, &column))) {
         const int end = vectors_of(columns) * VL;
@@ -251,7 +288,7 @@ static void op_batch_norm_dx(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const int64_t M = w->batch.rows;
     const fr_numbers gamma = numbers_of(&op->gamma.rule, &w->batch), beta = numbers_of(&op->beta.rule, &w->batch);
-    column_slices todo = slices_of(w, op->N, M);
+    column_slices todo = slices_of(w, op->N, M, 0);
     int64_t columns, column;
     while ((columns = next_columns(w, &todo, &column))) {
         const int end = vectors_of(columns) * VL;
@@ -289,7 +326,7 @@ static void op_batch_norm_dx(fr_worker *w) {
 
 static void op_moments(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
-    column_slices todo = slices_of(w, op->N, w->batch.rows);
+    column_slices todo = slices_of(w, op->N, w->batch.rows, 1);
     int64_t columns, column;
     while ((columns = next_columns(w, &todo, &column))) {
         panel_moments(table_row(op, FR_TABLE_SUM) + column, table_row(op, FR_TABLE_DOT) + column, op, column, columns,
@@ -299,10 +336,10 @@ static void op_moments(fr_worker *w) {
 
 static void op_norm_sums(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
-    column_slices todo = slices_of(w, op->N, w->batch.rows);
+    column_slices todo = slices_of(w, op->N, w->batch.rows, 1);
     int64_t columns, column;
     while ((columns = next_columns(w, &todo, &column))) {
-        real mean[FR_PANEL], rstd[FR_PANEL];
+        real mean[FAR_COLUMNS], rstd[FAR_COLUMNS];
         for (int64_t j = 0, from = column % op->period; j < columns; j++) {
             mean[j] = table_row(op, FR_TABLE_MEAN)[from], rstd[j] = table_row(op, FR_TABLE_RSTD)[from];
             from = from + 1 == op->period ? 0 : from + 1;
@@ -357,7 +394,7 @@ static void join_moments(real *mean, real *squares, const fr_norm_op *op, int64_
 static void op_norm_scale(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const int64_t M = w->batch.rows, n = M * (op->N / op->channels);
-    column_slices todo = slices_of(w, op->channels, 0);
+    column_slices todo = slices_of(w, op->channels, 0, 0);
     int64_t columns, channel;
     while ((columns = next_columns(w, &todo, &channel))) {
         channel_numbers c;
@@ -381,7 +418,7 @@ static void op_scale_dw(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const fr_numbers gamma = numbers_of(&op->gamma.rule, &w->batch), beta = numbers_of(&op->beta.rule, &w->batch);
     const vec count = vset1((real)(w->batch.rows * (op->N / op->channels)));
-    column_slices todo = slices_of(w, op->channels, 0);
+    column_slices todo = slices_of(w, op->channels, 0, 0);
     int64_t columns, channel;
     while ((columns = next_columns(w, &todo, &channel))) {
         const int end = vectors_of(columns) * VL;
@@ -539,10 +576,10 @@ static void op_layer_norm_dx(fr_worker *w) {
 static void op_layer_norm_dw(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const fr_numbers gamma = numbers_of(&op->gamma.rule, &w->batch), beta = numbers_of(&op->beta.rule, &w->batch);
-    column_slices todo = slices_of(w, op->N, w->batch.rows);
+    column_slices todo = slices_of(w, op->N, w->batch.rows, 1);
     int64_t columns, column;
     while ((columns = next_columns(w, &todo, &column))) {
-        real sum[FR_PANEL], dot[FR_PANEL];
+        real sum[FAR_COLUMNS], dot[FAR_COLUMNS];
         const summands s = {.x = at_column(&op->x, column),
                             .ldx = op->x.ld,
                             .g = at_column(&op->dz, column),

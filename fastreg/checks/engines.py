@@ -19,6 +19,7 @@ from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
 from fastreg.program import images as I
 from fastreg.program import ops as O
+from fastreg.program.normalize import WITH_TABLE, Affine, BatchNorm, BatchNormDx, LayerNorm, LayerNormDw, Norm
 from fastreg.program.program import Program
 
 if TYPE_CHECKING:
@@ -259,6 +260,8 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     """
     if isinstance(op, (O.DenseDw, O.Update, O.BiasDw)):
         return _subtracted(op, name, feed, side)
+    if isinstance(op, Norm):
+        return _centred(op, name, feed, side)
     if not isinstance(op, O.Loss):
         return 0.0
     weights = feed.find(op.source.replace("targets", "weights", 1))
@@ -278,6 +281,8 @@ def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side
         case _:
             param, rule = op.param, op.rule
     before = np.abs(side.arrays[name]).astype(np.float64)
+    if isinstance(op, (O.DenseDw, O.BiasDw)) and op.bias and name.startswith(op.bias):
+        before += np.abs(side.arrays[op.dz][: feed.rows]).max()  # the sum of a bias before a BatchNorm cancels
     rate, (l1, _) = RATE * rule.lr_scale, rule.penalty.at(feed.rows)
     if not (rule.penalty.proximal and l1 and rate):
         return before
@@ -286,6 +291,26 @@ def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side
     if name == f"{param}.{VELOCITY.get(rule.kind)}":
         return np.maximum(before, np.abs(side.arrays[param]) / rate + 2 * l1)
     return before
+
+
+def _centred(op: Norm, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
+    """The size of what a normalization subtracts: means from values, and mean gradients from gradients. Parameters and
+    running moments step from their values before."""
+    arrays, rows = side.arrays, feed.rows
+    if name not in side.engine.buffers:
+        if isinstance(op, WITH_TABLE) and name == op.table.name:
+            return 0.0
+        summed = np.abs(arrays[op.dz][:rows]).max() if isinstance(op, (BatchNormDx, LayerNormDw)) else 0.0
+        return np.abs(arrays[name]).astype(np.float64) + summed
+    x, axis = arrays[op.x][:rows].astype(np.float64), 1
+    if isinstance(op, WITH_TABLE):
+        x, axis = x.reshape(-1, op.table.channels), 0
+    gamma = getattr(op, "gamma", None)
+    gamma = gamma[0] if isinstance(gamma, tuple) else gamma
+    scale = (np.abs(arrays[gamma]).max() if gamma else 1.0) / (x.std(axis=axis) + 1e-6)
+    if isinstance(op, (LayerNorm, BatchNorm, Affine)):
+        return float((np.abs(x.mean(axis=axis)) * scale).max())
+    return float(scale.max() * np.abs(arrays[op.dz]).max())
 
 
 def _limit(op: O.Op, side: _Side, rows: int) -> float:
@@ -304,6 +329,8 @@ def _limit(op: O.Op, side: _Side, rows: int) -> float:
         terms = side.params[op.weight].shape[0]
     elif isinstance(op, O.Loss):
         terms = side.engine.buffers[op.through.y].shape[1]
+    elif isinstance(op, Norm):
+        terms = max(rows, *(array.shape[-1] for array in side.engine.buffers.values()))
     elif isinstance(op, O.Gather) and op.augment:
         terms = 1024  # how exactly a pixel's place is known, in ulp of its neighbours' difference
     else:

@@ -13,6 +13,7 @@ from fastreg.layers import Conv2D, Dense, Layer, Pooling
 from fastreg.model.model import Model
 from fastreg.program import images as I
 from fastreg.program import ops as O
+from fastreg.program.normalize import Norm
 from fastreg.program.program import Program
 
 T = TypeVar("T")
@@ -85,6 +86,8 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
                 owner = _layer(op.dz)
             case O.Couple():
                 owner = _layer(op.a)
+            case Norm():
+                owner = _layer(op.kept)
             case O.Penalize() | O.Update() | O.Average():
                 owner = _layer(op.param)
             case O.Call() if not any(name.startswith("row_loss") for name in op.writes):

@@ -25,6 +25,7 @@ from fastreg.machine import threads
 from fastreg.machine.peak import fma_peak, stream_bandwidth
 from fastreg.program import images as I
 from fastreg.program import ops as O
+from fastreg.program.normalize import Norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -367,6 +368,8 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             return 0.0, of([op.dz])
         case O.Couple():
             return 0.0, 6.0 * size * params[op.a].size
+        case Norm():
+            return 0.0, of((op.reads | op.writes) & set(buffers))
         case O.Update():
             return 0.0, (3.0 + 2 * len(op.rule.slots)) * size * params[op.param].size
         case O.Perturb() | I.Flip():

@@ -76,7 +76,11 @@ ALIASES: dict[str, dict[str, str]] = {
         normal: random_normal
         uniform: random_uniform
     """),
-    "layers": _aliases("dense: Linear, fully_connected"),
+    "layers": _aliases("""
+        dense: Linear, fully_connected
+        batch_norm: BatchNorm1d, BatchNorm2d
+        layer_norm: LayerNormalization
+    """),
     "callbacks": _aliases("""
         checkpoint: ModelCheckpoint
         reduce_on_plateau: ReduceLROnPlateau
@@ -139,6 +143,7 @@ ALIASES: dict[str, dict[str, str]] = {
         path: filepath, filename
         validation: dev
         factor: gamma
+        shift: center
         min_delta: tol, threshold
     """),
 }
@@ -217,13 +222,15 @@ ADVICE: dict[str, dict[str, str]] = {
             set model.parameters after model.build(...)
     """),
     "layers": _advice(f"""
-        BatchNormalization, BatchNorm1d, BatchNorm, LayerNormalization, LayerNorm, GroupNorm
-            {_NOT_YET}; fr.data.Standardizer scales the inputs
+        BatchNormalization
+            'batch_norm' takes momentum= in PyTorch's meaning: Keras's momentum is 1 - this one
+        GroupNorm, InstanceNorm, RMSNorm
+            {_NOT_YET}; the nearest is 'layer_norm'
         Conv1D, Conv2D, Conv2d, MaxPooling2D, MaxPool2d, LSTM, GRU, RNN, Embedding, Attention,
         MultiHeadAttention
             {_NOT_YET}; fr.Flatten() makes columns of images
-        Activation, ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU, ELU
-            an activation belongs to its layer: fr.Dense(10, activation='relu')
+        ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU, ELU
+            an activation belongs to its layer: fr.Dense(10, activation='relu'); alone it is fr.Activation('relu')
         Input, InputLayer
             leave it out: the shape is found in the data
         Lambda, Module
@@ -298,6 +305,14 @@ ADVICE: dict[str, dict[str, str]] = {
             leave it out
         noise_shape
             per='unit' draws once per column
+        affine, elementwise_affine
+            give scale= and shift=
+        track_running_stats
+            leave it out: the running moments are always kept
+        num_features, normalized_shape
+            leave it out: the width is found in the data
+        gamma_initializer, beta_initializer, moving_mean_initializer, moving_variance_initializer
+            leave it out: they start at 1 and 0; set model.parameters for others
         betas
             give beta1= and beta2=
         amsgrad, foreach, fused, maximize, capturable, differentiable
@@ -420,12 +435,16 @@ _OUTSIDE = f"""
             the model is fr.Sequential([...])
         MLPClassifier, MLPRegressor, Estimator
             use fr.Sequential([...]) is the model, fr.Trainer(model) fits it
-        Conv1D, Conv2D, Conv2d, MaxPooling2D, LSTM, GRU, RNN, Embedding, BatchNormalization, BatchNorm1d, LayerNorm
+        Conv1D, Conv2D, Conv2d, MaxPooling2D, LSTM, GRU, RNN, Embedding
             {_NOT_YET}
+        BatchNormalization
+            the layer is fr.BatchNorm; its momentum is 1 - Keras's
+        BatchNorm1d, BatchNorm2d
+            the layer is fr.BatchNorm; its momentum is PyTorch's
         LayerNormalization
-            {_NOT_YET}
-        Activation, ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU
-            an activation belongs to its layer: fr.Dense(10, activation='relu')
+            the layer is fr.LayerNorm
+        ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU
+            an activation belongs to its layer: fr.Dense(10, activation='relu'); alone it is fr.Activation('relu')
         Input, InputLayer
             leave it out: the shape is found in the data
         optim

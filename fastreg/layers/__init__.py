@@ -1,6 +1,7 @@
 """Layers: descriptions of what a model computes, one kind per file. The model draws and keeps the parameters."""
 
 from fastreg.common.names import missing as _missing
+from fastreg.layers.activation import Activation
 from fastreg.layers.base import Layer, Parameter, Start
 from fastreg.layers.convolution import Conv2D
 from fastreg.layers.dense import ACTIVATIONS, Dense
@@ -8,6 +9,7 @@ from fastreg.layers.dropout import Dropout
 from fastreg.layers.flatten import Flatten
 from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
+from fastreg.layers.norms import BatchNorm, LayerNorm, Norm
 from fastreg.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D, Pooling
 from fastreg.layers.standardize import Standardize
 from fastreg.layers.structure import Add, Concatenate, Residual
@@ -17,18 +19,23 @@ from fastreg.layers.values import Input, Value
 BY_NAME: dict[str, type[Layer]] = {
     "avg_pool2d": AvgPool2D,
     "conv2d": Conv2D,
+    "activation": Activation,
+    "batch_norm": BatchNorm,
     "dense": Dense,
     "dropout": Dropout,
     "flatten": Flatten,
     "gaussian_noise": GaussianNoise,
     "global_avg_pool2d": GlobalAvgPool2D,
     "max_pool2d": MaxPool2D,
+    "layer_norm": LayerNorm,
 }
 
 __all__ = [
     "ACTIVATIONS",
+    "Activation",
     "Add",
     "AvgPool2D",
+    "BatchNorm",
     "Concatenate",
     "Conv2D",
     "Dense",
@@ -39,7 +46,9 @@ __all__ = [
     "GlobalAvgPool2D",
     "Input",
     "Layer",
+    "LayerNorm",
     "MaxPool2D",
+    "Norm",
     "Parameter",
     "Pooling",
     "Residual",

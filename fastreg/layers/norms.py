@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -22,9 +22,9 @@ class Constant(NamedTuple):
         return np.full(shape, self.value)
 
 
-def constant(size: int, value: float) -> Parameter:
+def constant(size: int, value: float, kind: Literal["bias", "kept"]) -> Parameter:
     """A vector that starts with one value everywhere."""
-    return Parameter((size,), Constant(value), 1, 1)
+    return Parameter((size,), Constant(value), 1, 1, kind)
 
 
 @live
@@ -44,6 +44,11 @@ class Norm(Layer):
     def __post_init__(self):
         super().__post_init__()
         activation = "linear" if self.activation is None else self.activation
+        if not isinstance(activation, str):  # often the width, which other libraries take first
+            raise TypeError(
+                f"activation: got {checking.shown(activation)}, expected a name such as 'relu'; the width of a "
+                f"{type(self).__name__} is found in the data"
+            )
         self._set(
             activation=checking.choice("activation", activation, ACTIVATIONS),
             eps=checking.positive("eps", self.eps),
@@ -59,7 +64,8 @@ class Norm(Layer):
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         size = self.size(shape)
-        return {key: constant(size, value) for key, value in (("gamma", 1.0), ("beta", 0.0)) if key in self.trained}
+        starts = {"gamma": 1.0, "beta": 0.0}
+        return {key: constant(size, starts[key], "bias") for key in self.trained}
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -99,8 +105,7 @@ class BatchNorm(Norm):
     lr_scale
         Factor on the learning rate of gamma and beta, at least 0.
     trainable
-        False freezes gamma and beta, and the running moments too. Training then normalizes by the running moments, as in
-        Keras.
+        False freezes gamma and beta, and the running moments too. Training then normalizes by these, as in Keras.
     name
         Letters, digits, "_" and "-". By default the index of the layer in its model.
 
@@ -149,7 +154,8 @@ class BatchNorm(Norm):
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         size = self.size(shape)
-        return super().parameters(shape) | {"mean": constant(size, 0.0), "var": constant(size, 1.0)}
+        kept = {"mean": constant(size, 0.0, "kept"), "var": constant(size, 1.0, "kept")}
+        return super().parameters(shape) | kept
 
 
 @live

@@ -54,6 +54,11 @@ def _written(*trained: tuple[str | None, Rule | None]) -> set[str]:
 class Norm(Op):
     """Base class of the ops here, which are one kind to C."""
 
+    @property
+    def kept(self) -> str:
+        """The name of what its layer keeps for the way back: a table, or a buffer of moments."""
+        return self.table.name if isinstance(self, WITH_TABLE) else self.moments
+
 
 @dataclass(frozen=True)
 class Moving:

@@ -15,6 +15,8 @@ from fastreg.reference.updates import penalty_of
 from fastreg.training.settings import Settings
 
 MODES = ("train", "gradients", "probe", "input_gradient", "losses", "evaluate", "predict")
+# What batch norms normalize by; in all other modes by the running moments.
+MOMENTS = {"train": "moving", "gradients": "batch", "probe": "batch", "losses": "batch"}
 REPORTING = ("train", "evaluate")  # modes whose losses users see, in the units of their targets
 
 
@@ -22,7 +24,7 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
     """What the engines run for a batch; see `fastreg.Trainer.program`."""
     model = settings.model
     network, widths, targets = model.network(model.known_shape), model.widths, model.targets
-    how: dict[str, Any] = {"dropout": dropout}
+    how: dict[str, Any] = {"dropout": dropout, "moments": MOMENTS.get(mode, "running")}
     if mode == "predict":
         return lower(network, transforms=settings.transforms, **how)
     how["losses"] = {

@@ -190,6 +190,7 @@ def run_batch(trainer: Asked, mode: str, data: Data, step: int | None) -> Iterat
     step = checking.integer("step", step, 0) if dropout else 0
     settings = trainer.arguments
     settings.build(data.sample_shape)
+    settings.check_batches(rows, rows)
     tally, rates = Tally(), np.zeros(1)  # nothing is updated
     with trainer._session(mode, rows, rows, dropout) as session:
         session.engine.run(data.feed(rows, seed=settings.seed, step=step, rates=rates), tally, 0, 1)

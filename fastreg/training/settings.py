@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ from fastreg import optimizers
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.schema import Schema
-from fastreg.layers import Dense, Layer
+from fastreg.layers import BatchNorm, Dense, Layer
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
@@ -174,6 +175,35 @@ class Settings:
                 text = f"got {dense.activity_l1!r}, expected a coefficient finite in {self.dtype}"
                 raise ValueError(f"layer {dense.name!r} activity_l1: {text}")
         self._check_graph()
+        if norm := next(iter(self._live_norms()), None):
+            told = f"with layer {norm.name!r}, a BatchNorm"
+            if self.accumulate > 1:
+                raise ValueError(
+                    f"accumulate: got {self.accumulate} {told}, expected 1: its moments are those of one batch; a larger "
+                    f"batch_size gives the same steps"
+                )
+            if self.adversarial is not None:
+                raise ValueError(
+                    f"adversarial: got {self.adversarial!r} {told}, expected none: clean and perturbed rows would share "
+                    f"their moments; LayerNorm has no such limit"
+                )
+
+    def _live_norms(self) -> list[BatchNorm]:
+        """The batch norms that training normalizes by the moments of the batch."""
+        return [layer for layer in self.model.layers if isinstance(layer, BatchNorm) and layer.trainable]
+
+    def check_batches(self, rows: int, batch_size: int) -> None:
+        """Refuses a batch in which a batch norm has one value per channel, whose variance says nothing."""
+        if not self._live_norms() or not (rows == 1 or batch_size == 1 or rows % batch_size == 1):
+            return
+        model = self.model
+        for layer, (before, _) in zip(model.layers, model.layer_shapes(model.known_shape), strict=True):
+            if layer in self._live_norms() and math.prod(before[:-1]) == 1:
+                last = f", the last of {rows} rows by {batch_size}" if min(rows, batch_size) > 1 else ""
+                raise ValueError(
+                    f"layer {layer.name!r}: got a batch of one row{last}, expected more: a BatchNorm has no variance there; "
+                    f"another batch_size helps"
+                )
 
     def _check_metrics(self) -> None:
         for task in self.tasks:

@@ -452,6 +452,7 @@ class Trainer(Settable):
             callback.check_fit(self, plan)
         settings.build(shape)
         n = data.size
+        settings.check_batches(n, batch_size)
         with (
             self._fitting.held("fit"),
             settings.model._claim.held("fit"),

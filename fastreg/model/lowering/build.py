@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fastreg.program.ops import Couple, Op, Update
 from fastreg.program.riders import Augment, Penalty, Through
@@ -55,6 +55,11 @@ class Step:
     @property
     def takes_noise(self) -> bool:
         """Whether noise may ride on it."""
+        return False
+
+    @property
+    def takes_activation(self) -> bool:
+        """Whether an activation may ride on it."""
         return False
 
     @property
@@ -101,12 +106,23 @@ class Forward:
 
     dropout     whether masks and noise are drawn
     penalized   whether penalties on activations count
+    moments     what batch norms normalize by: the moments of the batch, which the running ones may follow, or these
+    folds       whether batch norms may become part of the dense op before them: there is no way back
     rides_on_gather   whether draws may ride on a gather. They may not if its rows will be perturbed
     """
 
-    def __init__(self, dropout: bool, augment: Augment | None, penalized: bool, rides_on_gather: bool = True):
+    def __init__(
+        self,
+        dropout: bool,
+        augment: Augment | None,
+        penalized: bool,
+        rides_on_gather: bool = True,
+        moments: Literal["moving", "batch", "running"] = "running",
+        folds: bool = False,
+    ):
         self.dropout, self.augment = dropout, augment
         self.penalized, self.rides_on_gather = penalized, rides_on_gather
+        self.moments, self.folds = moments, folds
         self.buffers: dict[str, int] = {}
         self.steps: list[Step] = []
         self.first: list[Op] = []  # ops that run before all others: copies of parameters for one batch

@@ -33,6 +33,15 @@ class DenseStep(Step):
         return op.activation == "linear" and not op.activity and op.mask is None and op.noise is None
 
     @property
+    def takes_activation(self) -> bool:
+        return self.op.activation == "linear" and not self.op.activity and self.op.mask is None
+
+    @property
+    def folds(self) -> bool:
+        """Whether a batch norm after it may become a part of it."""
+        return self.takes_activation and self.op.noise is None and self.op.folded is None
+
+    @property
     def through(self) -> Through:
         op = self.op
         return Through(op.out, op.activation, op.mask, op.z, op.activity_l1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from fastreg.model.graph import Network
 from fastreg.model.lowering.build import GRADIENT, Forward, Made, Place, Step, Way
@@ -65,6 +65,7 @@ def lower(
     augment: Augment | None = None,
     attack: Attack | None = None,
     input_gradient: bool = False,
+    moments: Literal["moving", "batch", "running"] = "running",
 ) -> Program:
     """The program of one batch.
 
@@ -92,9 +93,13 @@ def lower(
         With it each batch also has perturbed copies of its rows.
     input_gradient
         Whether to compute only the gradient of the loss of each row at the inputs. It is left in "d:inputs".
+    moments
+        What batch norms normalize by: "batch", the moments of the batch; "moving", the same, and the running moments
+        follow; "running", the running moments.
     """
     rides = attack is None and not input_gradient
-    forward = Forward(dropout, augment, penalized=losses is not None and not input_gradient, rides_on_gather=rides)
+    penalized, folds = losses is not None and not input_gradient, rides and not rules and moments == "running"
+    forward = Forward(dropout, augment, penalized, rides, moments, folds)
     heads = _heads(forward, network)
     ops = forward.ops
     if transforms is not None:

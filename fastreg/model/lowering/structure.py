@@ -17,6 +17,10 @@ class SumStep(Step):
         return self.op.mask is None
 
     @property
+    def takes_activation(self) -> bool:
+        return self.op.activation == "linear" and self.op.mask is None
+
+    @property
     def through(self) -> Through:
         return Through(self.out, self.op.activation, self.op.mask, self.op.z)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fastreg import layers as L
-from fastreg.model.lowering import dense, draws, images, inputs, structure
+from fastreg.model.lowering import dense, draws, images, inputs, norms, structure
 from fastreg.model.lowering.build import Forward, Place, Step
 
 FORWARD: dict[type[L.Layer], Callable[[Forward, Any, Place], Step]] = {
+    L.Activation: norms.activation,
     L.Add: structure.add,
+    L.BatchNorm: norms.batch_norm,
     L.Concatenate: structure.concatenate,
     L.Conv2D: images.conv,
     L.Dense: dense.dense,
@@ -19,6 +21,7 @@ FORWARD: dict[type[L.Layer], Callable[[Forward, Any, Place], Step]] = {
     L.Function: structure.function,
     L.GaussianNoise: draws.noise,
     L.Pooling: images.pool,
+    L.LayerNorm: norms.layer_norm,
     L.Standardize: inputs.standardize,
 }
 
