@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -293,7 +293,7 @@ def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side
     return before
 
 
-def _centred(op: Norm, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
+def _centred(op: Any, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     """The size of what a normalization subtracts: means from values, and mean gradients from gradients. Parameters and
     running moments step from their values before."""
     arrays, rows = side.arrays, feed.rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -237,15 +238,14 @@ class Binding:
         """The fields of an op of `fastreg.program.normalize`. What it does not have stays empty."""
         have = vars(op)
         table = have.get("table")
-        x = self.buffers[op.x] if "x" in have else None
+        x: Any = self.buffers[have["x"]] if "x" in have else None
         moving = have.get("moving")
         width = table.width if table else x.shape[1]
-        moments = self.params[table.name] if table else self.buffers[op.moments]
         return {
             **{name: self._scaling(have.get(name)) for name in ("gamma", "beta")},
             **{name: self.buffers[have[name]] if have.get(name) else None for name in ("out", "z", "dz")},
             "x": x,
-            "table": moments,
+            "table": self.params[op.kept] if table else self.buffers[op.kept],
             "bias": self.params[have["bias"]] if have.get("bias") else None,
             "mean": self.params[moving.mean] if moving else None,
             "variance": self.params[moving.variance] if moving else None,

@@ -17,17 +17,17 @@ from fastreg.layers.values import Input, Value
 
 # The names for specs.
 BY_NAME: dict[str, type[Layer]] = {
-    "avg_pool2d": AvgPool2D,
-    "conv2d": Conv2D,
     "activation": Activation,
+    "avg_pool2d": AvgPool2D,
     "batch_norm": BatchNorm,
+    "conv2d": Conv2D,
     "dense": Dense,
     "dropout": Dropout,
     "flatten": Flatten,
     "gaussian_noise": GaussianNoise,
     "global_avg_pool2d": GlobalAvgPool2D,
-    "max_pool2d": MaxPool2D,
     "layer_norm": LayerNorm,
+    "max_pool2d": MaxPool2D,
 }
 
 __all__ = [

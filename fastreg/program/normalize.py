@@ -57,7 +57,8 @@ class Norm(Op):
     @property
     def kept(self) -> str:
         """The name of what its layer keeps for the way back: a table, or a buffer of moments."""
-        return self.table.name if isinstance(self, WITH_TABLE) else self.moments
+        have = vars(self)
+        return have["table"].name if "table" in have else have["moments"]
 
 
 @dataclass(frozen=True)

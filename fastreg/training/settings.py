@@ -179,13 +179,13 @@ class Settings:
             told = f"with layer {norm.name!r}, a BatchNorm"
             if self.accumulate > 1:
                 raise ValueError(
-                    f"accumulate: got {self.accumulate} {told}, expected 1: its moments are those of one batch; a larger "
-                    f"batch_size gives the same steps"
+                    f"accumulate: got {self.accumulate} {told}, expected 1: its moments are those of one batch; "
+                    f"a larger batch_size takes the same steps"
                 )
             if self.adversarial is not None:
                 raise ValueError(
-                    f"adversarial: got {self.adversarial!r} {told}, expected none: clean and perturbed rows would share "
-                    f"their moments; LayerNorm has no such limit"
+                    f"adversarial: got {self.adversarial!r} {told}, expected none: clean and perturbed rows would "
+                    f"share their moments; a LayerNorm has none to share"
                 )
 
     def _live_norms(self) -> list[BatchNorm]:
@@ -201,8 +201,8 @@ class Settings:
             if layer in self._live_norms() and math.prod(before[:-1]) == 1:
                 last = f", the last of {rows} rows by {batch_size}" if min(rows, batch_size) > 1 else ""
                 raise ValueError(
-                    f"layer {layer.name!r}: got a batch of one row{last}, expected more: a BatchNorm has no variance there; "
-                    f"another batch_size helps"
+                    f"layer {layer.name!r}: got a batch of one row{last}, expected more: a BatchNorm has no variance "
+                    f"there; another batch_size helps"
                 )
 
     def _check_metrics(self) -> None:

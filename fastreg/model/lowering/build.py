@@ -63,6 +63,11 @@ class Step:
         return False
 
     @property
+    def folds(self) -> bool:
+        """Whether a batch norm after it may become a part of it, in predictions."""
+        return False
+
+    @property
     def through(self) -> Through:
         """The way back through activation and mask of the op that made the value."""
         return Through(self.out)

@@ -38,7 +38,6 @@ class DenseStep(Step):
 
     @property
     def folds(self) -> bool:
-        """Whether a batch norm after it may become a part of it."""
         return self.takes_activation and self.op.noise is None and self.op.folded is None
 
     @property

@@ -26,6 +26,14 @@ class ConvStep(Step):
         return self.op.activation == "linear" and self.op.mask is None and self.op.noise is None
 
     @property
+    def takes_activation(self) -> bool:
+        return self.op.activation == "linear" and self.op.mask is None
+
+    @property
+    def folds(self) -> bool:
+        return self.takes_activation and self.op.noise is None and self.op.folded is None
+
+    @property
     def through(self) -> Through:
         return Through(self.out, self.op.activation, self.op.mask, self.op.z)
 

@@ -1,7 +1,7 @@
 """Normalization, and activations alone: riders on the step before where that can carry them.
 
 Training uses the moments of the batch, and so do gradients and objectives. Predictions use the running moments; there a
-batch norm is folded into the dense op before it. One that is frozen always uses the running moments.
+batch norm is folded into the dense op or convolution before it. One that is frozen always uses the running moments.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 
 from fastreg.layers import Activation, BatchNorm, LayerNorm
 from fastreg.model.lowering.build import Forward, Place, Step, Way
-from fastreg.model.lowering.dense import DenseStep
 from fastreg.program import normalize as N
 from fastreg.program.ops import Elementwise, Op
 from fastreg.program.riders import Through
@@ -100,7 +99,7 @@ def batch_norm(forward: Forward, layer: BatchNorm, place: Place) -> Step:
     table = N.Table(f"{place.name}.table", math.prod(place.before[0]), place.before[0][-1])
     running = forward.moments == "running" or not layer.trainable
     moving = N.Moving(own["mean"], own["var"], layer.momentum, moves=forward.moments == "moving" and not running)
-    if forward.folds and not shared and isinstance(below, DenseStep) and below.folds:
+    if forward.folds and not shared and below.folds:
         fixed = N.NormScale(table, gamma, beta, moving, layer.eps, running=True, folded=True, bias=below.op.bias)
         forward.first.append(fixed)
         below.ride(folded=table.name, bias=None)
