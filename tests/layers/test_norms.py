@@ -321,3 +321,86 @@ def test_norms_under_everything_that_stores_gradients(engine):
         assert np.isfinite(history["loss"]).all()
         assert fr.check_gradients(trainer, X, y, step=0).ok
         assert fr.compare_engines(trainer, X, y, step=0).ok
+
+
+def image_model(dtype="float64"):
+    """Convolution, a norm of its channels, a sum whose value has two users, a norm that is used twice."""
+    x = fr.Input((6, 5, 2), name="image")
+    h = fr.BatchNorm("relu", name="a")(fr.Conv2D(5, 3, padding="same", use_bias=False, name="c")(x))
+    shared = fr.BatchNorm(name="b")
+    s = fr.Activation("gelu")(fr.Add()(shared(h), shared(fr.Conv2D(5, 1, name="d")(h))))
+    flat = fr.Flatten()(s)
+    out = fr.Dense(3, name="out")(fr.LayerNorm("tanh", name="l")(flat))
+    model = fr.Model(x, out)
+    model.build((6, 5, 2), seed=2, dtype=dtype)
+    rng = np.random.default_rng(5)
+    for name, array in model.parameters.items():
+        if name.endswith((".gamma", ".beta", ".mean")):
+            array[...] += 0.3 * rng.normal(size=array.shape)
+    return model
+
+
+def image_by_torch(torch, p, X, training):
+    """The logits and the running moments after it. Images are channels last; PyTorch's are channels first."""
+    F = torch.nn.functional
+    moments = {name: p[name].clone() for name in p if name.endswith((".mean", ".var"))}
+
+    def norm(h, name):
+        m, v = moments[f"{name}.mean"], moments[f"{name}.var"]
+        return F.batch_norm(h, m, v, p[f"{name}.gamma"], p[f"{name}.beta"], training, 0.1, 1e-5)
+
+    def conv(h, name, side):
+        weight = p[f"{name}.weight"].reshape(side, side, h.shape[1], 5).permute(3, 2, 0, 1)
+        return F.conv2d(h, weight, p.get(f"{name}.bias"), padding=side // 2)
+
+    h = torch.relu(norm(conv(torch.tensor(X).permute(0, 3, 1, 2), "c", 3), "a"))
+    first = norm(h, "b")
+    s = F.gelu(first + norm(conv(h, "d", 1), "b")).permute(0, 2, 3, 1).flatten(1)
+    s = torch.tanh(F.layer_norm(s, s.shape[1:], p["l.gamma"], p["l.beta"], 1e-5))
+    return s @ p["out.weight"] + p["out.bias"], moments
+
+
+def test_images_and_a_norm_used_twice(engine):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(9, 6, 5, 2)), rng.integers(0, 3, 9)
+    trainer = fr.Trainer(image_model(), dtype="float64", engine=engine, optimizer=fr.SGD(0.1))
+    p = {name: torch.tensor(np.array(w), requires_grad=not name.endswith((".mean", ".var")))
+         for name, w in trainer.model.parameters.items()}  # fmt: skip
+    np.testing.assert_allclose(
+        trainer.predict(X), torch.softmax(image_by_torch(torch, p, X, False)[0], 1).detach().numpy(), atol=1e-12
+    )
+    logits, moments = image_by_torch(torch, p, X, True)
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(y))
+    loss.backward()
+    got = trainer.gradients(X, y)
+    largest = max(w.grad.abs().max().item() for w in p.values() if w.grad is not None)
+    for name, gradient in got.items():
+        assert np.abs(gradient - p[name].grad.numpy()).max() < 1e-11 * largest, name
+    assert fr.check_gradients(trainer, X, y).ok
+    assert fr.compare_engines(trainer, X, y).ok
+    trainer.fit(X, y, epochs=1, batch_size=9, shuffle=False, verbose=0)
+    for name, moment in moments.items():
+        np.testing.assert_allclose(trainer.model.parameters[name], moment.numpy(), rtol=1e-10, atol=1e-12)
+    assert "Affine" in {type(op).__name__ for op in trainer.program("predict").ops}, "a value that has two users"
+
+
+def test_images_have_the_same_bits_for_any_number_of_threads():
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(40, 6, 5, 2)).astype(np.float32), rng.integers(0, 3, 40)
+
+    def trained(threads):
+        trainer = fr.Trainer(image_model("float32"), threads=threads, optimizer=fr.Adam(0.01))
+        trainer.fit(X, y, epochs=2, batch_size=13, verbose=0)
+        return state(trainer)
+
+    expected = trained(1)
+    for threads in (2, 3, 7):
+        assert same(trained(threads), expected)
+
+
+def test_one_image_is_a_batch():
+    """Its pixels are values enough."""
+    model = fr.Sequential([fr.Conv2D(4, 3), fr.BatchNorm("relu"), fr.Flatten(), fr.Dense(3)])
+    X, y = np.random.default_rng(0).normal(size=(3, 6, 6, 1)), np.array([0, 1, 2])
+    assert np.isfinite(fr.Trainer(model).fit(X, y, batch_size=2, verbose=0)["loss"]).all()
