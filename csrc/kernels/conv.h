@@ -96,11 +96,18 @@ INLINE conv_work conv_dx_work_of(const fr_conv_dx_op *op) {
     return c;
 }
 
-/* A strip of pixels of a band, from `first` on. */
+/* A strip of pixels of a band, from `first` on. The band begins with line `line` of the windows. */
 typedef struct {
     const real *canvas;
-    int64_t first, pixels;
+    int64_t line, first, pixels;
 } conv_strip;
+
+/* The first line of windows at `line` .. `last` in the order of the runs of a window that is in the image. */
+INLINE fr_range runs_inside(const windows *w, int64_t line, int64_t last) {
+    const int64_t above = w->at.top - last * w->at.step_down, height = (w->at.image_height - 1) * w->apart_down + 1;
+    const int64_t below = height + w->at.top - line * w->at.step_down;
+    return (fr_range){above > 0 ? above : 0, below < w->runs ? below : w->runs};
+}
 
 /* sums = or += the products of all pixels of a strip with the terms of runs `run` .. `run` + `runs` - 1. */
 static void multiply_runs(real *sums, const conv_work *c, const conv_strip *s, int64_t run, int64_t runs, int adds) {
@@ -112,7 +119,6 @@ static void multiply_runs(real *sums, const conv_work *c, const conv_strip *s, i
     run_operands t = {
         .ldb = c->weight.ld,
         .ldc = c->ldc,
-        .runs = runs,
         .terms = w->run,
         .step = 1,
         .jump = w->line - w->run,
@@ -120,16 +126,23 @@ static void multiply_runs(real *sums, const conv_work *c, const conv_strip *s, i
     };
     for (int64_t panel = 0; panel < vectors; panel += per_panel) { /* its part of the weight stays in the caches */
         const int64_t end = panel + per_panel < vectors ? panel + per_panel : vectors;
-        int64_t x = s->first % w->at.across;
-        const real *at = s->canvas + s->first / w->at.across * line + run * w->line;
+        int64_t x = s->first % w->at.across, y = s->first / w->at.across;
+        const real *at = s->canvas + y * line;
         for (int64_t block = 0, done = 0; block < blocks; block++) {
             const int64_t height = height_of(&heights, block);
+            const int64_t top = y;
             for (int64_t i = 0; i < height; i++) {
                 t.a[i] = at + x * pixel;
-                if (++x == w->at.across) x = 0, at += line;
+                if (++x == w->at.across) x = 0, y++, at += line;
             }
+            /* Lines of the border are left out. */
+            fr_range in = runs_inside(w, s->line + top, s->line + (x == 0 ? y - 1 : y));
+            if (in.begin < run) in.begin = run;
+            if (in.end > run + runs) in.end = run + runs;
+            t.runs = in.end - in.begin;
+            for (int64_t i = 0; i < height; i++) t.a[i] += in.begin * w->line;
             for (int64_t j = panel; j < end; j += NV) {
-                t.b = b + j * VL;
+                t.b = b + (in.begin - run) * w->run * c->weight.ld + j * VL;
                 sum_runs(sums + done * c->ldc + j * VL, &t, height, end - j < NV ? end - j : NV);
             }
             done += height;
@@ -204,7 +217,7 @@ INLINE void multiply_images(fr_worker *w, const conv_work *given, const int back
         const int64_t row = mine.begin + t / bands, first = t % bands * c.band;
         const int64_t lines = s->at.down - first < c.band ? s->at.down - first : c.band;
         const real *image = (const real *)c.image.data + row * c.image.ld;
-        conv_strip now = {.canvas = canvas_of(s, scratch.canvas, image, first, lines)};
+        conv_strip now = {.canvas = canvas_of(s, scratch.canvas, image, first, lines), .line = first};
         int64_t column = first * width, left = 0; /* of the row; sums of an unfinished panel */
         for (; now.first < lines * s->at.across; now.first += now.pixels) {
             const int64_t pixels = lines * s->at.across - now.first;

@@ -30,11 +30,20 @@ typedef struct {
     int with_bias;
 } dw_part;
 
+/* Where the values of a block of rows may lie in the image: lines of windows, and pixels of such a line. Elsewhere they are
+ * those of the border, and are left out. */
+typedef struct {
+    fr_range lines, pixels;
+} dw_block;
+
+enum { MOST_BLOCKS = GRADIENT_SUMS / VL / MR + 1 };
+
 typedef struct {
     real *canvas;
     real *dz;           /* columns of dz, where they do not lie in whole lanes */
     real *total, *sums; /* of all chains before, and of a later chain */
-    real *bias;         /* of all images before, of the pixels of a block */
+    real *bias;
+    dw_block *blocks;
 } dw_scratch;
 
 INLINE int64_t dw_scratch_of(dw_scratch *scratch, real *memory, const windows *s, int64_t N) {
@@ -45,9 +54,10 @@ INLINE int64_t dw_scratch_of(dw_scratch *scratch, real *memory, const windows *s
     PART(dz, N % FR_LANES ? band * s->at.across * FR_PANEL : 0);
     PART(total, GRADIENT_SUMS);
     PART(sums, GRADIENT_SUMS);
-    PART(bias, 2 * FR_PANEL);
+    PART(bias, FR_PANEL);
 #undef PART
-    return size;
+    scratch->blocks = (dw_block *)(memory + size);
+    return size + whole_lanes(MOST_BLOCKS * (int64_t)(sizeof(dw_block) / sizeof(real)));
 }
 
 INLINE size_t conv_dw_scratch_bytes(const fr_conv_dw_op *op) {
@@ -88,31 +98,47 @@ static void add_pixels(real *bias, const dz_band *dz, int64_t pixels, int64_t co
     }
 }
 
-/* sums = or += the products of some lines of windows, from the line `line` of a band on. */
-static void multiply_lines(real *sums, const dw_part *p, const real *canvas, const dz_band *dz, int64_t line,
-                           int64_t lines, int adds) {
+/* The parts of the image that the blocks of rows touch. */
+static void limit_blocks(dw_block *limits, const dw_part *p) {
+    const windows *w = &p->windows;
+    const int64_t blocks = row_blocks(p->rows, MR), C = w->at.channels;
+    const row_heights heights = heights_of(p->rows, blocks);
+    for (int64_t block = 0, row = p->row; block < blocks; block++) {
+        const int64_t last = row + height_of(&heights, block) - 1, line = row / w->run, last_line = last / w->run;
+        const int within = line == last_line;
+        const int64_t pixel = within ? row % w->run / C : 0, last_pixel = within ? last % w->run / C : w->at.width - 1;
+        limits[block].lines = inside(line, last_line, w->at.step_down, w->at.top, w->at.image_height, w->at.down);
+        limits[block].pixels = inside(pixel, last_pixel, w->at.step_right, w->at.left, w->at.image_width, w->at.across);
+        row = last + 1;
+    }
+}
+
+/* sums = or += the products of some lines of a band, which begins with the line `first` of the windows. */
+static void multiply_lines(real *sums, const dw_part *p, const dw_block *limits, const real *canvas, const dz_band *dz,
+                           fr_range lines, int64_t first, int adds) {
     const windows *w = &p->windows;
     const int64_t blocks = row_blocks(p->rows, MR), vectors = vectors_of(p->columns);
     const row_heights heights = heights_of(p->rows, blocks);
-    const real *a = canvas + line * w->at.step_down * w->line;
-    const real *b = dz->data + line * w->at.across * dz->ld;
     run_operands t = {
         .ldb = dz->ld,
         .ldc = p->ldc,
-        .runs = lines,
-        .terms = w->at.across,
         .step = w->at.step_right * w->at.channels,
         .adds = adds,
     };
-    t.jump = w->at.step_down * w->line - t.terms * t.step;
     for (int64_t j = 0; j < vectors; j += NV) { /* its part of dz stays in the nearest cache */
         int64_t in_run = p->row % w->run;
-        const real *at = a + p->row / w->run * w->line;
-        t.b = b + j * VL;
+        const real *at = canvas + p->row / w->run * w->line;
         for (int64_t block = 0, done = 0; block < blocks; block++) {
             const int64_t height = height_of(&heights, block);
+            const dw_block *in = &limits[block];
+            const int64_t begin = lines.begin > in->lines.begin - first ? lines.begin : in->lines.begin - first;
+            const int64_t end = lines.end < in->lines.end - first ? lines.end : in->lines.end - first;
+            t.runs = end - begin, t.terms = in->pixels.end - in->pixels.begin;
+            t.jump = w->at.step_down * w->line - t.terms * t.step, t.jump_b = (w->at.across - t.terms) * dz->ld;
+            t.b = dz->data + (begin * w->at.across + in->pixels.begin) * dz->ld + j * VL;
+            const int64_t to_first = begin * w->at.step_down * w->line + in->pixels.begin * t.step;
             for (int64_t i = 0; i < height; i++) {
-                t.a[i] = at + in_run;
+                t.a[i] = at + in_run + to_first;
                 if (++in_run == w->run) in_run = 0, at += w->line;
             }
             sum_runs(sums + done * p->ldc + j * VL, &t, height, vectors - j < NV ? vectors - j : NV);
@@ -128,6 +154,7 @@ static void sum_images(fr_worker *w, const dw_part *p, const dw_scratch *scratch
     const int64_t chain = across < FR_CHAIN ? FR_CHAIN / across : 1,
                   at_once = across < TERMS_AT_ONCE ? TERMS_AT_ONCE / across : 1;
     int64_t left = chain, later = 0; /* lines of the current chain; whether it is a later one than the first */
+    limit_blocks(scratch->blocks, p);
     if (p->with_bias) memset(scratch->bias, 0, sizeof(real) * FR_PANEL);
     for (int64_t image = 0; image < w->batch.rows; image++) {
         for (int64_t first = 0; first < s->at.down; first += p->band) {
@@ -139,7 +166,9 @@ static void sum_images(fr_worker *w, const dw_part *p, const dw_scratch *scratch
             for (int64_t line = 0; line < lines;) {
                 int64_t n = lines - line < at_once ? lines - line : at_once;
                 if (n > left) n = left;
-                multiply_lines(later ? scratch->sums : scratch->total, p, canvas, &dz, line, n, left < chain);
+                const fr_range some = {line, line + n};
+                real *sums = later ? scratch->sums : scratch->total;
+                multiply_lines(sums, p, scratch->blocks, canvas, &dz, some, first, left < chain);
                 line += n, left -= n;
                 const int ends = image == w->batch.rows - 1 && first + line == s->at.down;
                 if (left > 0 && !ends) continue;

@@ -14,6 +14,7 @@ typedef struct {
     int64_t ldb, ldc;
     int64_t runs, terms; /* terms of each run */
     int64_t step, jump;  /* of A: from a term to the next, and how much further it is from a run to the next */
+    int64_t jump_b;      /* terms of B that are left out between runs, times ldb */
     int adds;            /* to the sums that C already holds */
 } run_operands;
 
@@ -22,7 +23,7 @@ INLINE void run_body(real *c, const run_operands *t, const int mr, const int nv)
     UNROLL
     for (int i = 0; i < mr; i++) a[i] = t->a[i];
     const real *b = t->b;
-    const int64_t ldb = t->ldb, ldc = t->ldc, terms = t->terms, step = t->step, jump = t->jump;
+    const int64_t ldb = t->ldb, ldc = t->ldc, terms = t->terms, step = t->step, jump = t->jump, jump_b = t->jump_b;
     vec sum[MR * NV];
     UNROLL
     for (int i = 0; i < mr * nv; i++) sum[i] = (vec){0};
@@ -49,6 +50,7 @@ INLINE void run_body(real *c, const run_operands *t, const int mr, const int nv)
             b += ldb;
         }
         at += jump;
+        b += jump_b;
     }
     UNROLL
     for (int i = 0; i < mr; i++) {

@@ -53,6 +53,15 @@ INLINE windows flipped_windows(const fr_window *window, int64_t units) {
     return windows_of(&flipped, window->step_down, window->step_right);
 }
 
+/* Of the lines of windows, or the pixels of such a line, from the first to the last: the part of 0 .. count - 1 in which the
+ * value `offset` of a window (its line, or its pixel) may lie in the image, which has `side` lines (pixels) `apart` on the
+ * canvas after a border of `before`. Elsewhere it is 0 and leaves sums as they are. */
+INLINE fr_range inside(int64_t lowest, int64_t highest, int64_t step, int64_t before, int64_t side, int64_t count) {
+    const int64_t begin = before - highest, end = side + before - lowest; /* step * place is from begin to before end */
+    const int64_t from = begin <= 0 ? 0 : (begin + step - 1) / step, to = end <= 0 ? 0 : (end - 1) / step + 1;
+    return (fr_range){from, to < count ? to : count};
+}
+
 /* The lines of a canvas under so many lines of windows. */
 INLINE int64_t canvas_lines(const windows *s, int64_t lines) { return (lines - 1) * s->at.step_down + s->at.height; }
 
