@@ -2,7 +2,7 @@
 
     python bench/lenet.py                     # speed: pairs of measurements, A B A B, for each way to run PyTorch
     python bench/lenet.py --padding valid
-    python bench/lenet.py --mnist FOLDER      # learning: the IDX files of MNIST, with the time and the share that is right
+    python bench/lenet.py --mnist FOLDER      # learning: the IDX files of MNIST; the time, and the share that is right
 
 The network is that of McMahan et al. (Communication-efficient learning, 2017): 32 and 64 filters of 5 x 5, each with
 ReLU and max-pooling 2 x 2, then Dense 512 with ReLU and Dense 10; batches of 128; Adam. With padding "same", as there,
@@ -22,7 +22,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from paired import Steal, ratio_interval
 
 BATCH, SIDE = 128, 28
@@ -179,7 +178,8 @@ def learn(options):
     model = network(fr, options.padding, rate=0.5)
     steps = options.epochs * -(-len(X) // BATCH)
     optimizer = fr.Adam(fr.schedules.OneCycle(3e-3, steps))
-    trainer = fr.Trainer(model, loss="softmax_cross_entropy", optimizer=optimizer, metrics=("accuracy",), seed=options.seed)
+    how = {"loss": "softmax_cross_entropy", "metrics": ("accuracy",), "seed": options.seed}
+    trainer = fr.Trainer(model, optimizer=optimizer, **how)
     start = time.perf_counter()
     trainer.fit(X / np.float32(255), y, epochs=options.epochs, batch_size=BATCH)
     took, result = time.perf_counter() - start, trainer.evaluate(X_test / np.float32(255), y_test)
