@@ -79,7 +79,10 @@ enum {
     X(CONV_DX, ConvDx, conv_dx, 0)                                                                                     \
     X(CONV_DW, ConvDw, conv_dw, FR_HAS_PARAM)                                                                          \
     X(POOL, Pool, pool, 0)                                                                                             \
-    X(POOL_DX, PoolDx, pool_dx, 0)
+    X(POOL_DX, PoolDx, pool_dx, 0)                                                                                     \
+    X(EMBED, Embed, embed, FR_MAY_FAIL)                                                                                \
+    X(EMBED_DW, EmbedDw, embed_dw, FR_HAS_PARAM)                                                                       \
+    X(ROW_NORM, RowNorm, row_norm, FR_ONCE_A_STEP)
 
 /* All op kinds. A call goes to a function of the caller's. */
 #define FR_FOR_EACH_OP(X) FR_FOR_EACH_KERNEL(X) X(CALL, Call, call, FR_MAY_FAIL)
@@ -433,7 +436,7 @@ typedef struct {
     double limit;
 } fr_clip_norm_op;
 
-/* max_norm: the columns of a weight are scaled down to the limit, then all of it to `whole`; 0 for no limit. */
+/* row_norm: the rows of a weight are scaled down to the limit. max_norm: the columns of a weight are scaled down to the limit, then all of it to `whole`; 0 for no limit. */
 typedef struct {
     fr_param param;
     double limit, whole;
@@ -500,6 +503,30 @@ typedef struct {
     fr_through through;
 } fr_norm_op;
 
+/* Codes of categories: column j of x names row starts[j] + x_j of a table, one of counts[j]. Each row of the table has so
+ * many columns as `width`. */
+typedef struct {
+    fr_matrix x;
+    const int64_t *starts, *counts;
+    int64_t columns, width;
+} fr_codes;
+
+/* embed: out = dropout(the named rows of the weight, side by side). */
+typedef struct {
+    fr_matrix out, weight;
+    fr_codes codes;
+    fr_mask mask;
+} fr_embed_op;
+
+/* embed_dw: the rows of the weight follow the sums of the parts of dz whose codes name them. */
+typedef struct {
+    fr_param weight; /* first: see FR_HAS_PARAM */
+    fr_matrix dz;
+    fr_codes codes;
+    int32_t *heads; /* one for each row of the weight, -1 between two runs of the op: the first of its parts of dz */
+    int32_t *next;  /* one for each part of dz: the next one of the same row, or -1 */
+} fr_embed_dw_op;
+
 /* One op. A call has nothing but what comes before the union. */
 typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
@@ -532,6 +559,8 @@ typedef struct {
         fr_conv_dw_op conv_dw;
         fr_pool_op pool;
         fr_pool_dx_op pool_dx;
+        fr_embed_op embed;
+        fr_embed_dw_op embed_dw;
         fr_param param; /* of ops with FR_HAS_PARAM */
     };
 } fr_op;

@@ -57,9 +57,7 @@ static void op_gather(fr_worker *w) {
         read_row(out, source, fr_index_at(w->feed, position));
         const int64_t columns = source->columns;
         if (is_float && !(op->holes ? take_floats(out, columns, 1) : take_floats(out, columns, 0))) {
-            long long worst = atomic_load(w->bad_row);
-            while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
-            }
+            refuse_row(w, position);
         }
         if (op->augment) augment_image(out, &room, w, (uint32_t)position);
         if (op->mean.data) standardize(out, op->mean.data, op->scale.data, op->columns);

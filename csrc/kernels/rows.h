@@ -10,6 +10,13 @@
 #include "../worker.h"
 #include "vec.h"
 
+/* Takes note of a row of the epoch that cannot be used, which ends the run. The first one counts. */
+static void refuse_row(const fr_worker *w, long long position) {
+    long long worst = atomic_load(w->bad_row);
+    while (position < worst && !atomic_compare_exchange_weak(w->bad_row, &worst, position)) {
+    }
+}
+
 /* Adds elements from `begin` to `end` of a sparse source to a row of zeros. A place out of range, which only a change
  * under way can bring, is left out. */
 static void read_elements(real *out, const fr_source *source, int64_t begin, int64_t end) {

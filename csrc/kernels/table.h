@@ -9,6 +9,7 @@
 #include "dense.h"
 #include "dense_dw.h"
 #include "elementwise.h"
+#include "embed.h"
 #include "gather.h"
 #include "loss.h"
 #include "normalize.h"
@@ -40,6 +41,7 @@ static size_t scratch_bytes(const fr_op *op) {
     case FR_CONV_DX: return conv_scratch_bytes(conv_dx_work_of(&op->conv_dx));
     case FR_CONV_DW: return conv_dw_scratch_bytes(&op->conv_dw);
     case FR_POOL_DX: return pool_dx_scratch_bytes(&op->pool_dx.window);
+    case FR_EMBED_DW: return embed_dw_scratch_bytes(op->embed_dw.codes.width);
     case FR_LOSS: return loss_scratch_bytes(op->loss.N);
     case FR_EMIT: return row_scratch_bytes(op->emit.N);
     default: return 0;

@@ -19,6 +19,7 @@ from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
 from fastreg.program import images as I
 from fastreg.program import ops as O
+from fastreg.program.embedding import EmbedDw
 from fastreg.program.normalize import WITH_TABLE, Affine, BatchNorm, BatchNormDx, LayerNorm, LayerNormDw, Norm
 from fastreg.program.program import Program
 
@@ -258,7 +259,7 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     Losses subtract numbers of about one. Updates subtract a step from the parameter, or add one to their state. (The
     step itself lies between the two, so its root and its division are not checked; they are right to a few ulp of it.)
     """
-    if isinstance(op, (O.DenseDw, O.Update, O.BiasDw)):
+    if isinstance(op, (O.DenseDw, O.Update, O.BiasDw, EmbedDw)):
         return _subtracted(op, name, feed, side)
     if isinstance(op, Norm):
         return _centred(op, name, feed, side)
@@ -270,7 +271,7 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     return float(weights.max() * share)
 
 
-def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side: _Side) -> np.ndarray:
+def _subtracted(op: O.DenseDw | O.Update | O.BiasDw | EmbedDw, name: str, feed: Feed, side: _Side) -> np.ndarray:
     """The size of the values before an update. Proximal L1 adds its threshold, at most about 2 lr l1 (Nesterov's), and
     the velocity is then a difference of parameters over lr."""
     match op:
@@ -278,6 +279,8 @@ def _subtracted(op: O.DenseDw | O.Update | O.BiasDw, name: str, feed: Feed, side
             param, rule = op.weight, op.weight_rule
         case O.BiasDw():
             param, rule = op.bias, op.rule
+        case EmbedDw():
+            param, rule = op.weight, op.rule
         case _:
             param, rule = op.param, op.rule
     before = np.abs(side.arrays[name]).astype(np.float64)
@@ -321,12 +324,14 @@ def _limit(op: O.Op, side: _Side, rows: int) -> float:
         terms = side.params[op.weight].shape[int(op.transposed)]
     elif isinstance(op, O.DenseDx):
         terms = side.params[op.weight].shape[1 - int(op.transposed)]
+    elif isinstance(op, EmbedDw):
+        terms = rows * len(op.codes.counts)
     elif isinstance(op, (O.DenseDw, O.BiasDw)):
         terms = rows * (op.window.count if isinstance(op, I.ConvDw) else 1)
     elif isinstance(op, O.ClipNorm):
         terms = max(side.params[name].shape[-1] for name in op.params)
-    elif isinstance(op, O.MaxNorm):
-        terms = side.params[op.weight].shape[0]
+    elif isinstance(op, (O.MaxNorm, O.RowNorm)):
+        terms = max(side.params[op.weight].shape)
     elif isinstance(op, O.Loss):
         terms = side.engine.buffers[op.through.y].shape[1]
     elif isinstance(op, Norm):

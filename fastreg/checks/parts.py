@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fastreg.layers import Conv2D, Dense, Layer, Pooling
+from fastreg.layers import Conv2D, Dense, Embedding, Layer, Pooling
 from fastreg.model.model import Model
 from fastreg.program import images as I
 from fastreg.program import ops as O
+from fastreg.program.embedding import Embed, EmbedDw
 from fastreg.program.normalize import Norm
 from fastreg.program.program import Program
 
@@ -74,7 +75,7 @@ def _owners(ops: Sequence[O.Op]) -> list[str | None]:
     for op in ops:
         owner: str | None = None
         match op:
-            case O.Dense() | O.DenseDx() | O.DenseDw() | O.Perturb() | O.MaxNorm():
+            case O.Dense() | O.DenseDx() | O.DenseDw() | O.Perturb() | O.MaxNorm() | O.RowNorm() | Embed() | EmbedDw():
                 owner = _layer(op.weight)
             case O.BiasDw():
                 owner = _layer(op.bias)
@@ -108,6 +109,8 @@ def _layer(name: str) -> str:
 
 def _described(layer: Layer, before: tuple[int, ...], after: tuple[int, ...]) -> str:
     kind = type(layer).__name__
+    if isinstance(layer, Embedding):
+        return f"{kind} {before[0]} to {after[0]}"
     if not isinstance(layer, (Conv2D, Dense, Pooling)):
         return kind
     activation = layer.option("activation")

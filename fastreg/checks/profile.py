@@ -25,12 +25,13 @@ from fastreg.machine import threads
 from fastreg.machine.peak import fma_peak, stream_bandwidth
 from fastreg.program import images as I
 from fastreg.program import ops as O
+from fastreg.program.embedding import Embed, EmbedDw
 from fastreg.program.normalize import Norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UPDATES = ("DenseDw", "ConvDw", "BiasDw", "Couple", "Penalize", "ClipNorm", "Update", "MaxNorm")
+UPDATES = ("DenseDw", "ConvDw", "BiasDw", "EmbedDw", "Couple", "Penalize", "ClipNorm", "Update", "MaxNorm", "RowNorm")
 MAX_ROWS = 1 << 20  # in all the repeated batches of one measurement
 REFERENCE_REPEATS = 3
 MOST_ROWS = 1 << 26  # in a step: more could not be repeated
@@ -378,6 +379,11 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
             return 0.0, 3.0 * size * params[op.param].size
         case O.Average():
             return 0.0, 3.0 * size * params[op.param].size
-        case O.MaxNorm():
+        case Embed():
+            return 0.0, of([op.x]) + 2.0 * of([op.out])
+        case EmbedDw():
+            touched = min(params[op.weight].size, rows * buffers[op.dz].shape[1])
+            return 0.0, of([op.x, op.dz]) + 2.0 * (1 + len(op.rule.slots)) * size * touched
+        case O.MaxNorm() | O.RowNorm():
             return 0.0, 2.0 * size * params[op.weight].size
     return 0.0, 0.0

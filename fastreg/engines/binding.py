@@ -15,6 +15,7 @@ import numpy as np
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program import embedding as E
 from fastreg.program import images as I
 from fastreg.program import ops as O
 from fastreg.program.normalize import SCALE, SHIFT, Norm
@@ -45,6 +46,14 @@ class Binding:
 
     def _own(self, op: O.Op) -> dict[str, object]:
         match op:
+            case E.Embed():
+                arrays = {"out": self.buffers[op.out], "weight": self.params[op.weight]}
+                return arrays | {"codes": self._codes(op), "mask": op.mask}
+            case E.EmbedDw():
+                param = self._param(op.weight, op.rule)
+                return {"weight": param, "dz": self.buffers[op.dz], "codes": self._codes(op)}
+            case O.RowNorm():
+                return {"param": self._param(op.weight), "limit": op.limit}
             case I.Conv():
                 return self._dense(op) | {"window": op.window}
             case I.Flip():
@@ -108,6 +117,10 @@ class Binding:
                 return {}
             case _:
                 raise TypeError(f"op: got {type(op).__name__}, which the native engine does not know")
+
+    def _codes(self, op: E.Embed | E.EmbedDw) -> tuple:
+        starts, counts = (np.array(each, np.int64) for each in (op.codes.starts, op.codes.counts))
+        return self.buffers[op.x], starts, counts, self.params[op.weight].shape[1]
 
     def _gather(self, op: O.Gather) -> dict[str, object]:
         out, (mean, scale) = self.buffers[op.out], self._standardize(op)

@@ -15,14 +15,15 @@ from fastreg.engines.base import Feed, Tally, beside_params, new_buffers, nothin
 from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
+from fastreg.program import embedding as E
 from fastreg.program import images as I
 from fastreg.program import normalize as N
 from fastreg.program import ops as O
 from fastreg.program import rules
 from fastreg.program.program import Program
 from fastreg.program.riders import PANEL, Mask, Noise, Through
+from fastreg.reference import embedding, images
 from fastreg.reference import functions as R
-from fastreg.reference import images
 from fastreg.reference import normalize as F
 from fastreg.reference import updates as U
 from fastreg.reference.augment import augmented
@@ -99,10 +100,10 @@ class ReferenceEngine:
         return batch_at(index, feed, tally, self.program.accumulate, self.dtype, self._heads)
 
     def _run_batch(self, batch: Batch, look: Callable[[], None]) -> None:
-        gathers = [op for op in self.program.ops if isinstance(op, O.Gather)]
-        others = [op for op in self.program.ops if not isinstance(op, O.Gather)]
-        for gather in gathers:  # these run first, so that a bad row stops the batch before anything is learned from it
-            self._run(gather, batch)
+        readers = [op for op in self.program.ops if isinstance(op, (O.Gather, E.Embed))]
+        others = [op for op in self.program.ops if not isinstance(op, (O.Gather, E.Embed))]
+        for reader in readers:  # these run first, so that a bad row stops the batch before anything is learned from it
+            self._run(reader, batch)
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
             raise Stop
@@ -147,6 +148,25 @@ class ReferenceEngine:
             rows = (rows - mean) * scale
         rows = self._noisy(rows, op.noise, batch)
         self._rows(op.out, batch)[...] = self._masked(rows, op.mask, batch)
+
+    def _embed(self, op: E.Embed, batch: Batch) -> None:
+        table = self._param(op.weight)
+        y = embedding.embed(table, self._table_rows(op, batch))
+        self._rows(op.out, batch)[...] = self._masked(y, op.mask, batch)
+
+    def _table_rows(self, op: E.Embed | E.EmbedDw, batch: Batch) -> np.ndarray:
+        """The rows of the table that the codes name. Bad codes are noted, and stand for the first row."""
+        x = self._rows(op.x, batch)
+        bad = op.codes.bad(x)
+        batch.bad += np.flatnonzero(bad.any(axis=1)).tolist()
+        return np.where(bad, 0, x).astype(np.int64) + np.array(op.codes.starts)
+
+    def _embed_dw(self, op: E.EmbedDw, batch: Batch) -> None:
+        rows = self._table_rows(op, batch)
+        self._step(op.weight, embedding.embed_dw(self._rows(op.dz, batch), rows, op.codes.rows), op.rule, batch)
+
+    def _row_norm(self, op: O.RowNorm, batch: Batch) -> None:
+        self.params[op.weight][...] = embedding.limit_rows(self.params[op.weight], op.limit)
 
     def _dense(self, op: O.Dense, batch: Batch) -> None:
         x, w = self._rows(op.x, batch), self._param(op.weight)
@@ -534,6 +554,9 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.Append: ReferenceEngine._append,
     O.DenseDx: ReferenceEngine._dense_dx,
     O.DenseDw: ReferenceEngine._dense_dw,
+    E.Embed: ReferenceEngine._embed,
+    E.EmbedDw: ReferenceEngine._embed_dw,
+    O.RowNorm: ReferenceEngine._row_norm,
     I.Conv: ReferenceEngine._conv,
     I.Flip: ReferenceEngine._flip,
     I.ConvDx: ReferenceEngine._conv_dx,

@@ -21,6 +21,8 @@ from fastreg.engines.arena import Arena
 from fastreg.engines.averages import Averages
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.make import make_engine
+from fastreg.program.embedding import Embed, refusal
+from fastreg.program.ops import Gather
 from fastreg.program.program import Program
 from fastreg.program.rules import UPDATE_SLOTS
 
@@ -140,13 +142,32 @@ def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -
     first, stop = 0, feed.batches
     while first < stop and not tally.ended:
         first = engine.run(feed, tally, first, stop, SLICE_SECONDS)
-    refuse_bad_row(tally, names)
+    refuse_bad_row(tally, engine, feed, names)
 
 
-def refuse_bad_row(tally: Tally, names: str = "X, y", advice: str = "") -> None:
-    """Raises if the engine found a value that is not finite."""
+def refuse_bad_row(tally: Tally, engine: Engine, feed: Feed, names: str = "X, y", advice: str = "") -> None:
+    """Raises if the engine found a value that is not finite, or no code of a category."""
     if tally.bad_row >= 0:
-        raise ValueError(f"{names}: row {tally.bad_row} of the data holds a value that is not finite{advice}")
+        code = _bad_code(engine.program, feed, tally.bad_row)
+        raise ValueError(
+            f"{names}: {code or f'row {tally.bad_row} of the data holds a value that is not finite'}{advice}"
+        )
+
+
+def _bad_code(program: Program, feed: Feed, row: int) -> str | None:
+    """What is wrong with the codes in a row of the data. None if they are good."""
+    gathers = {op.out: op for op in program.ops if isinstance(op, Gather)}
+    for op in program.ops:
+        if isinstance(op, Embed):
+            gather = gathers[op.x]
+            values = np.asarray(feed.need(gather.source)[row : row + 1]).reshape(1, -1)
+            columns = range(values.shape[1]) if gather.columns is None else gather.columns
+            values = values[:, list(columns)]
+            bad = op.codes.bad(values)[0]
+            if bad.any() and np.isfinite(values).all():
+                j = int(np.argmax(bad))
+                return refusal(f"row {row} of the data", values[0, j], columns[j], op.codes.counts[j])
+    return None
 
 
 class Uninterrupted:

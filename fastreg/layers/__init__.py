@@ -6,6 +6,7 @@ from fastreg.layers.base import Layer, Parameter, Start
 from fastreg.layers.convolution import Conv2D
 from fastreg.layers.dense import ACTIVATIONS, Dense
 from fastreg.layers.dropout import Dropout
+from fastreg.layers.embedding import Embedding
 from fastreg.layers.flatten import Flatten
 from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
@@ -23,6 +24,7 @@ BY_NAME: dict[str, type[Layer]] = {
     "conv2d": Conv2D,
     "dense": Dense,
     "dropout": Dropout,
+    "embedding": Embedding,
     "flatten": Flatten,
     "gaussian_noise": GaussianNoise,
     "global_avg_pool2d": GlobalAvgPool2D,
@@ -40,6 +42,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "Function",
     "GaussianNoise",

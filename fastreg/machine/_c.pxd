@@ -173,6 +173,21 @@ cdef extern from "fastreg.h" nogil:
         int32_t activation, add, running, moves, folded
         fr_mask mask
         fr_through through
+    ctypedef struct fr_codes:
+        fr_matrix x
+        const int64_t *starts
+        const int64_t *counts
+        int64_t columns, width
+    ctypedef struct fr_embed_op:
+        fr_matrix out, weight
+        fr_codes codes
+        fr_mask mask
+    ctypedef struct fr_embed_dw_op:
+        fr_param weight
+        fr_matrix dz
+        fr_codes codes
+        int32_t *heads
+        int32_t *next
     ctypedef struct fr_op:
         int32_t kind, flags, wait, rowwise, doubled
         fr_gather_op gather
@@ -200,6 +215,8 @@ cdef extern from "fastreg.h" nogil:
         fr_conv_dw_op conv_dw
         fr_pool_op pool
         fr_pool_dx_op pool_dx
+        fr_embed_op embed
+        fr_embed_dw_op embed_dw
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops

@@ -273,6 +273,13 @@ cdef class Program:
             op.pool.window, op.pool.average = _window(take("window")), take("average")
         elif name == "PoolDx":
             self._pool_dx(&op.pool_dx, take)
+        elif name == "Embed":
+            op.embed.out, op.embed.weight = self._matrix(take("out")), self._matrix(take("weight"))
+            op.embed.codes, op.embed.mask = self._codes(take("codes")), self._mask(take("mask"))
+        elif name == "EmbedDw":
+            self._embed_dw(&op.embed_dw, take)
+        elif name == "RowNorm":
+            op.max_norm.param, op.max_norm.limit = self._param(take("param")), take("limit")
         elif name != "Call":
             raise TypeError(f"{name}: its fields are not known")
 
@@ -376,6 +383,28 @@ cdef class Program:
         op.out, op.param, op.count = self._matrix(take("out")), self._matrix(param), self._matrix(take("count"))
         op.columns = param.shape[param.ndim - 1]
         op.rows, op.decay = param.shape[0] if param.ndim == 2 else 1, take("decay")
+
+    cdef fr_codes _codes(self, codes) except *:
+        """(x, starts, counts, width), with two arrays of int64: one number for each column of x."""
+        cdef fr_codes c
+        x, starts, counts, c.width = codes
+        c.x, c.columns = self._matrix(x), x.shape[1]
+        if any(a.dtype != np.int64 or a.shape != (x.shape[1],) or not a.flags.c_contiguous for a in (starts, counts)):
+            raise ValueError("starts and counts of int64 were expected, one for each column")
+        self.arrays += [starts, counts]
+        c.starts = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>starts)
+        c.counts = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>counts)
+        return c
+
+    cdef _embed_dw(self, fr_embed_dw_op *op, take):
+        op.weight, op.dz, op.codes = self._param(take("weight")), self._matrix(take("dz")), self._codes(take("codes"))
+        parts = self.program.max_rows * op.codes.columns
+        if parts > 2**31 - 1:
+            raise ValueError(f"a batch has {parts} codes, at most {2**31 - 1} were expected")
+        heads, after = np.full(op.weight.rows, -1, np.int32), np.empty(parts, np.int32)
+        self.arrays += [heads, after]
+        op.heads = <int32_t *>cnp.PyArray_DATA(<cnp.ndarray>heads)
+        op.next = <int32_t *>cnp.PyArray_DATA(<cnp.ndarray>after)
 
     cdef _perturb(self, fr_perturb_op *op, take):
         weight = take("weight")

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from fastreg.common import checking
-from fastreg.layers import Dense, Layer
+from fastreg.layers import Dense, Embedding, Layer
 from fastreg.layers.base import Parameter
 from fastreg.layers.values import Input, Value, shape_after
 
@@ -172,6 +172,10 @@ class Network(NamedTuple):
                 raise ValueError(
                     f"layer {name!r}: got samples of shape {shape}, expected {meant} as at its first use, whose "
                     f"parameters it shares"
+                )
+            if isinstance(layer, Embedding) and node.inputs[0] >= len(self.input_shapes):
+                raise ValueError(
+                    f"layer {name!r}: got an Embedding after another layer, expected it on an input of codes"
                 )
             if isinstance(layer, Dense) and layer.tied_to:
                 self._check_tie(name, layer, math.prod(shape), shapes)

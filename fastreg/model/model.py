@@ -23,11 +23,12 @@ from fastreg.engines.arena import Arena
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
 from fastreg.intake.schema import Schema, Target
-from fastreg.layers import BY_NAME, Function, Layer, Standardize
+from fastreg.layers import BY_NAME, Embedding, Function, Layer, Standardize
 from fastreg.losses import losses
 from fastreg.losses.losses import Loss
 from fastreg.machine import _core
 from fastreg.machine.threads import checked as checked_threads
+from fastreg.model.codes import check_codes
 from fastreg.model.dataset import checked, count_rows
 from fastreg.model.graph import Graph, Network, chain, trace
 from fastreg.model.lowering import lower
@@ -207,6 +208,9 @@ class Model(Settable):
         self._arena.take(drawn)
 
     def _allocate(self, shape: InputShape, dtype: str) -> None:
+        for layer in self.layers:
+            if isinstance(layer, Embedding):
+                layer.check_dtype(dtype)
         self._parameters = Arena(self._shapes_of_parameters(shape), dtype)
         self.input_shape, self.dtype = shape, dtype
 
@@ -665,6 +669,7 @@ class Model(Settable):
         X = checking.inputs(name, numbers, dtype, shape, names)
         if self.input_shape is None:
             self.network(X.shape[1:]).parameters()
+        self._check_codes(name, X, names)
         return X
 
     def _check_each_input(self, name: str, X, dtype: str) -> dict[str, Any]:
@@ -692,7 +697,14 @@ class Model(Settable):
                 raise ValueError(f"{name}[{own!r}]: {got}, {expected}")
         if not shapes:
             self.network({own: part.shape[1:] for own, part in found.items()}).parameters()
+        self._check_codes(name, found)
         return found
+
+    def _check_codes(self, name: str, X, names=None) -> None:
+        """Refuses inputs of embeddings that hold no codes."""
+        if any(isinstance(layer, Embedding) for layer in self.layers):
+            shape = {own: part.shape[1:] for own, part in X.items()} if isinstance(X, dict) else X.shape[1:]
+            check_codes(name, X, self.network(shape), names)
 
     # --- Description ---------------------------------------------------------------------------------------------
 

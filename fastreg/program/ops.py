@@ -424,8 +424,20 @@ class Average(Op):
         return {self.out}
 
 
+@dataclass(frozen=True)
+class RowNorm(Op):
+    """Scales each row of `weight` (the vector of a category) with a norm over `limit` down to it."""
+
+    weight: str
+    limit: float
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.weight}
+
+
 # Ops that run only in the last batch of a step if gradients are accumulated.
-ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm, Couple, Count, Average)
+ONCE_A_STEP = (Penalize, ClipNorm, Update, MaxNorm, RowNorm, Couple, Count, Average)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from fastreg.program.embedding import EmbedDw
 from fastreg.program.normalize import TRAINS
 from fastreg.program.ops import BiasDw, DenseDw, Emit, Gather, Loss, Op, Totals, Update
 from fastreg.program.rules import Rule
@@ -70,7 +71,7 @@ class Program:
                     rules[op.bias] = op.bias_rule
             elif isinstance(op, BiasDw):
                 rules[op.bias] = op.rule
-            elif isinstance(op, TRAINS):
+            elif isinstance(op, (*TRAINS, EmbedDw)):
                 rules |= op.rules
             elif isinstance(op, Update):
                 rules[op.param] = op.rule

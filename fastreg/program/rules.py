@@ -28,6 +28,7 @@ class Rule:
     non_negative   the updated parameter is projected onto w >= 0: w <- max(0, w)
     max_norm, max_frobenius   the largest norm of a column, and of the whole, after the update. 0 means no limit. A
                MaxNorm op applies them
+    row_norm   the largest norm of a row, which a RowNorm op applies
     """
 
     kind: str = "sgd"
@@ -45,6 +46,7 @@ class Rule:
     non_negative: bool = False
     max_norm: float = 0.0
     max_frobenius: float = 0.0
+    row_norm: float = 0.0
 
     @property
     def limits_norms(self) -> bool:

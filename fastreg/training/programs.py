@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fastreg.layers import Layer
+from fastreg.layers import Embedding, Layer
 from fastreg.model.lowering import GRADIENT, lower
 from fastreg.model.model import check_trainable
 from fastreg.program.averages import averaged
@@ -73,11 +73,13 @@ def _rule_of_weight(settings: Settings, layer: Layer, rule: Rule, rows: int) -> 
     penalty = settings.penalty_of(layer, rows)
     if rule.kind == "gradient":
         return replace(rule, penalty=penalty.in_gradient)
+    by_row = isinstance(layer, Embedding)  # a row of its weight is a vector, where others have columns
     return replace(
         rule,
         penalty=penalty,
         non_negative=layer.option("non_negative", False),
-        max_norm=layer.option("max_norm") or 0.0,
+        max_norm=0.0 if by_row else layer.option("max_norm") or 0.0,
+        row_norm=layer.option("max_norm") or 0.0 if by_row else 0.0,
         max_frobenius=layer.option("max_frobenius") or 0.0,
     )
 

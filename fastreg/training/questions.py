@@ -12,6 +12,7 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Session, refuse_bad_row, run_through
+from fastreg.layers import Embedding
 from fastreg.metrics import registry
 from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data
@@ -132,6 +133,8 @@ def _row_losses(trainer: Asked, data: Data, step: int | None) -> tuple[list[np.n
 def input_gradient(trainer: Asked, X, y, rows) -> Any:
     """The gradient of the data loss of each row at its inputs, by name if there are several."""
     settings = trainer.arguments
+    if any(isinstance(layer, Embedding) for layer in settings.model.layers):
+        raise ValueError("input_gradient: got a model with an Embedding, whose codes have no gradient")
     data = settings.checked(X, y, None, rows)
     settings.build(data.sample_shape)
     inputs = data.inputs if isinstance(data.inputs, dict) else {"": data.inputs}
@@ -140,7 +143,7 @@ def input_gradient(trainer: Asked, X, y, rows) -> Any:
     with trainer._session("input_gradient", ROWS, 1, False) as session:
         for batch in range(feed.batches):
             session.engine.run(feed, tally, batch, batch + 1)
-            refuse_bad_row(tally)
+            refuse_bad_row(tally, session.engine, feed)
             if tally.diverged:
                 raise DivergenceError("input_gradient: a loss is not finite, so there is no gradient")
             here = slice(batch * ROWS, (batch + 1) * ROWS)
@@ -193,6 +196,7 @@ def run_batch(trainer: Asked, mode: str, data: Data, step: int | None) -> Iterat
     settings.check_batches(rows, rows)
     tally, rates = Tally(), np.zeros(1)  # nothing is updated
     with trainer._session(mode, rows, rows, dropout) as session:
-        session.engine.run(data.feed(rows, seed=settings.seed, step=step, rates=rates), tally, 0, 1)
-        refuse_bad_row(tally)
+        feed = data.feed(rows, seed=settings.seed, step=step, rates=rates)
+        session.engine.run(feed, tally, 0, 1)
+        refuse_bad_row(tally, session.engine, feed)
         yield session, tally

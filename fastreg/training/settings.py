@@ -14,7 +14,7 @@ from fastreg import optimizers
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.schema import Schema
-from fastreg.layers import BatchNorm, Dense, Layer
+from fastreg.layers import BatchNorm, Dense, Embedding, Layer
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
@@ -225,6 +225,8 @@ class Settings:
             self._check_distances()
         if self.adversarial is not None and not (len(self.model.graph.inputs) == len(self.model.heads) == 1):
             raise ValueError("adversarial: got a model with several inputs or heads, expected one of each")
+        if self.adversarial is not None and any(isinstance(layer, Embedding) for layer in self.model.layers):
+            raise ValueError("adversarial: got a model with an Embedding, whose codes have no gradient to follow")
         if self.augment is not None and len(self.model.graph.inputs) > 1:
             raise ValueError("augment: got a model with several inputs, expected one: the images")
 

@@ -26,6 +26,7 @@ from fastreg.program.ops import (
     Op,
     Penalize,
     RowLoss,
+    RowNorm,
     Totals,
     Update,
 )
@@ -124,6 +125,7 @@ def lower(
                 way.update()
             limited = [(name, rule) for name, rule in rules.items() if rule.limits_norms]
             ops += [MaxNorm(name, rule.max_norm, rule.max_frobenius) for name, rule in limited]
+            ops += [RowNorm(name, rule.row_norm) for name, rule in rules.items() if rule.row_norm]
         ops += _totals(ops, losses)
     if attack is None or losses is None:
         return Program(with_waits(forward.first + ops, forward.buffers), forward.buffers, accumulate)

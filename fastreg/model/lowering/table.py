@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastreg import layers as L
-from fastreg.model.lowering import dense, draws, images, inputs, norms, structure
+from fastreg.model.lowering import dense, draws, embedding, images, inputs, norms, structure
 from fastreg.model.lowering.build import Forward, Place, Step
 
 FORWARD: dict[type[L.Layer], Callable[[Forward, Any, Place], Step]] = {
@@ -17,6 +17,7 @@ FORWARD: dict[type[L.Layer], Callable[[Forward, Any, Place], Step]] = {
     L.Conv2D: images.conv,
     L.Dense: dense.dense,
     L.Dropout: draws.dropout,
+    L.Embedding: embedding.embedding,
     L.Flatten: draws.flatten,
     L.Function: structure.function,
     L.GaussianNoise: draws.noise,
