@@ -150,11 +150,12 @@ INLINE void sum_far(real *a, real *b, const summands *s, int end, const int kind
     }
 }
 
-/* The sums of a slice. x, g, mean and rstd point to its first column. What is behind its last column becomes 0. */
-INLINE void sum_columns(real *a, real *b, const summands *s, int64_t columns, const int kind) {
+/* The sums of a panel, or of a slice that `may_be_far`. x, g, mean and rstd point to its first column. What is behind its
+ * last column becomes 0. */
+INLINE void sum_columns(real *a, real *b, const summands *s, int64_t columns, const int kind, const int may_be_far) {
     const int end = vectors_of(columns) * VL;
     int j = 0;
-    if (end > FR_PANEL) {
+    if (may_be_far && end > FR_PANEL) {
         sum_far(a, b, s, end, kind);
         j = end;
     } else if (kind == OF_GRADIENTS) {
@@ -170,12 +171,13 @@ INLINE void sum_columns(real *a, real *b, const summands *s, int64_t columns, co
 INLINE const real *at_column(const fr_matrix *m, int64_t column) { return (const real *)m->data + column; }
 
 /* The means of a panel of columns of x, and the sums of squares around them. */
-static void panel_moments(real *mean, real *squares, const fr_norm_op *op, int64_t column, int64_t columns, int64_t M) {
+INLINE void panel_moments(real *mean, real *squares, const fr_norm_op *op, int64_t column, int64_t columns, int64_t M,
+                          const int may_be_far) {
     const summands s = {.x = at_column(&op->x, column), .ldx = op->x.ld, .rows = M, .mean = mean};
-    sum_columns(mean, NULL, &s, columns, OF_VALUES);
+    sum_columns(mean, NULL, &s, columns, OF_VALUES, may_be_far);
     const vec count = vset1((real)M);
     for (int j = 0; j < vectors_of(columns) * VL; j += VL) vstore(mean + j, vload(mean + j) / count);
-    sum_columns(squares, NULL, &s, columns, OF_SQUARES);
+    sum_columns(squares, NULL, &s, columns, OF_SQUARES, may_be_far);
 }
 
 /* The numbers of some channels: gamma, beta and the moments as they are, and what they make of a value. */
@@ -260,7 +262,7 @@ static void op_batch_norm(fr_worker *w) {
         const int end = vectors_of(columns) * VL;
         real mean[FR_PANEL], squares[FR_PANEL], z[FR_PANEL];
         channel_numbers c;
-        panel_moments(mean, squares, op, column, columns, M);
+        panel_moments(mean, squares, op, column, columns, M, 0);
         use_moments(&c, mean, squares, columns, M);
         if (op->moves) move_moments(op, &c, column, columns, M);
         find_scale(&c, op, column, columns);
@@ -302,7 +304,7 @@ static void op_batch_norm_dx(fr_worker *w) {
                             .rows = M,
                             .mean = mean,
                             .rstd = rstd};
-        sum_columns(sum, dot, &s, columns, OF_GRADIENTS);
+        sum_columns(sum, dot, &s, columns, OF_GRADIENTS, 0);
         const vec count = vset1((real)M);
         for (int j = 0; j < end; j += VL) {
             vstore(k1 + j, vload(sum + j) / count);
@@ -330,7 +332,7 @@ static void op_moments(fr_worker *w) {
     int64_t columns, column;
     while ((columns = next_columns(w, &todo, &column))) {
         panel_moments(table_row(op, FR_TABLE_SUM) + column, table_row(op, FR_TABLE_DOT) + column, op, column, columns,
-                      w->batch.rows);
+                      w->batch.rows, 1);
     }
 }
 
@@ -354,7 +356,7 @@ static void op_norm_sums(fr_worker *w) {
                             .mean = mean,
                             .rstd = rstd};
         sum_columns(table_row(op, FR_TABLE_SUM) + column, table_row(op, FR_TABLE_DOT) + column, &s, columns,
-                    OF_GRADIENTS);
+                    OF_GRADIENTS, 1);
     }
 }
 
@@ -587,7 +589,7 @@ static void op_layer_norm_dw(fr_worker *w) {
                             .rows = w->batch.rows,
                             .by_row = op->table.data,
                             .ld_by_row = op->table.ld};
-        sum_columns(sum, dot, &s, columns, OF_GRADIENTS);
+        sum_columns(sum, dot, &s, columns, OF_GRADIENTS, 1);
         const region all = {.rows = 1, .column = column, .columns = vectors_of(columns) * VL};
         if (op->gamma.value.data) update_region(&op->gamma, &all, dot, 0, &gamma);
         if (op->beta.value.data) update_region(&op->beta, &all, sum, 0, &beta);
