@@ -121,10 +121,10 @@ class BatchNorm(Norm):
     the running moments, which only training steps move. All are in `state_dict` and in the file. Variances are biased
     (divided by n) where they normalize, unbiased in "var", as in PyTorch.
 
-    Sample weights do not change the moments: each row of the batch counts once. `Trainer.gradients`, `objective` and
-    `check_gradients` use the moments of their batch and change nothing.
+    Sample weights do not change the moments: each row of the batch counts once. `Trainer.gradients`, `objective`,
+    `row_losses` and `check_gradients` use the moments of the rows that they are given, and change nothing.
 
-    In prediction, a `Dense` without activation right before the layer takes it over, and it costs nothing.
+    In prediction, a `Dense` or `Conv2D` without activation right before the layer takes it over, and it costs nothing.
 
     Examples
     --------

@@ -101,7 +101,7 @@ class Trainer(Settable):
         Each element of the gradients is cut to +- this limit, before clip_norm.
     accumulate
         Number of batches per optimizer step. Their gradients combine as if they were one large batch. The last step of
-        an epoch may have fewer.
+        an epoch may have fewer. Refused above 1 with a `BatchNorm`, whose moments are those of one batch.
     augment
         An object of `fastreg.data.augment`, or a spec such as "compose([rotate(15), flip()])". It changes the images at
         random, anew in each epoch, and only in training.
@@ -570,6 +570,8 @@ class Trainer(Settable):
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
         """The gradients of `objective`. Nothing is updated. L1 adds its subgradient l1 sign(W).
+
+        A `BatchNorm` normalizes by the moments of these rows, here and in `objective` and `row_losses`, as in training.
 
         Parameters
         ----------

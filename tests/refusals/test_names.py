@@ -73,7 +73,10 @@ REFUSED = {
     "activation function": (lambda: fr.Dense(2, np.tanh), r"fr.Function\(forward, backward\) after this one"),
     "initializer he": (lambda: fr.Dense(2, weight_init="he"), r"use 'he_normal' or 'he_uniform'"),
     "initializer scale": (lambda: fr.Dense(2, weight_init="random_normal"), r"fastreg.initializers.normal\(...\)"),
-    "BatchNormalization": (lambda: fr.Sequential(["BatchNormalization()"]), r"fastreg has no such layer"),
+    "BatchNormalization": (
+        lambda: fr.Sequential(["BatchNormalization()"]),
+        r"'batch_norm' takes momentum= in PyTorch's",
+    ),
     "lr": (
         lambda: trainer(lr=0.1),
         r"Trainer: got the argument 'lr', .* of the optimizer: optimizer=fr.SGD\(",
