@@ -4,6 +4,7 @@ from fastreg.data import augment
 from fastreg.data.builtin import load
 from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.infer import fit_schema, infer_schema
+from fastreg.data.inputs import inputs_of
 from fastreg.data.readers import is_table, read, read_npy, read_npz
 from fastreg.data.split import split
 from fastreg.data.standardizer import Standardizer
@@ -22,6 +23,7 @@ __all__ = [
     "augment",
     "fit_schema",
     "infer_schema",
+    "inputs_of",
     "is_table",
     "load",
     "load_idx_folder",

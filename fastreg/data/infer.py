@@ -23,13 +23,15 @@ MANY = 100  # up to so many are, in a column that is called a class
 CALLED_CLASSES = ("class", "classes", "label", "labels", "category", "species")
 MOST_CLASSES = 1000  # and never more than that
 MOST_TEXTS = 64  # texts of a column that get a number of their own, the most frequent ones
+MOST_CODES = 1 << 16  # texts of a column that get a code
+CATEGORIES = ("one_hot", "codes")
 IMAGE_COLUMNS = 64  # bytes in this many columns or more are taken for the pixels of images
 BRIGHT = 128  # the brightest pixel of such images is above this
 LOSSES = {"classes": "softmax_cross_entropy", "labels": "sigmoid_cross_entropy", "numbers": "mse"}
 TASKS_OF = {"classes": ("classes",), "yes": ("labels", "classes"), "numbers": ("numbers",)}
 
 
-def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) -> Schema:
+def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None, categories="one_hot") -> Schema:
     """Find out what a data set holds: which columns are numbers, texts or dates, and what is to be learned.
 
     Print the result to see what was taken, and why. Every part of it can be overruled by an argument.
@@ -55,6 +57,9 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
         "standardize": amounts get mean 0 and variance 1. "bytes": everything is divided by 255. By default bytes of
         images are divided and everything else is standardized. Targets that are numbers are scaled too, unless it is
         "none" or the loss is "poisson".
+    categories : {"one_hot", "codes"}
+        What texts become: a 0 or 1 for each of the 64 most frequent ones, or one code for an `Embedding`, for columns
+        of many texts. `fastreg.data.inputs_of(schema)` then begins a model.
 
     Returns
     -------
@@ -88,7 +93,10 @@ def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None) ->
             raise ValueError(f"loss: got {shown(loss)} for the task {task!r}, expected one for it, as {LOSSES[task]!r}")
         loss = loss if isinstance(loss, str) else losses.get(loss).name
     X, y, names = targets_of(X, y, target)
-    columns, named = _columns(X)
+    coded = checking.choice("categories", categories, CATEGORIES) == "codes"
+    columns, named = _columns(X, MOST_CODES if coded else MOST_TEXTS)
+    if columns is not None and coded:
+        columns = tuple(replace(column, coded=column.kind == "category") for column in columns)
     schema = Schema(columns, named)
     if y is not None:
         only = None if loss is None else _tasks_of(loss)
@@ -188,11 +196,11 @@ def column_name(names: tuple[str, ...], column) -> str:
 # --- Inputs ------------------------------------------------------------------------------------------------------
 
 
-def _columns(X) -> tuple[tuple[Column, ...] | None, bool]:
+def _columns(X, most: int = MOST_TEXTS) -> tuple[tuple[Column, ...] | None, bool]:
     """The columns of X, and whether they have names. None for an array of numbers without holes."""
     if frames.is_frame(X):
         columns = zip(frames.names(X), frames.columns(X), strict=True)
-        return tuple(_column(name, values) for name, values in columns), frames.has_names(X)
+        return tuple(_column(name, values, most) for name, values in columns), frames.has_names(X)
     if hasattr(X, "tocsr"):
         return None, True
     X = checking.as_array("X", X)
@@ -200,7 +208,7 @@ def _columns(X) -> tuple[tuple[Column, ...] | None, bool]:
         return None, True
     if X.ndim != 2:
         raise ValueError(f"X: got shape {X.shape} of {X.dtype}, expected (n, columns)")
-    return tuple(_column(str(j), X[:, j]) for j in range(X.shape[1])), False
+    return tuple(_column(str(j), X[:, j], most) for j in range(X.shape[1])), False
 
 
 def _has_holes(X: np.ndarray) -> bool:
@@ -208,7 +216,7 @@ def _has_holes(X: np.ndarray) -> bool:
     return any(np.isnan(X[start : start + step]).any() for start in range(0, len(X), step))
 
 
-def _column(name: str, values: np.ndarray) -> Column:
+def _column(name: str, values: np.ndarray, most: int) -> Column:
     """What a column is. A text in each of many rows is a name or a number of the row, which tells nothing."""
     if values.dtype.kind == "f" and np.isnan(values).all():
         return Column(name, "unused")
@@ -230,7 +238,7 @@ def _column(name: str, values: np.ndarray) -> Column:
         counts[text] = counts.get(text, 0) + 1
     if len(counts) == len(given) > MOST_TEXTS // 2:
         return Column(name, "unused")
-    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_TEXTS]
+    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:most]
     return Column(name, "category", tuple(sorted(frequent)))
 
 

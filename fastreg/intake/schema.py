@@ -29,13 +29,15 @@ MOST_NAMED = 8  # classes or columns that a description names
 class Column:
     """An input column of a table, and the numbers that stand for it.
 
-    kind     "number": itself. "category": a 0 or 1 for each of `values`, all 0 for any other text. "date": days since
-             2000, and points on circles for the time of the year, of the week and, with `layout.times`, of the day.
+    kind     "number": itself. "category": a 0 or 1 for each of `values`, all 0 for any other text; with `coded`, the
+             place of its text among `values`, and their number for any other text or none. "date": days since 2000,
+             and points on circles for the time of the year, of the week and, with `layout.times`, of the day.
              "unused": no number at all
     values   the texts of a category
     fill     what stands for a hole of a number or date, which then has one more number: 1 at a hole, else 0. None if
              there were no holes: then they are refused
     layout   how the dates are written; see `dates`
+    coded    whether a category becomes a code, for an embedding
     """
 
     name: str
@@ -43,6 +45,7 @@ class Column:
     values: tuple[str, ...] = ()
     fill: float | None = None
     layout: str = ""
+    coded: bool = False
 
     def __post_init__(self):
         if not isinstance(self.name, str):
@@ -58,7 +61,9 @@ class Column:
     @property
     def width(self) -> int:
         """How many numbers stand for it."""
-        own = {"number": 1, "category": len(self.values), "date": dates.width(self.layout), "unused": 0}[self.kind]
+        categories = 1 if self.coded else len(self.values)
+        widths = {"number": 1, "category": categories, "date": dates.width(self.layout), "unused": 0}
+        own = widths[self.kind]
         return own + (self.fill is not None)
 
     @property
@@ -76,7 +81,10 @@ class Column:
             out[...] = 0
             found = np.array([codes.get(text_of(value), -1) for value in values.tolist()], np.int64)
             rows = np.flatnonzero(found >= 0)
-            out[rows, found[rows]] = 1
+            if self.coded:
+                out[:, 0] = np.where(found >= 0, found, len(self.values))
+            else:
+                out[rows, found[rows]] = 1
             if self.values and not len(rows):
                 self._warn_of_numbers(name, values)
             return
@@ -349,7 +357,7 @@ class Schema:
         told = []
         for column in self.columns or ():
             parts = {"number": [""], "date": dates.names(column.layout)}.get(column.kind, [])
-            parts = [f"={value}" for value in column.values] or parts
+            parts = [""] if column.coded else [f"={value}" for value in column.values] or parts
             told += [column.name + part for part in (*parts, *([" is empty"] if column.fill is not None else []))]
         return told
 

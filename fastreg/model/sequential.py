@@ -121,6 +121,10 @@ def _with_schema(layers) -> tuple[Schema, list]:
     schema = Schema()
     if given and isinstance(given[0], Schema):
         schema = given.pop(0)
+        if any(column.coded for column in schema.columns or ()):
+            raise ValueError(
+                "layers: got a schema whose texts are codes, expected fr.Model of what fr.data.inputs_of(schema) gives"
+            )
         if schema.mean is not None and schema.factor is not None:
             given.insert(0, Standardize(schema.mean, schema.factor))
         elif schema.scaling != "none" and not (given and isinstance(given[0], Standardize)):
