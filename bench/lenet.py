@@ -2,6 +2,7 @@
 
     python bench/lenet.py                     # speed: pairs of measurements, A B A B, for each way to run PyTorch
     python bench/lenet.py --padding valid
+    python bench/lenet.py --busy              # one thread each, by processor time: where other work shares the machine
     python bench/lenet.py --mnist FOLDER      # learning: the IDX files of MNIST; the time, and the share that is right
 
 The network is that of McMahan et al. (Communication-efficient learning, 2017): 32 and 64 filters of 5 x 5, each with
@@ -102,36 +103,45 @@ class Torch:
 
 
 class Peak:
-    """Multiply-adds of fastreg on all threads."""
+    """Multiply-adds of fastreg, in GFLOP/s: on all threads, or by processor time on one."""
 
-    def __init__(self, *_):
+    def __init__(self, busy):
         import fastreg as fr
         from fastreg.machine.peak import fma_peak
 
-        self.measure, self.threads = fma_peak, fr.get_num_threads()
+        self.measure = self.one if busy else lambda: fma_peak(fr.get_num_threads())
+
+    @staticmethod
+    def one():
+        from fastreg.machine import _core
+
+        start = time.process_time()
+        return _core.fma_loop("float32", 20_000_000)[0] / (time.process_time() - start) / 1e9
 
     def run(self):
-        return self.measure(self.threads)
+        return self.measure()
 
 
-def serve(what):
+def serve(what, busy):
     """A worker process: runs once for each line on standard input, and answers with the seconds."""
+    clock = time.process_time if busy else time.perf_counter
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints goes to standard error
     made = {"fastreg": Fastreg, "torch": Torch, "peak": Peak}[what[0]](*what[1:])
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = clock()
         result = made.run()
-        print(json.dumps([time.perf_counter() - start, result]), file=answers, flush=True)
+        print(json.dumps([clock() - start, result]), file=answers, flush=True)
 
 
 class Worker:
-    def __init__(self, *what):
+    def __init__(self, *what, busy=False):
         from fastreg.benchmarks.environment import free_environment
 
-        command = [sys.executable, __file__, "--serve", json.dumps(what)]
+        command = [sys.executable, __file__, "--serve", json.dumps(what), *(["--busy"] if busy else [])]
+        threads = {"OMP_NUM_THREADS": "1", "FASTREG_NUM_THREADS": "1"} if busy else {}
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=free_environment())
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=free_environment() | threads)
 
     def run(self):
         self.process.stdin.write("\n")
@@ -147,10 +157,11 @@ class Worker:
 
 def speed(options):
     steps, work = options.steps, flops(options.padding)
-    ours, peak = Worker("fastreg", options.padding, steps), Worker("peak")
+    how = {"busy": options.busy}
+    ours, peak = Worker("fastreg", options.padding, steps, **how), Worker("peak", options.busy, **how)
     print(f"padding {options.padding}: {work / 1e9:.2f} GFLOP a step of {BATCH} images; {options.pairs} pairs")
     for variant in options.variants:
-        theirs, steal = Worker("torch", options.padding, steps, variant), Steal()
+        theirs, steal = Worker("torch", options.padding, steps, variant, **how), Steal()
         for worker in (ours, theirs, ours, theirs):  # warm, compiled
             worker.run()
         mine, other, rates = [], [], []
@@ -195,10 +206,11 @@ def main():
     parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="train on the IDX files there")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--busy", action="store_true", help="one thread each, by processor time")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(json.loads(options.serve))
+        serve(json.loads(options.serve), options.busy)
     elif options.mnist:
         learn(options)
     else:
