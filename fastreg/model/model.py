@@ -777,7 +777,7 @@ class Model(Settable):
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle keeps. A loss that it cannot keep, such as a function defined in another, is kept by name."""
-        state = dict(self.__dict__)
+        state = {name: value for name, value in self.__dict__.items() if name != "_known_widths"}
         kept = {head: _picklable(loss) for head, loss in self._by_head(self.loss).items()}
         return {**state, "loss": unwrapped(kept)} if "loss" in state else state
 
