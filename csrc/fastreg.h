@@ -208,6 +208,13 @@ typedef struct {
     uint32_t stream;
 } fr_noise;
 
+/* Mixup: row i of a batch becomes share * row i + (1 - share) * row (i + shift) mod M, with one share and one shift for
+ * the batch. The share is of the distribution Beta(alpha, alpha); alpha 0: nothing is mixed. */
+typedef struct {
+    double alpha;
+    uint32_t stream;
+} fr_mix;
+
 /* A random affine transform of an image, of an amount from low to high; a flip has the probability low. Or a cutout: a
  * square of high pixels a side is set to 0, with the probability low. */
 typedef struct {
@@ -265,7 +272,8 @@ typedef struct {
 
 /* Ops: what each kind reads and writes. A matrix or pointer that may be left out is NULL then.
  *
- * gather: out = the rows of the batch, augmented, standardized ((x - mean) * scale, where mean is given), noisy, masked. */
+ * gather: out = the rows of the batch, augmented, standardized ((x - mean) * scale, where mean is given), mixed, noisy,
+ * masked. */
 typedef struct {
     fr_matrix out, mean, scale;
     int64_t columns;
@@ -274,6 +282,7 @@ typedef struct {
     fr_mask mask;
     fr_noise noise;
     const fr_augment *augment; /* may be NULL */
+    fr_mix mix;
 } fr_gather_op;
 
 /* dense: out = dropout(activation(z)), z = (x * weight) * scale + bias + noise. The weight is (K, N), or (N, K) where
@@ -306,6 +315,7 @@ typedef struct {
     double smoothing;   /* of labels: the share of the target that goes to all classes alike */
     double shape;       /* delta of huber, q of quantile, gamma of a focal loss, power of a hinge */
     double head_weight; /* a factor of dz */
+    fr_mix mix; /* in losses of classes: of their targets. Others read targets that a gather has mixed */
 } fr_loss_op;
 
 /* totals: adds the losses and hits of a head's rows, and where asked the activity penalties, to the tally. */
@@ -690,6 +700,13 @@ void fr_normals(fr_real real, void *out, uint64_t seed, uint32_t column, uint32_
 void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream);
 void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream);
 void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch);
+/* What a batch of `rows` rows is mixed by in a step. With shift 0 nothing is mixed. */
+typedef struct {
+    double share;
+    int64_t shift;
+} fr_mixture;
+
+fr_mixture fr_draw_mixture(const fr_mix *mix, uint64_t seed, uint32_t step, int64_t rows);
 void fr_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2], int rounds);
 
 /* text.c: the numbers of a table in a text file. */

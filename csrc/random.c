@@ -121,6 +121,55 @@ void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream) {
     for (int64_t i = 0; i < n; i++) out[i] = inverse_normal(out[i]);
 }
 
+/* exp(x) for |x| up to 700: x = k log(2) + r with |r| at most log(2) / 2, then Taylor's series of r. */
+static double plain_exp(double x) {
+    const int64_t k = (int64_t)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
+    const double r = (x - (double)k * 0x1.62e42fee00000p-1) - (double)k * 0x1.a39ef35793c76p-33;
+    double series = 1;
+    for (int i = 14; i >= 1; i--) series = 1 + series * r / i;
+    const uint64_t bits = (uint64_t)(1023 + k) << 52;
+    double scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return series * scale;
+}
+
+static double unit(uint32_t word) { return ((double)word + 0.5) * 0x1p-32; }
+
+/* The logarithm of a draw from the gamma distribution of this shape. Marsaglia and Tsang, "A simple method for generating
+ * gamma variables", ACM TOMS 26 (2000): d (1 + c x)^3 with a normal x, accepted with a probability near 1. A shape below 1
+ * takes the one above it, times u^(1 / shape). */
+static double log_gamma_draw(double shape, uint32_t number, uint64_t seed, uint32_t step, uint32_t stream) {
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const double d = (shape < 1 ? shape + 1 : shape) - 1.0 / 3, c = 1 / __builtin_sqrt(9 * d);
+    for (uint32_t attempt = 0;; attempt++) {
+        const uint32_t counter[4] = {attempt, number, step, stream};
+        uint32_t word[4];
+        fr_philox(word, counter, key, FR_PHILOX_ROUNDS);
+        const double p = ((double)(((uint64_t)word[0] << 32 | word[1]) >> 12) + 0.5) * 0x1p-52;
+        const double x = inverse_normal(p), root = 1 + c * x, v = root * root * root;
+        if (v <= 0) continue;
+        const double log_v = plain_log(v);
+        if (plain_log(unit(word[2])) >= 0.5 * x * x + d - d * v + d * log_v) continue;
+        const double found = plain_log(d) + log_v;
+        return shape < 1 ? found + plain_log(unit(word[3])) / shape : found;
+    }
+}
+
+/* Two gamma draws a and b give a / (a + b) of the beta distribution. */
+fr_mixture fr_draw_mixture(const fr_mix *mix, uint64_t seed, uint32_t step, int64_t rows) {
+    if (mix->alpha <= 0 || rows < 2) return (fr_mixture){.share = 1};
+    const double a = log_gamma_draw(mix->alpha, 0, seed, step, mix->stream);
+    const double b = log_gamma_draw(mix->alpha, 1, seed, step, mix->stream);
+    const uint32_t counter[4] = {0, 2, step, mix->stream}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t word[4];
+    fr_philox(word, counter, key, FR_PHILOX_ROUNDS);
+    const uint64_t draw = (uint64_t)word[0] << 32 | word[1];
+    return (fr_mixture){
+        .share = b - a > 700 ? 0 : b - a < -700 ? 1 : 1 / (1 + plain_exp(b - a)),
+        .shift = 1 + (int64_t)(((unsigned __int128)draw * (uint64_t)(rows - 1)) >> 64),
+    };
+}
+
 /* Fisher and Yates, from the end; the index comes from 64 bits by multiplication (bias below 2^-32 for n below 2^32). */
 void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch) {
     for (int64_t i = 0; i < n; i++) out[i] = i;

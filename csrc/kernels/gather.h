@@ -1,5 +1,5 @@
 /* gather: the rows of a batch, from any dtype and strides to the working dtype. On the way come augmentation,
- *         standardization, noise and dropout, in this order.
+ *         standardization, mixup with another row, noise and dropout, in this order.
  * emit:   rows of the last layer to the caller's array.
  *
  * Workers take equal shares of the rows.
@@ -36,16 +36,50 @@ static void standardize(real *x, const real *mean, const real *scale, int64_t n)
 
 enum { ROWS_AHEAD = 6 };
 
-static void op_gather(fr_worker *w) {
+/* A row of the data as it is at this position of the epoch, before it is mixed. */
+static void take_row(real *out, fr_worker *w, const augment_room *room, int64_t position) {
     const fr_gather_op *op = &w->op->gather;
     const fr_source *source = &w->feed->source[op->source];
     const int is_float = source->dtype == FR_FLOAT32 || source->dtype == FR_FLOAT64;
+    read_row(out, source, fr_index_at(w->feed, position));
+    const int64_t columns = source->columns;
+    if (is_float && !(op->holes ? take_floats(out, columns, 1) : take_floats(out, columns, 0))) {
+        refuse_row(w, position);
+    }
+    if (op->augment) augment_image(out, room, w, (uint32_t)position);
+    if (op->mean.data) standardize(out, op->mean.data, op->scale.data, op->columns);
+}
+
+/* x = share * x + (1 - share) * other */
+INLINE void mix_row(real *x, const real *other, const fr_mixture *mixture, int64_t n) {
+    const vec share = vset1((real)mixture->share), rest = vset1((real)(1 - mixture->share));
+    for (int64_t j = 0; j < n; j += VL) vstore(x + j, vfma(share, vload(x + j), rest * vload(other + j)));
+}
+
+/* The row of the batch that row `row` is mixed with. */
+INLINE int64_t mixed_with(const fr_worker *w, const fr_mixture *mixture, int64_t row) {
+    return (row + mixture->shift) % w->batch.count;
+}
+
+/* Where the room for another row begins, after that for images. */
+INLINE size_t other_row_at(const fr_gather_op *op) {
+    return op->augment ? (size_t)fr_augment_layout(op->augment).size * sizeof(real) : 0;
+}
+
+static size_t gather_scratch_bytes(const fr_gather_op *op) {
+    return other_row_at(op) + (op->mix.alpha > 0 ? (size_t)(op->columns + FR_PANEL) * sizeof(real) : 0);
+}
+
+static void op_gather(fr_worker *w) {
+    const fr_gather_op *op = &w->op->gather;
+    const fr_source *source = &w->feed->source[op->source];
     augment_room room;
     if (op->augment) room = augment_room_of(op->augment, w->scratch);
+    const fr_mixture mixture = fr_draw_mixture(&op->mix, w->feed->seed, w->batch.step, w->batch.count);
+    real *other = (real *)(w->scratch + other_row_at(op));
     const fr_range mine = fr_share(w, w->batch.rows);
     int64_t asked = mine.begin + 1;
     for (int64_t row = mine.begin; row < mine.end; row++) {
-        const int64_t position = w->batch.first + row;
         real *out = (real *)op->out.data + row * op->out.ld;
         if (w->feed->order) {
             for (; asked < mine.end && asked <= row + ROWS_AHEAD; asked++) {
@@ -54,13 +88,11 @@ static void op_gather(fr_worker *w) {
                 fetch_label(w->feed, index);
             }
         }
-        read_row(out, source, fr_index_at(w->feed, position));
-        const int64_t columns = source->columns;
-        if (is_float && !(op->holes ? take_floats(out, columns, 1) : take_floats(out, columns, 0))) {
-            refuse_row(w, position);
+        take_row(out, w, &room, w->batch.first + row);
+        if (mixture.shift) {
+            take_row(other, w, &room, w->batch.first + mixed_with(w, &mixture, row));
+            mix_row(out, other, &mixture, op->columns);
         }
-        if (op->augment) augment_image(out, &room, w, (uint32_t)position);
-        if (op->mean.data) standardize(out, op->mean.data, op->scale.data, op->columns);
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
         for (int64_t column = 0; column < op->columns; column += FR_PANEL) {
             const row_part part = part_of_row(w, row, column, panel_columns(op->columns, column));

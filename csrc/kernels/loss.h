@@ -33,6 +33,7 @@
 #include <math.h>
 
 #include "activation.h"
+#include "gather.h"
 #include "lanes.h"
 #include "rows.h"
 
@@ -262,7 +263,7 @@ INLINE size_t row_scratch_bytes(int64_t N) { return (size_t)(N + FR_PANEL) * siz
 
 /* After the gradient there is room for the shares of the classes. */
 INLINE real *shares_scratch(const fr_worker *w, int64_t N) { return row_scratch(w) + panels_of(N) * FR_PANEL; }
-INLINE size_t loss_scratch_bytes(int64_t N) { return 2 * row_scratch_bytes(N); }
+INLINE size_t loss_scratch_bytes(int64_t N) { return 3 * row_scratch_bytes(N); } /* and those of another row */
 
 /* The focal loss of a row (Lin et al., 2017), whose target is the row of shares t; t is overwritten. With the slope
  * s_j = alpha_j t_j (1 - p_j)^gamma (gamma p_j log(p_j) / (1 - p_j) - 1) in log(p_j), dl/dz_j = s_j - p_j sum(s). */
@@ -317,6 +318,29 @@ static real categorical_hinge_row(const fr_loss_op *op, real *g, const real *z, 
     return (squared ? over * over : over) + bad;
 }
 
+/* The target of a row as shares of the classes. */
+static void read_shares(real *t, const fr_head *head, int64_t index, int64_t N) {
+    if (head->labels) {
+        no_target(t, N);
+        t[head->labels[index]] = 1;
+        return;
+    }
+    read_row(t, &head->shares, index);
+    for (int64_t j = 0; j < N; j += VL) vstore(t + j, vnormal_or_zero(vload(t + j)));
+}
+
+/* The loss under the mixed targets of two rows. For the cross-entropy it is the mixed loss under either of them. */
+static real mixed_loss(fr_worker *w, const fr_loss_op *op, real *g, const real *z, const int64_t index[2],
+                       const fr_mixture *mixture, real *hit) {
+    const int64_t N = op->N;
+    real *t = shares_scratch(w, N), *other = t + panels_of(N) * FR_PANEL;
+    read_shares(t, &w->feed->head[op->head], index[0], N);
+    read_shares(other, &w->feed->head[op->head], index[1], N);
+    mix_row(t, other, mixture, N);
+    if (op->kind == FR_SOFTMAX_FOCAL) return focal_row(op, g, z, t, hit);
+    return shares_row(g, z, t, N, (real)op->smoothing, hit);
+}
+
 /* A loss of classes of a row, whose target is a label, or a row of shares. */
 static real classes_loss(fr_worker *w, const fr_loss_op *op, real *g, const real *z, int64_t index, real *hit) {
     const int64_t N = op->N;
@@ -348,6 +372,7 @@ static void op_loss(fr_worker *w) {
     const real smoothing = (real)op->smoothing;
     const void *weights = w->feed->head[op->head].weights;
     const double sum = w->batch.step_weight[op->head];
+    const fr_mixture mixture = fr_draw_mixture(&op->mix, w->feed->seed, w->batch.step, w->batch.count);
     const fr_range mine = fr_share(w, w->batch.rows);
     for (int64_t row = mine.begin; row < mine.end; row++) {
         const int64_t index = index_of_row(w, row);
@@ -360,7 +385,14 @@ static void op_loss(fr_worker *w) {
         switch (op->kind) {
         case FR_SOFTMAX_CROSS_ENTROPY:
         case FR_SOFTMAX_FOCAL:
-        case FR_CATEGORICAL_HINGE: loss = classes_loss(w, op, g, y, index, &hit); break;
+        case FR_CATEGORICAL_HINGE:
+            if (mixture.shift) {
+                const int64_t pair[2] = {index, index_of_row(w, mixed_with(w, &mixture, row))};
+                loss = mixed_loss(w, op, g, y, pair, &mixture, &hit);
+            } else {
+                loss = classes_loss(w, op, g, y, index, &hit);
+            }
+            break;
         case FR_SIGMOID_CROSS_ENTROPY:
             loss = alone ? sigmoid_row(g, y, t, N, smoothing, &hit) : terms_row(op, g, y, t, &hit);
             break;

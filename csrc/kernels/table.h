@@ -33,7 +33,7 @@ static void row_normals(void *out, uint64_t seed, uint32_t column, uint32_t row,
 /* Bytes of scratch that every worker needs for an op. */
 static size_t scratch_bytes(const fr_op *op) {
     switch (op->kind) {
-    case FR_GATHER: return op->gather.augment ? (size_t)fr_augment_layout(op->gather.augment).size * sizeof(real) : 0;
+    case FR_GATHER: return gather_scratch_bytes(&op->gather);
     case FR_DENSE:
     case FR_DENSE_DX:
     case FR_DENSE_DW: return sizeof(product_scratch);

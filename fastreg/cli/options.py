@@ -86,6 +86,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--l1", type=float, default=0.0, help="L1 penalty of the regularized run (0)")
     parser.add_argument("--l2", type=float, default=1e-4, help="L2 penalty of the regularized run (0.0001)")
+    parser.add_argument("--mixup", type=float, metavar="ALPHA", help="mixup of the regularized run, such as 0.2 (none)")
+    parser.add_argument(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="exponential mean of the weights over steps, such as 0.999 (none)",
+    )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help=f"{', '.join(OPTIMIZERS)} (adam)")
     rates = ", ".join(f"{name} {rate:g}" for name, (_, rate, _) in OPTIMIZERS.items())
     parser.add_argument("--lr", type=float, help=f"learning rate ({rates})")

@@ -182,6 +182,8 @@ def make_trainer(
         metrics=task.metrics,
         l1=options.l1 if regularized else 0.0,
         l2=options.l2 if regularized else 0.0,
+        mixup=options.mixup if regularized else None,
+        averaging=None if options.ema is None else fr.EMA(options.ema),
         engine=engine or options.engine,
         seed=options.seed,
         threads=options.threads,

@@ -85,6 +85,7 @@ def train(options: argparse.Namespace) -> None:
     inputs, *hidden = (f"{number:g}" for number in keep_probs(options, task.columns, task.is_classification))
     keep = f"keep probability {inputs} of inputs, {', '.join(hidden)} of hidden units"
     penalties = f"L1 {options.l1:g}, L2 {options.l2:g}" if options.l1 else f"L2 {options.l2:g}"
+    penalties += f"; mixup {options.mixup:g}" if options.mixup else ""
     print(f"\nregularized: dropout with {keep}; {penalties}. Seconds and samples/s count training alone.")
     if task.validation:
         kept = ", ".join(

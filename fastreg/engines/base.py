@@ -156,7 +156,7 @@ def nothing() -> None:
 def beside_params(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
     """Arrays that ops make: the noisy or flipped copies of weights, the tables of normalizations, and the averages and
     counts that are not among the parameters."""
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         table.name: (ROWS, table.width) for table in (op.table for op in program.ops if isinstance(op, WITH_TABLE))
     }
     for op in program.ops:

@@ -133,6 +133,7 @@ class Binding:
             "mask": op.mask,
             "noise": op.noise,
             "augment": op.augment,
+            "mix": op.mix,
             "holes": op.holes,
         }
 
@@ -172,6 +173,7 @@ class Binding:
             "through": self._through(op.through),
             "N": self.buffers[op.through.y].shape[1],
             "by_row": op.by_row,
+            "mix": op.mix,
             "head": op.head,
             "head_weight": op.weight,
         } | self._row_values(op.rows)

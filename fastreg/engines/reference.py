@@ -21,7 +21,7 @@ from fastreg.program import normalize as N
 from fastreg.program import ops as O
 from fastreg.program import rules
 from fastreg.program.program import Program
-from fastreg.program.riders import PANEL, Mask, Noise, Through
+from fastreg.program.riders import PANEL, Mask, Mix, Noise, Through
 from fastreg.reference import embedding, images
 from fastreg.reference import functions as R
 from fastreg.reference import normalize as F
@@ -146,6 +146,7 @@ class ReferenceEngine:
         if op.standardize:
             mean, scale = (self._param(name) for name in op.standardize)
             rows = (rows - mean) * scale
+        rows = self._mixed(rows, op.mix, batch)
         rows = self._noisy(rows, op.noise, batch)
         self._rows(op.out, batch)[...] = self._masked(rows, op.mask, batch)
 
@@ -211,7 +212,7 @@ class ReferenceEngine:
         if op.kind == "given":  # by the Call before it
             loss, gradient, hit = row_loss, targets, np.zeros_like(row_loss)
         elif op.kind in O.OF_CLASSES:
-            loss, gradient, hit = self._class_loss(logits, targets, op)
+            loss, gradient, hit = self._class_loss(logits, self._mixed_classes(targets, logits, op.mix, batch), op)
         else:
             loss, gradient, hit = R.output_rows(op.kind, logits, targets, op.smoothing, op.terms)
         row_loss[...] = weight * loss
@@ -231,6 +232,13 @@ class ReferenceEngine:
             found = R.class_rows(op.kind, logits[there], targets[there], op.smoothing, op.terms)
             loss[there], gradient[there], hit[there] = found
         return loss, gradient, hit
+
+    def _mixed_classes(self, targets: np.ndarray, logits: np.ndarray, mix: Mix | None, batch: Batch) -> np.ndarray:
+        """The targets of a loss of classes: mixed ones are shares."""
+        if mix is None or batch.count == 1:
+            return targets
+        shares = targets if targets.ndim == 2 else np.eye(logits.shape[1])[targets]
+        return self._mixed(without_small(shares.astype(self.dtype)), mix, batch)
 
     def _append(self, op: O.Append, batch: Batch) -> None:
         M = batch.count
@@ -510,6 +518,16 @@ class ReferenceEngine:
         if noise is None:
             return x
         return x + noise.std * self._normals(x.shape, batch.key(noise))
+
+    def _mixed(self, rows: np.ndarray, mix: Mix | None, batch: Batch) -> np.ndarray:
+        """share * row i + (1 - share) * row i + shift. One routine in C draws both numbers for both engines."""
+        if mix is None:
+            return rows
+        step = (batch.feed.step + batch.index) & R.WORD
+        share, shift = _core.draw_mixture(mix, batch.feed.seed, step, batch.count)
+        if not shift:
+            return rows
+        return self.dtype.type(share) * rows + self.dtype.type(1 - share) * np.roll(rows, -shift, axis=0)
 
     def _normals(self, shape: tuple[int, ...], key: R.Key) -> np.ndarray:
         """Normal draws. One routine in C makes them for both engines."""

@@ -30,6 +30,12 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_noise:
         double std
         uint32_t stream
+    ctypedef struct fr_mix:
+        double alpha
+        uint32_t stream
+    ctypedef struct fr_mixture:
+        double share
+        int64_t shift
     ctypedef struct fr_transform:
         int32_t kind
         double low, high
@@ -66,6 +72,7 @@ cdef extern from "fastreg.h" nogil:
         fr_mask mask
         fr_noise noise
         const fr_augment *augment
+        fr_mix mix
     ctypedef struct fr_dense_op:
         fr_matrix out, x, weight, bias, z, scale, activity
         int64_t K, N
@@ -81,6 +88,7 @@ cdef extern from "fastreg.h" nogil:
         int64_t N
         int32_t kind, head, by_row, holes
         double smoothing, shape, head_weight
+        fr_mix mix
     ctypedef struct fr_totals_op:
         const void *row_loss
         const void *row_hit
@@ -289,6 +297,7 @@ cdef extern from "fastreg.h" nogil:
     void fr_normals(int, void *, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t)
     void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)
     void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
+    fr_mixture fr_draw_mixture(const fr_mix *, uint64_t, uint32_t, int64_t)
     void fr_fill_permutation(int64_t *, int64_t, uint64_t, uint32_t)
     void fr_philox(uint32_t *, const uint32_t *, const uint32_t *, int)
 

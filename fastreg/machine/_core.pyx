@@ -75,6 +75,12 @@ cdef fr_window _window(window) except *:
     return w
 
 
+cdef fr_mix _mix(mix) except *:
+    cdef fr_mix m
+    m.alpha, m.stream = (mix.alpha, mix.stream) if mix is not None else (0.0, 0)
+    return m
+
+
 cdef class Program:
     """Ops on arrays, as C reads them. Keeps the arrays alive."""
 
@@ -287,7 +293,7 @@ cdef class Program:
         op.out, op.columns, op.source = self._matrix(take("out")), take("columns"), take("source")
         op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
         op.mask, op.noise, op.holes = self._mask(take("mask")), _noise(take("noise")), take("holes")
-        op.augment = self._augment(take("augment"), op.columns)
+        op.augment, op.mix = self._augment(take("augment"), op.columns), _mix(take("mix"))
 
     cdef _dense(self, fr_dense_op *op, take):
         op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
@@ -306,6 +312,7 @@ cdef class Program:
         op.weights, op.positive = self._matrix(take("weights")), self._matrix(take("positive"))
         op.units, op.holes, op.shape = self._matrix(take("units")), take("holes"), take("shape")
         op.through, op.N, op.by_row = self._through(take("through")), take("N"), take("by_row")
+        op.mix = _mix(take("mix"))
 
     cdef _totals(self, fr_totals_op *op, take):
         op.row_loss, op.row_hit = self._matrix(take("row_loss")).data, self._matrix(take("row_hit")).data
@@ -634,6 +641,15 @@ def fill_uniform(double[::1] out, uint64_t seed, uint32_t stream):
     if out.shape[0]:
         with nogil:
             fr_fill_uniform(&out[0], out.shape[0], seed, stream)
+
+
+def draw_mixture(mix, uint64_t seed, uint32_t step, int64_t rows):
+    """The share and the shift by which a `Mix` mixes a batch of so many rows."""
+    cdef fr_mix m = _mix(mix)
+    cdef fr_mixture found
+    with nogil:
+        found = fr_draw_mixture(&m, seed, step, rows)
+    return found.share, found.shift
 
 
 def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):

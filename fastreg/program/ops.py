@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Noise, Penalty, Terms, Through
+from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Mix, Noise, Penalty, Terms, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
 
 ROWS = "row_loss", "row_hit"  # the buffers of the only head
@@ -43,7 +43,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Gather(Op):
-    """out = dropout((augment(rows of the data set, converted to the working dtype) - mean) * scale + noise).
+    """out = dropout(mix((augment(rows of the data set, converted to the working dtype) - mean) * scale) + noise).
 
     source        what it reads of the feed: "inputs" or "targets", or one of several, "inputs:NAME" or "targets:HEAD"
     columns       these elements of a row of the source, in this order. None for all
@@ -60,6 +60,7 @@ class Gather(Op):
     augment: Augment | None = None
     holes: bool = False
     columns: tuple[int, ...] | None = None
+    mix: Mix | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -152,6 +153,8 @@ class Loss(Op):
     head      the number of the head: its place in the tally
     source    the targets and sample weights of the feed that are the head's: "targets", or "targets:HEAD" of several
     rows      the buffers for row_loss and row_hit
+    mix       in losses of classes: the targets are those of two rows, mixed as shares. The class of the larger share
+              counts as the correct one
     weight    the weight of the head, a factor of dz alone
     """
 
@@ -167,6 +170,7 @@ class Loss(Op):
     source: str = "targets"
     rows: tuple[str, str] = ROWS
     weight: float = 1.0
+    mix: Mix | None = None
 
     @property
     def reads(self) -> set[str]:

@@ -20,6 +20,7 @@ PURPOSE_NOISE = 3
 PURPOSE_AUGMENT = 4  # it has other counters: see Augment
 PURPOSE_WEIGHT_NOISE = 5
 PURPOSE_BOOTSTRAP = 8
+PURPOSE_MIXUP = 9  # it has other counters: see Mix
 
 
 def stream(purpose: int, layer: int) -> int:
@@ -157,6 +158,20 @@ class Augment:
     def resamples(self) -> bool:
         """Whether there is more to do than to cut out."""
         return self.elastic is not None or any(transform.kind != "cutout" for transform in self.transforms)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Mixes each row of a batch of M with another: share x_i + (1 - share) x_j with j = (i + shift) mod M, and targets
+    likewise (Zhang et al., 2018).
+
+    One share and one shift hold for a batch, for all its inputs and heads: a share from the distribution Beta(alpha,
+    alpha), and a shift from 1 to M - 1. Both are a pure function of the seed and the global step. A batch of one row
+    stays as it is.
+    """
+
+    alpha: float
+    stream: int = PURPOSE_MIXUP << 16
 
 
 @dataclass(frozen=True)

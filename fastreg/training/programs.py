@@ -9,12 +9,15 @@ from fastreg.layers import Embedding, Layer
 from fastreg.model.lowering import GRADIENT, lower
 from fastreg.model.model import check_trainable
 from fastreg.program.averages import averaged
+from fastreg.program.mixup import mixed
 from fastreg.program.program import Program
+from fastreg.program.riders import Mix
 from fastreg.program.rules import Rule
 from fastreg.reference.updates import penalty_of
 from fastreg.training.settings import Settings
 
 MODES = ("train", "gradients", "probe", "input_gradient", "losses", "evaluate", "predict")
+MIXED = ("train", "gradients", "losses")  # modes whose batches are mixed where draws are on
 # What batch norms normalize by; in all other modes by the running moments.
 MOMENTS = {"train": "moving", "gradients": "batch", "probe": "batch", "losses": "batch"}
 REPORTING = ("train", "evaluate")  # modes whose losses users see, in the units of their targets
@@ -46,6 +49,8 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
         if settings.augment is not None and isinstance(model.input_shape, tuple) and dropout:
             how["augment"] = settings.augment.on(model.input_shape)
     program = lower(network, **how)
+    if settings.mixup is not None and dropout and mode in MIXED:
+        program = mixed(program, Mix(settings.mixup))
     if mode == "train" and settings.averaging is not None:
         program = averaged(program, settings.averaging.count, settings.averaging.per_step)
     return program

@@ -83,6 +83,10 @@ def _clip(name: str, value) -> float | None:
     return None if value is None else checking.positive(name, value)
 
 
+def _mixup(value) -> float | None:
+    return None if value is None else checking.number("mixup", value, 0, 1000) or None
+
+
 def _augment(value) -> Augmentation | None:
     if value is None:
         return None
@@ -119,6 +123,7 @@ class Settings:
     accumulate: int = field(metadata=_kept(partial(checking.integer, "accumulate"), in_programs=True))
     augment: Augmentation | None = field(metadata=_kept(_augment, in_programs=True))
     adversarial: FGSM | None = field(metadata=_kept(adversarial.get, in_programs=True))
+    mixup: float | None = field(metadata=_kept(_mixup, in_programs=True))
     averaging: Averaging | None = field(metadata=_kept(averaging.get, in_programs=True))
     engine: str = field(metadata=_kept(checking.engine))
     dtype: str = field(metadata=_kept(checking.dtype))
@@ -227,6 +232,8 @@ class Settings:
             raise ValueError("adversarial: got a model with several inputs or heads, expected one of each")
         if self.adversarial is not None and any(isinstance(layer, Embedding) for layer in self.model.layers):
             raise ValueError("adversarial: got a model with an Embedding, whose codes have no gradient to follow")
+        if self.mixup is not None:
+            self._check_mixup(self.mixup)
         if self.augment is not None and len(self.model.graph.inputs) > 1:
             raise ValueError("augment: got a model with several inputs, expected one: the images")
 
@@ -272,6 +279,22 @@ class Settings:
             own = own.seeing(None, given[task.head], outputs, holes, task.argument("y"))
             schema = schema.with_target(task.head, alone, own.target)
         return schema
+
+    def _check_mixup(self, alpha: float) -> None:
+        """Refuses what cannot be mixed."""
+        if self.adversarial is not None:
+            raise ValueError(f"mixup: got {alpha:g} with adversarial, expected one of the two")
+        for layer in self.model.layers:
+            if isinstance(layer, Embedding):
+                raise ValueError(
+                    f"mixup: got {alpha:g} with layer {layer.name!r}, whose inputs are codes that do not mix"
+                )
+        for task in self.tasks:
+            if task.loss.missing_targets:
+                raise ValueError(f"mixup: got {alpha:g} with missing_targets, expected a target in every row")
+            kind = task.loss.in_program
+            if getattr(task.loss, "kind", "") == "labels" or kind == "categorical_hinge":
+                raise ValueError(f"mixup: got {alpha:g} under {task.loss.name}, whose labels do not mix")
 
     def check_augment(self, shape: Any) -> None:
         """Refuses samples of this shape if they should be augmented but are not images."""

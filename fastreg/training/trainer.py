@@ -107,6 +107,13 @@ class Trainer(Settable):
         random, anew in each epoch, and only in training.
     adversarial
         A `fastreg.FGSM`: each step trains on the rows of the batch and on a perturbed copy of each.
+    mixup
+        The alpha of mixup (Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018), such as 0.2. Training sees,
+        in place of row i of a batch of M, share x_i + (1 - share) x_j with j = (i + shift) mod M, and targets that are
+        mixed likewise: labels become shares of two classes, whose loss is share l(y_i) + (1 - share) l(y_j). Each batch
+        draws its share from Beta(alpha, alpha), and its shift from 1 to M - 1, from the seed and the number of the
+        batch. A mixed row has the sample weight of row i. In the accuracy of the training set the class of the larger
+        share counts as correct. Held-back data are not mixed. None or 0 for none.
     averaging
         A `fastreg.EMA` or a `fastreg.SWA`: the model holds averages of the weights that training goes through.
         Validation, callbacks, `evaluate`, `predict` and files see the averages. The next fit goes on from the raw
@@ -175,6 +182,7 @@ class Trainer(Settable):
         accumulate: int = 1,
         augment: str | Augmentation | None = None,
         adversarial: FGSM | None = None,
+        mixup: float | None = None,
         averaging: str | Averaging | None = None,
         engine: str = "native",
         dtype: str = "float32",
@@ -214,6 +222,7 @@ class Trainer(Settable):
         accumulate: int
         augment: Augmentation | None
         adversarial: FGSM | None
+        mixup: float | None
         averaging: Averaging | None
         engine: str
         dtype: str
@@ -674,7 +683,7 @@ class Trainer(Settable):
         rows
             The number of rows of the training set: the m of penalties with m="train".
         dropout
-            Whether to draw masks, noise and augmentation. By default only for "train".
+            Whether to draw masks, noise, augmentation and mixup. By default only for "train".
         """
         checking.choice("mode", mode, MODES)
         dropout = mode == "train" if dropout is None else checking.flag("dropout", dropout)
