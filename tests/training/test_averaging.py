@@ -152,6 +152,37 @@ def test_what_training_leaves_as_it_is_stays_to_the_bit(engine):
     assert all(np.array_equal(before[name], value) for name, value in state(averaged).items() if name[0] != "2")
 
 
+GRAPHS = {
+    "running moments": lambda: fr.Sequential([fr.Dense(5), fr.BatchNorm(), fr.Activation("relu"), fr.Dense(3)]),
+    "embedding": lambda: embedded(),
+}
+
+
+def embedded():
+    """A model whose step touches only some rows of a parameter."""
+    numbers, code = fr.Input(name="numbers", columns=[0, 1]), fr.Input(name="code", columns=[2])
+    return fr.Model([numbers, code], fr.Dense(3)(fr.Concatenate()([numbers, fr.Embedding(4, 3)(code)])))
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_everything_that_training_changes_is_averaged(engine, graph):
+    data = X if graph != "embedding" else np.column_stack([X[:, :2], Y])
+
+    def made(averaging=None):
+        how = {"optimizer": fr.SGD(0.3), "engine": engine, "dtype": "float64"}
+        return fr.Trainer(GRAPHS[graph](), averaging=averaging, **how)
+
+    plain, recorder = made(), Recorder()
+    plain.fit(data, Y, epochs=3, batch_size=16, callbacks=recorder)
+    for averaging in (fr.EMA(DECAY), fr.SWA(1)):
+        averaged = made(averaging)
+        averaged.fit(data, Y, epochs=3, batch_size=16)
+        assert same(raw(averaged), state(plain))
+        ends = {n: np.mean([s[n] for s in recorder.epochs[1:]], axis=0) for n in state(plain)}
+        wanted = exponential(recorder.steps) if isinstance(averaging, fr.EMA) else ends
+        close(state(averaged), wanted, rtol=1e-12, atol=1e-13)
+
+
 # --- Who sees them -----------------------------------------------------------------------------------------------
 
 
