@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from fastreg.common import checking
 from fastreg.intake.schema import Schema
 from fastreg.layers import Concatenate, Embedding, Input, Standardize, Value
 
 
 def inputs_of(schema: Schema, width: int | None = None) -> tuple[list[Input], Value]:
-    """The inputs for the rows of a schema, and one value of them all: scaled numbers, and an `Embedding` for each
-    column that `infer_schema(..., categories="codes")` has made codes of.
+    """The inputs for the rows of a schema, and one value of them all: scaled numbers, and an `Embedding` of the columns
+    that `infer_schema(..., categories="codes")` has made codes of, one for all that have vectors of the same length.
 
     The last code of a column stands for holes and for texts that were not in training. Its vector is trained where
     training has holes, and stays as drawn elsewhere.
@@ -18,7 +20,8 @@ def inputs_of(schema: Schema, width: int | None = None) -> tuple[list[Input], Va
     ----------
     schema : Schema
     width
-        The length of the vectors. By default 1.6 n^0.56 for n codes, and at most 50.
+        The length of the vectors. By default that of a column of n codes is the power of two, from 2 to 32, which is
+        next to 1.6 n^0.56.
 
     Returns
     -------
@@ -51,16 +54,19 @@ def inputs_of(schema: Schema, width: int | None = None) -> tuple[list[Input], Va
     inputs: list[Input] = []
     values: list[Value] = []
     numbers: list[int] = []
+    groups: dict[int, list[tuple[int, int]]] = {}  # by the length of their vectors: places and counts of columns
     start = 0
     for column in schema.columns:
         if column.coded:
             count = len(column.values) + 1
-            codes = Input(columns=[start])
-            inputs.append(codes)
-            values.append(Embedding(count, length or min(50, round(1.6 * count**0.56)))(codes))
+            groups.setdefault(length or _usual_length(count), []).append((start, count))
         else:
             numbers += range(start, start + column.width)
         start += column.width
+    for own, columns in groups.items():
+        codes = Input(columns=[place for place, _ in columns])
+        inputs.append(codes)
+        values.append(Embedding([count for _, count in columns], own)(codes))
     if numbers:
         plain = Input(columns=numbers)
         inputs.insert(0, plain)
@@ -70,3 +76,8 @@ def inputs_of(schema: Schema, width: int | None = None) -> tuple[list[Input], Va
             scaled = Standardize(mean, factor)(plain)
         values.insert(0, scaled)
     return inputs, values[0] if len(values) == 1 else Concatenate()(values)
+
+
+def _usual_length(count: int) -> int:
+    """The length of the vectors of so many codes."""
+    return int(2 ** min(5, max(1, round(math.log2(1.6 * count**0.56)))))

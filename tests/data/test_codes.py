@@ -32,6 +32,18 @@ def test_a_column_of_many_texts_becomes_one_code(rng):
         fr.data.infer_schema(X, y, categories="code")
 
 
+def test_many_columns_share_few_inputs(rng):
+    """Of forty columns of texts, those with vectors of one length have one embedding."""
+    counts = [2, 3, 5, 9, 30, 90, 300] * 6
+    columns = {f"c{j}": [f"t{k}" for k in np.arange(600) % count] for j, count in enumerate(counts)}
+    schema = fr.data.infer_schema(fr.data.Table(columns), rng.normal(size=600), categories="codes")
+    inputs, x = fr.data.inputs_of(schema)
+    assert len(inputs) <= 5 and sum(each.shape[0] for each in inputs) == len(counts)
+    lengths = [value.layer.width for value in x.inputs]
+    assert lengths == sorted(lengths) and min(lengths) >= 2 and max(lengths) == 32
+    assert fr.data.inputs_of(schema, 3)[1].shape == (3 * len(counts),)
+
+
 def test_a_model_begins_with_it_and_is_kept(engine, rng, tmp_path):
     X, y = flats(rng)
     schema = fr.data.infer_schema(X, y, categories="codes")
