@@ -7,7 +7,7 @@
 
 The network is that of McMahan et al. (Communication-efficient learning, 2017): 32 and 64 filters of 5 x 5, each with
 ReLU and max-pooling 2 x 2, then Dense 512 with ReLU and Dense 10; batches of 128; Adam. With padding "same", as there,
-it has 1,663,370 parameters, and a step takes 9.1 GFLOP; with "valid" 0.6 million and 3.2 GFLOP.
+it has 1,663,370 parameters, and a step takes 9.3 GFLOP; with "valid" 0.6 million and 3.2 GFLOP.
 
 Each library has its own process, in which no environment variable slows it down, and all processors. The ratio is the
 median over the pairs, with a 95 % bootstrap interval. The share of the peak is that of fastreg's products: the least

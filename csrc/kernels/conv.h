@@ -102,7 +102,7 @@ typedef struct {
     int64_t line, first, pixels;
 } conv_strip;
 
-/* The first line of windows at `line` .. `last` in the order of the runs of a window that is in the image. */
+/* The runs of the windows at the lines `line` .. `last` that may lie in the image. The others lie in the border. */
 INLINE fr_range runs_inside(const windows *w, int64_t line, int64_t last) {
     const int64_t above = w->at.top - last * w->at.step_down, height = (w->at.image_height - 1) * w->apart_down + 1;
     const int64_t below = height + w->at.top - line * w->at.step_down;
