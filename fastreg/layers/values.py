@@ -97,8 +97,8 @@ def called(layer: Layer, given: tuple) -> Value:
     for value in values:
         if not isinstance(value, Value):
             raise TypeError(
-                f"{_where(layer.name)}{kind}: got {checking.shown(value)}, expected a value such as fr.Input(784), or what a layer made of "
-                f"one; models compute: model.predict(X)"
+                f"{_where(layer.name)}{kind}: got {checking.shown(value)}, expected a value such as fr.Input(784), or "
+                f"what a layer made of one; models compute: model.predict(X)"
             )
     return Value(layer, values, shape_after(layer, [value.shape for value in values]))
 

@@ -78,9 +78,11 @@ class Graph:
     @classmethod
     def from_config(cls, config: Mapping[str, Any], layers: int) -> Graph:
         """The graph that `config` describes, if it is one of so many layers."""
+        _check_keys("graph", config, ("inputs", "nodes", "outputs"))
         inputs = tuple(_entry(entry) for entry in config["inputs"])
-        nodes = tuple(Node(int(layer), tuple(map(int, values))) for layer, values in config["nodes"])
-        graph = cls(inputs, nodes, {str(name): int(value) for name, value in config["outputs"].items()})
+        nodes = tuple(Node(_number(layer), tuple(map(_number, values))) for layer, values in config["nodes"])
+        outputs = {_name(name): _number(value) for name, value in config["outputs"].items()}
+        graph = cls(inputs, nodes, outputs)
         graph.check(layers)
         return graph
 
@@ -98,6 +100,10 @@ class Graph:
         for name, value in self.outputs.items():
             if not 0 <= value < total:
                 raise ValueError(f"output {name!r}: got value {value}, expected 0 to {total - 1}")
+        names = [entry.name for entry in self.inputs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"inputs: got the names {checking.shown(names)}, expected different ones")
+        _check_columns(self.inputs)
         if not self.outputs or not self.inputs:
             raise ValueError("graph: got no inputs or no outputs, expected at least one of each")
         unused = [value for value in range(total) if not self.users[value]]
@@ -109,12 +115,38 @@ class Graph:
 
 
 def _entry(config: Mapping[str, Any]) -> Entry:
-    shape, columns = config["shape"], config["columns"]
+    _check_keys("input", config, Entry._fields)
+    name, shape, columns = _name(config["name"]), config["shape"], config["columns"]
+    if any(value is not None and not isinstance(value, list) for value in (shape, columns)) or (shape and columns):
+        got = f"shape={checking.shown(shape)} and columns={checking.shown(columns)}"
+        raise ValueError(f"input {name!r}: got {got}, expected one of the two, a list")
     return Entry(
-        str(config["name"]),
+        name,
         None if shape is None else checking.sample_shape(shape),
-        None if columns is None else tuple(map(int, columns)),
+        None if columns is None else tuple(map(_number, columns)),
     )
+
+
+def _check_columns(entries: Iterable[Entry]) -> None:
+    if len({entry.columns is None for entry in entries}) > 1:
+        raise ValueError("inputs: got some with columns and some without, expected all or none: they read one table")
+
+
+def _check_keys(what: str, config: Mapping[str, Any], expected: tuple[str, ...]) -> None:
+    if config.keys() != set(expected):
+        raise ValueError(f"{what}: got {checking.shown(list(config))}, expected {', '.join(expected)}")
+
+
+def _number(value) -> int:
+    """A number of a layer, a value or a column."""
+    return checking.integer("graph", value, 0, checking.MAX_WIDTH)
+
+
+def _name(value) -> str:
+    """The name of an input or a head."""
+    if not (isinstance(value, str) and value.isascii() and value.replace("_", "").replace("-", "").isalnum()):
+        raise ValueError(f"graph: got the name {checking.shown(value)}, expected letters, digits, '_' and '-'")
+    return value
 
 
 ONE_INPUT, ONE_HEAD = "inputs", "output"  # the names in a Sequential
@@ -233,8 +265,7 @@ def trace(inputs, outputs) -> tuple[list[Layer], Graph]:
         place, _ = layers.setdefault(id(value.layer), (len(layers), value.layer))
         nodes.append(Node(place, tuple(numbers[source.number] for source in value.inputs)))
     entries = tuple(Entry(name, _shape_of(value), _columns_of(value)) for name, value in given.items())
-    if len({entry.columns is None for entry in entries}) > 1:
-        raise ValueError("inputs: got some with columns and some without, expected all or none: they read one table")
+    _check_columns(entries)
     outputs = {name: numbers[value.number] for name, value in heads.items()}
     return [layer for _, layer in layers.values()], Graph(entries, tuple(nodes), outputs)
 
@@ -257,10 +288,10 @@ def _named_values(what: str, given) -> dict[str, Value]:
     if not named:
         raise ValueError(f"{what}: got none, expected at least one value")
     result: dict[str, Value] = {}
-    for name, value in named:
+    for place, (name, value) in enumerate(named):
         if not isinstance(value, Value):
             raise TypeError(f"{what}: got {checking.shown(value)}, expected what a layer made of an fr.Input")
-        own = _name_of(what, value, len(named)) if name is None else name
+        own = _name_of(what, value, place, len(named)) if name is None else name
         if not (isinstance(own, str) and own.isascii() and own.replace("_", "").replace("-", "").isalnum()):
             raise ValueError(f"{what}: got the name {checking.shown(own)}, expected letters, digits, '_' and '-'")
         if own in result:
@@ -269,12 +300,12 @@ def _named_values(what: str, given) -> dict[str, Value]:
     return result
 
 
-def _name_of(what: str, value: Value, count: int) -> str:
+def _name_of(what: str, value: Value, place: int, count: int) -> str:
     """The name of an input or of a head that was given none: its own, that of its layer, or the usual one."""
     if isinstance(value, Input):
         if value.name is None and value.columns is None and count > 1:
             raise ValueError(f"{what}: got {value!r} without a name, expected one for each of several inputs")
-        usual = ONE_INPUT if value.columns is None else f"columns{value.number}"
+        usual = ONE_INPUT if value.columns is None else f"columns{place}"
         return usual if value.name is None else value.name
     owner = value
     while owner.layer is not None and owner.layer.passes and owner.layer.name is None:

@@ -76,6 +76,19 @@ def new_trainer() -> tuple[fr.Trainer, list[fr.Callback]]:
     return trainer, [fr.EarlyStopping("loss", patience=3)]
 
 
+def graph_model() -> fr.Model:
+    """Two inputs and heads, a layer used twice, a tie, a skip."""
+    a, b = fr.Input(4, name="a"), fr.Input(3, name="b")
+    side = fr.Dense(3, "tanh", name="side")
+    h = fr.Concatenate(name="both")([side(a), b])
+    again = fr.Dense(4, name="back", tied_to="side", transposed=True)(side(a))
+    top = fr.Add("relu", name="sum")(fr.Dense(4, name="skip")(h), again)
+    model = fr.Model([a, b], {"kind": fr.Dense(3, name="kind")(top), "size": fr.Dense(1, name="size")(h)})
+    trainer = fr.Trainer(model, loss={"kind": "softmax_cross_entropy", "size": "mse"}, loss_weights={"size": 0.5})
+    trainer.fit({"a": X, "b": X[:, :3]}, {"kind": Y, "size": X[:, 0]}, epochs=1, verbose=0)
+    return model
+
+
 def seeds(folder: Path) -> list[bytes]:
     """Undamaged files of each kind."""
     trainer, callbacks = new_trainer()
@@ -87,6 +100,7 @@ def seeds(folder: Path) -> list[bytes]:
     )
     other.build(4, dtype="float64")
     other.save(folder / "other")
+    graph_model().save(folder / "graph")
     table = {
         "a": [1.0, np.nan, 3.0],
         "b": ["x", "y", "x"],
@@ -104,7 +118,8 @@ def seeds(folder: Path) -> list[bytes]:
     write_tensors(folder / "tensors", {**tensors, "empty": np.zeros((0, 3)), "ä": np.array(2.5)}, {"a": '"\n', "b": ""})
     write_tensors(folder / "nothing", {})
     return [
-        (folder / name).read_bytes() for name in ("checkpoint", "model", "other", "raw", "named", "tensors", "nothing")
+        (folder / name).read_bytes()
+        for name in ("checkpoint", "model", "graph", "other", "raw", "named", "tensors", "nothing")
     ]
 
 

@@ -7,9 +7,6 @@ import pytest
 
 import fastreg as fr
 
-if not hasattr(fr, "Model"):
-    pytest.skip("no graphs yet", allow_module_level=True)
-
 X = np.random.default_rng(0).normal(size=(12, 5)).astype("f4")
 CLASSES = np.arange(12) % 3
 NUMBERS = X[:, :1]
@@ -223,3 +220,54 @@ def damaged(tmp_path, change):
     path = tmp_path / "model.safetensors"
     write_tensors(path, model.parameters, metadata)
     return lambda: fr.load(path)
+
+
+def put(*path, value):
+    """A change of one place of the graph in a config."""
+
+    def change(config):
+        place = config["graph"]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
+DAMAGE = {  # the graph is x -> body -> kind, size; its values 0 to 3
+    "a cycle of two": (put("nodes", 0, value=[0, [2]]), "cycle"),
+    "a node that reads itself": (put("nodes", 1, value=[1, [2]]), "cycle"),
+    "a value that is not there": (put("nodes", 1, value=[1, [9]]), "value 9"),
+    "a layer that is not there": (put("nodes", 1, value=[7, [1]]), "layer 7"),
+    "a node of no value": (put("nodes", 1, value=[1, []]), "'kind'"),
+    "a node of two values": (put("nodes", 1, value=[1, [1, 1]]), "'kind'"),
+    "an input that nothing reads": (
+        lambda config: config["graph"]["inputs"].insert(1, {"name": "z", "shape": [2], "columns": None}),
+        "",
+    ),
+    "a node that nothing reads": (lambda config: config["graph"]["outputs"].pop("size"), "node 2"),
+    "an output that is not there": (put("outputs", "size", value=9), "'size'"),
+    "an output that is an input": (put("outputs", "size", value=0), ""),
+    "no outputs": (put("outputs", value={}), "outputs"),
+    "no inputs": (put("inputs", value=[]), ""),
+    "half a number": (put("nodes", 1, value=[1, [1.5]]), "1.5"),
+    "a text for a number": (put("nodes", 1, value=["1", [1]]), "'1'"),
+    "true for a number": (put("outputs", "size", value=True), "True"),
+    "a negative number": (put("nodes", 1, value=[1, [-1]]), "-1"),
+    "more than there is": (put("more", value=1), "more"),
+    "a number for a name": (put("inputs", 0, "name", value=3), "3"),
+    "another width": (put("inputs", 0, "shape", value=[6]), ""),
+    "a shape that is none": (put("inputs", 0, "shape", value=5), "5"),
+    "no graph at all": (lambda config: config.update(graph=None), ""),
+    "no nodes": (lambda config: config["graph"].pop("nodes"), "nodes"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_file_whose_graph_is_none(what, tmp_path):
+    change, word = DAMAGE[what]
+    refused(damaged(tmp_path, change), "model.safetensors", word, kinds=fr.FileFormatError)
+
+
+def test_a_file_that_nobody_changed_can_be_read(tmp_path):
+    assert damaged(tmp_path, lambda config: None)().predict(X)["kind"].shape == (12, 3)

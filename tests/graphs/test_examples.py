@@ -8,11 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fastreg as fr
-
-if not hasattr(fr, "Model"):
-    pytest.skip("no graphs yet", allow_module_level=True)
-
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 FEW = {
     "two_tasks": ["--rows", "200", "--labels", "20", "--epochs", "2", "--seeds", "1"],

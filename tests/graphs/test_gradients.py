@@ -6,9 +6,6 @@ from graphs import KINDS, random_graph
 
 import fastreg as fr
 
-if not hasattr(fr, "Model"):
-    pytest.skip("no graphs yet", allow_module_level=True)
-
 torch = pytest.importorskip("torch")
 from torch_graphs import Net  # noqa: E402
 
@@ -39,14 +36,19 @@ def furthest(found: dict, expected: dict) -> tuple[float, str]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gradients_of_random_graphs(engine, dtype, seed):
-    """Torch takes the same numbers in float64, so that all of the error is ours."""
+    """Torch takes the same numbers in float64, so that all of the error is ours. Where a batch norm divides by almost
+    nothing, float32 cannot do better than torch does in float32."""
     graph = random_graph(seed)
     trainer = graph.trainer(engine=engine, dtype=dtype, seed=seed)
     X, y = graph.data(dtype)
     net = Net(graph, trainer.model.state_dict())
     expected = net.gradients(X, y, graph.sample_weight)
     error, name = furthest(trainer.gradients(X, y, graph.sample_weight), expected)
-    assert error <= LIMIT[dtype], name
+    limit = LIMIT[dtype]
+    if dtype == "float32" and "BatchNorm" in graph.kinds:
+        theirs = Net(graph, trainer.model.state_dict(), torch.float32).gradients(X, y, graph.sample_weight)
+        limit = max(limit, 3 * furthest(theirs, expected)[0])
+    assert error <= limit, name
     objective = net.objective(X, y, graph.sample_weight).item()
     assert trainer.objective(X, y, graph.sample_weight) == pytest.approx(objective, rel=LIMIT[dtype])
 
@@ -54,7 +56,7 @@ def test_gradients_of_random_graphs(engine, dtype, seed):
 def test_the_graphs_hold_everything():
     """Each kind of layer, ties, layers used twice, two heads, several inputs, weights, penalties, frozen layers."""
     graphs = [random_graph(seed) for seed in SEEDS]
-    assert set.union(*(graph.kinds for graph in graphs)) == (KINDS - {"Tied", "Distance"}) | {"Input"}
+    assert set.union(*(graph.kinds for graph in graphs)) == KINDS | {"Input"}
     nodes = [graph.nodes for graph in graphs]
     for count, least in (
         (sum(any("tied_to" in node.options for node in some) for some in nodes), 10),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,10 @@ ACTIVATIONS = (
     *("linear", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"),
     *("elu", "selu", "softplus", "mish", "hard_swish"),
 )
+KINDS = {
+    *("Dense", "Add", "Concatenate", "Residual", "BatchNorm", "LayerNorm", "Activation", "Dropout", "Embedding"),
+    *("Conv2D", "MaxPool2D", "AvgPool2D", "GlobalAvgPool2D", "Flatten"),
+}
 LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "mse", "mae", "huber", "log_cosh")
 
 
@@ -108,9 +111,6 @@ class Graph:
         given["distance"] = [fr.penalties.Distance(*distance) for distance in self.distances]
         loss = {name: head.loss for name, head in self.heads.items()}
         weights = {name: head.weight for name, head in self.heads.items()}
-        if not HEADS:
-            (loss,) = loss.values()
-            return fr.Trainer(model, loss=loss, dtype=dtype, seed=seed, **given | settings)
         return fr.Trainer(model, loss=loss, loss_weights=weights, dtype=dtype, seed=seed, **given | settings)
 
     def data(self, dtype: str = "float64") -> tuple[Any, dict[str, np.ndarray]]:
@@ -120,15 +120,10 @@ class Graph:
             return array if array.dtype.kind == "i" else array.astype(dtype)
 
         X = {k: converted(v) for k, v in self.X.items()} if isinstance(self.X, dict) else converted(self.X)
-        if not HEADS:
-            (X,), (y,) = X.values(), self.y.values()
-            return X, converted(y)
         return X, {name: converted(value) for name, value in self.y.items()}
 
     @property
     def sample_weight(self) -> dict[str, np.ndarray] | None:
-        if not HEADS:
-            return next(iter(self.weights.values()), None)
         return self.weights or None
 
 
@@ -138,14 +133,12 @@ class Growing:
     `open` holds the values that nobody uses yet, by name, with their widths.
     """
 
-    def __init__(self, seed: int, kinds: set[str] | None = None):
+    def __init__(self, seed: int):
         self.rng = np.random.default_rng(seed)
-        self.may = kinds or set(KINDS)
         self.nodes: list[Node] = []
         self.width: dict[str, int] = {}  # of every value with one dimension
         self.open: list[str] = []
         self.data: dict[str, np.ndarray] = {}
-        self.dense: dict[str, tuple[int, int]] = {}  # layer -> inputs, units; those that others may share
         self.distances: list[tuple[str, str, float]] = []
         self.rows = int(self.rng.choice([9, 17, 33, 51]))  # no batch of 7 ends in one of a single row
 
@@ -180,7 +173,6 @@ class Growing:
         if self.chance(0.1):
             options["trainable"] = False
         name = self.add("Dense", value, units, **options)
-        self.dense[name] = self.width[value], units
         return name
 
     # --- Inputs -------------------------------------------------------------------------------------------------
@@ -191,10 +183,12 @@ class Growing:
         self.data[name] = self.rng.normal(size=(self.rows, width))
 
     def codes(self) -> None:
-        columns, categories, width = (int(self.rng.integers(low, high)) for low, high in ((1, 4), (2, 7), (1, 5)))
+        columns, width = int(self.rng.integers(1, 4)), int(self.rng.integers(1, 5))
+        counts = [int(self.rng.integers(2, 7)) for _ in range(columns)]
+        shared = self.chance(0.5)  # one table for all columns, or a part of it for each
         name = self.add("Input", (), None, shape=columns)
-        self.data[name] = self.rng.integers(0, categories, (self.rows, columns))
-        self.add("Embedding", name, columns * width, categories=categories, width=width)
+        self.data[name] = self.rng.integers(0, min(counts) if shared else counts, (self.rows, columns))
+        self.add("Embedding", name, columns * width, categories=min(counts) if shared else counts, width=width)
 
     def image(self) -> None:
         shape = tuple(int(self.rng.integers(low, high)) for low, high in ((6, 10), (6, 10), (1, 4)))
@@ -203,14 +197,14 @@ class Growing:
         self.data[value] = self.rng.normal(size=(self.rows, *given))
         for _ in range(int(self.rng.integers(1, 3))):
             value, shape = self.convolved(value, shape)
-            if self.chance(0.4) and "BatchNorm" in self.may:
+            if self.chance(0.4):
                 value = self.add("BatchNorm", value, None)
-            if self.chance(0.3) and "Add" in self.may:  # a skip over one that keeps the shape
+            if self.chance(0.3):  # a skip over one that keeps the shape
                 options = {"kernel_size": 3, "filters": shape[2], "padding": "same", "activation": self.activation()}
                 value = self.add("Add", [value, self.add("Conv2D", value, None, **options)], None)
-            if self.chance(0.6) and "MaxPool2D" in self.may and min(shape) >= 2:
+            if self.chance(0.6) and min(shape) >= 2:
                 value, shape = self.pooled(value, shape)
-        if self.chance(0.4) and "GlobalAvgPool2D" in self.may:
+        if self.chance(0.4):
             self.add("GlobalAvgPool2D", value, shape[2])
         else:
             self.add("Flatten", value, math.prod(shape))
@@ -244,7 +238,7 @@ class Growing:
         """Two layers on one value, added or put side by side."""
         units = int(self.rng.integers(2, 14))
         one, two = self.apply_dense(value, units), self.apply_dense(value, units)
-        if "Add" in self.may and self.chance(0.6):
+        if self.chance(0.6):
             self.add("Add", [one, two], units)
         else:
             self.add("Concatenate", [one, two], 2 * units)
@@ -258,7 +252,7 @@ class Growing:
     def step_residual(self, value: str) -> None:
         width = self.width[value]
         layers = []
-        if "LayerNorm" in self.may and self.chance(0.5):
+        if self.chance(0.5):
             layers.append(Node(f"norm{len(self.nodes)}", "LayerNorm"))
         for number, units in enumerate((int(self.rng.integers(2, 14)), width)):
             options = {"units": units, "activation": self.activation(), "use_bias": self.chance(0.5)}
@@ -308,7 +302,7 @@ class Growing:
 
     def step_norm(self, value: str) -> None:
         options = {"activation": self.activation()} if self.chance(0.5) else {}
-        self.add(self.pick(sorted({"BatchNorm", "LayerNorm"} & self.may)), value, self.width[value], **options)
+        self.add(self.pick(["BatchNorm", "LayerNorm"]), value, self.width[value], **options)
 
     def step_activation(self, value: str) -> None:
         self.add("Activation", value, self.width[value], activation=self.activation())
@@ -316,18 +310,22 @@ class Growing:
     def step_dropout(self, value: str) -> None:
         self.add("Dropout", value, self.width[value], rate=0.3)
 
+    @property
+    def steps(self) -> list:
+        return [getattr(self, name) for name in dir(Growing) if name.startswith("step_")]
+
     # --- The whole ------------------------------------------------------------------------------------------------
 
     def heads(self, value: str) -> tuple[dict[str, Head], dict[str, np.ndarray], dict[str, np.ndarray]]:
         heads, y, weights = {}, {}, {}
-        for name in ("one", "two")[: 2 if self.chance(0.5) and HEADS else 1]:
+        for name in ("one", "two")[: 2 if self.chance(0.5) else 1]:
             loss = self.pick(LOSSES)
             units = int(self.rng.choice([2, 3, 10] if loss == "softmax_cross_entropy" else [1, 2, 15, 17]))
             top = self.apply_dense(value, int(self.rng.integers(2, 9))) if self.chance(0.4) else value
             node = Node(name, "Dense", (top,), {"units": units}, name)
             self.nodes.append(node)
             self.open = [v for v in self.open if v != top]
-            heads[name] = Head(name, loss, float(self.rng.choice([1.0, 0.3, 2.5])) if HEADS else 1.0)
+            heads[name] = Head(name, loss, float(self.rng.choice([1.0, 0.3, 2.5])))
             if loss == "softmax_cross_entropy":
                 y[name] = self.rng.integers(0, units, self.rows)
             elif loss == "sigmoid_cross_entropy":
@@ -340,24 +338,38 @@ class Growing:
         return heads, y, weights
 
     def grow(self, steps: int) -> Graph:
-        sources = [self.table]
-        sources += [self.codes] if "Embedding" in self.may else []
-        sources += [self.image] if "Conv2D" in self.may else []
-        for _ in range(int(self.rng.choice([1, 1, 2, 3])) if len(sources) > 1 and HEADS else 1):
-            self.pick(sources)()
-        allowed = [step for step, kinds in STEPS.items() if kinds & self.may]
+        for _ in range(int(self.rng.choice([1, 1, 2, 3]))):
+            self.pick([self.table, self.codes, self.image])()
         for _ in range(steps):
-            getattr(self, self.pick(allowed))(self.pick(self.open))
+            self.pick(self.steps)(self.pick(self.open))
         while len(self.open) > 1:
             self.add("Concatenate", self.open, sum(self.width[value] for value in self.open))
         if self.width[self.open[0]] > 40:
             self.apply_dense(self.open[0], 9)
         heads, y, weights = self.heads(self.open[0])
+        data: Any = self.data
+        if len(data) > 1 and all(array.ndim == 2 for array in data.values()) and self.chance(0.5):
+            data = self.one_table()
         return Graph(
-            tuple(self.nodes), heads, self.data, y, weights,
+            tuple(self.nodes), heads, data, y, weights,
             l1=float(self.rng.choice([0.0, 0.01])), l2=float(self.rng.choice([0.0, 0.1])),
             distances=tuple(self.distances),
         )  # fmt: skip
+
+    def one_table(self) -> np.ndarray:
+        """All inputs become columns of one table, in another order."""
+        parts, start = [], 0
+        order = self.rng.permutation(sum(array.shape[1] for array in self.data.values()))
+        for index, node in enumerate(self.nodes):
+            if node.kind == "Input":
+                width = self.data[node.name].shape[1]
+                columns = [int(order[place]) for place in range(start, start + width)]
+                self.nodes[index] = replace(node, options={"columns": columns})
+                parts.append(self.data[node.name])
+                start += width
+        table = np.empty((self.rows, start))
+        table[:, order] = np.hstack(parts)
+        return table
 
 
 def places(shape, size, strides, padding) -> tuple[int, ...]:
@@ -367,40 +379,10 @@ def places(shape, size, strides, padding) -> tuple[int, ...]:
     )
 
 
-# A step -> kinds of layers; it is taken if there is one of them.
-STEPS = {
-    "step_dense": {"Dense"},
-    "step_branch": {"Add", "Concatenate"},
-    "step_skip": {"Add"},
-    "step_residual": {"Residual"},
-    "step_twice": {"Add", "Concatenate"},
-    "step_tied": {"Tied"},
-    "step_near": {"Distance"},
-    "step_norm": {"BatchNorm", "LayerNorm"},
-    "step_activation": {"Activation"},
-    "step_dropout": {"Dropout"},
-}
-KINDS = {
-    *("Dense", "Add", "Concatenate", "Residual", "Tied", "Distance", "BatchNorm", "LayerNorm", "Activation", "Dropout"),
-    *("Embedding", "Conv2D", "MaxPool2D", "AvgPool2D", "GlobalAvgPool2D", "Flatten"),
-}
-
-
-HEADS = "loss_weights" in inspect.signature(fr.Trainer).parameters
-AVAILABLE = {
-    kind
-    for kind in KINDS
-    if {
-        "Tied": hasattr(fr.Dense, "tied_to"),
-        "Distance": hasattr(fr.penalties, "Distance"),
-    }.get(kind, hasattr(fr, kind))
-}
-
-
-def random_graph(seed: int, kinds: set[str] | None = None, dropout: bool = True) -> Graph:
-    growing = Growing(seed, AVAILABLE if kinds is None else kinds)
+def random_graph(seed: int, dropout: bool = True) -> Graph:
+    growing = Growing(seed)
     graph = growing.grow(int(growing.rng.integers(2, 6)))
     if dropout:
         return graph
-    nodes = (replace(n, options={"rate": 0.0}) if n.kind == "Dropout" else n for n in graph.nodes)
+    nodes = (replace(node, options={"rate": 0.0}) if node.kind == "Dropout" else node for node in graph.nodes)
     return replace(graph, nodes=tuple(nodes))

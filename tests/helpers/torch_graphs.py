@@ -146,7 +146,9 @@ class Net:
                 running += 0.1 * (value - running)
 
     def Embedding(self, node, x):
-        return self.of(node, "weight")[x].reshape(len(x), -1)
+        counts = node.options["categories"]
+        first = 0 if isinstance(counts, int) else torch.tensor([0, *counts[:-1]]).cumsum(0)
+        return self.of(node, "weight")[x.long() + first].reshape(len(x), -1)
 
     def Conv2D(self, node, x):
         size = node.options["kernel_size"]
@@ -177,12 +179,10 @@ class Net:
         """Losses of the heads by their weights, and penalties."""
         outputs, total = self.forward(X), 0
         for name, head in self.graph.heads.items():
-            target = torch.tensor(y[name] if isinstance(y, dict) else y)
+            target = torch.tensor(y[name])
             target = target if target.dtype == torch.int64 else target.to(self.dtype)
             rows = LOSSES[head.loss](outputs[name], target).reshape(len(target), -1).mean(dim=1)
-            if not isinstance(weights, dict):
-                weights = {} if weights is None else {name: weights}
-            w = torch.tensor(weights[name]) if name in weights else torch.ones(len(rows))
+            w = torch.tensor(weights[name]) if weights and name in weights else torch.ones(len(rows))
             loss = (rows * w.to(self.dtype)).sum() / w.to(self.dtype).sum()
             if parts is not None:
                 parts[name] = loss.item()
