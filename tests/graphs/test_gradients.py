@@ -36,18 +36,16 @@ def furthest(found: dict, expected: dict) -> tuple[float, str]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gradients_of_random_graphs(engine, dtype, seed):
-    """Torch takes the same numbers in float64, so that all of the error is ours. Where a batch norm divides by almost
-    nothing, float32 cannot do better than torch does in float32."""
+    """Torch takes the same numbers in float64, so that all of the error is ours. A batch norm multiplies rounding where a
+    column hardly varies, or gradients cancel, and so
+    does torch in float32."""
     graph = random_graph(seed)
     trainer = graph.trainer(engine=engine, dtype=dtype, seed=seed)
     X, y = graph.data(dtype)
     net = Net(graph, trainer.model.state_dict())
     expected = net.gradients(X, y, graph.sample_weight)
     error, name = furthest(trainer.gradients(X, y, graph.sample_weight), expected)
-    limit = LIMIT[dtype]
-    if dtype == "float32" and "BatchNorm" in graph.kinds:
-        theirs = Net(graph, trainer.model.state_dict(), torch.float32).gradients(X, y, graph.sample_weight)
-        limit = max(limit, 3 * furthest(theirs, expected)[0])
+    limit = LIMIT[dtype] * (5 if dtype == "float32" and "BatchNorm" in graph.kinds else 1)
     assert error <= limit, name
     objective = net.objective(X, y, graph.sample_weight).item()
     assert trainer.objective(X, y, graph.sample_weight) == pytest.approx(objective, rel=LIMIT[dtype])

@@ -99,7 +99,8 @@ class Graph:
     def trainer(self, *, seed: int = 0, dtype: str = "float64", **settings) -> fr.Trainer:
         """A trainer on fresh parameters, none of which is zero."""
         model = self.model()
-        model.build(seed=seed, dtype=dtype)
+        shape = None if isinstance(self.X, dict) else self.X.shape[1:]  # of a table, inputs tell a part
+        model.build(shape, seed=seed, dtype=dtype)
         rng = np.random.default_rng(seed)
         for name, value in model.parameters.items():
             part = name.rpartition(".")[2]
