@@ -165,7 +165,9 @@ fr_mixture fr_draw_mixture(const fr_mix *mix, uint64_t seed, uint32_t step, int6
     fr_philox(word, counter, key, FR_PHILOX_ROUNDS);
     const uint64_t draw = (uint64_t)word[0] << 32 | word[1];
     return (fr_mixture){
-        .share = b - a > 700 ? 0 : b - a < -700 ? 1 : 1 / (1 + plain_exp(b - a)),
+        .share = b - a > 700    ? 0
+                 : b - a < -700 ? 1
+                                : 1 / (1 + plain_exp(b - a)),
         .shift = 1 + (int64_t)(((unsigned __int128)draw * (uint64_t)(rows - 1)) >> 64),
     };
 }
