@@ -66,7 +66,7 @@ def inputs_of(schema: Schema, width: int | None = None) -> tuple[list[Input], Va
     for own, columns in groups.items():
         codes = Input(columns=[place for place, _ in columns])
         inputs.append(codes)
-        values.append(Embedding([count for _, count in columns], own)(codes))
+        values.append(Embedding(tuple(count for _, count in columns), own)(codes))
     if numbers:
         plain = Input(columns=numbers)
         inputs.insert(0, plain)

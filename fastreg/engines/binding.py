@@ -65,8 +65,8 @@ class Binding:
             case I.ConvDw():
                 return self._dense_dw(op) | {"window": op.window}
             case I.Pool():
-                arrays = {"out": self.buffers[op.out], "x": self.buffers[op.x], "mask": op.mask}
-                return arrays | {"window": op.window, "average": op.kind == "mean"}
+                arrays = {"out": self.buffers[op.out], "x": self.buffers[op.x]}
+                return arrays | {"mask": op.mask, "window": op.window, "average": op.kind == "mean"}
             case I.PoolDx():
                 arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "x": self.buffers[op.x]}
                 fields = {"window": op.window, "average": op.kind == "mean", "add": op.add}

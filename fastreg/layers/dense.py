@@ -68,8 +68,8 @@ class Dense(Layer):
         False freezes W and b: they are not updated, and their penalties count nowhere.
     tied_to
         The name of another Dense of the model, whose weight this layer uses as its own. Its gradient is the sum over
-        all uses. Penalties, constraints, lr_scale and trainable of the weight are those of that layer; of this one, they
-        count for its bias only.
+        all uses. Penalties, constraints, lr_scale and trainable of the weight are those of that layer. Those of this
+        one count for its bias only.
     transposed
         With `tied_to`: z = x W.T + b. A decoder may so share the weight of its encoder.
     name

@@ -10,12 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastreg.common import checking
 
-if TYPE_CHECKING:
-    from fastreg.layers.base import Layer
+
+class Caller(Protocol):
+    """A layer, as values see it."""
+
+    @property
+    def name(self) -> str | None:
+        """The name, None until a model gives it one."""
+        ...
+
+    @property
+    def passes(self) -> bool:
+        """Whether it only passes a value on."""
+        ...
+
+    def merged_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        """The shape of a sample after it."""
+        ...
+
 
 _numbers = count()
 
@@ -33,7 +49,7 @@ class Value:
         What the layer was called on.
     """
 
-    def __init__(self, layer: Layer | None, inputs: tuple[Value, ...], shape: tuple[int, ...]):
+    def __init__(self, layer: Caller | None, inputs: tuple[Value, ...], shape: tuple[int, ...]):
         self.layer, self.inputs, self.shape = layer, inputs, shape
         self.number = next(_numbers)  # the order in which values were made
 
@@ -90,7 +106,7 @@ def _columns(columns) -> tuple[int, ...]:
     return numbers
 
 
-def called(layer: Layer, given: tuple) -> Value:
+def called(layer: Caller, given: tuple) -> Value:
     """The value of a layer that is called on others."""
     values = tuple(given[0]) if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
     kind = type(layer).__name__
@@ -103,7 +119,7 @@ def called(layer: Layer, given: tuple) -> Value:
     return Value(layer, values, shape_after(layer, [value.shape for value in values]))
 
 
-def shape_after(layer: Layer, shapes: list[tuple[int, ...]], name: str | None = None) -> tuple[int, ...]:
+def shape_after(layer: Caller, shapes: list[tuple[int, ...]], name: str | None = None) -> tuple[int, ...]:
     """The shape of a sample after a layer. An error names the layer."""
     try:
         return layer.merged_shape(shapes)

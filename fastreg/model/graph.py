@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from fastreg.common import checking
 from fastreg.layers import Dense, Embedding, Layer
@@ -261,8 +261,8 @@ def trace(inputs, outputs) -> tuple[list[Layer], Graph]:
     layers: dict[int, tuple[int, Layer]] = {}
     nodes = []
     for value in made:
-        assert value.layer is not None
-        place, _ = layers.setdefault(id(value.layer), (len(layers), value.layer))
+        layer = cast(Layer, value.layer)
+        place, _ = layers.setdefault(id(layer), (len(layers), layer))
         nodes.append(Node(place, tuple(numbers[source.number] for source in value.inputs)))
     entries = tuple(Entry(name, _shape_of(value), _columns_of(value)) for name, value in given.items())
     _check_columns(entries)
