@@ -715,7 +715,7 @@ class Model(Settable):
             plain = {name: list(one) for name, one in shape.items()}
         config = {
             "layers": [layer.config() for layer in self.layers],
-            **({} if self.graph.is_chain else {"graph": self.graph.config()}),
+            **({} if self.graph == chain(len(self.layers)) else {"graph": self.graph.config()}),
             "input_shape": plain if isinstance(shape, dict) else None if shape is None else list(shape),
             "dtype": self.dtype,
             "output_transform": self.output_transform,

@@ -36,9 +36,8 @@ def furthest(found: dict, expected: dict) -> tuple[float, str]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gradients_of_random_graphs(engine, dtype, seed):
-    """Torch takes the same numbers in float64, so that all of the error is ours. A batch norm multiplies rounding where a
-    column hardly varies, or gradients cancel, and so
-    does torch in float32."""
+    """Torch takes the same numbers in float64, so that all of the error is ours. A batch norm multiplies rounding where
+    a column hardly varies or gradients cancel, in torch's float32 as well."""
     graph = random_graph(seed)
     trainer = graph.trainer(engine=engine, dtype=dtype, seed=seed)
     X, y = graph.data(dtype)
