@@ -58,9 +58,9 @@ def test_arguments_of_fit_are_understood():
 
 
 REFUSED = {
-    "loss hinge": (lambda: trainer("hinge"), r"nearest is 'softmax_cross_entropy', or 'sigmoid_cross_entropy' for one"),
+    "loss svm": (lambda: trainer("svm"), r"use 'categorical_hinge' for one of several classes, 'hinge' for yes or no"),
     "loss log_loss": (lambda: trainer("log_loss"), r"'softmax_cross_entropy' for one of several classes, 'sigmoid_"),
-    "loss poisson": (lambda: trainer("poisson"), r"; fr.losses.Custom\(function\) takes any loss written in Python"),
+    "loss kld": (lambda: trainer("kld"), r"; fr.losses.Custom\(function\) takes any loss written in Python"),
     "loss function": (lambda: trainer(print), r"; fr.losses.Custom\(function\) takes a loss written in Python"),
     "loss optimizer": (lambda: trainer(fr.SGD(0.1)), r"an optimizer is given by name: optimizer=SGD\(lr=0.1\)"),
     "loss class": (lambda: trainer(fr.losses.MSE), r"loss: got the class MSE, expected an object: MSE\(...\)"),
