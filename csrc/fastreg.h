@@ -315,7 +315,7 @@ typedef struct {
     double smoothing;   /* of labels: the share of the target that goes to all classes alike */
     double shape;       /* delta of huber, q of quantile, gamma of a focal loss, power of a hinge */
     double head_weight; /* a factor of dz */
-    fr_mix mix; /* in losses of classes: of their targets. Others read targets that a gather has mixed */
+    fr_mix mix;         /* in losses of classes: of their targets. Others read targets that a gather has mixed */
 } fr_loss_op;
 
 /* totals: adds the losses and hits of a head's rows, and where asked the activity penalties, to the tally. */

@@ -2,7 +2,7 @@
 
     python tied_autoencoder.py FOLDER [--rows 10000] [--code 64] [--epochs 20]
 
-FOLDER holds the four files of MNIST. The tied one has half the weights, and nearly the same error.
+FOLDER holds the four files of MNIST. The tied one has half the weights.
 """
 
 import argparse

@@ -246,7 +246,7 @@ def test_a_trainer_without_parameters_stays_without(check, data):
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_nothing_to_train(check, data):
-    with pytest.raises(ValueError, match="model: got one whose Dense layers are all frozen"):
+    with pytest.raises(ValueError, match="model: got one whose layers are all frozen"):
         CHECKS[check](trainer_of([fr.Dense(3, trainable=False)]), *data[:2])
 
 
