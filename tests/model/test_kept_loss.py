@@ -147,7 +147,7 @@ def test_older_files(tmp_path):
         {"type": 3},
         "mse",
         {"type": "Custom", "name": 3},
-        {"type": "Custom", "name": "a", "transform": "exp"},
+        {"type": "Custom", "name": "a", "transform": "cube"},
         {"type": "Custom", "name": "a", "targets": []},
     ],
 )

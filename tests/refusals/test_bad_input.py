@@ -298,7 +298,7 @@ DESCRIPTIONS = {
     "custom loss": (lambda: fr.losses.Custom("mse"), r"function: got 'mse', expected a function of outputs"),
     "custom class": (lambda: fr.losses.Custom(fr.losses.MSE), r"function: got <class .*, expected a function"),
     "custom targets": (lambda: fr.losses.Custom(max, targets="classes"), r"targets: got 'classes', expected one of v"),
-    "custom transform": (lambda: fr.losses.Custom(max, transform="exp"), r"transform: got 'exp', expected one of li"),
+    "custom transform": (lambda: fr.losses.Custom(max, transform="cube"), r"transform: got 'cube', expected one of li"),
     "custom name": (lambda: fr.losses.Custom(max, name=3), r"name: got 3, expected a string"),
     "label_smoothing": (
         lambda: fr.losses.SoftmaxCrossEntropy(1.5),
@@ -392,7 +392,7 @@ DESCRIPTIONS = {
 }
 TRAINERS = {
     "model": ({"model": LAYERS}, r"model: got list, expected a Sequential"),
-    "loss": ({"loss": "hinge"}, r"loss: got 'hinge', expected one of softmax_cross_entropy, sigmoid"),
+    "loss": ({"loss": "ranking"}, r"loss: got 'ranking', expected one of softmax_cross_entropy, sigmoid"),
     "optimizer": ({"optimizer": "adagrad"}, r"optimizer: got 'adagrad', expected one of sgd, rmsprop, adam, adamw"),
     "optimizer class": ({"optimizer": fr.SGD}, r"optimizer: got the class SGD, expected an object: SGD"),
     "loss class": ({"loss": fr.losses.MSE}, r"loss: got the class MSE, expected an object: MSE"),

@@ -99,7 +99,7 @@ REFUSED = {
     ),
     "no model": (
         lambda: fr.Trainer([fr.Dense(2)]),
-        r"model: got list, .*a Sequential: fr.Sequential\(\[...\]\)",
+        r"model: got list, .*a Model: fr.Sequential\(\[...\]\)",
     ),
     "schedule": (
         lambda: fr.SGD("CosineDecay"),

@@ -13,7 +13,7 @@ Y = np.arange(12) % 3
 
 SETTINGS = {
     "model": (3, r"model: got int, expected a Sequential"),
-    "loss": ("hinge", r"loss: got 'hinge', expected one of softmax_cross_entropy"),
+    "loss": ("ranking", r"loss: got 'ranking', expected one of softmax_cross_entropy"),
     "optimizer": (None, r"optimizer: got None, expected 'sgd'"),
     "l1": (-1, r"l1: got -1, expected a finite number of at least 0"),
     "l2": ("a", r"l2: got 'a', expected a number or a fastreg.L2"),
@@ -33,7 +33,7 @@ OF_MODELS = {
     "engine": SETTINGS["engine"],
     "threads": SETTINGS["threads"],
     "dtype": ("float64", r"dtype: got 'float64' for a model that has parameters, expected copy\(dtype='float64'\)"),
-    "output_transform": ("exp", r"output_transform: got 'exp', expected one of linear, sigmoid, softmax"),
+    "output_transform": ("cube", r"output_transform: got 'cube', expected one of linear, "),
 }
 
 
