@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 from networks import assert_close
+from pytorch import torch
 
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.memory import padded
@@ -88,7 +88,7 @@ class Net:
         assert engine.run(feed, tally, 0, feed.batches) == feed.batches
         return tally, {name: array.copy() for name, array in self.params.items()}
 
-    def torch_step(self, params, rows) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def torch_step(self, params, rows):
         """The objective of these rows, and the losses of the heads."""
         left, right = (torch.tensor(self.inputs[name][rows].astype(self.dtype)) for name in ("left", "right"))
         hidden = torch.tanh(left @ params["a.weight"] + params["a.bias"])

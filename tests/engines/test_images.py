@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
+from pytorch import F, torch
 
 from fastreg.engines.base import Feed
 from fastreg.engines.memory import padded
