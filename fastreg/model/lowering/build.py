@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from fastreg.program.ops import Couple, Op, Update
 from fastreg.program.riders import Augment, Penalty, Through
 from fastreg.program.rules import Rule
+from fastreg.reference.activations import ACTIVATIONS
 
 GRADIENT = Rule(kind="gradient")
 RAW = Rule(kind="raw")  # the first contribution of a step to a stored gradient
@@ -81,6 +82,22 @@ class Step:
         return copy(self)
 
 
+class OpenStep(Step):
+    """A step whose last op has an activation, a mask and a z, on which an activation and a mask may ride."""
+
+    @property
+    def takes_mask(self) -> bool:
+        return self.op.mask is None
+
+    @property
+    def takes_activation(self) -> bool:
+        return self.op.activation == "linear" and self.op.mask is None
+
+    @property
+    def through(self) -> Through:
+        return Through(self.out, self.op.activation, self.op.mask, self.op.z)
+
+
 class Made(NamedTuple):
     """What a value is made by. `shared`: more than one user reads the buffer, so nothing may ride on the step."""
 
@@ -140,6 +157,15 @@ class Forward:
     def add(self, step: Step) -> Step:
         """A new step at the end."""
         self.steps.append(step)
+        return step
+
+    def activate(self, step: Step, name: str | None) -> Step:
+        """An activation as a rider on a step, with a buffer for z if its way back needs that."""
+        name = name or "linear"
+        z = None
+        if ACTIVATIONS[name].needs_z:
+            z = self.buffer(f"{step.out.removesuffix('.y')}.z", self.buffers[step.out])
+        step.ride(activation=name, z=z)
         return step
 
     @property

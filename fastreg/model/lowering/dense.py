@@ -6,44 +6,41 @@ import math
 from dataclasses import replace
 
 from fastreg.layers import Dense
-from fastreg.model.lowering.build import RAW, Forward, Place, Step, Way
+from fastreg.model.lowering.build import RAW, Forward, OpenStep, Place, Step, Way
 from fastreg.program import ops as O
 from fastreg.program.riders import PANEL, PURPOSE_NOISE, PURPOSE_WEIGHT_NOISE, Noise, Through, stream
-from fastreg.reference.activations import ACTIVATIONS
 
 # Up to this many elements, a weight stays in the nearest cache of each worker. Then workers divide the rows of a batch,
 # all the way from the data to the gradients. Dividing the columns would need a barrier between two layers.
 SMALL = 1 << 14
 
 
-class DenseStep(Step):
-    """A dense op. `weight` is its parameter, even if the op multiplies by a noisy copy."""
+class ProductStep(OpenStep):
+    """A dense op, or one on windows. `weight` is its parameter, even if the op multiplies by a noisy copy."""
 
     def __init__(self, op: O.Dense, below: Step, weight: str):
         super().__init__([op], op.out, (below,), (weight, op.bias) if op.bias else (weight,))
         self.weight = weight
 
     @property
-    def takes_mask(self) -> bool:
-        return self.op.mask is None
-
-    @property
     def takes_noise(self) -> bool:
-        op = self.op  # a penalty on the activation is on the values before the noise
-        return op.activation == "linear" and not op.activity and op.mask is None and op.noise is None
+        return self.takes_activation and self.op.noise is None
 
     @property
     def takes_activation(self) -> bool:
-        return self.op.activation == "linear" and not self.op.activity and self.op.mask is None
+        return super().takes_activation and not self.op.activity  # whose penalty is on the value as it is
 
     @property
     def folds(self) -> bool:
-        return self.takes_activation and self.op.noise is None and self.op.folded is None
+        return self.takes_noise and self.op.folded is None
 
     @property
     def through(self) -> Through:
-        op = self.op
-        return Through(op.out, op.activation, op.mask, op.z, op.activity_l1)
+        return replace(super().through, activity_l1=self.op.activity_l1)
+
+
+class DenseStep(ProductStep):
+    """A dense op."""
 
     def without_activity(self) -> Step:
         return DenseStep(replace(self.op, activity=None, activity_l1=0.0), self.inputs[0], self.weight)
@@ -70,8 +67,6 @@ class DenseStep(Step):
 def dense(forward: Forward, layer: Dense, place: Place) -> Step:
     below = place.inputs[0].step
     out = forward.buffer(f"{place.name}.y", layer.units)
-    activation = layer.activation or "linear"
-    z = forward.buffer(f"{place.name}.z", layer.units) if ACTIVATIONS[activation].needs_z else None
     bias = f"{layer.name}.bias" if layer.use_bias else None
     rowwise = math.prod(place.before[0]) * layer.units <= SMALL
     weight = factor = layer.weight_name
@@ -79,10 +74,10 @@ def dense(forward: Forward, layer: Dense, place: Place) -> Step:
         factor = O.noisy(f"{place.name}.weight")
         noise = Noise(layer.weight_noise, stream(PURPOSE_WEIGHT_NOISE, place.index))
         forward.first.append(O.Perturb(factor, weight, noise))
-    op = O.Dense(out, below.out, factor, bias, activation, z=z, rowwise=rowwise, transposed=layer.transposed)
+    op = O.Dense(out, below.out, factor, bias, rowwise=rowwise, transposed=layer.transposed)
     if forward.dropout and layer.preactivation_noise > 0.0:
         op = replace(op, noise=Noise(layer.preactivation_noise, stream(PURPOSE_NOISE, place.index)))
     if layer.activity_l1 and forward.penalized:
         activity = forward.buffer(f"{place.name}.activity", -(-layer.units // PANEL))
         op = replace(op, activity=activity, activity_l1=layer.activity_l1)
-    return forward.add(DenseStep(op, below, weight))
+    return forward.activate(forward.add(DenseStep(op, below, weight)), layer.activation)

@@ -5,37 +5,17 @@ from __future__ import annotations
 from fastreg.layers import Conv2D
 from fastreg.layers.pooling import Pooling
 from fastreg.model.lowering.build import RAW, Forward, Place, Step, Way
+from fastreg.model.lowering.dense import ProductStep
 from fastreg.program.images import Conv, ConvDw, ConvDx, Flip, Pool, PoolDx, flipped
 from fastreg.program.riders import Through
-from fastreg.reference.activations import ACTIVATIONS
 
 
-class ConvStep(Step):
+class ConvStep(ProductStep):
     """A dense op on the windows of an image."""
 
     def __init__(self, op: Conv, below: Step, flip: Flip):
-        super().__init__([op], op.out, (below,), (op.weight, op.bias) if op.bias else (op.weight,))
+        super().__init__(op, below, op.weight)
         self.flip = flip
-
-    @property
-    def takes_mask(self) -> bool:
-        return self.op.mask is None
-
-    @property
-    def takes_noise(self) -> bool:
-        return self.op.activation == "linear" and self.op.mask is None and self.op.noise is None
-
-    @property
-    def takes_activation(self) -> bool:
-        return self.op.activation == "linear" and self.op.mask is None
-
-    @property
-    def folds(self) -> bool:
-        return self.takes_activation and self.op.noise is None and self.op.folded is None
-
-    @property
-    def through(self) -> Through:
-        return Through(self.out, self.op.activation, self.op.mask, self.op.z)
 
     def back(self, way: Way) -> None:
         """The weight is flipped before conv_dw changes it."""
@@ -51,13 +31,11 @@ class ConvStep(Step):
 
 def conv(forward: Forward, layer: Conv2D, place: Place) -> Step:
     below, window = place.inputs[0].step, layer.window(place.before[0])
-    width = window.count * layer.filters
-    out = forward.buffer(f"{place.name}.y", width)
-    activation = layer.activation or "linear"
-    z = forward.buffer(f"{place.name}.z", width) if ACTIVATIONS[activation].needs_z else None
+    out = forward.buffer(f"{place.name}.y", window.count * layer.filters)
     weight, bias = f"{layer.name}.weight", f"{layer.name}.bias" if layer.use_bias else None
-    op = Conv(out, below.out, weight, bias, activation, z=z, window=window)
-    return forward.add(ConvStep(op, below, Flip(flipped(weight), weight, window)))
+    op = Conv(out, below.out, weight, bias, window=window)
+    step = ConvStep(op, below, Flip(flipped(weight), weight, window))
+    return forward.activate(forward.add(step), layer.activation)
 
 
 class PoolStep(Step):

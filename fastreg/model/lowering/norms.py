@@ -9,28 +9,10 @@ from __future__ import annotations
 import math
 
 from fastreg.layers import Activation, BatchNorm, LayerNorm
-from fastreg.model.lowering.build import Forward, Place, Step, Way
+from fastreg.model.lowering.build import Forward, OpenStep, Place, Step, Way
 from fastreg.program import normalize as N
 from fastreg.program.ops import Elementwise, Op
-from fastreg.program.riders import Through
 from fastreg.program.rules import Rule
-from fastreg.reference.activations import ACTIVATIONS
-
-
-class OpenStep(Step):
-    """A step whose last op has an activation, a mask and a z, on which an activation and a mask may ride."""
-
-    @property
-    def takes_mask(self) -> bool:
-        return self.op.mask is None
-
-    @property
-    def takes_activation(self) -> bool:
-        return self.op.activation == "linear" and self.op.mask is None
-
-    @property
-    def through(self) -> Through:
-        return Through(self.out, self.op.activation, self.op.mask, self.op.z)
 
 
 class ActivationStep(OpenStep):
@@ -103,7 +85,7 @@ def batch_norm(forward: Forward, layer: BatchNorm, place: Place) -> Step:
         fixed = N.NormScale(table, gamma, beta, moving, layer.eps, running=True, folded=True, bias=below.op.bias)
         forward.first.append(fixed)
         below.ride(folded=table.name, bias=None)
-        return activate(forward, below, layer.activation)
+        return forward.activate(below, layer.activation)
     x, width = below.out, table.width
     out = forward.buffer(f"{place.name}.y", width)
     ops: list[Op]
@@ -115,7 +97,7 @@ def batch_norm(forward: Forward, layer: BatchNorm, place: Place) -> Step:
     else:
         ops = [N.Moments(table, x), N.NormScale(table, gamma, beta, moving, layer.eps), N.Affine(out, x, table)]
     params = tuple(name for name in (gamma, beta) if name)
-    return activate(forward, forward.add(BatchNormStep(ops, below, params, table, running)), layer.activation)
+    return forward.activate(forward.add(BatchNormStep(ops, below, params, table, running)), layer.activation)
 
 
 def layer_norm(forward: Forward, layer: LayerNorm, place: Place) -> Step:
@@ -124,23 +106,13 @@ def layer_norm(forward: Forward, layer: LayerNorm, place: Place) -> Step:
     out = forward.buffer(f"{place.name}.y", forward.buffers[below.out])
     moments = forward.buffer(f"{place.name}.moments", 2)
     op = N.LayerNorm(out, below.out, moments, own.get("gamma"), own.get("beta"), layer.eps)
-    return activate(forward, forward.add(LayerNormStep(op, below)), layer.activation)
+    return forward.activate(forward.add(LayerNormStep(op, below)), layer.activation)
 
 
 def activation(forward: Forward, layer: Activation, place: Place) -> Step:
     below, shared = place.inputs[0]
     if below.takes_activation and not shared:
-        return activate(forward, below, layer.activation)
+        return forward.activate(below, layer.activation)
     out = forward.buffer(f"{place.name}.y", forward.buffers[below.out])
     step = ActivationStep([Elementwise(out, below.out)], out, (below,))
-    return activate(forward, forward.add(step), layer.activation)
-
-
-def activate(forward: Forward, step: Step, name: str | None) -> Step:
-    """An activation as a rider, with a buffer for z if its way back needs that."""
-    name = name or "linear"
-    z = None
-    if ACTIVATIONS[name].needs_z:
-        z = forward.buffer(f"{step.out.removesuffix('.y')}.z", forward.buffers[step.out])
-    step.ride(activation=name, z=z)
-    return step
+    return forward.activate(forward.add(step), layer.activation)

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from fastreg.layers import Add, Concatenate, Function
-from fastreg.model.lowering.build import Forward, Place, Step, Way
+from fastreg.model.lowering.build import Forward, OpenStep, Place, Step, Way
 from fastreg.program.ops import Call, Elementwise
-from fastreg.program.riders import Through
-from fastreg.reference.activations import ACTIVATIONS
 
 
-class SumStep(Step):
+class SumStep(OpenStep):
     """A sum of values, with an activation."""
-
-    @property
-    def takes_mask(self) -> bool:
-        return self.op.mask is None
-
-    @property
-    def takes_activation(self) -> bool:
-        return self.op.activation == "linear" and self.op.mask is None
-
-    @property
-    def through(self) -> Through:
-        return Through(self.out, self.op.activation, self.op.mask, self.op.z)
 
     def back(self, way: Way) -> None:
         for below in self.inputs:
@@ -32,15 +18,10 @@ class SumStep(Step):
 
 def add(forward: Forward, layer: Add, place: Place) -> Step:
     steps = tuple(made.step for made in place.inputs)
-    width = forward.buffers[steps[0].out]
-    out = forward.buffer(f"{place.name}.y", width)
-    activation = layer.activation or "linear"
-    z = forward.buffer(f"{place.name}.z", width) if ACTIVATIONS[activation].needs_z else None
+    out = forward.buffer(f"{place.name}.y", forward.buffers[steps[0].out])
     ops = [Elementwise(out, steps[0].out, plus=steps[1].out)]
     ops += [Elementwise(out, out, plus=step.out) for step in steps[2:]]
-    step = SumStep(ops, out, steps)
-    step.ride(activation=activation, z=z)
-    return forward.add(step)
+    return forward.activate(forward.add(SumStep(ops, out, steps)), layer.activation)
 
 
 class ConcatenateStep(Step):
