@@ -32,6 +32,11 @@ Array = np.ndarray | dict[str, np.ndarray]  # or one by the name of each head
 Total = tuple[float, float, float]  # the sums of w_i * l_i, of w_i, and of w_i over correct predictions
 
 
+def count_rows(inputs) -> int:
+    """The number of rows of one input or of several."""
+    return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
+
+
 @dataclass
 class Feed:
     """What an epoch reads.
@@ -72,7 +77,7 @@ class Feed:
         """The number of rows of an epoch."""
         if self.order is not None:
             return len(self.order)
-        return len(next(iter(self.inputs.values())) if isinstance(self.inputs, dict) else self.inputs)
+        return count_rows(self.inputs)
 
     @property
     def batches(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
-from fastreg.engines.base import Feed
+from fastreg.engines.base import Feed, count_rows
 from fastreg.intake import frames
 from fastreg.intake.schema import Schema, Target
 from fastreg.losses.losses import Loss
@@ -118,11 +118,6 @@ class Data(NamedTuple):
         if len(self.heads) == 1:
             targets, weights = self.only.targets, self.only.weights
         return Feed(self.inputs, batch_size, targets, weights, order, **more)
-
-
-def count_rows(inputs) -> int:
-    """The number of rows of one input or of several."""
-    return len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
 
 
 def checked(

@@ -20,7 +20,7 @@ from fastreg.common.safetensors import write_tensors
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
-from fastreg.engines.base import Engine, Feed, Tally
+from fastreg.engines.base import Engine, Feed, Tally, count_rows
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
 from fastreg.intake.schema import Schema, Target
 from fastreg.layers import BY_NAME, Embedding, Function, Layer, Standardize
@@ -29,7 +29,7 @@ from fastreg.losses.losses import Loss
 from fastreg.machine import _core
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.codes import check_codes
-from fastreg.model.dataset import checked, count_rows
+from fastreg.model.dataset import checked
 from fastreg.model.graph import Graph, Network, chain, trace
 from fastreg.model.lowering import lower
 from fastreg.model.tasks import DEFAULT_METRICS, Task, means, of_heads, only, unwrapped
@@ -208,9 +208,8 @@ class Model(Settable):
         self._arena.take(drawn)
 
     def _allocate(self, shape: InputShape, dtype: str) -> None:
-        for layer in self.layers:
-            if isinstance(layer, Embedding):
-                layer.check_dtype(dtype)
+        for layer in self.embeddings:
+            layer.check_dtype(dtype)
         self._parameters = Arena(self._shapes_of_parameters(shape), dtype)
         self.input_shape, self.dtype = shape, dtype
 
@@ -340,6 +339,11 @@ class Model(Settable):
         node = self.graph.nodes[value - count]
         units = getattr(self.layers[node.layer], "units", None)
         return self._units(node.inputs[0]) if units is None else units
+
+    @property
+    def embeddings(self) -> list[Embedding]:
+        """The layers that read codes."""
+        return [layer for layer in self.layers if isinstance(layer, Embedding)]
 
     @property
     def last_layers(self) -> dict[str, Layer]:
@@ -702,7 +706,7 @@ class Model(Settable):
 
     def _check_codes(self, name: str, X, names=None) -> None:
         """Refuses inputs of embeddings that hold no codes."""
-        if any(isinstance(layer, Embedding) for layer in self.layers):
+        if self.embeddings:
             shape = {own: part.shape[1:] for own, part in X.items()} if isinstance(X, dict) else X.shape[1:]
             check_codes(name, X, self.network(shape), names)
 

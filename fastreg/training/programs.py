@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from fastreg.layers import Embedding, Layer
 from fastreg.model.lowering import GRADIENT, lower
-from fastreg.model.model import check_trainable
+from fastreg.model.model import Model, check_trainable
 from fastreg.program.averages import averaged
 from fastreg.program.mixup import mixed
 from fastreg.program.program import Program
@@ -58,19 +59,22 @@ def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Pro
 
 def _rules(settings: Settings, rule: Rule, rows: int) -> dict[str, Rule]:
     """The rule of each trained parameter. `rows` is the number of rows of the training set."""
-    model = settings.model
-    check_trainable(model)
+    check_trainable(settings.model)
     rules: dict[str, Rule] = {}
-    for layer, (before, _) in zip(model.layers, model.layer_shapes(model.known_shape), strict=True):
-        if not layer.is_trained:
-            continue
+    for layer, name, kind in _trained(settings.model):
         own = replace(rule, lr_scale=layer.option("lr_scale", 1.0))
-        for key, parameter in layer.parameters(before).items():
-            if parameter.kind == "weight":
-                rules[f"{layer.name}.{key}"] = _rule_of_weight(settings, layer, own, rows)
-            elif parameter.kind == "bias":
-                rules[f"{layer.name}.{key}"] = replace(own, weight_decay=0.0)
+        rules[name] = (
+            _rule_of_weight(settings, layer, own, rows) if kind == "weight" else replace(own, weight_decay=0.0)
+        )
     return rules
+
+
+def _trained(model: Model) -> Iterator[tuple[Layer, str, str]]:
+    """The parameters that a fit changes: layer, name and kind of each."""
+    for layer, (before, _) in zip(model.layers, model.layer_shapes(model.known_shape), strict=True):
+        for key, parameter in layer.parameters(before).items() if layer.is_trained else ():
+            if parameter.kind != "kept":
+                yield layer, f"{layer.name}.{key}", parameter.kind
 
 
 def _rule_of_weight(settings: Settings, layer: Layer, rule: Rule, rows: int) -> Rule:
@@ -92,10 +96,9 @@ def _rule_of_weight(settings: Settings, layer: Layer, rule: Rule, rows: int) -> 
 def penalty_value(settings: Settings, rows: int) -> float:
     """The penalties of the trained weights. `rows` stands for m="batch" and m="train"."""
     model, total = settings.model, 0.0
-    for layer, (before, _) in zip(model.layers, model.layer_shapes(model.known_shape), strict=True):
-        for key, parameter in layer.parameters(before).items() if layer.is_trained else ():
-            if parameter.kind == "weight":
-                total += penalty_of(model.parameters[f"{layer.name}.{key}"], *settings.penalty_of(layer, rows).at(rows))
+    for layer, name, kind in _trained(model):
+        if kind == "weight":
+            total += penalty_of(model.parameters[name], *settings.penalty_of(layer, rows).at(rows))
     for a, b, penalty in settings.couplings(rows):
         difference = model.parameters[a] - model.parameters[b]
         total += penalty_of(difference, *penalty.at(rows))

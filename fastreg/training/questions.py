@@ -12,7 +12,6 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Session, refuse_bad_row, run_through
-from fastreg.layers import Embedding
 from fastreg.metrics import registry
 from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data
@@ -133,7 +132,7 @@ def _row_losses(trainer: Asked, data: Data, step: int | None) -> tuple[list[np.n
 def input_gradient(trainer: Asked, X, y, rows) -> Any:
     """The gradient of the data loss of each row at its inputs, by name if there are several."""
     settings = trainer.arguments
-    if any(isinstance(layer, Embedding) for layer in settings.model.layers):
+    if settings.model.embeddings:
         raise ValueError("input_gradient: got a model with an Embedding, whose codes have no gradient")
     data = settings.checked(X, y, None, rows)
     settings.build(data.sample_shape)

@@ -14,7 +14,7 @@ from fastreg import optimizers
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.schema import Schema
-from fastreg.layers import BatchNorm, Dense, Embedding, Layer
+from fastreg.layers import BatchNorm, Dense, Layer
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
@@ -230,7 +230,7 @@ class Settings:
             self._check_distances()
         if self.adversarial is not None and not (len(self.model.graph.inputs) == len(self.model.heads) == 1):
             raise ValueError("adversarial: got a model with several inputs or heads, expected one of each")
-        if self.adversarial is not None and any(isinstance(layer, Embedding) for layer in self.model.layers):
+        if self.adversarial is not None and self.model.embeddings:
             raise ValueError("adversarial: got a model with an Embedding, whose codes have no gradient to follow")
         if self.mixup is not None:
             self._check_mixup(self.mixup)
@@ -284,11 +284,8 @@ class Settings:
         """Refuses what cannot be mixed."""
         if self.adversarial is not None:
             raise ValueError(f"mixup: got {alpha:g} with adversarial, expected one of the two")
-        for layer in self.model.layers:
-            if isinstance(layer, Embedding):
-                raise ValueError(
-                    f"mixup: got {alpha:g} with layer {layer.name!r}, whose inputs are codes that do not mix"
-                )
+        for layer in self.model.embeddings:
+            raise ValueError(f"mixup: got {alpha:g} with layer {layer.name!r}, whose inputs are codes that do not mix")
         for task in self.tasks:
             if task.loss.missing_targets:
                 raise ValueError(f"mixup: got {alpha:g} with missing_targets, expected a target in every row")
@@ -299,8 +296,6 @@ class Settings:
     def check_augment(self, shape: Any) -> None:
         """Refuses samples of this shape if they should be augmented but are not images."""
         if self.augment is not None:
-            if self.model.graph.inputs[1:]:
-                raise ValueError("augment: got a model with several inputs, expected one, whose samples are images")
             try:
                 self.augment.on(shape)
             except ValueError as error:
