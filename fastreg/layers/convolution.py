@@ -8,6 +8,7 @@ from typing import cast
 from fastreg.common import checking
 from fastreg.layers import images, initializers
 from fastreg.layers.base import Layer, Parameter, live
+from fastreg.layers.dense import with_usual_start
 from fastreg.layers.initializers import Initializer
 from fastreg.losses import penalties
 from fastreg.program.images import Window
@@ -113,12 +114,7 @@ class Conv2D(Layer):
         )
 
     def changed(self, name: str, value) -> Conv2D:
-        usual = initializers.get("weight_init", ACTIVATIONS[self.activation or "linear"].initializer)
-        before = self
-        if name == "activation" and self.weight_init == usual:  # which follows the activation
-            before = self.named(self.name)
-            before._set(weight_init=None)
-        return Layer.changed(before, name, value)
+        return Layer.changed(with_usual_start(self) if name == "activation" else self, name, value)
 
     def window(self, shape: tuple[int, ...]) -> Window:
         """The windows on images of `shape`."""

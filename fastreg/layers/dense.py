@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, InitVar, dataclass
-from typing import ClassVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from fastreg.common import checking
 from fastreg.common.description import later
@@ -12,6 +12,18 @@ from fastreg.layers.base import Layer, Parameter, live, one_dimension
 from fastreg.layers.initializers import Initializer
 from fastreg.losses import penalties
 from fastreg.reference.activations import ACTIVATIONS
+
+Start = TypeVar("Start", bound=Layer)
+
+
+def with_usual_start(layer: Start) -> Start:
+    """The layer, or if its weight starts as usual for its activation, a copy whose start follows a new activation."""
+    usual = initializers.get("weight_init", ACTIVATIONS[layer.option("activation") or "linear"].initializer)
+    if layer.option("weight_init") != usual:
+        return layer
+    free = layer.named(layer.name)
+    free._set(weight_init=None)
+    return free
 
 
 @live
@@ -157,12 +169,7 @@ class Dense(Layer):
             raise ValueError("weight_noise: got it with tied_to, expected it in the layer that has the weight")
 
     def changed(self, name: str, value) -> Dense:
-        usual = initializers.get("weight_init", ACTIVATIONS[self.activation or "linear"].initializer)
-        before = self
-        if name == "activation" and self.weight_init == usual:  # which follows the activation
-            before = self.named(self.name)
-            before._set(weight_init=None)
-        return Layer.changed(before, name, value)
+        return Layer.changed(with_usual_start(self) if name == "activation" else self, name, value)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         one_dimension(self, shape)

@@ -644,7 +644,7 @@ def fill_uniform(double[::1] out, uint64_t seed, uint32_t stream):
 
 
 def draw_mixture(mix, uint64_t seed, uint32_t step, int64_t rows):
-    """The share and the shift by which a `Mix` mixes a batch of so many rows."""
+    """The share and the shift by which a `Mix` mixes a batch of that number of rows."""
     cdef fr_mix m = _mix(mix)
     cdef fr_mixture found
     with nogil:

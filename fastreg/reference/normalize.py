@@ -1,6 +1,6 @@
 """Normalization by formulas: moments of columns, channels and rows, and the way back.
 
-The `channels` of an image are its last dimension: a row of several pixels is so many rows of its channels.
+The `channels` of an image are its last dimension. A row of several pixels counts as one row for each pixel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined_moments(mean: np.ndarray, squares: np.ndarray, rows: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the biased variance of each channel, from the moments of the columns of so many rows (Chan, Golub
+    """The mean and the biased variance of each channel, from the moments of the columns over `rows` rows (Chan, Golub
     and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979)."""
     means, squares = mean.reshape(-1, channels), squares.reshape(-1, channels)
     whole = means.mean(axis=0)

@@ -149,7 +149,7 @@ def test_ten_steps_are_those_of_torch(engine, kind):
 def test_predictions_fold_into_the_dense_before(engine):
     trainer = trainer_of(engine=engine)
     kinds = [type(op).__name__ for op in trainer.program("predict").ops]
-    assert kinds.count("Affine") == 1, "only the BatchNorm behind an activation stays by itself"
+    assert kinds.count("Affine") == 1, "only the BatchNorm after an activation keeps a pass of its own"
     assert kinds.count("NormScale") == 3 and "Moments" not in kinds and "BatchNorm" not in kinds
     assert "Elementwise" not in [type(op).__name__ for op in trainer.program("train").ops]
 
