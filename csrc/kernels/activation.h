@@ -127,8 +127,8 @@ static void draw_mask(mask_draws *draws, const row_part *part) {
     default: CASE(ACTIVATION, UNMASKED);                                                                               \
     }
 
-/* y and z may be the same memory. */
-static void forward_row(real *y, const real *z, int activation, const fr_mask *mask, const row_part *part) {
+/* y and z may be the same memory. (Inline: for small layers the call alone is a tenth of the op.) */
+INLINE void forward_row_inline(real *y, const real *z, int activation, const fr_mask *mask, const row_part *part) {
     const int vectors = vectors_of(part->columns), masked = masked_as(mask);
     mask_draws draws;
     draws.mask = mask;
@@ -141,6 +141,10 @@ static void forward_row(real *y, const real *z, int activation, const fr_mask *m
 #undef CASE
 #undef BODY
     }
+}
+
+static void forward_row(real *y, const real *z, int activation, const fr_mask *mask, const row_part *part) {
+    forward_row_inline(y, z, activation, mask, part);
 }
 
 /* y = x + std * draws */

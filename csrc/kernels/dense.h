@@ -131,7 +131,7 @@ static void op_dense(fr_worker *w) {
                 if (op->noise.std != 0) noise_row(z, z, &op->noise, &part);
                 if (op->z.data) memcpy((real *)op->z.data + row * op->z.ld + column, z, sizeof(vec) * (size_t)vectors);
                 real *y = (real *)op->out.data + row * op->out.ld + column;
-                forward_row(y, z, op->activation, &op->mask, &part);
+                forward_row_inline(y, z, op->activation, &op->mask, &part);
                 if (op->activity.data) {
                     real *sums = (real *)op->activity.data + row * op->activity.ld;
                     sums[column / FR_PANEL] = sum_of_sizes(y, at.columns);

@@ -37,9 +37,8 @@ static void standardize(real *x, const real *mean, const real *scale, int64_t n)
 enum { ROWS_AHEAD = 6 };
 
 /* A row of the data as it is at this position of the epoch, before it is mixed. */
-static void take_row(real *out, fr_worker *w, const augment_room *room, int64_t position) {
-    const fr_gather_op *op = &w->op->gather;
-    const fr_source *source = &w->feed->source[op->source];
+INLINE void take_row(real *out, fr_worker *w, const fr_gather_op *op, const fr_source *source, const augment_room *room,
+                     int64_t position) {
     const int is_float = source->dtype == FR_FLOAT32 || source->dtype == FR_FLOAT64;
     read_row(out, source, fr_index_at(w->feed, position));
     const int64_t columns = source->columns;
@@ -48,6 +47,12 @@ static void take_row(real *out, fr_worker *w, const augment_room *room, int64_t 
     }
     if (op->augment) augment_image(out, room, w, (uint32_t)position);
     if (op->mean.data) standardize(out, op->mean.data, op->scale.data, op->columns);
+}
+
+/* The same, of a row to mix with: seldom wanted, so out of the way of the others. */
+static void take_other(real *out, fr_worker *w, const augment_room *room, int64_t position) {
+    const fr_gather_op *op = &w->op->gather;
+    take_row(out, w, op, &w->feed->source[op->source], room, position);
 }
 
 /* x = share * x + (1 - share) * other */
@@ -88,9 +93,9 @@ static void op_gather(fr_worker *w) {
                 fetch_label(w->feed, index);
             }
         }
-        take_row(out, w, &room, w->batch.first + row);
+        take_row(out, w, op, source, &room, w->batch.first + row);
         if (mixture.shift) {
-            take_row(other, w, &room, w->batch.first + mixed_with(w, &mixture, row));
+            take_other(other, w, &room, w->batch.first + mixed_with(w, &mixture, row));
             mix_row(out, other, &mixture, op->columns);
         }
         if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
