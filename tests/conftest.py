@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from fastreg.machine import threads
+
 # The same few examples in every run. `pytest --hypothesis-profile=search` looks for others, for longer.
 settings.register_profile("usual", derandomize=True, deadline=None, max_examples=40)
 settings.register_profile("search", deadline=None, max_examples=2000)
@@ -50,3 +52,11 @@ def blobs() -> tuple[np.ndarray, np.ndarray]:
     labels = np.arange(150) % 3
     centres = np.array([[2.0, 0.0, 0.0, 1.0], [0.0, 2.0, 0.0, -1.0], [0.0, 0.0, 2.0, 0.0]])
     return (centres[labels] + rng.normal(scale=0.7, size=(150, 4))).astype(np.float32), labels
+
+
+@pytest.fixture
+def restore_target():
+    """The SIMD target that was chosen before a test is the one behind it."""
+    before = threads.simd()["current"]
+    yield
+    threads.use_simd(before)

@@ -8,7 +8,7 @@ from fastreg.engines.base import Feed
 from fastreg.engines.memory import padded
 from fastreg.engines.native import NativeEngine
 from fastreg.engines.reference import ReferenceEngine
-from fastreg.machine import _core
+from fastreg.machine import _core, threads
 from fastreg.program.images import Conv, ConvDw, ConvDx, Flip, Pool, PoolDx, flipped, window
 from fastreg.program.program import Program, with_waits
 from fastreg.program.riders import Mask, Noise, Penalty, Through
@@ -185,8 +185,8 @@ def test_riders(case, dtype):
     ]
     params = {"w": weight, "b": bias}
     reference = run(ReferenceEngine, ops, buffers, params, dtype)
-    for threads in (1, 3):
-        native = run(NativeEngine, ops, buffers, params, dtype, n_threads=threads)
+    for count in (1, 3):
+        native = run(NativeEngine, ops, buffers, params, dtype, n_threads=count)
         for name in ("y", "p", "sums"):
             assert ((native.buffers[name] == 0) == (reference.buffers[name] == 0)).all()
             assert_near(native.buffers[name], reference.buffers[name], dtype)
@@ -202,7 +202,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(("rule", "dtype"), [*((rule, "float32") for rule in RULES), ("adam", "float64")])
-def test_the_same_bits_for_all_threads_and_targets(case, rule, dtype, monkeypatch):
+def test_the_same_bits_for_all_threads_and_targets(case, rule, dtype, monkeypatch, restore_target):
     w, _, units = case
     x, dz = np.tanh(draws(M, np.prod(w.image))), draws(M, w.count * units, seed=3)
     weight, bias, slots = weights(w, units), draws(units, seed=2), RULES[rule].slots
@@ -221,9 +221,12 @@ def test_the_same_bits_for_all_threads_and_targets(case, rule, dtype, monkeypatc
         arrays = (engine.buffers["y"], engine.buffers["dx"], *engine.params.values(), *engine.gradients.values())
         return [np.ascontiguousarray(a).copy() for a in arrays]
 
-    expected = bits(NativeEngine, n_threads=1)
-    for got, right in zip(expected, bits(ReferenceEngine), strict=True):
-        assert_near(got, right, dtype, 5)
-    for options in ({"n_threads": 2}, {"n_threads": 3}, {"n_threads": 7}, {"n_threads": 3, "scramble": 12345}):
-        for got, right in zip(bits(NativeEngine, **options), expected, strict=True):
-            assert got.tobytes() == right.tobytes()
+    by_rounding, reference = {}, bits(ReferenceEngine)
+    for target in threads.simd()["available"]:
+        threads.use_simd(target)
+        expected = by_rounding.setdefault(target != "generic", bits(NativeEngine, n_threads=1))
+        for got, right in zip(expected, reference, strict=True):
+            assert_near(got, right, dtype, 5)
+        for options in ({"n_threads": 2}, {"n_threads": 3}, {"n_threads": 7}, {"n_threads": 3, "scramble": 12345}):
+            for got, right in zip(bits(NativeEngine, **options), expected, strict=True):
+                assert got.tobytes() == right.tobytes(), (target, options)

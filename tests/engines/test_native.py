@@ -32,13 +32,6 @@ def dtype(request):
     return request.param
 
 
-@pytest.fixture
-def restore_target():
-    before = threads.simd()["current"]
-    yield
-    threads.use_simd(before)
-
-
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_against_the_reference(network, dtype, target, weighted, restore_target):

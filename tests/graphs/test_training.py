@@ -113,13 +113,6 @@ def bits(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
     return {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
 
 
-@pytest.fixture
-def restore_target():
-    before = threads.simd()["current"]
-    yield
-    threads.use_simd(before)
-
-
 @pytest.mark.parametrize("seed", range(40))
 def test_same_bits_for_any_number_of_threads_and_fused_target(seed, restore_target):
     graph = random_graph(seed)

@@ -1,0 +1,170 @@
+"""Trainings of graphs that are killed in the middle of an epoch and resumed, and processes that fork around them: the
+same bits, and no hang."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+from graph_trainings import TRAININGS, answers, bits, new
+from resumable import digest
+
+import fastreg as fr
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+EPOCHS, SECONDS = 5, 60
+
+
+def in_child(act) -> int:
+    """Runs something in a forked child. Returns 0, 1 if it raised or gave False, or minus the signal that killed it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if act() is not False else 1
+        finally:
+            os._exit(code)
+    return ended(child)
+
+
+def ended(child: int) -> int:
+    """The exit code of a child, which has a minute to end."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError("a forked child hangs")
+
+
+# --- kill -9 ----------------------------------------------------------------------------------------------------------
+
+
+class Die(fr.Callback):
+    """Kills its own process in the middle of an epoch."""
+
+    def __init__(self, epoch, batch):
+        self.when = epoch, batch
+
+    def on_batch_end(self, batch, logs):
+        if (self.trainer.epoch, batch) == self.when:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def trained(name, engine, path=None, resume=None, more=(), **settings) -> str:
+    """The digest of a training with rules that have something to remember: rates that fall, and the best epoch."""
+    trainer, fit = new(name, engine=engine, **settings)
+    checkpoint = [fr.Checkpoint(path)] if path else []
+    rules = [fr.ReduceOnPlateau("val_loss", patience=0, threshold=0.05), fr.EarlyStopping("val_loss", patience=2)]
+    history = trainer.fit(epochs=EPOCHS, callbacks=[*more, *rules, *checkpoint], resume=resume, **fit)
+    return digest(trainer, history)
+
+
+CASES = [*(("native", name) for name in TRAININGS), *(("reference", name) for name in ("ties", "norms", "categories"))]
+
+
+@pytest.mark.parametrize(("engine", "name"), CASES)
+def test_killed_in_two_epochs_and_resumed(engine, name, tmp_path):
+    """Whoever resumes works with another number of threads."""
+    path = tmp_path / "run.safetensors"
+    for epoch, batch, threads in ((1, 2, 2), (2, 1, 3)):
+        resume = path if epoch > 1 else None
+        die = [Die(epoch, batch)]
+        assert in_child(lambda: trained(name, engine, path, resume, die, threads=threads)) == -signal.SIGKILL  # noqa: B023
+    assert trained(name, engine, path, path, threads=1) == trained(name, engine)
+
+
+@pytest.mark.parametrize("name", ["heads", "convolutions"])
+def test_killed_at_any_moment(name, tmp_path):
+    """From outside, also while a checkpoint is written."""
+    path, dice, kills, code = tmp_path / "run.safetensors", random.Random(name), 0, -1
+    while code:
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if trained(name, "native", path, path if path.exists() else None) else 1)
+            finally:
+                os._exit(1)
+        if kills < 8:
+            time.sleep(dice.uniform(0, 0.05))
+            os.kill(child, signal.SIGKILL)
+        code = ended(child)
+        kills += code == -signal.SIGKILL
+        assert code in (0, -signal.SIGKILL)
+    assert kills and not list(tmp_path.glob(".*.tmp"))
+    assert trained(name, "native", path, path) == trained(name, "native")
+
+
+# --- fork -------------------------------------------------------------------------------------------------------------
+
+
+def end(name, epochs=2) -> dict[str, bytes]:
+    """What a training on two threads leaves behind, and what its model says then."""
+    trainer, fit = new(name, threads=2)
+    trainer.fit(epochs=epochs, **fit)
+    return bits(trainer) | answers(trainer, fit["X"])
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_child_trains_goes_on_and_predicts(name):
+    """A child that is forked behind a fit trains another model and the parent's, and predicts, as the parent does."""
+    trainer, fit = new(name, threads=2)
+    trainer.fit(epochs=2, **fit)
+    expected, said = bits(trainer), answers(trainer, fit["X"])
+    longer = end(name, 3)
+
+    def act():
+        right = answers(trainer, fit["X"]) == said and end(name) == expected | said
+        trainer.fit(epochs=1, **fit)
+        return right and bits(trainer) | answers(trainer, fit["X"]) == longer
+
+    assert in_child(act) == 0
+    assert bits(trainer) == expected
+    assert in_child(lambda: in_child(act) == 0) == 0  # a grandchild
+    trainer.fit(epochs=1, **fit)
+    assert bits(trainer) | answers(trainer, fit["X"]) == longer
+
+
+@pytest.mark.parametrize("name", ["norms", "convolutions", "stored"])
+def test_a_child_that_is_forked_within_a_fit_ends_it_too(name):
+    class Fork(fr.Callback):
+        child = None
+
+        def on_batch_end(self, batch, logs):
+            if (self.trainer.epoch, batch) == (1, 1):
+                self.child = os.fork()
+
+    parent, fork, right = os.getpid(), Fork(), False
+    try:
+        trainer, fit = new(name, threads=2)
+        trainer.fit(epochs=2, callbacks=[fork], **fit)
+        right = bits(trainer) | answers(trainer, fit["X"]) == end(name)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if right else 1)
+    assert right and ended(fork.child) == 0
+
+
+@pytest.mark.parametrize("name", ["convolutions", "heads"])
+def test_a_child_that_is_forked_while_another_thread_trains(name):
+    expected, going = end(name), threading.Event()
+
+    def work():
+        trainer, fit = new(name, threads=2)
+        going.set()
+        trainer.fit(epochs=20, **fit)
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    going.wait(SECONDS)
+    codes = [in_child(lambda: end(name) == expected) for _ in range(3)]
+    busy.join()
+    assert codes == [0, 0, 0]
