@@ -8,7 +8,7 @@ import pickle
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -99,6 +99,7 @@ class Model(Settable):
     graph: Graph
     _another = "fr.Model(inputs, outputs)"
     _known_widths: tuple[Any, dict[str, int]] = (None, {})
+    _seen_shape: tuple[int, ...] | None = None  # of the data that were checked last, before the model is built
 
     @understood
     def __init__(self, inputs, outputs):
@@ -319,23 +320,41 @@ class Model(Settable):
     def widths(self) -> dict[str, int]:
         """The number of outputs of each head."""
         graph, shape = self.graph, self.input_shape
-        if shape is None and all(entry.shape is not None for entry in graph.inputs):
-            shape = self._shape(None)
-        key = shape, self._changes
+        key = shape, self._seen_shape, self._changes
         if self._known_widths[0] != key:  # they are asked for several times a fit
-            if shape is None:
-                widths = {name: self._units(value) for name, value in graph.outputs.items()}
-            else:
-                shapes = self.shapes(shape)
-                widths = {name: math.prod(shapes[value]) for name, value in graph.outputs.items()}
+            network = self._network_so_far
+            shapes = None if network is None else network.shapes()
+            widths = {}
+            for name, value in graph.outputs.items():
+                width = self._units(value) if shapes is None else math.prod(shapes[value])
+                if width is None:
+                    raise ValueError(NOT_BUILT)
+                widths[name] = width
             self._known_widths = key, widths
         return self._known_widths[1]
 
-    def _units(self, value: int) -> int:
-        """The number of columns of a value, as far as layers tell it before the model is built."""
+    @property
+    def tells_widths(self) -> bool:
+        """Whether the number of outputs is known before the model is built, without the data."""
+        if self.input_shape is not None or all(entry.shape or entry.columns for entry in self.graph.inputs):
+            return True
+        return all(self._units(value) is not None for value in self.graph.outputs.values())
+
+    @property
+    def _network_so_far(self) -> Network | None:
+        """The network for samples of the shape that is known, or that was seen last. None without one."""
+        if self.input_shape is not None:
+            return self.network(self.input_shape)
+        own = [entry.shape if entry.columns is None else (len(entry.columns),) for entry in self.graph.inputs]
+        if None not in own:
+            return Network(self.layers, self.graph, tuple(cast(list[tuple[int, ...]], own)))
+        return None if self.tells_widths or self._seen_shape is None else self.network(self._seen_shape)
+
+    def _units(self, value: int) -> int | None:
+        """The number of columns of a value, if the layers of a chain tell it without the shape of the data."""
         count = len(self.graph.inputs)
         if value < count:
-            raise ValueError(NOT_BUILT)
+            return None
         node = self.graph.nodes[value - count]
         units = getattr(self.layers[node.layer], "units", None)
         return self._units(node.inputs[0]) if units is None else units
@@ -673,6 +692,7 @@ class Model(Settable):
         X = checking.inputs(name, numbers, dtype, shape, names)
         if self.input_shape is None:
             self.network(X.shape[1:]).parameters()
+            self._seen_shape = X.shape[1:]
         self._check_codes(name, X, names)
         return X
 
@@ -781,7 +801,7 @@ class Model(Settable):
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle keeps. A loss that it cannot keep, such as a function defined in another, is kept by name."""
-        state = {name: value for name, value in self.__dict__.items() if name != "_known_widths"}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_known_widths", "_seen_shape")}
         kept = {head: _picklable(loss) for head, loss in self._by_head(self.loss).items()}
         return {**state, "loss": unwrapped(kept)} if "loss" in state else state
 

@@ -211,6 +211,8 @@ class Settings:
                 )
 
     def _check_metrics(self) -> None:
+        if not self.model.tells_widths and self.model._seen_shape is None:
+            return  # the data will tell whether there are several outputs
         for task in self.tasks:
             answers = task.answers(self.model)
             for metric in task.measured:
@@ -270,6 +272,9 @@ class Settings:
         names cannot tell which of them a name means."""
         model = self.model
         schema = model.schema if model.many_inputs else model.schema.seeing(model.own_input(X), None, None)
+        if not model.tells_widths:  # such as a convolution as the last layer: the shape of X decides
+            model._check_inputs("X", X, schema, self.dtype)
+            self._check_metrics()
         alone = self.tasks[0].alone
         given = {self.tasks[0].head: only(y, self.tasks[0].head)} if alone else targets_of(self.tasks, X, y, schema)
         for task in self.tasks:
