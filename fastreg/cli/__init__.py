@@ -119,13 +119,13 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     """Loads all of fastreg and NumPy, so what is wrong with the environment is found before anything is printed."""
     import fastreg as fr
-    from fastreg.cli import bench, compare, info, predict, profile, train
+    from fastreg.cli import bench, compare, info, predict, profile, run, train
 
     fr.get_num_threads()  # which reads FASTREG_NUM_THREADS
     parser = _Parser(prog="fastreg", description="Fast training of regularized neural networks on CPUs.")
     parser.add_argument("--version", action="version", version=f"fastreg {fr.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (train, predict, compare, profile, bench, info):
+    for command in (train, predict, compare, profile, bench, run, info):
         command.add(commands)
     for subparser in commands.choices.values():
         subparser.set_defaults(parser=subparser)

@@ -30,10 +30,10 @@ FLOORS = (
         "optimizers",
         "model",
     ),
-    *("data", "callbacks", "training", "plots", "checks", "benchmarks", "cli"),
+    *("data", "callbacks", "training", "plots", "checks", "benchmarks", "experiments", "cli"),
 )
 ROOF = {"fastreg", "fastreg.__main__"}  # they open all rooms
-ABOVE_THE_ROOF = FLOORS[-2:]  # they use the package as everybody does
+ABOVE_THE_ROOF = FLOORS[-3:]  # they use the package as everybody does
 FOLDER = Path(fr.__file__).parent
 FILES = {
     ".".join((FOLDER.name, *path.relative_to(FOLDER).with_suffix("").parts)).removesuffix(".__init__"): path

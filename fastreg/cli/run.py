@@ -1,0 +1,149 @@
+"""`fastreg run`: runs the experiments, each the claim of a source document, with a table, a picture and its numbers."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from fastreg.cli.options import positive
+from fastreg.cli.output import Live
+from fastreg.common.tables import table
+
+if TYPE_CHECKING:
+    from fastreg.experiments.harness.find import Experiment
+    from fastreg.experiments.harness.running import Outcome
+
+FOLDER = "fastreg-experiments"
+BAR = 24  # characters
+
+
+def add(commands) -> None:
+    """Adds the command and its arguments."""
+    parser = commands.add_parser("run", help="run an experiment: a table, a picture, and the numbers as JSON")
+    parser.set_defaults(command=run)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; --list names them")
+    parser.add_argument(
+        "--list", action="store_true", help="list the experiments, with the system that each belongs to"
+    )
+    parser.add_argument("--all", action="store_true", help="run all experiments")
+    parser.add_argument("--quick", action="store_true", help="the short form of each, about 20 seconds at most")
+    parser.add_argument(
+        "--seeds", type=positive, metavar="N", help="repeat with N seeds (default: 5 for most, 2 with --quick)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first seed (0)")
+    parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or NumPy (native)")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with the IDX files of MNIST; without it small digits stand in"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default=FOLDER, help=f"folder for pictures, numbers and the page ({FOLDER})"
+    )
+    parser.set_defaults(flags=None)
+    _add_flags(parser)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that experiments have of their own. It imports them all, so it waits until the command is used."""
+    parse = parser.parse_known_args
+
+    def parse_with_flags(args=None, namespace=None):
+        from fastreg.experiments.harness.find import experiments
+
+        parser.parse_known_args = parse  # type: ignore[method-assign]
+        for experiment in experiments().values():
+            for flag, meaning in experiment.options.items():
+                told = f"{meaning} (of {experiment.name})"
+                parser.add_argument(f"--{flag}", dest="flags", action="append_const", const=flag, help=told)
+        return parse(args, namespace)
+
+    parser.parse_known_args = parse_with_flags  # type: ignore[method-assign]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command. It fails after Ctrl-C, having kept what was finished."""
+    from fastreg.experiments.harness.find import experiments
+    from fastreg.experiments.harness.page import write_page
+
+    known = experiments()
+    if options.list:
+        print(table(["experiment", "system", "claim"], [[e.name, e.systems, e.claim] for e in known.values()], left=3))
+        return
+    chosen = list(known.values()) if options.all else [_known(known, name) for name in options.names]
+    if not chosen:
+        raise ValueError("run: got no experiment, expected names of experiments, --all or --list")
+    flags = options.flags or []
+    for flag in flags:
+        if not any(flag in experiment.options for experiment in chosen):
+            raise ValueError(f"--{flag}: got it for experiments that do not have it")
+    folder = Path(options.out)
+    try:
+        for experiment in chosen:
+            _run(experiment, options, [flag for flag in flags if flag in experiment.options], folder)
+    finally:
+        if folder.is_dir():
+            pages = " and ".join(map(str, write_page(folder)))
+            print(f"the page: {pages}", file=sys.stderr)
+
+
+def _known(known: dict[str, Experiment], name: str) -> Experiment:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        told = f"; the nearest is {near[0]}" if near else ""
+        raise ValueError(f"run: got {name!r}, expected a name that `fastreg run --list` lists{told}")
+    return known[name]
+
+
+def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], folder: Path) -> None:
+    """One experiment, unless what it needs is missing and others are asked for too."""
+    from fastreg.experiments.harness.running import Interrupted, MissingData, run
+
+    line, begin = Live(), perf_counter()
+
+    def report(share: float) -> None:
+        full = round(BAR * share)
+        line.show(f"{experiment.name}  [{'#' * full}{'.' * (BAR - full)}] {share:4.0%}  {perf_counter() - begin:.0f} s")
+
+    if not line.live:
+        print(f"{experiment.name}: running", file=sys.stderr, flush=True)
+    report(0.0)
+    try:
+        outcome = run(
+            experiment,
+            seeds=options.seeds,
+            first_seed=options.seed,
+            quick=options.quick,
+            engine=options.engine,
+            data=options.data,
+            options=flags,
+            report=report,
+        )
+    except Interrupted as interrupted:
+        line.end()
+        if interrupted.outcome:
+            _show(interrupted.outcome, folder)
+        raise
+    except MissingData as missing:
+        line.end()
+        if not options.all:
+            raise
+        print(f"left out: {missing}\n", flush=True)
+    else:
+        line.end()
+        _show(outcome, folder)
+    finally:
+        line.end()
+
+
+def _show(outcome: Outcome, folder: Path) -> None:
+    """Prints the table and the claims, and writes the files."""
+    print(f"{outcome.experiment.name}: {outcome.experiment.claim}\n")
+    print(table(outcome.table.heads, outcome.table.rows))
+    print(f"\n{outcome.table.note}" if outcome.table.note else "")
+    for claim in outcome.claims:
+        print(claim)
+    print("; ".join(outcome.remarks))
+    print("saved:", *outcome.save(folder), "\n", flush=True)

@@ -1,0 +1,83 @@
+"""Which experiments there are: every module of the package `fastreg.experiments`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from dataclasses import dataclass
+from types import ModuleType
+
+import fastreg.experiments
+
+PARTS = ("measure", "table", "claims", "draw")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A module of the experiments, and what it says of itself."""
+
+    name: str
+    module: ModuleType
+
+    @property
+    def claim(self) -> str:
+        """The first line of the docstring."""
+        return self._text[0]
+
+    @property
+    def argument(self) -> str:
+        """The rest of the docstring."""
+        return "\n".join(self._text[1:]).strip()
+
+    @property
+    def _text(self) -> list[str]:
+        return inspect.cleandoc(self.module.__doc__ or self.name).splitlines()
+
+    @property
+    def systems(self) -> str:
+        return getattr(self.module, "SYSTEMS", "")
+
+    @property
+    def seeds(self) -> int:
+        return getattr(self.module, "SEEDS", 5)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return getattr(self.module, "SIZE", (9.0, 4.0))
+
+    @property
+    def alone(self) -> bool:
+        return getattr(self.module, "ALONE", False)
+
+    @property
+    def needs(self) -> str:
+        return getattr(self.module, "NEEDS", "")
+
+    @property
+    def options(self) -> dict[str, str]:
+        return getattr(self.module, "OPTIONS", {})
+
+
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, in the order of the systems that they show."""
+    found = []
+    for entry in pkgutil.iter_modules(fastreg.experiments.__path__):
+        if not entry.ispkg:
+            module = importlib.import_module(f"fastreg.experiments.{entry.name}")
+            missing = [part for part in PARTS if not callable(getattr(module, part, None))]
+            if missing:
+                raise ImportError(
+                    f"{module.__file__}: it has no {' and no '.join(missing)}; see {fastreg.experiments.__file__}"
+                )
+            found.append(Experiment(entry.name.replace("_", "-"), module))
+    return {experiment.name: experiment for experiment in sorted(found, key=_order)}
+
+
+def _order(experiment: Experiment) -> list:
+    """D10 comes after D9; what belongs to no system comes last."""
+    parts = re.findall(r"\d+|\D+", experiment.systems.split(",")[0]) or ["~"]
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts] + [
+        (True, 0, experiment.name)
+    ]

@@ -1,0 +1,44 @@
+"""Every experiment: its quick form runs, and its claims hold. What each found is judged in its own file."""
+
+import json
+
+import numpy as np
+import pytest
+from quick import quick
+
+from fastreg.experiments.harness.find import experiments
+from fastreg.experiments.harness.page import write_page
+
+ALL = experiments()
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_quick_form_runs_and_its_claims_hold(name, tmp_path):
+    outcome = quick(name)
+    assert outcome.claims and outcome.table.rows
+    assert all(len(row) == len(outcome.table.heads) for row in outcome.table.rows)
+    assert [str(claim) for claim in outcome.claims if not claim.held] == []
+    picture, numbers = outcome.save(tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    told = json.loads(numbers.read_text())
+    assert told["claim"] and told["argument"] and told["systems"] and len(told["runs"]) == 2
+    page, markdown = write_page(tmp_path)
+    assert outcome.claims[0].figures.replace("<", "&lt;").replace(">", "&gt;").split("&")[0] in page.read_text()
+    assert f"## {name}" in markdown.read_text()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_part_of_a_picture_has_named_axes(name):
+    for axes in quick(name).draw().axes:
+        if axes.axison and axes.get_label() != "<colorbar>" and not axes.images:
+            assert axes.get_xlabel() or axes.get_title() or len(axes.get_xticks()) == 0, axes
+            assert axes.get_ylabel() or axes.get_title() or len(axes.get_yticks()) == 0, axes
+
+
+def test_two_runs_with_the_same_seed_find_the_same():
+    from fastreg.experiments.harness.running import run
+
+    again = run(ALL["tanh-linear"], quick=True, seeds=1)
+    assert np.array_equal(again.runs[0]["bend"], quick("tanh-linear").runs[0]["bend"])

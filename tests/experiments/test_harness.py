@@ -1,0 +1,235 @@
+"""The harness: new files are found, what is finished is kept, the page holds everything, nonsense gets one line."""
+
+import base64
+import json
+import re
+import sys
+import textwrap
+from threading import Event
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.cli import main
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, plus_minus
+from fastreg.experiments.harness import lab as labs
+from fastreg.experiments.harness.find import Experiment, experiments
+from fastreg.experiments.harness.page import write_page
+from fastreg.experiments.harness.results import as_plain, half_interval
+from fastreg.experiments.harness.running import Interrupted, MissingData, run
+
+pytest.importorskip("matplotlib")
+
+
+def made(measure=lambda lab: {"value": lab.seed}, **more) -> Experiment:
+    """An experiment of this process alone."""
+    module = ModuleType("made_up")
+    module.__doc__ = "A claim.\n\nIts argument."
+    module.measure = measure
+    module.table = lambda runs: Table(["", "value"], [["mean", runs.text("value")]], "a note")
+    module.claims = lambda runs: [Claim("seeds differ", np.ptp(runs.values("value")) > 0, f"{len(runs)} seeds")]
+    module.draw = lambda figure, runs: figure.subplots().plot(runs.values("value"))
+    for name, value in {"SYSTEMS": "Z1", **more}.items():
+        setattr(module, name, value)
+    return Experiment("made-up", module)
+
+
+def test_the_interval_is_that_of_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    for count in (3, 5, 31, 32):
+        values = np.random.default_rng(count).normal(size=count)
+        low, high = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
+        assert half_interval(values) == pytest.approx((high - low) / 2, rel=1e-3 if count < 32 else 0.05)
+
+
+def test_plus_minus_says_nothing_of_the_spread_of_one():
+    assert plus_minus([0.25]) == "0.250"
+
+
+def test_seeds_are_run_in_order_and_claims_are_judged():
+    found = run(made(), seeds=4, first_seed=7)
+    assert found.runs.values("value").tolist() == [7, 8, 9, 10]
+    assert found.claims[0].held and "4 seeds" in found.remarks[0]
+    assert not run(made(), seeds=1).claims[0].held
+
+
+def test_default_seeds_and_those_of_quick():
+    assert [len(run(made(SEEDS=3), quick=quick).runs) for quick in (False, True)] == [3, 2]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_ctrl_c_keeps_what_is_finished(alone):
+    def measure(lab):
+        if lab.seed == 2:
+            raise KeyboardInterrupt
+        return {"value": lab.seed}
+
+    with pytest.raises(Interrupted) as caught:
+        run(made(measure, ALONE=alone), seeds=3)
+    outcome = caught.value.outcome
+    assert outcome.runs.values("value").tolist() == [0, 1]
+    assert "2 of 3 seeds" in " ".join(outcome.remarks)
+
+
+def test_ctrl_c_before_the_first_seed_leaves_nothing():
+    def measure(lab):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        run(made(measure), seeds=2)
+    assert caught.value.outcome is None
+
+
+def test_a_training_on_another_thread_ends_when_it_is_cancelled():
+    cancel = Event()
+    lab = Lab(cancel=cancel, threads=1)
+    trainer = lab.trainer(fr.Sequential([fr.Dense(1)]), loss="mse")
+    cancel.set()
+    with pytest.raises(labs.Cancelled):
+        lab.fit(trainer, np.ones((8, 2)), np.ones((8, 1)), epochs=10**6)
+
+
+def test_an_error_in_one_item_ends_the_others():
+    def one(item):
+        if item == 0:
+            raise ValueError("item 0")
+        trainer = lab.trainer(fr.Sequential([fr.Dense(1)]), loss="mse")
+        lab.fit(trainer, np.ones((8, 2)), np.ones((8, 1)), epochs=10**9)
+
+    lab = Lab(threads=2)
+    with pytest.raises(ValueError, match="item 0"):
+        lab.side_by_side(one, range(4))
+
+
+def test_side_by_side_gives_results_in_order_and_one_thread_each():
+    lab = Lab(threads=3)
+    assert lab.side_by_side(lambda item: (item, lab.threads), range(5)) == [(item, 1) for item in range(5)]
+    assert lab.threads == 3
+
+
+def test_progress_of_a_loop_reaches_one():
+    shares = []
+    assert list(Lab(report=shares.append).each("ab")) == ["a", "b"]
+    assert shares == [0.5, 1.0]
+
+
+def test_the_stand_in_has_the_shape_of_mnist():
+    pytest.importorskip("sklearn")
+    (X, y), (X_test, y_test) = Lab().images(60_000, 10_000)
+    assert X.shape == (1200, 784) and X_test.shape == (597, 784) and X.dtype == np.float32
+    assert X.min() == 0 and X.max() == 1 and sorted(set(y)) == list(range(10)) and len(y_test) == 597
+    small, _ = fr.data.load("digits")
+    assert X.sum(axis=1).max() <= small.sum(axis=1).max() * 9 + 1e-3
+    assert len(Lab().images(100, 50)[0][0]) == 100
+
+
+def test_a_folder_without_mnist_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"--data: got .*, expected a folder with the IDX files of MNIST"):
+        Lab(data=str(tmp_path)).images()
+
+
+def test_an_experiment_that_needs_mnist_says_so(monkeypatch):
+    monkeypatch.setattr(labs, "PLACES", ())
+    with pytest.raises(MissingData, match="made-up: it needs MNIST"):
+        run(made(NEEDS="mnist"))
+    assert run(made(NEEDS="mnist"), quick=True).claims
+
+
+def test_json_says_numbers_plainly():
+    assert as_plain({"a": np.float32(1 / 3), 1: [np.int64(2), np.inf], "c": np.bool_(True)}) == {
+        "a": 0.3333333,
+        "1": [2, None],
+        "c": True,
+    }
+
+
+def test_a_new_file_is_listed_run_and_on_the_page(tmp_path, monkeypatch, capsys):
+    (tmp_path / "new_idea.py").write_text(
+        textwrap.dedent('''
+        """New ideas work.
+
+        Because we tried one.
+        """
+
+        from fastreg.experiments.harness import Claim, Table, figures
+
+        SYSTEMS = "Z9"
+
+
+        def measure(lab):
+            return {"value": float(lab.rng.random())}
+
+
+        def table(runs):
+            return Table(["", "value"], [["mean", runs.text("value")]])
+
+
+        def claims(runs):
+            return [Claim("values < 1 & > 0", 0 < runs.mean("value") < 1, runs.text("value"))]
+
+
+        def draw(figure, runs):
+            axes = figure.subplots()
+            figures.bars(axes, ["value"], [runs.values("value")])
+            figures.label(axes, "what", "value")
+        ''')
+    )
+    import fastreg.experiments
+
+    monkeypatch.setattr(fastreg.experiments, "__path__", [*fastreg.experiments.__path__, str(tmp_path)])
+    out = tmp_path / "out"
+    try:
+        assert main(["run", "--list"]) == 0
+        assert re.search(r"new-idea +Z9 +New ideas work\.", capsys.readouterr().out)
+        assert main(["run", "new-idea", "--seeds", "3", "--out", str(out)]) == 0
+        printed = capsys.readouterr().out
+        assert "held: values < 1 & > 0" in printed and "3 seeds" in printed
+        page = (out / "index.html").read_text()
+        assert "values &lt; 1 &amp; &gt; 0" in page and "Because we tried one." in page
+        picture = re.search(r"base64,([^']+)'", page)
+        assert base64.b64decode(picture[1]) == (out / "new-idea.png").read_bytes()
+        assert "[numbers](new-idea.json)" in (out / "index.md").read_text()
+        assert len(json.loads((out / "new-idea.json").read_text())["runs"]) == 3
+    finally:
+        sys.modules.pop("fastreg.experiments.new_idea", None)
+        vars(fastreg.experiments).pop("new_idea", None)
+
+
+def test_a_page_of_an_empty_folder_has_no_experiments(tmp_path):
+    html, _ = write_page(tmp_path)
+    assert "<h2" not in html.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run"], "expected names of experiments, --all or --list"),
+        (["run", "tanh-liner"], "the nearest is tanh-linear"),
+        (["run", "tanh-linear", "--data", "nowhere"], "expected a folder with the IDX files of MNIST"),
+    ],
+)
+def test_nonsense_gets_one_line(arguments, told, capsys, tmp_path):
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--quick"]) == 1
+    error = capsys.readouterr().err
+    assert told in error.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_module_is_named(monkeypatch, tmp_path):
+    (tmp_path / "half_done.py").write_text('"""Half."""\n\n\ndef measure(lab):\n    return {}\n')
+    import fastreg.experiments
+
+    monkeypatch.setattr(fastreg.experiments, "__path__", [str(tmp_path)])
+    try:
+        with pytest.raises(ImportError, match=r"half_done\.py: it has no table and no claims and no draw"):
+            experiments()
+    finally:
+        sys.modules.pop("fastreg.experiments.half_done", None)
+        vars(fastreg.experiments).pop("half_done", None)
+
+
+def test_runs_find_nested_numbers():
+    runs = Runs([{"a": {"b": [1, 2]}}, {"a": {"b": [3, 4]}}])
+    assert runs.values("a", "b").tolist() == [[1, 2], [3, 4]] and runs.mean("a", "b").tolist() == [2, 3]
