@@ -3,6 +3,7 @@
 from fastreg.common.names import missing as _missing
 from fastreg.layers.activation import Activation
 from fastreg.layers.base import Layer, Parameter, Start
+from fastreg.layers.by_name import BY_NAME
 from fastreg.layers.convolution import Conv2D
 from fastreg.layers.dense import ACTIVATIONS, Dense
 from fastreg.layers.dropout import Dropout
@@ -12,28 +13,14 @@ from fastreg.layers.function import Function
 from fastreg.layers.noise import GaussianNoise
 from fastreg.layers.norms import BatchNorm, LayerNorm, Norm
 from fastreg.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D, Pooling
+from fastreg.layers.residual import Residual
 from fastreg.layers.standardize import Standardize
-from fastreg.layers.structure import Add, Concatenate, Residual
+from fastreg.layers.structure import Add, Concatenate
 from fastreg.layers.values import Input, Value
-
-# The names for specs.
-BY_NAME: dict[str, type[Layer]] = {
-    "activation": Activation,
-    "avg_pool2d": AvgPool2D,
-    "batch_norm": BatchNorm,
-    "conv2d": Conv2D,
-    "dense": Dense,
-    "dropout": Dropout,
-    "embedding": Embedding,
-    "flatten": Flatten,
-    "gaussian_noise": GaussianNoise,
-    "global_avg_pool2d": GlobalAvgPool2D,
-    "layer_norm": LayerNorm,
-    "max_pool2d": MaxPool2D,
-}
 
 __all__ = [
     "ACTIVATIONS",
+    "BY_NAME",
     "Activation",
     "Add",
     "AvgPool2D",

@@ -1,14 +1,12 @@
-"""Layers that join values: Add, Concatenate. Residual, a row of layers with a way around them."""
+"""Layers that join values: Add, Concatenate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastreg.common import checking
 from fastreg.layers.base import Layer, live
-from fastreg.layers.values import Value
 from fastreg.reference.activations import ACTIVATIONS
 
 
@@ -91,48 +89,3 @@ class Concatenate(Merge):
                     f"Concatenate: got samples of shape {shape}, expected one dimension; put a Flatten() before it"
                 )
         return (sum(math.prod(shape) for shape in shapes),)
-
-
-class Residual:
-    """A row of layers with a way around them: y = x + layers(x) (He et al., Deep Residual Learning, 2016).
-
-    It is no layer of its own. Its layers and an `Add` become layers of the model.
-
-    Parameters
-    ----------
-    layers
-        The layers of the row, or specs of them.
-    shortcut
-        A layer on the way around, such as `fr.Dense(64)`, for a row that changes the width. Then
-        y = shortcut(x) + layers(x).
-    activation
-        The activation after the sum.
-
-    Examples
-    --------
-    >>> import fastreg as fr
-    >>> block = fr.Residual([fr.Dense(32, "relu"), fr.Dense(16)])
-    >>> model = fr.Sequential([fr.Dense(16), block, fr.Dense(1)])
-    >>> len(model.layers)
-    5
-    >>> block(fr.Input(16)).shape
-    (16,)
-    """
-
-    def __init__(self, layers: Iterable[Layer], *, shortcut: Layer | None = None, activation: str | None = None):
-        self.layers = list(checking.iterate("layers", layers, "a list of layers"))
-        if not self.layers:
-            raise ValueError("layers: got none, expected at least one layer")
-        self.shortcut, self.add = shortcut, Add(activation)
-
-    def __call__(self, value: Value) -> Value:
-        """The value after the row, in the functional style."""
-        end = value
-        for layer in self.layers:
-            end = layer(end)
-        return self.add(value if self.shortcut is None else self.shortcut(value), end)
-
-    def __repr__(self) -> str:
-        more = [] if self.shortcut is None else [f"shortcut={self.shortcut!r}"]
-        more += [] if self.add.activation == "linear" else [f"activation={self.add.activation!r}"]
-        return f"Residual({', '.join([repr(self.layers), *more])})"

@@ -221,7 +221,7 @@ class Network(NamedTuple):
             dense = [str(d.name) for d in self.layers if isinstance(d, Dense) and not d.tied_to]
             raise ValueError(
                 f"layer {name!r}: tied_to: got {layer.tied_to!r}, expected a Dense with a weight of its own: "
-                f"{', '.join(dense)}"
+                f"{', '.join(dense) or 'there is none'}"
             )
         use = self.graph.nodes[self.graph.first_uses()[by_name[layer.tied_to]]]
         weight, own = other.weight_shape(math.prod(shapes[use.inputs[0]])), layer.weight_shape(inputs)

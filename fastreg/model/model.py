@@ -23,7 +23,7 @@ from fastreg.engines.arena import Arena
 from fastreg.engines.base import Engine, Feed, Tally, count_rows
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
 from fastreg.intake.schema import Schema, Target
-from fastreg.layers import BY_NAME, Embedding, Function, Layer, Standardize
+from fastreg.layers import BY_NAME, Embedding, Function, Layer, Standardize, Value
 from fastreg.losses import losses
 from fastreg.losses.losses import Loss
 from fastreg.machine import _core
@@ -322,7 +322,7 @@ class Model(Settable):
         graph, shape = self.graph, self.input_shape
         key = shape, self._seen_shape, self._changes
         if self._known_widths[0] != key:  # they are asked for several times a fit
-            network = self._network_so_far
+            network = self.network_so_far
             shapes = None if network is None else network.shapes()
             widths = {}
             for name, value in graph.outputs.items():
@@ -341,7 +341,7 @@ class Model(Settable):
         return all(self._units(value) is not None for value in self.graph.outputs.values())
 
     @property
-    def _network_so_far(self) -> Network | None:
+    def network_so_far(self) -> Network | None:
         """The network for samples of the shape that is known, or that was seen last. None without one."""
         if self.input_shape is not None:
             return self.network(self.input_shape)
@@ -676,7 +676,10 @@ class Model(Settable):
 
     def own_input(self, X):
         """What is given for the only input, which may come by its name."""
-        own = only(X, self.graph.inputs[0].name)
+        expected = self.graph.inputs[0].name
+        if isinstance(X, Mapping) and list(X) != [expected] and any(np.ndim(part) > 1 for part in X.values()):
+            raise ValueError(f"X: got the inputs {checking.shown(list(X))}, expected one array, or {{{expected!r}: X}}")
+        own = only(X, expected)
         return X if own is X or np.ndim(own) < 2 else own  # a table may have one column of that name
 
     def _check_inputs(self, name: str, X, schema: Schema | None = None, dtype: str | None = None) -> Any:
@@ -849,6 +852,12 @@ class Model(Settable):
 
         return summary.summary(self)
 
+    def __call__(self, *values):
+        """Models are not called: this says what to do instead."""
+        raise TypeError(
+            f"{type(self).__name__}: got a call, expected model.predict(X); layers and fr.Residual are called on values"
+        )
+
     def __repr__(self) -> str:
         inputs = ", ".join(entry.name for entry in self.graph.inputs)
         layers = ", ".join(unnamed(i, layer) for i, layer in enumerate(self.layers))
@@ -968,6 +977,11 @@ def named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     named: list[Layer] = []
     names: set[str] = set()
     for index, layer in enumerate(layers):
+        if isinstance(layer, Value):
+            raise TypeError(
+                f"layers[{index}]: got {checking.shown(layer)}, expected a layer such as Dense(10): the data tell the "
+                f"shape of a sample, and values are for fr.Model(inputs, outputs)"
+            )
         if hasattr(layer, "layer") and not isinstance(layer, type):  # a Standardizer
             layer = layer.layer()
         if isinstance(layer, str):

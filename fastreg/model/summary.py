@@ -9,12 +9,14 @@ import numpy as np
 
 from fastreg.common.tables import table
 from fastreg.layers import Dropout, Layer
+from fastreg.model.graph import Graph, Network
 
 
 class Summarized(Protocol):
     """What a summary needs to know of a model."""
 
     dtype: str
+    graph: Graph
 
     @property
     def layers(self) -> tuple[Layer, ...]: ...
@@ -34,8 +36,9 @@ class Summarized(Protocol):
         """The shape of a sample, None if it is not known."""
         ...
 
-    def layer_shapes(self, input_shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """The shapes of a sample before and after each layer."""
+    @property
+    def network_so_far(self) -> Network | None:
+        """Layers, graph and the shape of a sample, None if that is not known."""
         ...
 
 
@@ -94,16 +97,21 @@ def sparsity(model: Summarized) -> dict[str, Zeros]:
 
 def summary(model: Summarized) -> str:
     """See `Model.summary`."""
-    known = None if model.input_shape is None else model.layer_shapes(model.input_shape)
-    shapes = [None] * len(model.layers) if known is None else [after for _, after in known]
+    network = model.network_so_far
+    shapes = [None] * len(model.layers) if network is None else [after for _, after in network.layer_shapes()]
     zeros = sparsity(model) if model.built else {}
+    reads = None if model.graph.is_chain else _reads(model)
     rows = []
-    for layer, shape in zip(model.layers, shapes, strict=True):
-        row = [str(layer.name), _describe(layer), "?" if shape is None else str(shape)]
+    for index, (layer, shape) in enumerate(zip(model.layers, shapes, strict=True)):
+        row = [str(layer.name), _describe(layer), *([] if reads is None else [reads[index]])]
+        row.append("?" if shape is None else str(shape))
         own = zeros.get(str(layer.name), NOTHING)
         row += [f"{own.parameters:,}", *_sizes(own)] if model.built else ["?", "?", "?", "?"]
         rows.append(row)
-    lines = table(["name", "layer", "output", "parameters", "zeros", "memory", "as CSR"], rows, left=3)
+    left = ["name", "layer", *([] if reads is None else ["reads"]), "output"]
+    lines = table([*left, "parameters", "zeros", "memory", "as CSR"], rows, left=len(left))
+    if len(model.graph.outputs) > 1:
+        lines += f"\nheads: {_heads(model)}"
     if not model.built:
         return f"{lines}\nnot built: parameters are drawn when the model first sees data, or by build(input_shape)"
     total = sum(zeros.values(), NOTHING)
@@ -112,6 +120,28 @@ def summary(model: Summarized) -> str:
         f"{lines}\n{total.parameters:,} parameters, {size} in {model.dtype}, samples of shape {model.input_shape}\n"
         f"{share} of the weights are exactly zero; with the weights as sparse rows (CSR) {csr}"
     )
+
+
+def _values(model: Summarized) -> list[str]:
+    """A name for each value: of inputs their own, of others that of the node that makes it."""
+    nodes = Network(model.layers, model.graph, ()).names
+    return [*(entry.name for entry in model.graph.inputs), *nodes]
+
+
+def _reads(model: Summarized) -> list[str]:
+    """What each layer reads, use by use."""
+    names = _values(model)
+    uses: list[list[str]] = [[] for _ in model.layers]
+    for node in model.graph.nodes:
+        uses[node.layer].append(", ".join(names[value] for value in node.inputs))
+    return ["; ".join(own) for own in uses]
+
+
+def _heads(model: Summarized) -> str:
+    """The heads, each with the value that it is where that has another name."""
+    names = _values(model)
+    told = [(head, names[value]) for head, value in model.graph.outputs.items()]
+    return ", ".join(head if head == name else f"{head} (layer {name})" for head, name in told)
 
 
 def _sizes(zeros: Zeros) -> tuple[str, str, str]:

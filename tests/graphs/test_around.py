@@ -146,6 +146,20 @@ def test_the_summary_names_all_layers_and_counts_shared_weights_once():
     assert sorted(tied.parameters) == ["decoder.bias", "encoder.bias", "encoder.weight"]
 
 
+def test_the_summary_of_a_graph_says_what_each_layer_reads_and_names_the_heads():
+    x = fr.Input(4, name="x")
+    twice = fr.Dense(4, name="twice")
+    h = fr.Residual(["dense(4)"])(twice(twice(x)))
+    model = fr.Model(x, {"a": fr.Dense(2, name="end")(h), "b": h})
+    rows = [line.split() for line in model.summary().splitlines()]
+    assert rows[0][:4] == ["name", "layer", "reads", "output"]
+    assert rows[2][:5] == ["twice", "Dense(4)", "x;", "twice", "(4,)"]  # the shape is known before the model is built
+    assert rows[3][:3] == ["1", "Dense(4)", "twice@2"]
+    assert rows[4][:4] == ["2", "Add()", "twice@2,", "1"]
+    assert "heads: a (layer end), b (layer 2)" in model.summary()
+    assert "reads" not in fr.Sequential([fr.Dense(4)]).summary()
+
+
 def test_a_clipped_and_accumulated_training_goes_on():
     trained = trainer(clip_norm=0.1, accumulate=2, l1=1e-4, l2=1e-3)
     history = trained.fit(X, Y, epochs=3, batch_size=16, verbose=0)

@@ -271,3 +271,28 @@ def test_a_file_whose_graph_is_none(what, tmp_path):
 
 def test_a_file_that_nobody_changed_can_be_read(tmp_path):
     assert damaged(tmp_path, lambda config: None)().predict(X)["kind"].shape == (12, 3)
+
+
+def test_values_and_models_where_layers_belong():
+    x = fr.Input(4, name="x")
+    chain = fr.Sequential([fr.Dense(3)])
+    for wrong, got in (([x, fr.Dense(3)], "Input"), ([fr.Dense(3)(x)], "Value")):
+        with pytest.raises(TypeError, match=rf"^layers\[0\]: got {got}\(.*, expected a layer such as Dense\(10\): "):
+            fr.Sequential(wrong)
+    for model in (chain, fr.Model(x, fr.Dense(3)(x))):
+        with pytest.raises(TypeError, match=r"^(Sequential|Model): got a call, expected model\.predict\(X\); "):
+            model(x)
+    for part in (3, chain, fr.Dense):
+        with pytest.raises(TypeError, match=r"^layers\[1\]: got "):
+            fr.Residual([fr.Dense(4), part])
+    with pytest.raises(TypeError, match=r"^shortcut: got 3, expected a layer such as Dense\(10\)$"):
+        fr.Residual([fr.Dense(4)], shortcut=3)
+
+
+def test_the_only_input_by_a_wrong_name():
+    x = fr.Input(4, name="x")
+    trainer = fr.Trainer(fr.Model(x, fr.Dense(3)(x)), "mse")
+    X = np.ones((5, 4))
+    for given in ({"z": X}, {"x": X, "z": X}):
+        with pytest.raises(ValueError, match=r"^X: got the inputs \[.*\], expected one array, or \{'x': X\}$"):
+            trainer.fit(given, X[:, :3])
