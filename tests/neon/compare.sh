@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The NEON kernels give the bits of the AVX2 kernels: cross-compiles the C core for aarch64, runs driver.c under
-# qemu-aarch64, and holds its digests against those of the same driver built for this x86-64 machine, for one, two and
-# three threads. AVX-512 likewise where there is one, and generic (which rounds its own way) against itself. Installs
-# nothing. CC and CROSS_CC name other compilers.
+# qemu-aarch64, and holds its digests against those of the same driver built for this x86-64 machine, for 1, 2, 3 and 7
+# threads. AVX-512 likewise where there is one, and generic (which rounds its own way) against itself. Installs nothing.
+# CC and CROSS_CC name other compilers.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 CC=${CC:-gcc} CROSS_CC=${CROSS_CC:-aarch64-linux-gnu-gcc}
@@ -74,15 +74,16 @@ digests "$work/avx2" "$work/x86" avx2 1 ||
     { echo "tests/neon/compare.sh: avx2 failed here, exit code $? (3: not on this machine)" >&2; exit 2; }
 digests "$work/generic" "$work/x86" generic 1
 
-compare "$work/avx2" "avx2, 2 threads" "$work/x86" avx2 2
+for threads in 2 3 7; do compare "$work/avx2" "avx2, $threads threads" "$work/x86" avx2 $threads; done
 compare "$work/avx2" "avx2, 3 threads, tiles handed out otherwise" "$work/x86" avx2 3 12345
 if "$work/x86" avx512 1 >/dev/null; then
-    for threads in 1 2 3; do compare "$work/avx2" "avx512, $threads thread(s)" "$work/x86" avx512 $threads; done
+    for threads in 1 2 3 7; do compare "$work/avx2" "avx512, $threads thread(s)" "$work/x86" avx512 $threads; done
 else
     echo "avx512: not on this machine"
 fi
-for threads in 1 2 3; do compare "$work/avx2" "neon, $threads thread(s)" qemu-aarch64 "$work/arm" neon $threads; done
+for threads in 1 2 3 7; do compare "$work/avx2" "neon, $threads thread(s)" qemu-aarch64 "$work/arm" neon $threads; done
 compare "$work/avx2" "neon, 3 threads, tiles handed out otherwise" qemu-aarch64 "$work/arm" neon 3 12345
+for threads in 2 3 7; do compare "$work/generic" "generic, $threads threads" "$work/x86" generic $threads; done
 compare "$work/generic" "generic on aarch64" qemu-aarch64 "$work/arm" generic 2
 
 echo "$passed passed, $failed failed"

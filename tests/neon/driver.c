@@ -3,6 +3,7 @@
  *
  *   driver TARGET THREADS [SCRAMBLE]     exit code 3: this machine does not offer the target
  */
+#include "graphs.h"
 #include "networks.h"
 #include "support.h"
 
@@ -63,6 +64,7 @@ static void gathers(void) {
                             .offsets = scattered ? offsets : NULL,
                             .columns = COLUMNS,
                             .dtype = dtype}},
+                .n_heads = 1,
                 .order = scattered ? order : NULL,
                 .rows = ROWS,
                 .batch_size = ROWS,
@@ -265,6 +267,7 @@ int main(int argc, char **argv) {
         gathers();
         singles();
         networks();
+        graphs();
     }
     return failures > 0;
 }

@@ -165,7 +165,7 @@ static void networks(void) {
             if (penalized == 1) n.rule.clip_value = 0.02;
             snprintf(name, sizeof name, "rule %d penalty %d", kind, penalized);
             train(&n, name);
-            if (kind == FR_RULE_GRADIENT || kind == FR_RULE_RAW) continue;
+            if (fr_stores_gradient(kind)) continue;
             n.accumulate = 2;
             snprintf(name, sizeof name, "rule %d penalty %d two passes", kind, penalized);
             train(&n, name);
