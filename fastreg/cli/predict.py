@@ -38,6 +38,10 @@ def predict(options: argparse.Namespace) -> None:
         raise ValueError(
             f"{options.model}: got a model of several heads, expected one head; Python's predict gives all"
         )
+    if model.many_inputs:
+        raise ValueError(
+            f"{options.model}: got a model of several inputs, expected one input; Python's predict takes all"
+        )
     texts = [column.name for column in model.schema.columns or () if column.kind in ("category", "date")]
     X, y = labelled(model, *read(options, texts=texts)[-1])
     outputs = model.predict(inputs(X))

@@ -30,6 +30,7 @@ from fastreg.intake.schema import Schema, Target
 from fastreg.layers import Function, Standardize
 from fastreg.model import files
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
+from fastreg.model.graph import Network
 from fastreg.model.model import Model
 from fastreg.program.program import Program
 
@@ -127,6 +128,8 @@ def resume(
     repeat = header["repeat"]
     now = _standardized(now, repeat, trainer.model, model)
     _compare(path, repeat, now, free)
+    if "layers" not in free:
+        _compare_graphs(path, trainer.model, model)
     schema = trainer.model.schema if schema is None else schema
     schema = schema if "layers" in free else _same_schema(path, model.schema, schema)
     if epochs < header["epoch"]:
@@ -378,6 +381,35 @@ def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str], changed
         got, expected = _differing(*(" ".join(side.get(name, "none").split()) for side in (now, saved)))
         advice = "" if name in FIXED else f"; changed=({argument!r},) goes on with what is given"
         raise ValueError(f"resume: {name}: got {got}, expected {expected}, as in {path}{advice}")
+
+
+def _compare_graphs(path: PathLike, own: Model, saved: Model) -> None:
+    """Refuses a graph in which the layers, which are the same, are joined in another way."""
+    told = [_joined(model) for model in (own, saved)]
+    for name in dict.fromkeys(name for joined in told for name in joined):
+        got, expected = (joined.get(name, "nothing") for joined in told)
+        if got != expected:
+            raise ValueError(
+                f"resume: layers: got {name} on {got}, expected {expected}, as in {path}; changed=('layers',) goes on "
+                f"with what is given"
+            )
+
+
+def _joined(model: Model) -> dict[str, str]:
+    """What each use of a layer, each head and each input of columns reads. The only input and head need no name."""
+    graph = model.graph
+    inputs = [entry.name for entry in graph.inputs] if len(graph.inputs) > 1 else ["the input"]
+    nodes = Network(model.layers, graph, ()).names
+    values = [*inputs, *nodes]
+    told = {}
+    for name, node in zip(nodes, graph.nodes, strict=True):
+        told[f"layer {name!r}"] = ", ".join(values[value] for value in node.inputs)
+    for name, value in graph.outputs.items():
+        told["the head" if len(graph.outputs) == 1 else f"head {name!r}"] = values[value]
+    for name, entry in zip(inputs, graph.inputs, strict=True):
+        if entry.columns is not None:
+            told[name] = f"the columns {entry.columns}"
+    return told
 
 
 def _differing(*texts: str) -> Iterator[str]:

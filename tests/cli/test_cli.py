@@ -244,6 +244,17 @@ BAD = {
 }
 
 
+def test_predict_refuses_models_of_several_inputs_or_heads(tmp_path):
+    a, b = fr.Input(2, name="a"), fr.Input(2, name="b")
+    one, two = fr.Dense(1, name="one"), fr.Dense(1, name="two")
+    models = {"inputs": fr.Model([a, b], one(fr.Add()([a, b]))), "heads": fr.Model(a, [one(a), two(a)])}
+    for what, model in models.items():
+        model.build()
+        model.save(tmp_path / "model.safetensors")
+        told = complaint(run("predict", "model.safetensors", "moons", cwd=tmp_path))
+        assert f"got a model of several {what}, expected one" in told
+
+
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
 def test_bad_input(tmp_path, arguments, message):
     (tmp_path / "junk").write_bytes(b"\x89PNG junk")

@@ -229,3 +229,28 @@ def test_one_head_by_name_or_by_itself_is_the_same():
         results.append(bits(trainer.model.state_dict()))
         assert isinstance(trainer.model.predict(X), np.ndarray)
     assert results[0] == results[1]
+
+
+def test_another_graph_of_the_same_layers_is_not_resumed(tmp_path):
+    path = tmp_path / "run.safetensors"
+    X, y = np.random.default_rng(0).normal(size=(20, 6)), np.arange(20) % 3
+
+    def fit(joined, epochs, **more):
+        x = fr.Input(6, name="x")
+        body, top = fr.Dense(6, "relu", name="body"), fr.Dense(3, name="top")
+        if joined == "columns":
+            a, b = fr.Input(columns=range(6), name="a"), fr.Input(columns=more.pop("columns"), name="b")
+            model = fr.Model([a, b], top(fr.Add(name="sum")([body(a), b])))
+        else:
+            model = fr.Model(x, top(fr.Add(name="sum")([body(x), x if joined == "skip" else body(body(x))])))
+        trainer = fr.Trainer(model, optimizer=fr.Adam(0.01))
+        return trainer.fit(X, y, epochs=epochs, callbacks=fr.Checkpoint(path), **more)
+
+    fit("skip", 1)
+    with pytest.raises(ValueError, match=r"^resume: layers: got layer 'body@2' on the input, expected nothing, as in"):
+        fit("shared", 2, resume=path)
+    fit("skip", 2, resume=path)
+    fit("shared", 3, resume=path, changed="layers")
+    fit("columns", 1, columns=range(6))
+    with pytest.raises(ValueError, match=r"^resume: layers: got b on the columns \(5, .*, expected the columns \(0, "):
+        fit("columns", 2, columns=range(5, -1, -1), resume=path)
