@@ -482,12 +482,14 @@ typedef struct {
     fr_noise noise;
 } fr_perturb_op;
 
-/* Rows of the table of a batch norm. The last two are of the columns, the others of the channels. */
+/* Rows of the table of a batch norm. The last two are of the columns, the others of the channels. So is the rest, but for
+ * what is left of the means of the columns until the channels have theirs. */
 enum {
     FR_TABLE_MEAN,
     FR_TABLE_RSTD,  /* 1 / sqrt(variance + eps) */
+    FR_TABLE_REST,  /* xhat = (x - mean) * rstd + rest */
     FR_TABLE_SCALE, /* gamma * rstd */
-    FR_TABLE_SHIFT, /* beta */
+    FR_TABLE_SHIFT, /* z = (x - mean) * scale + shift */
     FR_TABLE_K1,    /* the means of dz and of dz * xhat */
     FR_TABLE_K2,
     FR_TABLE_SUM, /* means of the columns; sums of dz */
@@ -496,7 +498,7 @@ enum {
 };
 
 /* The ops of kernels/normalize.h, which has their formulas; each uses what it needs. N columns of x are pixels of so many
- * channels. In layer norms the table is (M, 2): mean and rstd of every row. */
+ * channels. In layer norms the table is (M, 3): mean, rstd and rest of every row. */
 typedef struct {
     fr_param gamma, beta; /* gamma first: see FR_HAS_PARAM. Their values may be NULL */
     fr_matrix out, x, z, dz, table;

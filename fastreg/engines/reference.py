@@ -351,19 +351,19 @@ class ReferenceEngine:
 
     def _batch_norm(self, op: N.BatchNorm, batch: Batch) -> None:
         x, table = self._rows(op.x, batch), self.params[op.table.name]
-        mean, squares = F.moments(x)
-        normal = self._normal(op, mean, squares / len(x), len(x))
-        table[N.MEAN], table[N.RSTD], table[N.SCALE] = normal[:3]
+        mean, left, squares = F.moments(x)
+        normal = self._normal(op, mean, left, squares / len(x), len(x))
+        table[N.MEAN], table[N.RSTD], table[N.REST], table[N.SCALE] = normal[:4]
         self._finish(op, F.affine(x, normal, len(mean)), batch)
 
-    def _normal(self, op: N.BatchNorm | N.NormScale, mean, variance, values: int) -> F.Normal:
+    def _normal(self, op: N.BatchNorm | N.NormScale, mean, left, variance, values: int) -> F.Normal:
         """What makes z, from moments of so many values, which the running ones follow."""
         moving = op.moving
         if moving.moves:
             for name, moment in ((moving.mean, mean), (moving.variance, F.unbiased(variance, values))):
                 self.params[name][...] = F.moved(self._param(name), moment, moving.momentum)
         gamma, beta = (self._param(name) if name else None for name in (op.gamma, op.beta))
-        return F.normal(mean, variance, gamma, beta, op.eps)
+        return F.normal(mean, left, variance, gamma, beta, op.eps)
 
     def _finish(self, op: O.Dense | N.BatchNorm | N.Affine | N.LayerNorm, z: np.ndarray, batch: Batch) -> None:
         """y = dropout(activation(z))."""
@@ -373,10 +373,11 @@ class ReferenceEngine:
 
     def _batch_norm_dx(self, op: N.BatchNormDx, batch: Batch) -> None:
         dz, x, table = self._rows(op.dz, batch), self._rows(op.x, batch), self.params[op.table.name]
-        sums, dots = F.gradient_sums(dz, x, table[N.MEAN], table[N.RSTD])
+        normal = F.xhat(x, table[N.MEAN], table[N.RSTD], table[N.REST])
+        sums, dots = F.gradient_sums(dz, normal)
         if op.out and op.through:
             means = sums / len(x), dots / len(x)
-            dx = F.affine_dx(dz, x, table[N.MEAN], table[N.RSTD], table[N.SCALE], *means)
+            dx = F.affine_dx(dz, normal, table[N.SCALE], *means)
             self._pass_back(op.out, dx, op.through, op.add, batch)
         self._step_scale(op, sums, dots, batch)
 
@@ -387,18 +388,22 @@ class ReferenceEngine:
 
     def _moments(self, op: N.Moments, batch: Batch) -> None:
         table = self.params[op.table.name]
-        table[N.SUM], table[N.DOT] = F.moments(self._rows(op.x, batch))
+        table[N.SUM], table[N.REST], table[N.DOT] = F.moments(self._rows(op.x, batch))
 
     def _norm_scale(self, op: N.NormScale, batch: Batch) -> None:
         table, channels = self.params[op.table.name], op.table.channels
+        values = batch.count * op.table.width // channels
         if op.running:
             mean, variance = self._param(op.moving.mean), self._param(op.moving.variance)
+            left = np.zeros_like(mean)
         else:
-            mean, variance = F.joined_moments(table[N.SUM], table[N.DOT], batch.count, channels)
-        normal = self._normal(op, mean, variance, batch.count * op.table.width // channels)
+            columns = F.Moments(table[N.SUM], table[N.REST], table[N.DOT])
+            mean, left, squares = F.joined_moments(columns, batch.count, channels)
+            variance = squares / self.dtype.type(values)
+        normal = self._normal(op, mean, left, variance, values)
         if op.folded:
             normal = F.folded(normal, self._param(op.bias) if op.bias else None)
-        for row, numbers in zip((N.MEAN, N.RSTD, N.SCALE, N.SHIFT), normal, strict=True):
+        for row, numbers in zip((N.MEAN, N.RSTD, N.REST, N.SCALE, N.SHIFT), normal, strict=True):
             self._repeat(op.table, row, numbers)
 
     def _repeat(self, table: N.Table, row: int, numbers: np.ndarray) -> None:
@@ -410,17 +415,18 @@ class ReferenceEngine:
         return self.params[table.name][row, : table.channels]
 
     def _affine(self, op: N.Affine, batch: Batch) -> None:
-        normal = F.Normal(*(self._channels(op.table, row) for row in (N.MEAN, N.RSTD, N.SCALE, N.SHIFT)))
+        normal = F.Normal(*(self._channels(op.table, row) for row in (N.MEAN, N.RSTD, N.REST, N.SCALE, N.SHIFT)))
         self._finish(op, F.affine(self._rows(op.x, batch), normal, op.table.channels), batch)
 
     def _norm_sums(self, op: N.NormSums, batch: Batch) -> None:
         table, pixels = self.params[op.table.name], op.table.width // op.table.channels
-        mean, rstd = (np.tile(self._channels(op.table, row), pixels) for row in (N.MEAN, N.RSTD))
-        table[N.SUM], table[N.DOT] = F.gradient_sums(self._rows(op.dz, batch), self._rows(op.x, batch), mean, rstd)
+        numbers = (np.tile(self._channels(op.table, row), pixels) for row in (N.MEAN, N.RSTD, N.REST))
+        normal = F.xhat(self._rows(op.x, batch), *numbers)
+        table[N.SUM], table[N.DOT] = F.gradient_sums(self._rows(op.dz, batch), normal)
 
     def _scale_dw(self, op: N.ScaleDw, batch: Batch) -> None:
         table, channels = self.params[op.table.name], op.table.channels
-        sums, dots = (table[row].reshape(-1, channels).sum(axis=0) for row in (N.SUM, N.DOT))
+        sums, dots = (F.sums(table[row].reshape(-1, channels)) for row in (N.SUM, N.DOT))
         values = self.dtype.type(batch.count * op.table.width // channels)
         self._repeat(op.table, N.K1, sums / values)
         self._repeat(op.table, N.K2, dots / values)
@@ -428,30 +434,31 @@ class ReferenceEngine:
 
     def _affine_dx(self, op: N.AffineDx, batch: Batch) -> None:
         pixels = (self._rows(name, batch).reshape(-1, op.table.channels) for name in (op.dz, op.x))
-        mean, rstd, scale, k1, k2 = (self._channels(op.table, i) for i in (N.MEAN, N.RSTD, N.SCALE, N.K1, N.K2))
+        rows = N.MEAN, N.RSTD, N.REST, N.SCALE, N.K1, N.K2
+        mean, rstd, rest, scale, k1, k2 = (self._channels(op.table, row) for row in rows)
         dz, x = pixels
-        dx = scale * dz if op.running else F.affine_dx(dz, x, mean, rstd, scale, k1, k2)
+        dx = scale * dz if op.running else F.affine_dx(dz, F.xhat(x, mean, rstd, rest), scale, k1, k2)
         self._pass_back(op.out, dx.reshape(-1, op.table.width), op.through, op.add, batch)
 
     def _layer_norm(self, op: N.LayerNorm, batch: Batch) -> None:
         x = self._rows(op.x, batch)
-        mean, rstd = F.row_moments(x, op.eps)
-        self._rows(op.moments, batch)[...] = np.hstack([mean, rstd])
-        z = (x - mean) * rstd
+        moments = self._rows(op.moments, batch)
+        moments[...] = F.row_moments(x, op.eps)
+        z = F.xhat(x, *np.hsplit(moments, 3))
         z = z * self._param(op.gamma) if op.gamma else z
         self._finish(op, z + self._param(op.beta) if op.beta else z, batch)
 
     def _layer_norm_dx(self, op: N.LayerNormDx, batch: Batch) -> None:
-        x, (mean, rstd) = self._rows(op.x, batch), np.hsplit(self._rows(op.moments, batch), 2)
+        moments = np.hsplit(self._rows(op.moments, batch), 3)
+        normal, rstd = F.xhat(self._rows(op.x, batch), *moments), moments[1]
         g = self._rows(op.dz, batch)
         g = g * self._param(op.gamma) if op.gamma else g
-        k1, k2 = (each.mean(axis=1, keepdims=True) for each in (g, g * ((x - mean) * rstd)))
-        self._pass_back(op.out, F.affine_dx(g, x, mean, rstd, rstd, k1, k2), op.through, op.add, batch)
+        k1, k2 = (each.mean(axis=1, keepdims=True) for each in (g, g * normal))
+        self._pass_back(op.out, F.affine_dx(g, normal, rstd, k1, k2), op.through, op.add, batch)
 
     def _layer_norm_dw(self, op: N.LayerNormDw, batch: Batch) -> None:
-        mean, rstd = np.hsplit(self._rows(op.moments, batch), 2)
-        sums = F.gradient_sums(self._rows(op.dz, batch), self._rows(op.x, batch), mean, rstd)
-        self._step_scale(op, *sums, batch)
+        normal = F.xhat(self._rows(op.x, batch), *np.hsplit(self._rows(op.moments, batch), 3))
+        self._step_scale(op, *F.gradient_sums(self._rows(op.dz, batch), normal), batch)
 
     def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need(op.source)[batch.position : batch.position + batch.count]

@@ -1,6 +1,7 @@
 """The ops of normalization: batch norm of columns and channels, layer norm of rows.
 
     y = dropout(activation(z)), z = (x - mean) scale + shift, scale = gamma rstd, rstd = 1 / sqrt(variance + eps)
+    xhat = (x - mean) rstd + rest, with what rounding the mean takes from it in rest and in shift
 
 Columns that are channels of their own need one op forward and one back. Images, whose channels are strewn over a row,
 need three each. See csrc/kernels/normalize.h for what is fused, and why not more.
@@ -19,8 +20,9 @@ from fastreg.program.rules import STORES_GRADIENT, Rule
 LANES = 16  # FR_LANES of csrc/fastreg.h
 
 # Rows of a table, in the order of csrc/fastreg.h. SUM and DOT are of the columns: their means and the squares around
-# them, later the sums of dz and of dz * xhat. All others are of the channels.
-MEAN, RSTD, SCALE, SHIFT, K1, K2, SUM, DOT, ROWS = range(9)
+# them, later the sums of dz and of dz * xhat. All others are of the channels. Until they have theirs, REST holds what
+# is left of the means of the columns.
+MEAN, RSTD, REST, SCALE, SHIFT, K1, K2, SUM, DOT, ROWS = range(10)
 
 
 class Table(NamedTuple):
@@ -135,7 +137,8 @@ class BatchNormDx(Norm):
 
 @dataclass(frozen=True)
 class Moments(Norm):
-    """The mean of each column of x, and the sum of the squares around it: the rows SUM and DOT of the table."""
+    """The mean of each column of x, in two parts, and the sum of the squares around it: the rows SUM, REST and DOT of
+    the table."""
 
     table: Table
     x: str
@@ -260,7 +263,7 @@ class AffineDx(Norm):
 class LayerNorm(Norm):
     """out = dropout(activation(z)), z = (x - mean) rstd gamma + beta, with mean and biased variance of each row.
 
-    The buffer `moments`, of two columns, gets mean and rstd of each row.
+    The buffer `moments`, of three columns, gets mean, rstd and rest of each row.
     """
 
     rowwise: bool = field(default=True, kw_only=True)

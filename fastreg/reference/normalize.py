@@ -11,27 +11,43 @@ import numpy as np
 
 
 class Normal(NamedTuple):
-    """What makes z of x: z = (x - mean) scale + shift, with scale = gamma rstd."""
+    """What makes z of x: z = (x - mean) scale + shift, with scale = gamma rstd, and xhat = (x - mean) rstd + rest."""
 
     mean: np.ndarray
     rstd: np.ndarray
+    rest: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
 
 
-def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of each column, and the sum of the squares around it."""
-    mean = x.mean(axis=0)
-    return mean, np.square(x - mean).sum(axis=0)
+class Moments(NamedTuple):
+    """The means of some values in two parts, mean + left, and the sums of the squares around them.
+
+    A mean that is rounded to its dtype is wrong by up to a part of its own size. Where it is large beside the spread of
+    the values, that is much of what is left when it is subtracted."""
+
+    mean: np.ndarray
+    left: np.ndarray
+    squares: np.ndarray
 
 
-def joined_moments(mean: np.ndarray, squares: np.ndarray, rows: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the biased variance of each channel, from the moments of the columns over `rows` rows (Chan, Golub
-    and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979)."""
-    means, squares = mean.reshape(-1, channels), squares.reshape(-1, channels)
-    whole = means.mean(axis=0)
-    apart = rows * np.square(means - whole).sum(axis=0)
-    return whole, (squares.sum(axis=0) + apart) / (rows * len(means))
+def moments(x: np.ndarray, axis: int = 0, left: np.ndarray | float = 0) -> Moments:
+    """Those of the columns of x, or of its rows, in two passes: what the distances to a first mean sum to corrects both
+    (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983). Add `left` for an x in two parts."""
+    first = x.mean(axis=axis, keepdims=True)
+    distances = x - first + left
+    off = distances.mean(axis=axis, keepdims=True)
+    squares = np.square(distances).sum(axis=axis, keepdims=True) - off * distances.sum(axis=axis, keepdims=True)
+    mean = first + off
+    return Moments(*(np.squeeze(a, axis) for a in (mean, off - (mean - first), np.maximum(squares, 0))))
+
+
+def joined_moments(columns: Moments, rows: int, channels: int) -> Moments:
+    """Those of each channel, from those of the columns over `rows` rows (Chan, Golub and LeVeque, Updating formulae and
+    a pairwise algorithm for computing sample variances, 1979)."""
+    means, left, squares = (each.reshape(-1, channels) for each in columns)
+    whole = moments(means, left=left)
+    return whole._replace(squares=squares.sum(axis=0) + rows * whole.squares)
 
 
 def moved(running: np.ndarray, batch: np.ndarray, momentum: float) -> np.ndarray:
@@ -44,11 +60,11 @@ def unbiased(variance: np.ndarray, values: int) -> np.ndarray:
     return variance * variance.dtype.type(values / max(values - 1, 1))
 
 
-def normal(mean: np.ndarray, variance: np.ndarray, gamma, beta, eps: float) -> Normal:
+def normal(mean: np.ndarray, left: np.ndarray, variance: np.ndarray, gamma, beta, eps: float) -> Normal:
     """What makes z, from moments. gamma and beta may be None."""
     rstd = 1 / np.sqrt(variance + variance.dtype.type(eps))
     scale = rstd if gamma is None else gamma * rstd
-    return Normal(mean, rstd, scale, np.zeros_like(mean) if beta is None else beta)
+    return Normal(mean, rstd, -left * rstd, scale, (0 if beta is None else beta) - left * scale)
 
 
 def folded(n: Normal, bias: np.ndarray | None) -> Normal:
@@ -62,17 +78,28 @@ def affine(x: np.ndarray, n: Normal, channels: int) -> np.ndarray:
     return ((pixels - n.mean) * n.scale + n.shift).reshape(x.shape)
 
 
-def gradient_sums(dz: np.ndarray, x: np.ndarray, mean: np.ndarray, rstd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def xhat(x: np.ndarray, mean: np.ndarray, rstd: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """What has mean 0 and variance 1."""
+    return (x - mean) * rstd + rest
+
+
+def sums(values: np.ndarray) -> np.ndarray:
+    """Down the columns, in float64: they may all but cancel."""
+    return values.sum(axis=0, dtype=np.float64).astype(values.dtype)
+
+
+def gradient_sums(dz: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sums over the rows of dz and of dz xhat. These are the gradients of beta and gamma."""
-    return dz.sum(axis=0), (dz * ((x - mean) * rstd)).sum(axis=0)
+    return sums(dz), sums(dz * normal)
 
 
-def affine_dx(dz, x, mean, rstd, scale, k1, k2) -> np.ndarray:
+def affine_dx(dz, normal, scale, k1, k2) -> np.ndarray:
     """The gradient at x, with the means k1 of dz and k2 of dz xhat over what shares a mean."""
-    return scale * (dz - k1 - (x - mean) * rstd * k2)
+    return scale * (dz - k1 - normal * k2)
 
 
-def row_moments(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and 1 / sqrt(variance + eps) of each row, as columns."""
-    mean = x.mean(axis=1, keepdims=True)
-    return mean, 1 / np.sqrt(np.square(x - mean).mean(axis=1, keepdims=True) + x.dtype.type(eps))
+def row_moments(x: np.ndarray, eps: float) -> np.ndarray:
+    """The mean of each row, its 1 / sqrt(variance + eps) and its rest, as three columns."""
+    mean, left, squares = moments(x, axis=1)
+    rstd = 1 / np.sqrt(squares / x.dtype.type(x.shape[1]) + x.dtype.type(eps))
+    return np.stack([mean, rstd, -left * rstd], axis=1)

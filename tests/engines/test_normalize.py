@@ -57,7 +57,7 @@ class Case:
         self.params = {name: self._array(value) for name, value in values.items()}
         self.state = {name: tuple(self._array(np.zeros(size)) for _ in range(2)) for name in ("gamma", "beta")}
         self.buffers = dict.fromkeys(("inputs", "y", "d:y", "d:inputs", "targets"), width)
-        self.buffers |= {"row_loss": 1, "row_hit": 1, "moments": 2}
+        self.buffers |= {"row_loss": 1, "row_hit": 1, "moments": 3}
         if ACTIVATIONS[activation].needs_z:
             self.buffers["z"] = width
         self.program = self._program(width, activation, below, **given)

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from torch_graphs import Net  # noqa: E402
 
 LIMIT = {"float32": 2e-5, "float64": 1e-11}  # of max|difference| / max|gradient|
+FLOOR = 0.01  # the least max|gradient| of a parameter, as a part of the largest of all
 SEEDS = range(60)
 
 
@@ -22,13 +23,13 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def furthest(found: dict, expected: dict) -> tuple[float, str]:
+def furthest(found: dict, expected: dict, floor: float = FLOOR) -> tuple[float, str]:
     """The largest distance of a gradient from what it should be, over its largest element, and its parameter.
 
-    A gradient that all but cancels, as that of a bias before a batch norm, is held against a hundredth of the largest
+    A gradient that all but cancels, as that of a bias before a batch norm, is held against a part of the largest
     element of all."""
     assert found.keys() == expected.keys()
-    floor = max(np.abs(g).max() for g in expected.values()) / 100
+    floor *= max(np.abs(g).max() for g in expected.values())
     errors = {k: np.abs(found[k] - g).max() / max(np.abs(g).max(), floor) for k, g in expected.items()}
     return max((error, name) for name, error in errors.items())
 
@@ -36,16 +37,18 @@ def furthest(found: dict, expected: dict) -> tuple[float, str]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gradients_of_random_graphs(engine, dtype, seed):
-    """Torch takes the same numbers in float64, so that all of the error is ours. A batch norm multiplies rounding where
-    a column hardly varies or gradients cancel, in torch's float32 as well."""
+    """Torch takes the same numbers in float64, so that all of the error is ours.
+
+    Whatever a batch norm undoes, as the gamma of one right before it, has a gradient of terms as large as others that
+    cancel to 1e-5 of them or to 0. Rounding of the terms remains, about 4e-7 of them. So the floor is higher there."""
     graph = random_graph(seed)
     trainer = graph.trainer(engine=engine, dtype=dtype, seed=seed)
     X, y = graph.data(dtype)
     net = Net(graph, trainer.model.state_dict())
     expected = net.gradients(X, y, graph.sample_weight)
-    error, name = furthest(trainer.gradients(X, y, graph.sample_weight), expected)
-    limit = LIMIT[dtype] * (5 if dtype == "float32" and "BatchNorm" in graph.kinds else 1)
-    assert error <= limit, name
+    floor = FLOOR * (5 if "BatchNorm" in graph.kinds else 1)
+    error, name = furthest(trainer.gradients(X, y, graph.sample_weight), expected, floor)
+    assert error <= LIMIT[dtype], name
     objective = net.objective(X, y, graph.sample_weight).item()
     assert trainer.objective(X, y, graph.sample_weight) == pytest.approx(objective, rel=LIMIT[dtype])
 

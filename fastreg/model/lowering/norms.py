@@ -104,7 +104,7 @@ def layer_norm(forward: Forward, layer: LayerNorm, place: Place) -> Step:
     below = place.inputs[0].step
     own = {key: f"{layer.name}.{key}" for key in layer.trained}
     out = forward.buffer(f"{place.name}.y", forward.buffers[below.out])
-    moments = forward.buffer(f"{place.name}.moments", 2)
+    moments = forward.buffer(f"{place.name}.moments", 3)
     op = N.LayerNorm(out, below.out, moments, own.get("gamma"), own.get("beta"), layer.eps)
     return forward.activate(forward.add(LayerNormStep(op, below)), layer.activation)
 
