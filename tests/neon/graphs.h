@@ -178,7 +178,7 @@ static void one_norm(const block *b, const fr_rule *rule, int layer, int bare, c
     }
     const fr_matrix below = random_matrix(M, N, 142, 3), dx = random_matrix(M, N, 144, 1);
     norm.x = below, norm.dz = random_matrix(M, N, 143, 0.1);
-    norm.table = layer ? matrix_of(M, 2) : matrix_of(FR_TABLE_ROWS, N);
+    norm.table = layer ? matrix_of(M, 3) : matrix_of(FR_TABLE_ROWS, N);
     fr_norm_op forward = norm, back = norm;
     forward.out = matrix_of(M, N), forward.z = matrix_of(M, N);
     forward.activation = bare ? FR_TANH : FR_GELU, forward.mask = mask_of(bare ? 65536 : 45000, 15);
