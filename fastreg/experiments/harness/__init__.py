@@ -2,6 +2,6 @@
 
 from fastreg.experiments.harness import figures
 from fastreg.experiments.harness.lab import Lab
-from fastreg.experiments.harness.results import Claim, Runs, Table, plus_minus
+from fastreg.experiments.harness.results import Claim, Runs, Table, plus_minus, surely_above
 
-__all__ = ["Claim", "Lab", "Runs", "Table", "figures", "plus_minus"]
+__all__ = ["Claim", "Lab", "Runs", "Table", "figures", "plus_minus", "surely_above"]

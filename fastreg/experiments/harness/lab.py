@@ -79,7 +79,11 @@ class Lab:
 
     def fit(self, trainer: fr.Trainer, *data, callbacks: Sequence[fr.Callback] = (), **arguments) -> fr.History:
         """`trainer.fit`, which Ctrl-C ends on any thread."""
-        return trainer.fit(*data, callbacks=[*callbacks, _Watch(self._cancel)], **arguments)
+        return trainer.fit(*data, callbacks=[*callbacks, self.watch()], **arguments)
+
+    def watch(self) -> fr.Callback:
+        """A callback that ends a training after Ctrl-C, for what trains by other means than `fit` above."""
+        return _Watch(self._cancel)
 
     def each(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items one after the other, for a loop whose progress is shown."""

@@ -46,6 +46,18 @@ def plus_minus(values: Any, digits: int = 3) -> str:
     return f"{mean:.{digits}f}" if math.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
+def surely_above(values: Any, limit: float = 0.0) -> bool:
+    """Whether the mean of some numbers is above a limit, with its whole 95 % interval where they are enough for one.
+
+    Examples
+    --------
+    >>> surely_above([0.5, 0.6, 0.7]), surely_above([-0.1, 0.0, 0.3]), surely_above([0.1])
+    (True, False, True)
+    """
+    values = np.asarray(values, float)
+    return bool(values.mean() - np.nan_to_num(half_interval(values)) > limit)
+
+
 @dataclass(frozen=True)
 class Table:
     """What an experiment prints. The first column is aligned left. `note` says what the columns mean."""
