@@ -145,13 +145,29 @@ def run_through(engine: Engine, feed: Feed, tally: Tally, names: str = "X, y") -
     refuse_bad_row(tally, engine, feed, names)
 
 
-def refuse_bad_row(tally: Tally, engine: Engine, feed: Feed, names: str = "X, y", advice: str = "") -> None:
+def refuse_bad_row(
+    tally: Tally, engine: Engine, feed: Feed, names: str = "X, y", dtype: str = "", advice: str = ""
+) -> None:
     """Raises if the engine found a value that is not finite, or no code of a category."""
     if tally.bad_row >= 0:
-        code = _bad_code(engine.program, feed, tally.bad_row)
-        raise ValueError(
-            f"{names}: {code or f'row {tally.bad_row} of the data holds a value that is not finite'}{advice}"
-        )
+        said = _bad_code(engine.program, feed, tally.bad_row)
+        if said is None:
+            where = _holder(feed, tally.bad_row)
+            said = f"row {tally.bad_row} of {where} holds a value that is not finite{dtype and f' in {dtype}'}"
+        raise ValueError(f"{names}: {said}{advice}")
+
+
+def _holder(feed: Feed, row: int) -> str:
+    """Which of several inputs, or of the targets of several heads, holds a value in `row` that is not finite."""
+    for kind in (np.float64, np.float32):  # what overflows counts only if nothing else is bad
+        for what, given in (("the input", feed.inputs), ("the targets", feed.targets)):
+            for name, part in given.items() if isinstance(given, dict) else ():
+                if isinstance(part, np.ndarray):
+                    with np.errstate(over="ignore"):
+                        values = part[row].astype(kind)
+                    if not np.isfinite(values).all():
+                        return f"{what} {name!r}"
+    return "the data"
 
 
 def _bad_code(program: Program, feed: Feed, row: int) -> str | None:
@@ -166,7 +182,8 @@ def _bad_code(program: Program, feed: Feed, row: int) -> str | None:
             bad = op.codes.bad(values)[0]
             if bad.any() and np.isfinite(values).all():
                 j = int(np.argmax(bad))
-                return refusal(f"row {row} of the data", values[0, j], columns[j], op.codes.counts[j])
+                where = f"the input {gather.source.partition(':')[2]!r}" if ":" in gather.source else "the data"
+                return refusal(f"row {row} of {where}", values[0, j], columns[j], op.codes.counts[j])
     return None
 
 

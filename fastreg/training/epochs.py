@@ -194,8 +194,8 @@ def _run_epoch(
     if failure or tally.bad_row >= 0:
         session.put_back()
         training.batches, training.updates = before
-        advice = f" in {training.dtype}; the parameters are those of the start of the epoch"
-        refuse_bad_row(tally, session.engine, feed, advice=advice)
+        restored = "; the parameters are those of the start of the epoch"
+        refuse_bad_row(tally, session.engine, feed, dtype=training.dtype, advice=restored)
         advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
         if tally.diverged and training.updates == 0 and reached < training.accumulate:
             # this is the very first step, so the learning rate is not the cause

@@ -146,6 +146,26 @@ def test_the_summary_names_all_layers_and_counts_shared_weights_once():
     assert sorted(tied.parameters) == ["decoder.bias", "encoder.bias", "encoder.weight"]
 
 
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("bad", ["number", "code"])
+def test_a_bad_row_of_a_memory_map_is_named_with_its_input(bad, engine, tmp_path):
+    numbers, codes = fr.Input(2, name="numbers"), fr.Input(1, name="codes")
+    h = fr.Concatenate()([fr.Dense(4)(numbers), fr.Embedding(3, 2)(codes)])
+    arrays = {"numbers": np.ones((9, 2), np.float32), "codes": np.ones((9, 1), np.float32)}
+    arrays["numbers" if bad == "number" else "codes"][7, 0] = np.nan if bad == "number" else 3
+    X = {}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        X[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    told = {
+        "number": "row 7 of the input 'numbers' holds a value that is not finite in float32; ",
+        "code": "row 7 of the input 'codes' holds 3 in column 0, expected a code: a whole number from 0 to 2; ",
+    }[bad]
+    trainer = fr.Trainer(fr.Model([numbers, codes], fr.Dense(1)(h)), "mse", engine=engine)
+    with pytest.raises(ValueError, match=f"^X, y: {told}the parameters are those of the start of the epoch$"):
+        trainer.fit(X, np.ones(9))
+
+
 def test_the_summary_of_a_graph_says_what_each_layer_reads_and_names_the_heads():
     x = fr.Input(4, name="x")
     twice = fr.Dense(4, name="twice")
