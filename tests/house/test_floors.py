@@ -109,11 +109,11 @@ def test_no_import_runs_in_a_circle():
         pytest.fail(" uses ".join(reversed(error.args[1])))
 
 
-def test_at_most_twenty_two_entries():
-    """Only files under version control count, since builds add others."""
+def test_few_entries():
+    """At most those of the map: 22 rooms and three files. Builds add others, so files under version control count."""
     if shutil.which("git") is None or not (FOLDER.parent / ".git").exists():
         pytest.skip("no repository here")
     listed = subprocess.run(
         ["git", "ls-files", "fastreg"], cwd=FOLDER.parent, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert len({path.split("/")[1] for path in listed}) <= 22
+    assert len({path.split("/")[1] for path in listed}) <= 25
