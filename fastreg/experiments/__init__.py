@@ -11,8 +11,8 @@ that of the file, with hyphens. It uses fastreg as everybody does, and holds
     draw(figure, runs)   the picture
 
 and may hold SEEDS (5), SIZE (the picture's, in inches), ALONE (True: its seeds are not trained side by side, because
-it measures time), NEEDS ("mnist": but for --quick it means nothing on other images), and OPTIONS (names and meanings
-of flags).
+it measures time), NEEDS ("mnist": but for --quick it means nothing on other images), OPTIONS (names and meanings of
+flags), and REFUTED (texts of claims that do not hold, for a reason that the docstring gives).
 
 What they share is in `harness`. What only one needs is in its file.
 """

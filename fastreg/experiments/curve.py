@@ -17,7 +17,7 @@ rank correlation (Spearman's) of spread and error over them says whether the net
 import numpy as np
 
 from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus
-from fastreg.experiments.harness.curves import GRID, draw_points, explained, net, points, train
+from fastreg.experiments.harness.curves import GRID, draw_points, explained, net, points, sample, train
 
 SYSTEMS = "E1, E4"
 SIZE = (13.0, 4.2)
@@ -52,13 +52,11 @@ def measure(lab: Lab) -> dict:
             found["mean"], found["spread"] = (part[:, 0] for part in trainer.predict(GRID, samples=PASSES))
         return found
 
-    shown = slice(None, None, len(X) // 250)
     return {
         **dict(zip(WAYS, lab.side_by_side(one, WAYS), strict=True)),
         "below": float(np.mean(np.minimum(y, 0) ** 2)),
         "variance": float(np.var(y)),
-        "x": X[shown, 0],
-        "y": y[shown, 0],
+        **sample(X, y),
     }
 
 
@@ -130,13 +128,13 @@ def draw(figure, runs: Runs) -> None:
     figures.label(losses, "epoch", "mean squared error", f"Losses, mean of {len(runs)} seeds")
 
     first, x = runs[0], GRID[:, 0]
-    draw_points(fit, first["x"], first["y"])
+    draw_points(fit, first)
     fit.plot(x, first["relu"]["fit"], color=figures.VERMILION, label="ReLU output", linewidth=1.8)
     fit.plot(x, first["linear"]["fit"], color=figures.BLUE, label="linear output", linewidth=1.8)
     figures.label(fit, "x", "y", "Fits of the first seed")
 
     mean, spread = np.asarray(first["dropout"]["mean"]), np.asarray(first["dropout"]["spread"])
-    draw_points(doubt, first["x"], first["y"])
+    draw_points(doubt, first)
     doubt.fill_between(
         x, mean - 2 * spread, mean + 2 * spread, color=figures.GREEN, alpha=0.3, linewidth=0, label="± 2 deviations"
     )

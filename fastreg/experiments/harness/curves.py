@@ -1,21 +1,25 @@
-"""The curve that three experiments learn, the net that learns it, and what they draw of it."""
+"""The curve that three experiments learn, the net that learns it, and the sweep that two of them make."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastreg as fr
 from fastreg.experiments.harness import figures
 from fastreg.experiments.harness.lab import Lab
+from fastreg.experiments.harness.results import Runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 UNITS = 64
+SMALL = 0.001  # a weight below this does nothing here
 GRID = np.linspace(0, 4 * np.pi, 126)[:, None]  # where fits are drawn
-BINS = np.linspace(-1, 1, 81)  # of the densities of parameters; what lies beyond is counted in the outermost
+BINS = np.linspace(-0.5, 0.5, 81)  # of the densities of parameters, of which a few lie beyond
 
 Points = tuple[np.ndarray, np.ndarray]
 
@@ -61,8 +65,62 @@ def weights(model: fr.Sequential) -> list[np.ndarray]:
 def density(model: fr.Sequential) -> list[float]:
     """The share of all parameters in each of BINS, per unit of width."""
     values = np.concatenate([value.ravel() for value in model.state_dict().values()])
-    counts, _ = np.histogram(np.clip(values, BINS[0], BINS[-1]), BINS)
+    counts, _ = np.histogram(values, BINS)
     return (counts / len(values) / np.diff(BINS)).tolist()
+
+
+def sample(X: np.ndarray, y: np.ndarray) -> dict:
+    """250 points of the data, enough to draw."""
+    shown = slice(None, None, len(X) // 250)
+    return {"x": X[shown, 0], "y": y[shown, 0]}
+
+
+def sweep(
+    lab: Lab,
+    members: Sequence,
+    model_of: Callable[[Any], fr.Sequential] = lambda member: net(),
+    l2_of: Callable[[Any], float] = lambda member: 0.0,
+    more: Callable[[fr.Sequential, np.ndarray], dict] = lambda model, X: {},
+) -> dict:
+    """Trains a net for each member, side by side, and gives what `draw_sweep` draws, with a list for each key.
+
+    `more` finds more numbers of a trained net.
+
+    The targets are divided by their standard deviation. Else each seed's curve would give λ another meaning.
+    """
+    (X, y), (X_val, y_val) = points(lab)
+    training, validation = (X, y / y.std()), (X_val, y_val / y.std())
+
+    def one(member) -> dict:
+        model = model_of(member)
+        model.build(1, seed=lab.seed)
+        start, before = weights(model), density(model)
+        trainer, history = train(lab, model, training, validation, l2_of(member))
+        end = weights(model)
+        return {
+            "before": before,
+            "after": density(model),
+            "loss": history["loss"][-1],
+            "val_loss": history["val_loss"],
+            "R2": explained(trainer.predict(validation[0]), validation[1]),
+            "fit": trainer.predict(GRID)[:, 0],
+            "start_norm": squared_norm(start),
+            "norm": squared_norm(end),
+            "moved": max(float(np.abs(a - b).max()) for a, b in zip(start, end, strict=True)),
+            "small": float(np.mean(np.abs(np.concatenate([w.ravel() for w in end])) < SMALL)),
+            "zeros": float(np.mean(np.concatenate([w.ravel() for w in end]) == 0)),
+            "finite": bool(np.isfinite(history["loss"]).all() and all(np.isfinite(w).all() for w in end)),
+            **more(model, validation[0]),
+        }
+
+    found = lab.side_by_side(one, members)
+    numbers = {key: [member[key] for member in found] for key in found[0]}
+    return {**numbers, "before": found[0]["before"], **sample(*validation)}
+
+
+def squared_norm(arrays: Sequence[np.ndarray]) -> float:
+    """The sum of all squares."""
+    return float(sum(np.sum(np.square(array, dtype=float)) for array in arrays))
 
 
 def explained(prediction: np.ndarray, y: np.ndarray) -> float:
@@ -70,12 +128,42 @@ def explained(prediction: np.ndarray, y: np.ndarray) -> float:
     return float(1 - np.mean((prediction - y) ** 2) / np.var(y))
 
 
-def draw_points(axes: Axes, X: np.ndarray, y: np.ndarray) -> None:
-    """The data as grey dots."""
-    axes.plot(X, y, ".", color="#bbbbbb", markersize=2, label="data", zorder=1)
+def draw_points(axes: Axes, run: dict) -> None:
+    """What `sample` gave, as grey dots."""
+    axes.plot(run["x"], run["y"], ".", color="#bbbbbb", markersize=2, label="data")
 
 
-def draw_members(axes: Axes, x, lines, names) -> None:
+def draw_sweep(figure: Figure, runs: Runs, names: Sequence[str], title: str) -> None:
+    """The three panels of a sweep, of which `runs` has a list under each key: losses, fits, densities of parameters.
+
+    Losses and densities are means over the seeds; the fits are those of the first.
+    """
+    losses, fits, densities = figure.subplots(1, 3)
+    loss, (first, *_) = runs.mean("val_loss"), runs.runs
+    _lines(losses, np.arange(1, loss.shape[1] + 1), loss, names)
+    losses.set_yscale("log")
+    figures.label(losses, "epoch", "validation loss (mean squared error)", f"Losses, mean of {len(runs)} seeds")
+    losses.get_legend().remove()
+
+    draw_points(fits, first)
+    _lines(fits, GRID[:, 0], first["fit"], names)
+    figures.label(fits, "x", "y, in its standard deviations", "Fits of the first seed")
+    fits.get_legend().remove()
+
+    middles = (BINS[1:] + BINS[:-1]) / 2
+    densities.fill_between(
+        middles, runs.mean("before"), 1e-3, color="#bbbbbb", alpha=0.5, linewidth=0, label="before training"
+    )
+    _lines(densities, middles, np.maximum(runs.mean("after"), 1e-3), names)
+    densities.set_yscale("log")
+    densities.set_ylim(3e-3, 120)
+    figures.label(densities, "value of a parameter", "density", f"Parameters, mean of {len(runs)} seeds")
+    handles, labels = densities.get_legend_handles_labels()
+    densities.legend(handles[:1], labels[:1], frameon=False, fontsize=9, loc="upper left")
+    figure.legend(handles[1:], labels[1:], title=title, frameon=False, fontsize=9, loc="outside right upper")
+
+
+def _lines(axes: Axes, x, lines, names) -> None:
     """One line for each member of a sweep, from dark to light."""
     for line, name, color in zip(lines, names, figures.ramp(len(names)), strict=True):
         axes.plot(x, line, color=color, linewidth=1.4, label=name)
