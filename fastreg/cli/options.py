@@ -89,9 +89,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mixup", type=float, metavar="ALPHA", help="mixup of the regularized run, such as 0.2 (none)")
     parser.add_argument(
         "--ema",
-        type=float,
+        type=decay,
         metavar="DECAY",
-        help="exponential mean of the weights over steps, such as 0.999 (none)",
+        help="both models hold the exponential mean of their weights over the steps, with a decay such as 0.999 (none)",
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help=f"{', '.join(OPTIMIZERS)} (adam)")
     rates = ", ".join(f"{name} {rate:g}" for name, (_, rate, _) in OPTIMIZERS.items())
@@ -228,6 +228,14 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number above 0")
     return int(text)
+
+
+def decay(text: str) -> float:
+    """Of averages of the weights."""
+    try:
+        return fr.EMA(float(text)).decay
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 to 0.999999") from None
 
 
 def picture(text: str) -> str:

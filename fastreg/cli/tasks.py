@@ -197,12 +197,22 @@ def headline(task: Task, options: argparse.Namespace) -> str:
     validation = f", {len(task.validation[0]):,} validation" if task.validation else ""
     activation = f" {options.activation}" if options.activation != "relu" else ""
     rate = f"{learning_rate(options):g}" + (f" {options.schedule}" if options.schedule != "constant" else "")
+    averages = "" if options.ema is None else f", weights averaged with decay {options.ema:g}"
     return (
         f"{task.schema}\n"
         f"{data_name(options.data)}: {len(task.train[0]):,} training{validation} and {len(task.test[0]):,} test "
         f"samples; network {'-'.join(map(str, sizes))}{activation}, {task.loss}, {options.optimizer} at {rate}, "
-        f"batches of {batch_size}, {epochs} epochs"
+        f"batches of {batch_size}, {epochs} epochs{averages}"
     )
+
+
+def units(task: Task) -> str:
+    """In which units the loss and the metrics of a task of numbers are."""
+    power, scaled = fr.losses.get(task.loss).power, task.schema.target.scale is not None
+    if power == 1:
+        return "loss, rmse and mae are in units of the target"
+    loss = "their square" if power == 2 else "those of the scaled target, in which it was trained" if scaled else ""
+    return f"rmse and mae are in units of the target{f', loss in {loss}' if loss else ''}"
 
 
 def labelled(model: fr.Model, X, y) -> Labelled:

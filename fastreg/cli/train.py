@@ -22,7 +22,7 @@ from fastreg.cli.options import (
 )
 from fastreg.cli.output import print_json
 from fastreg.cli.runs import Run, run, runs_table
-from fastreg.cli.tasks import headline, make_task, make_trainer
+from fastreg.cli.tasks import headline, make_task, make_trainer, units
 
 
 def add(commands) -> None:
@@ -93,9 +93,7 @@ def train(options: argparse.Namespace) -> None:
         )
         print(f"Epoch that was kept, the best on the validation samples: {kept}.")
     if not task.is_classification:
-        print(
-            "r2 is 1 for perfect predictions, 0 for those of the mean. loss, rmse and mae are in units of the target."
-        )
+        print(f"r2 is 1 for perfect predictions, 0 for those of the mean. {units(task)}.")
     if options.compare_speed:
         print("x reference: speed relative to the NumPy reference engine, which runs the same program on this machine.")
     for what, path in files.items():

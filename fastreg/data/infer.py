@@ -319,7 +319,7 @@ def _one(y: np.ndarray, names, task: str | None) -> tuple[Target, str]:
     values, why = _classes(y, forced=task == "classes", called=called)
     if task == "numbers" or (task is None and values is None):
         y = as_numbers("y", y, ": the task is numbers") if y.dtype.kind not in "biuf" else y
-        return Target(names, "numbers"), why if task is None else "as asked"
+        return Target(names, "numbers", count=1), why if task is None else "as asked"
     if values is None:
         raise ValueError(f"y: got {why}, expected classes; task='numbers' takes numbers")
     if len(values) < 2:
@@ -349,7 +349,7 @@ def _several(y: np.ndarray, names, task: str | None) -> tuple[Target, str]:
             return Target(names, "labels", ((0, 1),) * y.shape[1]), "0 and 1 in each column"
         if task == "labels" and not bits:
             raise ValueError("y: got other numbers than 0 and 1, expected yes or no in each column")
-        return Target(names, "numbers"), "several columns of numbers" if task is None else "as asked"
+        return Target(names, "numbers", count=y.shape[1]), "several columns of numbers" if task is None else "as asked"
     pairs: list[tuple[Class, Class]] = []
     kinds = []
     for column in y.T:

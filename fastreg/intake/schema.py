@@ -129,6 +129,7 @@ class Target:
     task          "classes": one of several. "labels": several yes or no. "numbers". None if nothing is known
     classes       of "classes", the class of each code 0, 1, ...; of "labels", a (no, yes) for each output; or None
     mean, scale   of "numbers", one of each per output: training sees (y - mean) / scale. Or None
+    count         how many numbers there are, where it was seen in data. Files do not have it
     """
 
     names: tuple[str, ...] | None = None
@@ -136,6 +137,7 @@ class Target:
     classes: tuple[Any, ...] | None = None
     mean: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
+    count: int | None = field(default=None, compare=False, metadata={"saved": False})
 
     def __post_init__(self):
         for name in ("names", "classes", "mean", "scale"):
@@ -167,7 +169,7 @@ class Target:
             return len(self.classes)
         if self.mean is not None:
             return len(self.mean)
-        return None if self.names is None else len(self.names)
+        return self.count if self.names is None else len(self.names)
 
     def encode(self, name: str, y, holes: bool = False):
         """The targets as a loss takes them: codes of classes, 0 and 1 for labels, standardized numbers. What is not

@@ -203,6 +203,8 @@ class YesNo(OfOutputs, saved=False):
     transform = "sigmoid"
     forbids = ("sigmoid",)
     counts_hits = True
+    of_classes = "softmax_cross_entropy"  # the like of it for one of several classes
+    signs = False  # whether -1 and 1 stand for no and yes, too
 
     def __post_init__(self):
         super().__post_init__()
@@ -213,7 +215,13 @@ class YesNo(OfOutputs, saved=False):
 
     def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
         self.terms(outputs)
-        return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets)
+        try:
+            y = checked_targets.values(argument, y, rows, outputs, working, self.missing_targets)
+        except ValueError as error:
+            if np.ndim(y) == 1 and outputs > 1 and len(y) == rows and "shape" in str(error):
+                raise ValueError(f"{error}; one class per row needs loss={self.of_classes!r}") from None
+            raise
+        return checked_targets.between_0_and_1(argument, y, self.signs)
 
     def weighing(self, no: np.ndarray, yes: np.ndarray) -> YesNo:
         """The same loss where a target of 0 counts `no` (above 0) and one of 1 counts `yes`, two numbers per output."""
@@ -302,6 +310,7 @@ class SigmoidFocal(YesNo):
     label_smoothing: float = 0.0
 
     name = "sigmoid_focal"
+    of_classes = "softmax_focal"
 
     def __post_init__(self):
         super().__post_init__()
@@ -361,6 +370,8 @@ class Hinge(YesNo):
 
     name = "hinge"
     transform = "yes_scores"
+    of_classes = "categorical_hinge"
+    signs = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -369,10 +380,6 @@ class Hinge(YesNo):
     @property
     def shape(self) -> float:
         return 2.0 if self.squared else 1.0
-
-    def targets(self, argument: str, y, rows: int, outputs: int, working: str) -> np.ndarray:
-        self.terms(outputs)
-        return checked_targets.between_0_and_1(argument, y, rows, outputs, working, self.missing_targets, signs=True)
 
 
 @dataclass(frozen=True, repr=False)

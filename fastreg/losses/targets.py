@@ -46,16 +46,8 @@ def values(argument: str, y, rows: int, outputs: int, working: str, holes: bool 
     return y
 
 
-def between_0_and_1(
-    argument: str, y, rows: int, outputs: int, working: str, holes: bool, signs: bool = False
-) -> np.ndarray:
-    """Answers to yes-or-no questions (rows, outputs). With `signs`, -1 and 1 are no and yes, too."""
-    try:
-        y = values(argument, y, rows, outputs, working, holes)
-    except ValueError as error:
-        if np.ndim(y) == 1 and outputs > 1 and len(y) == rows and "shape" in str(error):
-            raise ValueError(f"{error}; one class per row needs loss='softmax_cross_entropy'") from None
-        raise
+def between_0_and_1(argument: str, y: np.ndarray, signs: bool = False) -> np.ndarray:
+    """Answers to yes-or-no questions. With `signs`, -1 and 1 are no and yes, too."""
     low, high = np.fmin.reduce(y, axis=None), np.fmax.reduce(y, axis=None)  # of all but NaN
     if low < 0 or high > 1:
         advice = ""

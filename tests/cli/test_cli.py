@@ -171,6 +171,25 @@ def test_regression(tmp_path):
     assert len([float(line) for line in result.stdout.split()]) == 101
 
 
+@pytest.mark.parametrize(
+    ("options", "units"),
+    [
+        ("--loss huber", "rmse and mae are in units of the target, loss in those of the scaled target"),
+        ("--loss mse", "rmse and mae are in units of the target, loss in their square."),
+        ("--loss mae", "loss, rmse and mae are in units of the target."),
+        ("--loss huber --scale none", "rmse and mae are in units of the target."),
+        ("--loss poisson", "rmse and mae are in units of the target."),
+    ],
+)
+def test_losses_of_numbers_and_averages(tmp_path, options, units):
+    """Targets may have no name and no scaling. What the numbers mean is said, and so are averages."""
+    X = np.linspace(-1, 1, 101)[:, np.newaxis]
+    np.savez(tmp_path / "square.npz", X=X, y=3 * X[:, 0] ** 2)
+    result = run("train", "square.npz", "--epochs", 1, "--hidden", 4, "--ema", 0.9, *options.split(), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1 epochs, weights averaged with decay 0.9, engine" in result.stdout and units in result.stdout
+
+
 @pytest.mark.slow
 def test_predict(tmp_path, blobs_file, blobs):
     assert run("train", blobs_file, "--epochs", 5, cwd=tmp_path).returncode == 0
@@ -235,6 +254,12 @@ BAD = {
     "no output": (["train", "moons", "--output", ""], "--output: got '', expected a folder"),
     "patience": (["train", "moons", "--early-stopping", "0"], "--early-stopping: got '0', expected a whole number"),
     "l2": (["train", "moons", "--l2", "-1"], "l2: got -1.0"),
+    "ema": (["train", "moons", "--ema", "1"], "--ema: got '1', expected a number from 0 to 0.999999"),
+    "mixup": (["train", "moons", "--mixup", "-1"], "mixup: got -1.0, expected a finite number from 0"),
+    "mixed hinge": (
+        ["train", "moons", "--mixup", "0.2", "--loss", "categorical_hinge"],
+        "mixup: got 0.2 under categorical_hinge, whose labels do not mix",
+    ),
     "lr": (["train", "moons", "--lr", "nan"], "lr: got nan"),
     "optimizer": (["train", "moons", "--optimizer", "lbfgs"], "--optimizer: invalid choice: 'lbfgs'"),
     "seed": (["train", "moons", "--seed", "-1"], "seed: got -1"),

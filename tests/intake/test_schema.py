@@ -415,3 +415,11 @@ def test_predictions_of_large_numbers_keep_their_digits(rng):
     trainer = fr.Trainer(model, "mse", fr.SGD(0.2), metrics=("rmse",))
     trainer.fit(X, y, epochs=20, batch_size=30)
     assert np.abs(model.predict(X)[:, 0] - y).max() < 1 and trainer.evaluate(X, y)["rmse"] < 1
+
+
+@pytest.mark.parametrize("more", [{"scale": "none"}, {"loss": "poisson"}, {}])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_outputs_of_numbers_are_known_without_scaling(more, outputs):
+    y = np.random.default_rng(0).random((40, outputs)) + 0.5
+    schema = fr.data.infer_schema(np.ones((40, 2)), y if outputs > 1 else y[:, 0], **more, task="numbers")
+    assert schema.outputs == outputs and "count" not in str(schema.config())

@@ -243,3 +243,17 @@ def test_wrong_targets_and_arguments(rng):
     assert L.get("PoissonNLLLoss") == L.Poisson() and L.get("hinge(squared=True)") == L.Hinge(True)
     with pytest.raises(ValueError, match="got 'relu' in the last Dense under poisson, expected no activation"):
         fr.Trainer(fr.Sequential([fr.Dense(1, "relu")]), "poisson").fit(X, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("loss", "other"),
+    [
+        ("hinge", "categorical_hinge"),
+        ("sigmoid_focal", "softmax_focal"),
+        ("sigmoid_cross_entropy", "softmax_cross_entropy"),
+    ],
+)
+def test_classes_for_a_loss_of_yes_or_no_name_the_other_loss(loss, other):
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), loss=loss)
+    with pytest.raises(ValueError, match=rf"expected \(6, 3\); one class per row needs loss='{other}'"):
+        trainer.fit(np.ones((6, 2)), np.arange(6) % 3)
