@@ -80,8 +80,8 @@ class Dense(Layer):
         False freezes W and b: they are not updated, and their penalties count nowhere.
     tied_to
         The name of another Dense of the model, whose weight this layer uses as its own. Its gradient is the sum over
-        all uses. Penalties, constraints, lr_scale and trainable of the weight are those of that layer. Those of this
-        one count for its bias only.
+        all uses. Penalties, constraints, lr_scale and trainable of the weight are those of that layer. This one has
+        lr_scale and trainable for its bias, and no penalties and constraints.
     transposed
         With `tied_to`: z = x W.T + b. A decoder may so share the weight of its encoder.
     name
@@ -165,8 +165,9 @@ class Dense(Layer):
             raise TypeError(f"tied_to: got {checking.shown(self.tied_to)}, expected the name of a layer")
         if self.transposed and self.tied_to is None:
             raise ValueError("transposed: got True without tied_to, expected the name of a layer whose weight it uses")
-        if self.tied_to is not None and self.weight_noise:
-            raise ValueError("weight_noise: got it with tied_to, expected it in the layer that has the weight")
+        for option in ("l1", "l2", "max_norm", "max_frobenius", "non_negative", "weight_noise"):
+            if self.tied_to is not None and getattr(self, option):
+                raise ValueError(f"{option}: got it with tied_to, expected it in the layer that has the weight")
 
     def changed(self, name: str, value) -> Dense:
         return Layer.changed(with_usual_start(self) if name == "activation" else self, name, value)

@@ -114,6 +114,8 @@ def test_ties_that_do_not_hold():
         return lambda: fr.Model(x, fr.Dense(units, name="decoder", tied_to=to, **more)(value)).build()
 
     refused(tied(5, "enc", transposed=True), "'decoder'", "'enc'")
+    for option in ({"l1": 0.1}, {"l2": 0.1}, {"max_norm": 2}, {"max_frobenius": 2}, {"non_negative": True}):
+        refused(tied(5, "encoder", transposed=True, **option), *option, "the layer that has the weight")
     refused(tied(6, "encoder", transposed=True), "'decoder'", "'encoder'")
     refused(tied(5, "encoder"), "'decoder'", "'encoder'")
     refused(tied(5, "decoder", transposed=True), "'decoder'")
