@@ -50,4 +50,4 @@ def test_the_loss_grows_with_the_rate_and_all_is_finite():
 def test_the_claims_can_fail():
     count = len(dropout_sweep.RATES)
     same = {key: [0.9] * count for key in (*dropout_sweep.KEYS, "finite")}
-    assert claims_of("dropout-sweep", same) == [False] * 5
+    assert claims_of("dropout-sweep", same) == [False] * 6
