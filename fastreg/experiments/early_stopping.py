@@ -121,8 +121,8 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "stopping leaves a norm of w of medium size",
             np.all((norm[:, 0] < at_best) & (at_best < norm[:, -1])),
-            f"{norm[:, 0].mean():.1f} at the start, {at_best.mean():.1f} at the best dev loss, {norm[:, -1].mean():.1f} "
-            "at the end",
+            f"{norm[:, 0].mean():.1f} at the start, {at_best.mean():.1f} at the best dev loss, "
+            f"{norm[:, -1].mean():.1f} at the end",
         ),
         Claim(
             "every rule ends with a lower test loss and a higher accuracy than training to the end",

@@ -55,5 +55,5 @@ def test_the_norm_leaves_biases_out():
 def test_the_claims_can_fail():
     same = {"epochs": 3, "norm": 1.0, "loss": 0.5, "accuracy": 0.8, "more": 2, "reached": True}
     curves = {"loss": [0.9, 0.8, 0.8], "dev": [0.9, 0.8, 0.8], "norm": [1.0, 1.0, 1.0, 1.0]}
-    numbers = {"curves": curves, "found": {name: same for name in (TO_THE_END, *RULES, RESTART, CONTINUE)}}
+    numbers = {"curves": curves, "found": dict.fromkeys((TO_THE_END, *RULES, RESTART, CONTINUE), same)}
     assert claims_of("early-stopping", numbers) == [False] * 6
