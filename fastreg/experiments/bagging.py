@@ -1,4 +1,4 @@
-"""The mean of k nets has the error v/k + c(k-1)/k: it falls with k, but never below c.
+"""The mean of k nets has the error v/k + c(k-1)/k: it falls with k, never below c.
 
 If the errors of k models have the variance v and the covariance c, their mean has the squared error v/k + c(k-1)/k
 (document D). With c = v averaging is useless, with c = 0 the error falls as 1/k. Nets that learn bootstrap sets of the
