@@ -4,6 +4,7 @@ import numpy as np
 from quick import claims_of, quick
 
 from fastreg.experiments import multi_task
+from fastreg.experiments.harness.results import Runs
 
 
 def test_both_engines_find_the_same_for_one_seed():
@@ -27,11 +28,11 @@ def test_the_table_shows_the_paired_gain():
 
 
 def test_the_claims_can_fail():
-    def numbers(alone, shared, coin):
+    def numbers(alone, shared, coin, odd=0.9):
         return dict(
             zip(
                 multi_task.WAYS,
-                ({"digit": alone, "odd": 0.9}, {"digit": shared, "odd": 0.9}, {"digit": coin}),
+                ({"digit": alone, "odd": 0.9}, {"digit": shared, "odd": odd}, {"digit": coin}),
                 strict=True,
             )
         )
@@ -39,3 +40,5 @@ def test_the_claims_can_fail():
     assert claims_of("multi-task", numbers(0.7, 0.8, 0.7)) == [True, True]
     assert claims_of("multi-task", numbers(0.8, 0.7, 0.6)) == [False, True]
     assert claims_of("multi-task", numbers(0.7, 0.8, 0.9)) == [True, False]
+    for odd, held in ((0.895, True), (0.88, False)):
+        assert multi_task.claims(Runs([numbers(0.7, 0.8, 0.7, odd)]))[2].held is held
