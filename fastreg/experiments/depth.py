@@ -12,6 +12,8 @@ weights from N(0, 0.01²) and from three initializers. A scale is kept if its la
 of the first. With tanh it must shrink a little even so, as |tanh(z)| < |z|.
 """
 
+from typing import Any
+
 import numpy as np
 
 import fastreg as fr
@@ -21,7 +23,7 @@ SYSTEMS = "B7, B8"
 SIZE = (12.0, 4.2)
 DEPTH, UNITS, ROWS = 20, 64, 256
 FACTORS = (1.5, 1.0, 0.5)
-INITIALIZERS = {
+INITIALIZERS: dict[str, Any] = {
     "N(0, 0.01²)": fr.initializers.normal(0.01),
     "1/n": "lecun_normal",
     "2/(n_in + n_out)": "glorot_normal",

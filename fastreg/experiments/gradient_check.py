@@ -131,16 +131,18 @@ def draw(figure, runs: Runs) -> None:
     axes = figure.subplots()
     axes.axvspan(1e-13, GOOD, color=figures.GREEN, alpha=0.12, linewidth=0)
     axes.axvspan(WRONG, 10, color=figures.VERMILION, alpha=0.12, linewidth=0)
-    for (place, name, x), heights in zip(
-        ((0, "good", 1e-12), (1, "deserves a look", 1e-5), (2, "wrong", 1e-1)), [len(CASES) - 0.45] * 3, strict=True
+    for x, name, color in (
+        (1e-12, "good", figures.GREEN),
+        (1e-5, "deserves a look", figures.INK),
+        (0.1, "wrong", figures.VERMILION),
     ):
-        axes.text(x, heights, name, ha="center", color=(figures.GREEN, figures.INK, figures.VERMILION)[place])
+        axes.text(x, len(CASES) - 0.45, name, ha="center", color=color)
     for row, case in enumerate(reversed(CASES)):
         ratios = np.maximum(runs.values("ratio", case), 2e-13)
         for when, marker, color in ((0, "o", figures.BLUE), (1, "D", figures.ORANGE)):
-            name = ("at the start", f"after {STEPS} steps")[when] if row == 0 else None
+            named = ("at the start", f"after {STEPS} steps")[when] if row == 0 else None
             height = np.full(len(ratios), row + (0.14, -0.14)[when])
-            axes.plot(ratios[:, when], height, marker, color=color, label=name, markersize=6, alpha=0.8)
+            axes.plot(ratios[:, when], height, marker, color=color, label=named, markersize=6, alpha=0.8)
     axes.set_xscale("log")
     axes.set_xlim(1e-13, 10)
     axes.set_ylim(-0.6, len(CASES) - 0.1)

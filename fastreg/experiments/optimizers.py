@@ -38,7 +38,7 @@ STEPS, SHARE = 160, 0.01  # steps to take; the share of the first loss that coun
 def measure(lab: Lab) -> dict:
     start = np.array([0.3, 3.0]) * lab.rng.uniform(0.8, 1.2, 2) * lab.rng.choice([-1, 1], 2)
     tasks = [(name, rate) for name, (_, rates, _) in OPTIMIZERS.items() for rate in rates]
-    found: dict = {"valley": {}, "net": {}}
+    found: dict = {"valley": {}}
     for valley, angle in VALLEYS.items():
         paths = lab.side_by_side(lambda task: descend(lab, *task, angle, start), tasks)  # noqa: B023
         for name in OPTIMIZERS:
@@ -46,13 +46,19 @@ def measure(lab: Lab) -> dict:
             rate, path, losses = min(mine, key=lambda one: (arrival(one[2]), one[2][-1]))
             of_name = found["valley"].setdefault(name, {})
             of_name[valley] = {"rate": rate, "steps": arrival(losses), "path": path[:80], "losses": losses}
+    return {**found, "net": on_digits(lab)}
+
+
+def on_digits(lab: Lab) -> dict:
+    """The losses of the net with each optimizer, at the rate with the lowest in the end."""
     X, y = fr.data.load("digits")
     tasks = [(name, rate) for name, (kind, _, _) in OPTIMIZERS.items() for rate in NET_RATES[kind]]
     curves = lab.side_by_side(lambda task: train(lab, *task, X, y), tasks)
+    found = {}
     for name in OPTIMIZERS:
         mine = [(rate, curve) for (who, rate), curve in zip(tasks, curves, strict=True) if who == name]
         rate, curve = min(mine, key=lambda one: one[1][-1])
-        found["net"][name] = {"rate": rate, "losses": curve}
+        found[name] = {"rate": rate, "losses": curve}
     return found
 
 
@@ -171,9 +177,9 @@ def draw(figure, runs: Runs) -> None:
     for name, color in zip(OPTIMIZERS, figures.COLORS, strict=False):
         losses = runs.values("valley", name, "turned", "losses")
         curve = [run["net"][name]["losses"] for run in runs.runs]
-        for one, x, values in ((axes[1, 0], 0, losses / losses[:, :1]), (axes[1, 1], 1, np.array(curve))):
+        for one, first, values in ((axes[1, 0], 0, losses / losses[:, :1]), (axes[1, 1], 1, np.array(curve))):
             mean = np.exp(np.log(values).mean(axis=0))  # the geometric one, for a logarithmic axis
-            one.plot(x + np.arange(len(mean)), mean, color=color, linewidth=1.6)
+            one.plot(first + np.arange(len(mean)), mean, color=color, linewidth=1.6)
     axes[1, 0].axhline(SHARE, color=figures.INK, linewidth=0.8, linestyle=":")
     for one, x, y, title in (
         (axes[1, 0], "steps", "loss / first loss, mean of the seeds", "valley turned: the loss (dotted: arrived)"),

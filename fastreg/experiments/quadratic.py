@@ -1,4 +1,4 @@
-"""On a quadratic, L2 shrinks each weight by a factor; L1 moves it by α/h, often to exactly 0.
+"""On a quadratic, L2 shrinks each weight by a factor; L1 moves it by α/h, often to 0.
 
 Document D works this out for J(w) = ½ (w - w*)ᵀH(w - w*). With L2, the best w is (H + αI)⁻¹Hw*: along each axis of H
 the weight is multiplied by h/(h + α), which is small where the curvature h is, and never 0. With L1 and a diagonal H it

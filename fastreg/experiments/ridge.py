@@ -110,7 +110,7 @@ def claims(runs: Runs) -> list[Claim]:
         ),
         Claim(
             "as α falls, it comes closer to the shortest exact solution",
-            np.all(np.diff(rest, axis=1) < 0),
+            bool(np.all(np.diff(rest, axis=1) < 0)),
             f"distance {rest[:, 0].mean():.2f} at α = {ALPHAS[0]:g}, {rest[:, -1].mean():.2f} at {ALPHAS[-1]:g}",
         ),
     ]
