@@ -33,6 +33,7 @@ NET_RATES = {fr.SGD: NET_LARGE, fr.RMSprop: NET_SMALL, fr.Adam: NET_SMALL}
 VALLEYS = {"along an axis": 0.0, "turned": np.pi / 4}
 CURVATURES = np.array([1.0, 0.01])  # across and along the valley
 STEPS, SHARE = 160, 0.01  # steps to take; the share of the first loss that counts as arrived
+SHOWN = 50  # steps of a path that is drawn
 
 
 def measure(lab: Lab) -> dict:
@@ -45,7 +46,8 @@ def measure(lab: Lab) -> dict:
             mine = [(rate, *path) for (who, rate), path in zip(tasks, paths, strict=True) if who == name]
             rate, path, losses = min(mine, key=lambda one: (arrival(one[2]), one[2][-1]))
             of_name = found["valley"].setdefault(name, {})
-            of_name[valley] = {"rate": rate, "steps": arrival(losses), "path": path[:80], "losses": losses}
+            drawn = losses if valley == "turned" else losses[:SHOWN]
+            of_name[valley] = {"rate": rate, "steps": arrival(losses), "path": path[:SHOWN], "losses": drawn}
     return {**found, "net": on_digits(lab)}
 
 
@@ -173,7 +175,7 @@ def draw(figure, runs: Runs) -> None:
             path = np.array(runs[0]["valley"][name][valley]["path"])
             one.plot(*path.T, color=color, label=name, marker=".", markersize=3, linewidth=1.0)
         one.plot(0, 0, "+", color=figures.INK, markersize=12)
-        figures.label(one, "first weight", "second weight", f"valley {valley}: first 80 steps (+ the minimum)")
+        figures.label(one, "first weight", "second weight", f"valley {valley}: first {SHOWN} steps (+ the minimum)")
     for name, color in zip(OPTIMIZERS, figures.COLORS, strict=False):
         losses = runs.values("valley", name, "turned", "losses")
         curve = [run["net"][name]["losses"] for run in runs.runs]
