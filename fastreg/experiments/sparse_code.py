@@ -5,7 +5,8 @@ that each input is described by few of the units (document D).
 
 An autoencoder, 784-100-784 with ReLU, learns to restore images from h, with growing coefficients of Σ|h|. Counted on
 test images are the zeros in h, those in the weights, and the error of the restored images, as a share of their
-variance: an autoencoder that always answers the mean image has 1.
+variance: an autoencoder that always answers the mean image has 1. On MNIST a third of the units is just missed: 34 %
+speak at 1.5 times the error without a penalty, and with the next, three times larger coefficient 10 % at 2.9 times.
 """
 
 import numpy as np
