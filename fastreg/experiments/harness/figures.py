@@ -67,7 +67,7 @@ def bars(
         axes.annotate(
             f"{mean:.{digits}f}", (place, mean + half), (0, 3), textcoords="offset points", ha="center", fontsize=9
         )
-    axes.set_xticks(range(len(names)), [textwrap.fill(name, 16) for name in names])
+    axes.set_xticks(range(len(names)), [textwrap.fill(name, 16 if len(names) < 4 else 11) for name in names])
     axes.margins(y=0.12)
 
 
