@@ -73,7 +73,10 @@ def measure(lab: Lab) -> dict:
 
     grid = [(float(lambd), float(keep)) for lambd in np.geomspace(*LAMBDAS, side) for keep in np.linspace(*KEEPS, side)]
     count = lab.pick(27, 18)
-    drawn = np.exp(lab.rng.uniform(*np.log(LAMBDAS), count)), lab.rng.uniform(*KEEPS, count)
+    drawn = (
+        np.exp(lab.rng.uniform(np.log(LAMBDAS[0]), np.log(LAMBDAS[1]), count)),
+        lab.rng.uniform(KEEPS[0], KEEPS[1], count),
+    )
     random = [(float(lambd), float(keep)) for lambd, keep in zip(*drawn, strict=True)]
     return {
         "none": search([(0.0, 1.0)], [epochs]),
@@ -148,7 +151,9 @@ def draw(figure, runs: Runs) -> None:
         norm="log",
         shading="gouraud",
     )
-    figure.colorbar(image, ax=surface, label="dev loss (cross-entropy)", format="%.2g")
+    bar = figure.colorbar(image, ax=surface, label="dev loss (cross-entropy)")
+    bar.minorticks_off()
+    bar.set_ticks([0.2, 0.3, 0.5, 1.0], labels=["0.2", "0.3", "0.5", "1.0"])
     last = max(first["reached"])
     for (lambd, keep), reached in zip(first["pairs"], first["reached"], strict=True):
         surface.plot(lambd, keep, "o", color="white", markeredgecolor="black", markersize=3 + 6 * reached / last)

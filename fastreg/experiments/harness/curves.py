@@ -28,7 +28,8 @@ def points(lab: Lab) -> tuple[Points, Points]:
     """Training and validation points of the curve of this seed: 7,500 and 2,500, or a tenth of that with --quick."""
     X, y = fr.data.load("curve", seed=lab.seed)
     step = lab.pick(1, 10)
-    return fr.data.split(X[::step], y[::step], (0.75, 0.25), seed=lab.seed)
+    training, validation = fr.data.split(X[::step], y[::step], (0.75, 0.25), seed=lab.seed)
+    return training, validation
 
 
 def net(output: str = "linear", rate: float = 0.0) -> fr.Sequential:
@@ -53,8 +54,8 @@ def net(output: str = "linear", rate: float = 0.0) -> fr.Sequential:
 def train(lab: Lab, model: fr.Sequential, training: Points, validation: Points, l2: float = 0.0):
     """Adam on the mean squared error: 100 epochs in batches of 64, as published. (trainer, history)."""
     trainer = lab.trainer(model, loss="mse", optimizer=lab.pick("adam(lr=0.001)", "adam(lr=0.01)"), l2=l2)
-    how = {"epochs": lab.pick(100, 40), "batch_size": lab.pick(64, 25)}
-    return trainer, lab.fit(trainer, *training, validation_data=validation, **how)
+    epochs, batch = lab.pick((100, 64), (40, 25))
+    return trainer, lab.fit(trainer, *training, validation_data=validation, epochs=epochs, batch_size=batch)
 
 
 def weights(model: fr.Sequential) -> list[np.ndarray]:

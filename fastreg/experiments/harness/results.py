@@ -72,7 +72,7 @@ class Claim:
     """A sentence that is true or not, whether it held, and the figures that say so."""
 
     text: str
-    held: bool
+    held: bool | np.bool_
     figures: str
 
     def __post_init__(self) -> None:
