@@ -97,28 +97,31 @@ def measure(lab: Lab) -> dict:
     chosen = lab.rng.permutation(len(X))[: lab.pick(20_000, 640)]
     X, y, X_test = 2 * X[chosen] - 1, y[chosen], 2 * X_test - 1
     rate = lab.pick(0.01, 0.3)  # few images give few steps: the sum of all rates is nearly the same
-    settings = {"epochs": 20, "batch_size": BATCH}
 
     def net(engine: str, seed: int = lab.seed, l2=0.0, keep: float = 1.0) -> fr.Trainer:
-        start = {"weight_init": fr.initializers.normal(0.01)}
-        layers = [fr.Dense(200, "sigmoid", **start), fr.Dense(10, **start)]
-        if keep < 1:
-            layers.insert(0, fr.Dropout(keep_prob=keep))
+        start = fr.initializers.normal(0.01)
+        layers = [fr.Dense(200, "sigmoid", weight_init=start), fr.Dense(10, weight_init=start)]
+        dropout = [fr.Dropout(keep_prob=keep)] if keep < 1 else []
         return lab.trainer(
-            fr.Sequential(layers), engine=engine, seed=seed, optimizer=f"sgd(lr={rate})", metrics=["accuracy"], l2=l2
+            fr.Sequential([*dropout, *layers]),
+            engine=engine,
+            seed=seed,
+            optimizer=f"sgd(lr={rate})",
+            metrics=["accuracy"],
+            l2=l2,
         )
 
     def train(engine: str, way: str) -> dict:
         begin = perf_counter()
         if way == "bagging of 3":
             bagging = fr.Bagging(lambda seed: net(engine, seed), 3, combine="vote", seed=lab.seed, threads=lab.threads)
-            losses = np.mean([history["loss"] for history in bagging.fit(X, y, **settings)], axis=0)
+            losses = np.mean([history["loss"] for history in bagging.fit(X, y, epochs=20, batch_size=BATCH)], axis=0)
             seconds, trainer = perf_counter() - begin, bagging.members[0]
             accuracy = float(np.mean(bagging.predict(X_test).argmax(axis=1) == y_test))
         else:
             trainer = net(engine, l2=TRUE.get(way, 0.0), keep=0.5 if way == "dropout" else 1.0)
             watch = [Slip(len(X), rate)] if way == "L2 as published" else []
-            history = lab.fit(trainer, X, y, callbacks=watch, **settings)
+            history = lab.fit(trainer, X, y, callbacks=watch, epochs=20, batch_size=BATCH)
             penalty = "published_penalty" if watch else "penalty"
             losses = np.array(history["loss"]) + (history[penalty] if penalty in history.to_dict() else 0.0)
             seconds = perf_counter() - begin
@@ -197,8 +200,8 @@ def claims(runs: Runs) -> list[Claim]:
             )
         )
     if len(engines) == 2:
-        both = [[runs.values(engine, way, "loss") for way in LOSSES] for engine in ENGINES]
-        apart = np.abs(np.subtract(*both)).max()
+        native, other = (np.array([runs.values(engine, way, "loss") for way in LOSSES]) for engine in ENGINES)
+        apart = np.abs(native - other).max()
         found.append(
             Claim(
                 "both engines find the same losses", apart < 0.001, f"they differ by {apart:.1e} at most, of one seed"

@@ -53,6 +53,7 @@ class TestErrors(fr.Callback):
         self.begin, self.errors, self.minutes = perf_counter(), [], []
 
     def on_epoch_end(self, epoch, logs):
+        assert isinstance(self.trainer, fr.Trainer)
         now = perf_counter()
         self.minutes.append((now - self.begin) / 60)
         self.errors.append(100 * (1 - self.trainer.evaluate(self.X, self.y)["accuracy"]))
@@ -158,7 +159,7 @@ def draw(figure, runs: Runs) -> None:
         axes.set_ylim(min(0.8, goal - 0.2), 3)
         axes.set_xlim(1, count * 1.3)  # room for names
         for name, error in PUBLISHED:
-            told = "published" if error == PUBLISHED[0][1] else None
-            axes.plot([1, count], [error, error], color=figures.EDGE, linewidth=0.9, label=told)
+            once = "published" if error == PUBLISHED[0][1] else None
+            axes.plot([1, count], [error, error], color=figures.EDGE, linewidth=0.9, label=once)
             axes.annotate(f"{error:.2f} {name}", (count * 1.01, error), va="center", fontsize=8.5)
     figures.label(axes, "epoch", "errors on the test images (%)")

@@ -23,8 +23,8 @@ CODE = 64
 def autoencoder(columns: int, tied: bool) -> fr.Model:
     x = fr.Input(columns, name="image")
     h = fr.Dense(CODE, "relu", name="encoder")(x)
-    ties = {"tied_to": "encoder", "transposed": True} if tied else {}
-    return fr.Model(x, fr.Dense(columns, name="decoder", **ties)(h))
+    decoder = fr.Dense(columns, name="decoder", tied_to="encoder" if tied else None, transposed=tied)
+    return fr.Model(x, decoder(h))
 
 
 def measure(lab: Lab) -> dict:
