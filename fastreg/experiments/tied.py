@@ -7,6 +7,11 @@ decoder's weight can be the encoder's, transposed.
 Two autoencoders 784-64-784 with ReLU learn from numbers of images of MNIST that grow from 300 to 10,000, for the
 same number of steps. One is tied, the other has two weights. Measured is the mean squared error of a pixel, on the
 images of the training and on 10,000 others: with few images the difference of the two is what a tie can save.
+
+It holds on the small digits that stand in for MNIST with `--quick`, whose images are all alike in their blocks of
+pixels. On MNIST it does not. The tied one is a quarter worse on new images if it has seen 300, and two thirds if it has
+seen 10,000. Its training error says why: with many images it is nearly twice that of the other, so one weight for both
+ends is too little to paint with, and there is no overfitting for the tie to save.
 """
 
 import numpy as np
@@ -67,8 +72,8 @@ def table(runs: Runs) -> Table:
     return Table(
         ["images", "tied, training", "tied, test", "free, training", "free, test", "less by the tie, %"],
         rows,
-        "mean squared error of a pixel between 0 and 1; the last column compares test errors seed by seed; weights: "
-        + ", ".join(f"{runs[0][way]['weights'][0]:,} {way}" for way in ("tied", "free")),
+        "mean squared error of a pixel between 0 and 1; the last column compares test errors seed by seed, below 0 the tie loses; "
+        "weights: " + ", ".join(f"{runs[0][way]['weights'][0]:,} {way}" for way in ("tied", "free")),
     )
 
 
@@ -82,12 +87,12 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             f"with {counts[0]:,} images the tied one is better on new ones, with every seed",
             (few > 0).all(),
-            f"its error is {plus_minus(few, 1)} % smaller",
+            f"the tie makes its error smaller by {plus_minus(few, 1)} %",
         ),
         Claim(
             "the gain is smaller with many images",
             many.mean() < few.mean(),
-            f"with {counts[-1]:,} images its error is {plus_minus(many, 1)} % smaller",
+            f"smaller by {plus_minus(many, 1)} % with {counts[-1]:,} images",
         ),
     ]
 
