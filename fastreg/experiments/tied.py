@@ -10,8 +10,8 @@ images of the training and on 10,000 others: with few images the difference of t
 
 It holds on the small digits that stand in for MNIST with `--quick`, whose images are all alike in their blocks of
 pixels. On MNIST it does not. The tied one is a quarter worse on new images if it has seen 300, and two thirds if it has
-seen 10,000. Its training error says why: with many images it is nearly twice that of the other, so one weight for both
-ends is too little to paint with, and there is no overfitting for the tie to save.
+seen 10,000. Its training error is higher at each size, and with 10,000 images nearly twice that of the other: one weight
+for both ends cannot paint as well. With 300 images both overfit, the tied one no less.
 """
 
 import numpy as np
@@ -72,7 +72,7 @@ def table(runs: Runs) -> Table:
     return Table(
         ["images", "tied, training", "tied, test", "free, training", "free, test", "less by the tie, %"],
         rows,
-        "mean squared error of a pixel between 0 and 1; the last column compares test errors seed by seed, below 0 the tie loses; "
+        "mean squared error of a pixel between 0 and 1; the last column compares test errors; below 0 the tie loses; "
         "weights: " + ", ".join(f"{runs[0][way]['weights'][0]:,} {way}" for way in ("tied", "free")),
     )
 
