@@ -8,10 +8,10 @@ Two autoencoders 784-64-784 with ReLU learn from numbers of images of MNIST that
 same number of steps. One is tied, the other has two weights. Measured is the mean squared error of a pixel, on the
 images of the training and on 10,000 others: with few images the difference of the two is what a tie can save.
 
-It holds on the small digits that stand in for MNIST with `--quick`, whose images are all alike in their blocks of
-pixels. On MNIST it does not. The tied one is a quarter worse on new images if it has seen 300, and two thirds if it has
-seen 10,000. Its training error is higher at each size, and with 10,000 images nearly twice that of the other: one weight
-for both ends cannot paint as well. With 300 images both overfit, the tied one no less.
+It holds on the small digits that stand in for MNIST with `--quick`. On MNIST it does not. The tied one is a quarter
+worse on new images if it has seen 300, and two thirds if it has seen 10,000. Its training error is higher at each size,
+and with 10,000 images nearly twice that of the other: one weight for both ends cannot paint as well. With 300 images
+both overfit, the tied one no less.
 """
 
 import numpy as np
