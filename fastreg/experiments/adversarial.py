@@ -96,7 +96,7 @@ def draw(figure, runs: Runs) -> None:
     left.set_ylim(0, 1.03)
     figures.label(left, "ε, the step in each pixel (range of a pixel: 1)", "test accuracy")
     plain, trained = runs.values(PLAIN), runs.values(ADVERSARIAL)
-    left.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.03))
+    left.legend(frameon=False, fontsize=8, loc="lower left")
     names = ["plain", "adversarial"] * 2
     values = [plain[:, 0], trained[:, 0], plain[:, AT], trained[:, AT]]
     figures.bars(right, names, values, [figures.VERMILION, figures.BLUE] * 2)
