@@ -25,7 +25,7 @@ PLAIN, ADVERSARIAL, RANDOM = "plain", "adversarial", "plain, random signs"
 def measure(lab: Lab) -> dict:
     (X, y), (X_test, y_test) = lab.images(20_000, 10_000)
     rows = lab.rng.permutation(len(X))[: lab.pick(5_000, 1_000)]
-    signs = lab.rng.choice(np.float32([-1, 1]), size=X_test.shape)
+    signs = lab.rng.choice(np.array([-1, 1], np.float32), size=X_test.shape)
 
     def train(attack: fr.FGSM | None) -> fr.Trainer:
         model = fr.Sequential([fr.Dense(200, "relu"), fr.Dense(10)])

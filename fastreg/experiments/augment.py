@@ -41,6 +41,7 @@ def measure(lab: Lab) -> dict:
 def pictures(images: np.ndarray) -> list:
     """A row for each image: the image itself, and new views of it, in grey levels from 0 to 255."""
     augment = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse", augment=WAYS["affine and elastic"]).augment
+    assert augment is not None
     views = [images, *(augment.apply(images, epoch=epoch) for epoch in range(COLUMNS - 1))]
     return np.rint(255 * np.stack(views, axis=1)).astype(int).tolist()
 

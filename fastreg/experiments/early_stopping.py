@@ -63,7 +63,7 @@ def measure(lab: Lab) -> dict:
         model.build(784, seed=lab.seed)
         start = norm_of(model.state_dict())
         rule = RULES.get(name, "" if name == TO_THE_END else RULES["patience"])
-        callbacks = [Norm(), *([rule] if rule else [])]
+        callbacks: list = [Norm(), *([rule] if rule else [])]
         history = lab.fit(trainer, *train, epochs=epochs, batch_size=32, validation_data=dev, callbacks=callbacks)
         again = []
         if name == RESTART:
@@ -75,6 +75,7 @@ def measure(lab: Lab) -> dict:
         found = trainer.evaluate(*test) | {"norm": norm_of(model.state_dict())}
         found |= {"epochs": len(history.epochs), "more": len(again)}
         if name == CONTINUE:
+            assert trainer.best
             found["reached"] = trainer.evaluate(*dev)["loss"] < trainer.best.loss
         return found, {"loss": history["loss"], "dev": history["val_loss"], "norm": [start, *history["norm"]]}
 

@@ -79,7 +79,7 @@ def claims(runs: Runs) -> list[Claim]:
 def draw(figure, runs: Runs) -> None:
     left, right = figure.subplots(1, 2)
     places = [COEFFICIENTS[1] / 3, *COEFFICIENTS[1:]]  # 0 has no place on a logarithmic axis
-    style = {"marker": "o", "markersize": 4}
+    style: dict = {"marker": "o", "markersize": 4}
     figures.curve(left, places, runs.values("code"), "in h", figures.BLUE, **style)
     figures.curve(left, places, runs.values("weights"), "in the weights", figures.VERMILION, **style)
     figures.curve(right, places, runs.values("error"), color=figures.GREEN, **style)
