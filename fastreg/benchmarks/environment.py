@@ -59,8 +59,7 @@ def free_environment(environment: Mapping[str, str] = os.environ) -> dict[str, s
 def facts() -> dict[str, object]:
     """Processor, cores, load, system, versions, SIMD target."""
     return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
+        **machine(),
         "threads": fr.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),
@@ -69,6 +68,11 @@ def facts() -> dict[str, object]:
         "fastreg": fr.__version__,
         "simd": fr.simd()["current"],
     }
+
+
+def machine() -> dict[str, object]:
+    """The processor and its cores."""
+    return {"processor": processor(), "cores": os.cpu_count()}
 
 
 def processor() -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 import fastreg as fr
-from fastreg.benchmarks.environment import processor
+from fastreg.benchmarks.environment import machine
 from fastreg.cli.output import print_json
 from fastreg.machine.versions import versions
 
@@ -20,10 +19,9 @@ def add(commands) -> None:
 
 def info(options: argparse.Namespace) -> None:
     """Runs the command."""
-    machine = {"processor": processor(), "cores": os.cpu_count()}
     if options.json:
-        print_json({**machine, **versions()})
+        print_json({**machine(), **versions()})
         return
-    for name, value in machine.items():
+    for name, value in machine().items():
         print(f"{name:9} {value}")
     fr.show_versions()

@@ -111,31 +111,29 @@ def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], 
         print(f"{experiment.name}: running", file=sys.stderr, flush=True)
     report(0.0)
     try:
-        outcome = run(
-            experiment,
-            seeds=options.seeds,
-            first_seed=options.seed,
-            quick=options.quick,
-            engine=options.engine,
-            data=options.data,
-            options=flags,
-            report=report,
-        )
+        try:
+            outcome = run(
+                experiment,
+                seeds=options.seeds,
+                first_seed=options.seed,
+                quick=options.quick,
+                engine=options.engine,
+                data=options.data,
+                options=flags,
+                report=report,
+            )
+        finally:
+            line.end()
     except Interrupted as interrupted:
-        line.end()
         if interrupted.outcome:
             _show(interrupted.outcome, folder)
         raise
     except MissingData as missing:
-        line.end()
         if not options.all:
             raise
         print(f"left out: {missing}\n", flush=True)
     else:
-        line.end()
         _show(outcome, folder)
-    finally:
-        line.end()
 
 
 def _show(outcome: Outcome, folder: Path) -> None:

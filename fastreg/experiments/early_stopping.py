@@ -22,7 +22,7 @@ makes no more of them.
 import numpy as np
 
 import fastreg as fr
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, surely_above
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, squared_norm, surely_above
 
 SYSTEMS = "B5, D9"
 SIZE = (12.0, 4.2)
@@ -45,7 +45,7 @@ class Norm(fr.Callback):
 
 def norm_of(state: dict[str, np.ndarray]) -> float:
     """The square root of the sum of the squares of all weights, biases left out."""
-    return float(np.sqrt(sum((value.astype(float) ** 2).sum() for name, value in state.items() if "weight" in name)))
+    return float(np.sqrt(squared_norm(value for name, value in state.items() if "weight" in name)))
 
 
 def measure(lab: Lab) -> dict:

@@ -18,7 +18,7 @@ points on the wrong side are so large that the validation loss is no better than
 import numpy as np
 
 import fastreg as fr
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, squared_norm, weights
 
 SYSTEMS = "C1"
 SIZE = (14.0, 3.8)
@@ -56,7 +56,7 @@ def measure(lab: Lab) -> dict:
         A, state = trainer.predict(X), model.state_dict()
         found["saturated"] = int(np.sum((A == 0) | (A == 1)))
         found["finite"] = bool(np.isfinite(found["loss"]).all() and all(np.isfinite(w).all() for w in state.values()))
-        found["norm"] = float(sum(np.sum(w**2, dtype=float) for name, w in state.items() if name.endswith("weight")))
+        found["norm"] = squared_norm(weights(model))
         found["map"] = np.round(trainer.predict(area)[:, 0], 3)
         return found
 

@@ -22,7 +22,7 @@ from time import perf_counter
 import numpy as np
 
 import fastreg as fr
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, weights
 
 SYSTEMS = "D2, D14"
 NEEDS = "mnist"
@@ -91,14 +91,13 @@ def measure(lab: Lab) -> dict:
         augment=distortions() if augment else None,
     )
     history = lab.fit(trainer, X, y, epochs=epochs, batch_size=batch, callbacks=[watch])
-    weights = [value for name, value in model.parameters.items() if name.endswith("weight")]
     return {
         "augment": augment,
         "errors": watch.errors,
         "minutes": watch.minutes,
         "loss": history["loss"],
         "limit": limit,
-        "norm": max(float(np.sqrt((weight.astype(float) ** 2).sum(axis=0)).max()) for weight in weights),
+        "norm": max(float(np.sqrt((weight.astype(float) ** 2).sum(axis=0)).max()) for weight in weights(model)),
     }
 
 

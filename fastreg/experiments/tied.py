@@ -17,7 +17,7 @@ both overfit, the tied one no less.
 import numpy as np
 
 import fastreg as fr
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, weights
 
 SYSTEMS = "D11"
 ROWS = (300, 1_000, 3_000, 10_000)
@@ -44,8 +44,7 @@ def measure(lab: Lab) -> dict:
         trainer = lab.trainer(model, loss="sigmoid_cross_entropy", optimizer=optimizer)
         lab.fit(trainer, some, some, epochs=-(-steps // -(-count // batch)), batch_size=batch)
         errors = [float(np.mean((model.predict(images) - images) ** 2)) for images in (some, X_test)]
-        weights = sum(value.size for name, value in model.parameters.items() if name.endswith("weight"))
-        return {"train": errors[0], "test": errors[1], "weights": weights}
+        return {"train": errors[0], "test": errors[1], "weights": sum(value.size for value in weights(model))}
 
     jobs = [(tied, count) for tied in (True, False) for count in counts]
     found = lab.side_by_side(train, jobs)

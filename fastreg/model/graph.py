@@ -158,6 +158,17 @@ def chain(count: int) -> Graph:
     return Graph((Entry(ONE_INPUT),), nodes, {ONE_HEAD: count})
 
 
+def node_names(layers: Sequence[Layer], graph: Graph) -> list[str]:
+    """The name of each node: that of its layer, for later uses with their number."""
+    seen: Counter = Counter()
+    names = []
+    for node in graph.nodes:
+        name = str(layers[node.layer].name)
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}@{seen[name]}")
+    return names
+
+
 class Network(NamedTuple):
     """Layers with names, their graph, and the shape of a sample of each input."""
 
@@ -167,14 +178,8 @@ class Network(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The name of each node: that of its layer, for later uses with their number."""
-        seen: Counter = Counter()
-        names = []
-        for node in self.graph.nodes:
-            name = str(self.layers[node.layer].name)
-            seen[name] += 1
-            names.append(name if seen[name] == 1 else f"{name}@{seen[name]}")
-        return names
+        """The name of each node."""
+        return node_names(self.layers, self.graph)
 
     def shapes(self) -> list[Shape]:
         """The shape of a sample of each value. An error names the node whose values do not fit."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastreg.common.tables import table
 from fastreg.layers import Dropout, Layer
-from fastreg.model.graph import Graph, Network
+from fastreg.model.graph import Graph, Network, node_names
 
 
 class Summarized(Protocol):
@@ -124,8 +124,7 @@ def summary(model: Summarized) -> str:
 
 def _values(model: Summarized) -> list[str]:
     """A name for each value: of inputs their own, of others that of the node that makes it."""
-    nodes = Network(model.layers, model.graph, ()).names
-    return [*(entry.name for entry in model.graph.inputs), *nodes]
+    return [*(entry.name for entry in model.graph.inputs), *node_names(model.layers, model.graph)]
 
 
 def _reads(model: Summarized) -> list[str]:

@@ -30,7 +30,7 @@ from fastreg.intake.schema import Schema, Target
 from fastreg.layers import Function, Standardize
 from fastreg.model import files
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
-from fastreg.model.graph import Network
+from fastreg.model.graph import node_names
 from fastreg.model.model import Model
 from fastreg.program.program import Program
 
@@ -399,7 +399,7 @@ def _joined(model: Model) -> dict[str, str]:
     """What each use of a layer, each head and each input of columns reads. The only input and head need no name."""
     graph = model.graph
     inputs = [entry.name for entry in graph.inputs] if len(graph.inputs) > 1 else ["the input"]
-    nodes = Network(model.layers, graph, ()).names
+    nodes = node_names(model.layers, graph)
     values = [*inputs, *nodes]
     told = {}
     for name, node in zip(nodes, graph.nodes, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 import fastreg as fr
 from fastreg.experiments.harness import figures
 from fastreg.experiments.harness.lab import Lab
+from fastreg.experiments.harness.parameters import squared_norm, weights
 from fastreg.experiments.harness.results import Runs
 
 if TYPE_CHECKING:
@@ -56,11 +57,6 @@ def train(lab: Lab, model: fr.Sequential, training: Points, validation: Points, 
     trainer = lab.trainer(model, loss="mse", optimizer=lab.pick("adam(lr=0.001)", "adam(lr=0.01)"), l2=l2)
     epochs, batch = lab.pick((100, 64), (40, 25))
     return trainer, lab.fit(trainer, *training, validation_data=validation, epochs=epochs, batch_size=batch)
-
-
-def weights(model: fr.Sequential) -> list[np.ndarray]:
-    """The weights of all layers, without the biases."""
-    return [value for name, value in model.state_dict().items() if name.endswith(".weight")]
 
 
 def density(model: fr.Sequential) -> list[float]:
@@ -117,11 +113,6 @@ def sweep(
     found = lab.side_by_side(one, members)
     numbers = {key: [member[key] for member in found] for key in found[0]}
     return {**numbers, "before": found[0]["before"], **sample(*validation)}
-
-
-def squared_norm(arrays: Sequence[np.ndarray]) -> float:
-    """The sum of all squares."""
-    return float(sum(np.sum(np.square(array, dtype=float)) for array in arrays))
 
 
 def explained(prediction: np.ndarray, y: np.ndarray) -> float:

@@ -46,6 +46,8 @@ class Lab:
     engine : {"native", "reference"}
     rng : numpy.random.Generator
         Begun with the seed.
+    used : list of str
+        The images that were asked for, so that the picture can say so.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class Lab:
     ):
         self.seed, self.quick, self.engine, self.threads = seed, quick, engine, threads or fr.get_num_threads()
         self.rng = np.random.default_rng(seed)
-        self._data, self._options, self._report = data, frozenset(options), report
+        self._mnist, self._options, self._report = find_mnist(data), frozenset(options), report
+        self.used: list[str] = []
         self._cancel = cancel or Event()
 
     def pick(self, full: Item, quick: Item) -> Item:
@@ -115,9 +118,9 @@ class Lab:
         MNIST comes in a fixed order, of which the first `train` and `test` images are taken. The stand-in is shuffled
         by a fixed seed, and has at most 1,200 images to train on and 597 to test on.
         """
-        folder = find_mnist(self._data)
-        if folder is not None:
-            (X, y), (X_test, y_test) = fr.data.load_idx_folder(folder)
+        self.used.append(STAND_IN if self._mnist is None else MNIST)
+        if self._mnist is not None:
+            (X, y), (X_test, y_test) = fr.data.load_idx_folder(self._mnist)
             return (_flat(X[:train]), y[:train]), (_flat(X_test[:test]), y_test[:test])
         X, y = fr.data.load("digits")
         order = np.random.default_rng(0).permutation(len(X))
@@ -125,10 +128,6 @@ class Lab:
         large = large.reshape(-1, 784)
         first, rest = order[: min(train, CROWD)], order[CROWD : CROWD + test]
         return (large[first], y[first]), (large[rest], y[rest])
-
-    def images_name(self) -> str:
-        """What `images` gives."""
-        return STAND_IN if find_mnist(self._data) is None else MNIST
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import fastreg as fr
-from fastreg.benchmarks.environment import processor
+from fastreg.benchmarks.environment import machine
 from fastreg.common.fileio import atomic_write
 from fastreg.experiments.harness import figures
 from fastreg.experiments.harness.find import Experiment
@@ -87,7 +86,7 @@ class Outcome:
             "quick": self.runs.quick,
             "engine": self.runs.engine,
             "data": self.runs.data,
-            "machine": {"processor": processor(), "cores": os.cpu_count(), **versions()},
+            "machine": {**machine(), **versions()},
             "claims": [asdict(claim) for claim in self.claims],
             "table": asdict(self.table),
             "runs": as_plain(self.runs.runs),
@@ -146,8 +145,7 @@ def run(
     MissingData
         The experiment needs data that are not there.
     """
-    experiment_data = find_mnist(data)
-    if experiment.needs == "mnist" and experiment_data is None and not quick:
+    if experiment.needs == "mnist" and find_mnist(data) is None and not quick:
         raise MissingData(f"{experiment.name}: it needs MNIST; --data names the folder with its IDX files")
     count = seeds or (min(2, experiment.seeds) if quick else experiment.seeds)
     threads = fr.get_num_threads()
@@ -161,7 +159,7 @@ def run(
             shares[place] = share
             report(sum(shares) / count)
 
-        lab = _NotingLab(
+        lab = Lab(
             first_seed + place,
             quick=quick,
             engine=engine,
@@ -196,15 +194,3 @@ def run(
     found = outcome(finished)
     assert found is not None
     return found
-
-
-class _NotingLab(Lab):
-    """Notes which images were used, so that the picture can say so."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.used: list[str] = []
-
-    def images(self, train: int = 60_000, test: int = 10_000):
-        self.used.append(self.images_name())
-        return super().images(train, test)
