@@ -115,7 +115,7 @@ def end(name, epochs=2) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_child_trains_goes_on_and_predicts(name):
-    """A child that is forked behind a fit trains another model and the parent's, and predicts, as the parent does."""
+    """A child forked after a fit trains and predicts as its parent does, with its model and with another."""
     trainer, fit = new(name, threads=2)
     trainer.fit(epochs=2, **fit)
     expected, said = bits(trainer), answers(trainer, fit["X"])
