@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fastreg.optimizers.averaging import EMA, SWA
     from fastreg.training.ensembles import Bagging
     from fastreg.training.epochs import DivergenceError
+    from fastreg.training.many import cross_validate, fit_seeds, grid_search, random_search
     from fastreg.training.trainer import Trainer
 
 # Each name is loaded at its first use, so that `import fastreg` takes only a few milliseconds. name -> its module
@@ -81,6 +82,7 @@ _HOMES = {
     **dict.fromkeys(("SGD", "Adam", "AdamW", "Lion", "NAdam", "RMSprop"), "optimizers"),
     **dict.fromkeys(("Bagging",), "training.ensembles"),
     **dict.fromkeys(("DivergenceError",), "training.epochs"),
+    **dict.fromkeys(("cross_validate", "fit_seeds", "grid_search", "random_search"), "training.many"),
     **dict.fromkeys(("Trainer",), "training.trainer"),
 }
 
@@ -150,9 +152,12 @@ __all__ = [
     "check_gradients",
     "checks",
     "compare_engines",
+    "cross_validate",
     "data",
     "files",
+    "fit_seeds",
     "get_num_threads",
+    "grid_search",
     "initializers",
     "kernels",
     "load",
@@ -160,6 +165,7 @@ __all__ = [
     "metrics",
     "plots",
     "profile",
+    "random_search",
     "reference",
     "schedules",
     "set_num_threads",

@@ -6,7 +6,7 @@ from fastreg.data.idx import load_idx_folder, read_idx
 from fastreg.data.infer import fit_schema, infer_schema
 from fastreg.data.inputs import inputs_of
 from fastreg.data.readers import is_table, read, read_npy, read_npz
-from fastreg.data.split import split
+from fastreg.data.split import folds, split
 from fastreg.data.standardizer import Standardizer
 from fastreg.data.tables.fields import MISSING
 from fastreg.data.tables.read import read_csv, read_table
@@ -22,6 +22,7 @@ __all__ = [
     "TargetScaler",
     "augment",
     "fit_schema",
+    "folds",
     "infer_schema",
     "inputs_of",
     "is_table",

@@ -68,23 +68,18 @@ def split(
     >>> len(X_train), len(X_val), len(X_test)
     (1200, 400, 400)
     """
-    X, count = _with_rows("X", X)
-    given, targets = _with_rows("y", y)
+    X, count = with_rows("X", X)
+    given, targets = with_rows("y", y)
     if targets != count:
         shape = getattr(given, "shape", (targets,))
         raise ValueError(f"y: got shape {shape}, expected {count} rows, as many as X has")
-    y = _labels(given)
+    y = labels_of(given)
     shares = _check_fractions(fractions)
     random = np.random.default_rng(checking.seed(seed))
     if checking.flag("stratify", stratify) and groups is not None:
         raise ValueError("groups: got groups with stratify=True, expected one of the two")
     if groups is not None:
-        groups = checking.as_array("groups", groups)
-        if groups.shape != (count,):
-            raise ValueError(f"groups: got shape {groups.shape}, expected ({count},)")
-        if groups.dtype.kind not in "biufUSmM":
-            raise TypeError(f"groups: got an array of {groups.dtype}, expected numbers or texts")
-        parts = _by_group(groups, shares, random)
+        parts = _by_group(_checked_groups(groups, count), shares, random)
     elif stratify:
         if not _is_classes(y):
             raise ValueError(f"y: got {y.dtype} of shape {y.shape}, expected class labels (n,) to stratify by")
@@ -100,7 +95,93 @@ def split(
     return [(frames.take(X, part), frames.take(given, part)) for part in parts]
 
 
-def _with_rows(name: str, value) -> tuple[Any, int]:
+@understood
+def folds(
+    X: np.ndarray,
+    y: np.ndarray | None = None,
+    k: int = 5,
+    *,
+    stratify: bool | None = None,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The rows of k folds for cross-validation: each row is held back in one of them. Nothing is copied.
+
+    Parameters
+    ----------
+    X : ndarray (n, …), frame, Table or sparse matrix
+        Samples, of which only the number counts.
+    y : ndarray (n,), optional
+        Labels to stratify by.
+    k : int
+        The number of folds, from 2 to n.
+    stratify : bool, optional
+        Whether the classes of `y` have the same proportions in each fold. By default if `y` holds labels.
+    groups : ndarray (n,), optional
+        Samples of the same group (one patient, one writer) are held back together. The folds are then not stratified,
+        and their sizes only come close to n / k.
+    seed : int
+        The same seed gives the same folds. The rows are shuffled.
+
+    Returns
+    -------
+    list of (rows_to_train_on, rows_held_back)
+        For `rows=` of `fastreg.Trainer.fit` and `fastreg.Trainer.evaluate`. Both are in increasing order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as described above, or a fold would be empty.
+
+    Examples
+    --------
+    >>> import fastreg as fr
+    >>> X, y = fr.data.load("moons")
+    >>> [len(held_back) for _, held_back in fr.data.folds(X, y, 3)]
+    [667, 667, 666]
+    """
+    _, count = with_rows("X", X)
+    labels = None if y is None else labels_of(with_rows("y", y)[0])
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"y: got {len(labels)} rows, expected {count}, as many as X has")
+    return folds_of(count, labels, k, stratify, groups, seed)
+
+
+def folds_of(
+    count: int, labels: np.ndarray | None, k: int, stratify: bool | None, groups, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`folds` of `count` rows."""
+    k = checking.integer("k", k, 2, max(count, 2))
+    random = np.random.default_rng(checking.seed(seed))
+    known = labels is not None and _is_classes(labels)
+    if stratify is not None and checking.flag("stratify", stratify):
+        if groups is not None:
+            raise ValueError("groups: got groups with stratify=True, expected one of the two")
+        if not known:
+            raise ValueError("y: got no class labels (n,), expected some to stratify by")
+    if groups is not None:
+        held = _by_group(_checked_groups(groups, count), np.full(k, 1 / k), random)
+    else:
+        order = random.permutation(count)
+        if labels is not None and known and stratify is not False:
+            order = order[np.argsort(np.unique(labels, return_inverse=True)[1][order], kind="stable")]
+        held = [order[place::k] for place in range(k)]  # of each class at most one more than in another fold
+    if not all(len(rows) for rows in held):
+        what = f"{count} rows" if groups is None else f"{len(np.unique(groups))} groups"
+        raise ValueError(f"k: got {k} folds of {what}, expected fewer folds")
+    return [(np.setdiff1d(np.arange(count), rows), np.sort(rows)) for rows in held]
+
+
+def _checked_groups(groups, count: int) -> np.ndarray:
+    groups = checking.as_array("groups", groups)
+    if groups.shape != (count,):
+        raise ValueError(f"groups: got shape {groups.shape}, expected ({count},)")
+    if groups.dtype.kind not in "biufUSmM":
+        raise TypeError(f"groups: got an array of {groups.dtype}, expected numbers or texts")
+    return groups
+
+
+def with_rows(name: str, value) -> tuple[Any, int]:
     """`value` as something that `frames.take` takes rows of, and how many rows it has."""
     if is_sparse(value):
         return value.tocsr(), value.shape[0]
@@ -112,7 +193,7 @@ def _with_rows(name: str, value) -> tuple[Any, int]:
     return array, len(array)
 
 
-def _labels(y) -> np.ndarray:
+def labels_of(y) -> np.ndarray:
     """The targets as an array. A frame of one column is this column."""
     if is_sparse(y):
         return np.empty((y.shape[0], 0))

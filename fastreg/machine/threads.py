@@ -1,9 +1,10 @@
 """The number of threads of a run, and the SIMD target of the kernels.
 
-The default number is the least of three: the processors this process may run on, its cgroup's quota, and what the work
-can use. fastreg/engines/pace.py uses one thread while that is faster. A number that was asked for is used as it is. The
-argument `threads=` comes first, then `set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl replaces the
-last two while it holds.
+The default number is the least of four: the processors this process may run on, its cgroup's quota, OMP_NUM_THREADS,
+and what the work can use. Tasks that run beside each other share the processors: the threads of a pool, the tasks of a
+dask worker, the workers of joblib, which sets OMP_NUM_THREADS for its processes. fastreg/engines/pace.py uses one
+thread while that is faster. A number that was asked for is used as it is. The argument `threads=` comes first, then
+`set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl replaces the last two while it holds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +78,63 @@ def available_processors() -> int:
 _AVAILABLE = available_processors()
 
 
+# --- The share of a worker --------------------------------------------------------------------------------------------
+
+_share = threading.local()  # .workers: how many tasks share the machine, in a thread that runs one of them
+
+
+@contextmanager
+def shared_by(workers: int) -> Iterator[None]:
+    """In this thread, the default is a share of the processors: `workers` tasks run beside each other."""
+    before = getattr(_share, "workers", 1)
+    _share.workers = before * workers
+    try:
+        yield
+    finally:
+        _share.workers = before
+
+
+def _default() -> int:
+    """The default number of threads: the processors, shared with the tasks that run beside this one."""
+    count = _AVAILABLE // max(getattr(_share, "workers", 1), _in_pool())
+    limit = _from_openmp()
+    if limit is None and _in_dask():
+        return 1  # each task of a dask worker stands for one processor
+    return max(1, count if limit is None else min(count, limit))
+
+
+def _from_openmp() -> int | None:
+    """OMP_NUM_THREADS, by which joblib, dask and Ray limit their workers. What is not a number is not for us."""
+    text = os.environ.get("OMP_NUM_THREADS")
+    if not text:
+        return None
+    first = text.partition(",")[0].strip()
+    return max(int(first), 1) if first.isdecimal() else None
+
+
+def _in_pool() -> int:
+    """The number of threads in pools of `multiprocessing`, as joblib's are, if this thread is one of them. Else 1."""
+    pools = sys.modules.get("multiprocessing.dummy")
+    if pools is None or not isinstance(threading.current_thread(), pools.DummyProcess):
+        return 1
+    return sum(isinstance(thread, pools.DummyProcess) for thread in threading.enumerate())
+
+
+def _in_dask() -> bool:
+    """Whether this thread runs a task of a dask worker."""
+    workers = sys.modules.get("distributed.worker")
+    if workers is None:
+        return False
+    try:
+        workers.get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+# --- The number -------------------------------------------------------------------------------------------------------
+
+
 def set_num_threads(n: int | None) -> None:
     """Use `n` threads for every run that does not state its own number. None restores the default.
 
@@ -113,7 +174,7 @@ def get_num_threads() -> int:
 
 
 def _unlimited() -> int:
-    return _asked or _from_environment() or _AVAILABLE
+    return _asked or _from_environment() or _default()
 
 
 def asked(threads: int | None) -> int | None:
@@ -123,7 +184,7 @@ def asked(threads: int | None) -> int | None:
 
 def resolve(threads: int | None, flops: float) -> int:
     """The number of threads for a run with `flops` floating-point operations between two barriers."""
-    return asked(threads) or max(1, min(_AVAILABLE, int(flops / MIN_FLOPS)))
+    return asked(threads) or (min(_default(), int(flops / MIN_FLOPS)) if flops >= 2 * MIN_FLOPS else 1)
 
 
 def simd() -> dict[str, Any]:

@@ -1,0 +1,8 @@
+"""Tasks on other processes and machines, through joblib: data sent once, lost tasks run again, cores shared.
+
+It knows nothing of trainers. What is run there is in `fastreg.training.many`.
+"""
+
+from fastreg.distributed.jobs import Jobs, Watch
+
+__all__ = ["Jobs", "Watch"]

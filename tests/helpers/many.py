@@ -1,0 +1,65 @@
+"""What workers of other processes import: trainers of many fits, data that count how often they are read, a fit that
+loses its worker."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+
+import fastreg as fr
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(240, 6)).astype(np.float32)
+Y = (X[:, 0] + X[:, 1] * X[:, 2] + 0.5 * RNG.normal(size=240) > 0).astype(int)
+FIT = {"epochs": 3, "batch_size": 32}
+
+
+def make(seed: int) -> fr.Trainer:
+    layers = [fr.Dense(12, "relu"), fr.Dropout(keep_prob=0.8), fr.Dense(2)]
+    return fr.Trainer(fr.Sequential(layers), optimizer=fr.SGD(0.1, momentum=0.9), seed=seed)
+
+
+def bits(fits) -> list[bytes]:
+    return [b"".join(array.tobytes() for array in state.values()) for state in fits.states]
+
+
+class Told(fr.Callback):
+    """Puts the threads and the process of a fit into its history."""
+
+    def on_epoch_end(self, epoch, logs):
+        logs["threads"], logs["process"] = fr.get_num_threads(), os.getpid()
+
+
+class Once(fr.Callback):
+    """Kills the process of the first fit that reaches its second epoch: the one that makes the file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def on_epoch_begin(self, epoch):
+        if epoch == 1:
+            try:
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Noted:
+    """An array that writes a line to a file whenever it is unpickled."""
+
+    def __init__(self, array, path):
+        self.array, self.path = array, str(path)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype)
+
+    def __reduce__(self):
+        return _noted, (self.array, self.path)
+
+
+def _noted(array, path) -> Noted:
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return Noted(array, path)
