@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import fastreg as fr
+from fastreg.machine.versions import machine
 
 # Each can make a library use fewer threads or older instructions than it would by default.
 HOBBLES = (
@@ -68,17 +69,3 @@ def facts() -> dict[str, object]:
         "fastreg": fr.__version__,
         "simd": fr.simd()["current"],
     }
-
-
-def machine() -> dict[str, object]:
-    """The processor and its cores."""
-    return {"processor": processor(), "cores": os.cpu_count()}
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 
 import fastreg as fr
-from fastreg.benchmarks.environment import machine
 from fastreg.cli.output import print_json
-from fastreg.machine.versions import versions
+from fastreg.machine.versions import facts
 
 
 def add(commands) -> None:
     """Adds the command and its arguments."""
-    parser = commands.add_parser("info", help="print processor, SIMD target, threads and versions")
+    parser = commands.add_parser(
+        "info", help="print what a bug report needs: processor, SIMD target, threads, versions"
+    )
     parser.set_defaults(command=info)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -20,8 +21,6 @@ def add(commands) -> None:
 def info(options: argparse.Namespace) -> None:
     """Runs the command."""
     if options.json:
-        print_json({**machine(), **versions()})
-        return
-    for name, value in machine().items():
-        print(f"{name:9} {value}")
-    fr.show_versions()
+        print_json(facts())
+    else:
+        fr.show_versions()

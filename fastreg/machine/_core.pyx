@@ -12,6 +12,16 @@ from fastreg.machine._c cimport *
 
 import numpy as np
 
+cdef extern from *:
+    """
+    #ifdef __clang__
+    #define FR_COMPILER __VERSION__
+    #else
+    #define FR_COMPILER "GCC " __VERSION__
+    #endif
+    """
+    const char *FR_COMPILER
+
 cnp.import_array()
 
 # The layout of memory and of work, as defined in C.
@@ -692,6 +702,11 @@ def simd_use(str name):
             fr_simd_use(i)
             return
     raise ValueError(f"SIMD target: got {name!r}, this machine offers {', '.join(simd_available())}")
+
+
+def compiler():
+    """The compiler that built this module."""
+    return FR_COMPILER.decode()
 
 
 def cpu_count():

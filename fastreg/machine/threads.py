@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,24 @@ def _unlimited() -> int:
     return _asked or _from_environment() or _default()
 
 
+def reason() -> str:
+    """Why `get_num_threads` is what it is."""
+    if _limit:
+        return "a limit of threadpoolctl"
+    if _asked:
+        return "fastreg.set_num_threads"
+    if _from_environment():
+        return "FASTREG_NUM_THREADS"
+    quota = _cgroup_quota()
+    granted = "no quota" if math.isinf(quota) else f"a quota of {quota:.3g}"
+    parts = [f"affinity allows {_core.cpu_count()}", f"the control group has {granted}"]
+    if (limit := _from_openmp()) is not None:
+        parts.append(f"OMP_NUM_THREADS is {limit}")
+    if _default() < min(_AVAILABLE, limit or _AVAILABLE):
+        parts.append("tasks beside this one share the processors")
+    return ", ".join(parts)
+
+
 def asked(threads: int | None) -> int | None:
     """The number that was asked for: `threads` of a trainer, else that for all runs. None if there is none."""
     return threads or _limit or _asked or _from_environment()
@@ -212,16 +231,16 @@ if os.environ.get("FASTREG_SIMD"):
 
 
 def register_threadpoolctl() -> None:
-    """Lets threadpoolctl list fastreg and limit its threads.
+    """Lets threadpoolctl list fastreg and limit its threads. `import fastreg` sees to it, in whatever order the two are
+    imported.
 
-    `import fastreg` does this if threadpoolctl was imported before. A trainer's own `threads=` holds under a limit
-    too.
+    Its `user_api` is "fastreg": a limit without a `user_api` reaches it, one for "blas" or "openmp" does not. A
+    trainer's own `threads=` holds under a limit too.
 
     Examples
     --------
     >>> import fastreg as fr
     >>> from threadpoolctl import threadpool_limits  # doctest: +SKIP
-    >>> fr.threads.register_threadpoolctl()  # doctest: +SKIP
     >>> with threadpool_limits(1):  # doctest: +SKIP
     ...     fr.get_num_threads()
     1
@@ -259,6 +278,35 @@ def register_threadpoolctl() -> None:
     _controllers.append(Controller)
 
 
+class _WhenImported:
+    """A finder of modules that finds none: it waits for threadpoolctl, and registers with it once it is loaded."""
+
+    @classmethod
+    def find_spec(cls, name: str, path=None, target=None) -> ModuleSpec | None:
+        """The hook of `sys.meta_path`."""
+        if name != "threadpoolctl":
+            return None
+        found = (finder.find_spec(name, path, target) for finder in list(sys.meta_path) if finder is not cls)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            sys.meta_path.remove(cls)
+            execute = spec.loader.exec_module
+
+            def then_register(module) -> None:
+                execute(module)
+                _register_with(module)
+
+            spec.loader.exec_module = then_register  # type: ignore[method-assign]
+        return spec
+
+
+def _register_with(module) -> None:
+    if hasattr(module, "register"):  # from its version 3.2 on
+        register_threadpoolctl()
+
+
 _controllers: list[type] = []
-if hasattr(sys.modules.get("threadpoolctl"), "register"):  # from its version 3.2 on
-    register_threadpoolctl()
+if "threadpoolctl" in sys.modules:
+    _register_with(sys.modules["threadpoolctl"])
+else:
+    sys.meta_path.insert(0, _WhenImported)

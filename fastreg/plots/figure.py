@@ -1,8 +1,13 @@
-"""What all plots share: the figure, its colours, its axes, and how it is saved."""
+"""What all plots share: the figure, its colours, its axes, how it is saved, and how a notebook shows it."""
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike, atomic_write
@@ -13,7 +18,88 @@ if TYPE_CHECKING:
 
 # From Okabe and Ito's palette, which colour-blind people can tell apart.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PINK, SKY = "#CC79A7", "#56B4E9"
+COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
+MARKERS = "o^sDvP"  # with the colours they tell classes apart in grey, too
 INK, GRID, EDGE = "#333333", "#dddddd", "#999999"
+SIGNED = "RdBu_r"  # the colour map of values around 0
+MISSING = 'pictures need matplotlib, which is missing: pip install "fastreg[plot]"'
+
+
+class Display:
+    """Base of what the functions here return, as scikit-learn's displays are: `plot(ax=)` draws it once more.
+
+    ax_       the axes that were drawn on last
+    figure_   their figure
+    """
+
+    ax_: Axes
+    figure_: Figure
+
+    def _begin(self, ax: Axes | None, width: float, height: float) -> Axes:
+        """The axes to draw on: those given, or those of a new figure."""
+        self.ax_ = _axes(ax) if ax is not None else own_figure(width, height).subplots()
+        self.figure_ = self.ax_.get_figure(root=True)  # type: ignore[assignment]
+        return self.ax_
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture in a notebook. A figure of pyplot's is shown by that."""
+        figure = self.__dict__.get("figure_")
+        if figure is None or hasattr(figure, "number"):
+            return None
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        return file.getvalue()
+
+
+def _axes(ax: Any) -> Axes:
+    if not hasattr(ax, "inset_axes"):
+        raise TypeError(f"ax: got {checking.shown(ax)}, expected axes of matplotlib or None")
+    return ax
+
+
+def own_figure(width: float, height: float) -> Figure:
+    """A figure for a picture that was given no axes. It is one of pyplot's if that is loaded, so that `plt.show()`
+    shows it."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None:
+        return new_figure(width, height)
+    return pyplot.figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def label(axes: Axes, x: str, y: str, title: str = "", grid: str = "both") -> None:
+    """Names the axes, with units, and gives them their plain look. A legend appears where curves have names."""
+    plain(axes, grid)
+    axes.set_xlabel(x, fontsize=10, color=INK, parse_math=False)
+    axes.set_ylabel(y, fontsize=10, color=INK, parse_math=False)
+    if title:
+        axes.set_title(title, fontsize=11, color=INK, parse_math=False)
+    if axes.get_legend_handles_labels()[1]:
+        for text in axes.legend(frameon=False, fontsize=9).get_texts():
+            text.set_parse_math(False)
+
+
+def ramp(count: int) -> list:
+    """`count` colours from dark to light, for an ordered series."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](share) for share in np.linspace(0.0, 0.9, count)]
+
+
+def cells(axes: Axes, rows: int, columns: int, heading: float = 0.0) -> Iterator[Axes]:
+    """Small axes in a grid on others, row by row, of which nothing else stays visible. `heading` is the share of each
+    that is left free above it, for a text."""
+    axes.set_axis_off()
+    width, height = 1 / columns, 1 / rows
+    for place in range(rows * columns):
+        left, bottom = place % columns * width, 1 - (place // columns + 1) * height
+        cell = axes.inset_axes((left + 0.04 * width, bottom, 0.92 * width, (0.94 - heading) * height))
+        cell.set_xticks([])
+        cell.set_yticks([])
+        for spine in cell.spines.values():
+            spine.set_color(EDGE)
+            spine.set_linewidth(0.5)
+        yield cell
 
 
 def new_figure(width: float, height: float, title: str | None = None) -> Figure:
@@ -22,7 +108,7 @@ def new_figure(width: float, height: float, title: str | None = None) -> Figure:
     try:
         from matplotlib.figure import Figure  # without pyplot, which would look for a display
     except ImportError:
-        raise ImportError('pictures need matplotlib, which is missing: pip install "fastreg[plot]"') from None
+        raise ImportError(MISSING) from None
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, fontsize=13, color=INK, parse_math=False)

@@ -24,7 +24,7 @@ def blobs_file(tmp_path, blobs):
 def test_info(tmp_path):
     result = run("info", cwd=tmp_path)
     assert result.returncode == 0 and result.stderr == ""
-    for word in ("processor", "cores", f"fastreg   {fr.__version__}", "numpy", "simd", "threads"):
+    for word in ("processor", "cores", f"fastreg       {fr.__version__}\n", "numpy", "simd", "threads"):
         assert word in result.stdout
 
 

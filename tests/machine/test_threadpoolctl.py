@@ -64,8 +64,13 @@ def test_training_under_a_limit():
     [
         ("import sys, fastreg; print('threadpoolctl' in sys.modules)", "False"),
         ("import threadpoolctl as t, fastreg; print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
+        ("import fastreg, threadpoolctl as t; print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
         ("import fastreg, threadpoolctl as t; t.threadpool_info(); fastreg.machine.threads.register_threadpoolctl(); "
-         "print([e['user_api'] for e in t.threadpool_info()])", "fastreg"),
+         "print([e['user_api'] for e in t.threadpool_info()].count('fastreg'))", "1"),
+        ("import fastreg as fr, sys; fr.set_num_threads(3)\nfrom threadpoolctl import threadpool_limits\n"
+         "with threadpool_limits(1): inner = fr.get_num_threads()\n"
+         "print(inner, fr.get_num_threads(), sys.modules['threadpoolctl'].__spec__.name, "
+         "any('_WhenImported' in str(f) for f in sys.meta_path))", "1 3 threadpoolctl False"),
     ],
 )  # fmt: skip
 def test_registration(code, expected):

@@ -12,6 +12,7 @@ from fastreg.experiments.harness import figures
 from fastreg.experiments.harness.lab import Lab
 from fastreg.experiments.harness.parameters import squared_norm, weights
 from fastreg.experiments.harness.results import Runs
+from fastreg.plots import densities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,9 +62,7 @@ def train(lab: Lab, model: fr.Sequential, training: Points, validation: Points, 
 
 def density(model: fr.Sequential) -> list[float]:
     """The share of all parameters in each of BINS, per unit of width."""
-    values = np.concatenate([value.ravel() for value in model.state_dict().values()])
-    counts, _ = np.histogram(values, BINS)
-    return (counts / len(values) / np.diff(BINS)).tolist()
+    return densities.density(np.concatenate([value.ravel() for value in model.state_dict().values()]), BINS).tolist()
 
 
 def sample(X: np.ndarray, y: np.ndarray) -> dict:
@@ -130,7 +129,7 @@ def draw_sweep(figure: Figure, runs: Runs, names: Sequence[str], title: str) -> 
 
     Losses and densities are means over the seeds; the fits are those of the first.
     """
-    losses, fits, densities = figure.subplots(1, 3)
+    losses, fits, shares = figure.subplots(1, 3)
     loss, (first, *_) = runs.mean("val_loss"), runs.runs
     _lines(losses, np.arange(1, loss.shape[1] + 1), loss, names)
     losses.set_yscale("log")
@@ -143,15 +142,15 @@ def draw_sweep(figure: Figure, runs: Runs, names: Sequence[str], title: str) -> 
     fits.get_legend().remove()
 
     middles = (BINS[1:] + BINS[:-1]) / 2
-    densities.fill_between(
+    shares.fill_between(
         middles, runs.mean("before"), 1e-3, color="#bbbbbb", alpha=0.5, linewidth=0, label="before training"
     )
-    _lines(densities, middles, np.maximum(runs.mean("after"), 1e-3), names)
-    densities.set_yscale("log")
-    densities.set_ylim(3e-3, 120)
-    figures.label(densities, "value of a parameter", "density", f"Parameters, mean of {len(runs)} seeds")
-    handles, labels = densities.get_legend_handles_labels()
-    densities.legend(handles[:1], labels[:1], frameon=False, fontsize=9, loc="upper left")
+    _lines(shares, middles, np.maximum(runs.mean("after"), 1e-3), names)
+    shares.set_yscale("log")
+    shares.set_ylim(3e-3, 120)
+    figures.label(shares, "value of a parameter", "density", f"Parameters, mean of {len(runs)} seeds")
+    handles, labels = shares.get_legend_handles_labels()
+    shares.legend(handles[:1], labels[:1], frameon=False, fontsize=9, loc="upper left")
     figure.legend(handles[1:], labels[1:], title=title, frameon=False, fontsize=9, loc="outside right upper")
 
 

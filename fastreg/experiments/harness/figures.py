@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg.experiments.harness.results import Claim, Runs, half_interval
-from fastreg.plots.figure import BLUE, EDGE, GREEN, INK, ORANGE, VERMILION, new_figure, plain
+from fastreg.plots.figure import (
+    BLUE,
+    COLORS,
+    EDGE,
+    GREEN,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    VERMILION,
+    label,
+    new_figure,
+    ramp,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-PINK, SKY = "#CC79A7", "#56B4E9"
-COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
 
 __all__ = [
     "BLUE",
@@ -33,17 +43,6 @@ __all__ = [
     "label",
     "ramp",
 ]
-
-
-def label(axes: Axes, x: str, y: str, title: str = "", grid: str = "both") -> None:
-    """Names the axes, with units, and gives them their plain look. A legend appears where curves have names."""
-    plain(axes, grid)
-    axes.set_xlabel(x, fontsize=10, color=INK)
-    axes.set_ylabel(y, fontsize=10, color=INK)
-    if title:
-        axes.set_title(title, fontsize=11, color=INK)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, fontsize=9)
 
 
 def curve(axes: Axes, x: Any, values: Any, name: str | None = None, color: str = BLUE, **style: Any) -> None:
@@ -69,13 +68,6 @@ def bars(
         )
     axes.set_xticks(range(len(names)), [textwrap.fill(name, 16 if len(names) < 4 else 11) for name in names])
     axes.margins(y=0.12)
-
-
-def ramp(count: int) -> list:
-    """`count` colours from dark to light, for an ordered series."""
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](share) for share in np.linspace(0.0, 0.9, count)]
 
 
 def picture(

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 import fastreg as fr
-from fastreg.benchmarks.environment import machine
 from fastreg.common.fileio import atomic_write
 from fastreg.experiments.harness import figures
 from fastreg.experiments.harness.find import Experiment
 from fastreg.experiments.harness.lab import Cancelled, Lab, find_mnist, together
 from fastreg.experiments.harness.results import Claim, Runs, Table, as_plain
-from fastreg.machine.versions import versions
+from fastreg.machine.versions import machine, versions
 
 
 @dataclass
