@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastreg.machine.startup import begin_command, is_command
 
 if TYPE_CHECKING:
-    from fastreg import checks, data, kernels, losses, metrics, plots, reference
+    from fastreg import checks, data, estimators, kernels, losses, metrics, plots, reference
     from fastreg.callbacks import (
         Callback,
         Checkpoint,
@@ -99,7 +99,18 @@ _ROOMED = {
 }
 _MODULES = {
     name: name
-    for name in ("callbacks", "checks", "data", "kernels", "layers", "losses", "metrics", "optimizers", "plots")
+    for name in (
+        "callbacks",
+        "checks",
+        "data",
+        "estimators",
+        "kernels",
+        "layers",
+        "losses",
+        "metrics",
+        "optimizers",
+        "plots",
+    )
 } | {"reference": "reference", **_ROOMED}
 
 __all__ = [
@@ -154,6 +165,7 @@ __all__ = [
     "compare_engines",
     "cross_validate",
     "data",
+    "estimators",
     "files",
     "fit_seeds",
     "get_num_threads",
