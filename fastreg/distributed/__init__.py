@@ -3,6 +3,6 @@
 It knows nothing of trainers. What is run there is in `fastreg.training.many`.
 """
 
-from fastreg.distributed.jobs import Jobs, Watch
+from fastreg.distributed.jobs import Jobs, Watch, checked_n_jobs
 
-__all__ = ["Jobs", "Watch"]
+__all__ = ["Jobs", "Watch", "checked_n_jobs"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,9 +13,9 @@ from fastreg.distributed.packing import code
 from fastreg.distributed.progress import Line
 from fastreg.distributed.sharing import Here, InDask, InFile, InRay, Sharing
 from fastreg.distributed.worker import Failed, Failure, Function, Running, Ticket, Watch, perform
-from fastreg.machine.threads import MAX_THREADS
 
 MOST_DEATHS = 3  # in a row, of workers that finish nothing
+MOST_WORKERS = 1 << 16
 END_SECONDS = 5.0  # to wait for threads to end
 
 # Errors of backends that say that a worker is gone, by the names of their classes, so that nothing is imported.
@@ -27,7 +27,6 @@ LOST = frozenset(
         *("ObjectLostError", "OwnerDiedError", "NodeDiedError"),
     )
 )
-RAY_RETRIES = {"max_restarts": MOST_DEATHS, "max_task_retries": MOST_DEATHS}
 
 
 class Jobs:
@@ -90,12 +89,15 @@ class Jobs:
                 self._sharing = self._share(kind, threads)
             ticket = Ticket(function, self._sharing.way, workers, not self._yields, running)
             left = [index for index in range(len(tasks)) if index not in found]
+            ended, results = False, None
             try:
-                for index, result in self._parallel(ticket, self._sharing.extra, left, pieces, running):
+                results = self._parallel(ticket, self._sharing.extra, left, pieces)
+                for index, result in results:
                     if isinstance(result, Failure):
                         raise Failed(index, result)
                     found[index] = result
                     line.step()
+                ended = True
             except Failed as failed:
                 index, failure = failed.args
                 raise _again(failure, names[index]) from None
@@ -111,6 +113,9 @@ class Jobs:
                     ) from error
                 self._sharing.close()  # the data may be gone with the workers
                 self._sharing = None
+            finally:
+                if not ended:
+                    _end(results, running)
         return [found[index] for index in range(len(tasks))]
 
     @property
@@ -125,27 +130,24 @@ class Jobs:
             return InDask(self.parts, self.backend.client)
         return InRay(self.parts) if kind == "RayBackend" else InFile(self.parts)
 
-    def _parallel(self, ticket: Ticket, extra: Any, left: list[int], pieces: list[Any], running: Running | None):
-        """The results, as they come. If the caller ends before the last, all tasks end."""
+    def _parallel(self, ticket: Ticket, extra: Any, left: list[int], pieces: list[Any]) -> Iterable[tuple[int, Any]]:
+        """The results of the tasks that are left, as they come if the backend can do that."""
         joblib = import_module("joblib")
-        more: dict[str, Any] = {"return_as": "generator_unordered"} if self._yields else {}
-        if type(self.backend).__name__ == "RayBackend":
-            more["ray_remote_args"] = RAY_RETRIES | (self.backend.ray_remote_args or {})
-        run = joblib.Parallel(n_jobs=self.n_jobs, backend=self.backend, batch_size=1, **more)
-        results = run(joblib.delayed(perform)(ticket, extra, index, pieces[index]) for index in left)
-        ended = False
-        try:
-            yield from results
-            ended = True
-        finally:
-            if not ended and running is not None:
-                running.stop.set()
-            if not ended and self._yields:
-                with warnings.catch_warnings():  # joblib tells how many tasks it has cancelled
-                    warnings.simplefilter("ignore")
-                    results.close()
-            if not ended and running is not None:
-                running.end(END_SECONDS)
+        how = "generator_unordered" if self._yields else "list"
+        run = joblib.Parallel(n_jobs=self.n_jobs, backend=self.backend, batch_size=1, return_as=how)
+        return run(joblib.delayed(perform)(ticket, extra, index, pieces[index]) for index in left)
+
+
+def _end(results: Any, running: Running | None) -> None:
+    """Ends all tasks that still run."""
+    if running is not None:
+        running.stop.set()
+    with warnings.catch_warnings():  # joblib tells how many tasks it has cancelled
+        warnings.simplefilter("ignore")
+        if hasattr(results, "close"):
+            results.close()
+    if running is not None:
+        running.end(END_SECONDS)
 
 
 def told(error: Exception, name: str) -> Exception:
@@ -174,12 +176,19 @@ class _There(Exception):
 # --- Which backend ----------------------------------------------------------------------------------------------------
 
 
+def checked_n_jobs(value: Any) -> int | None:
+    """The argument `n_jobs`."""
+    if value is None:
+        return None
+    n_jobs = checking.integer("n_jobs", value, -MOST_WORKERS, MOST_WORKERS)
+    if n_jobs == 0:
+        raise ValueError("n_jobs: got 0, expected a number of workers, -1 for one per processor, or None")
+    return n_jobs
+
+
 def _backend(n_jobs: int | None) -> tuple[int | None, Any, int]:
     """n_jobs as joblib takes it, the backend, and the number of workers. One worker is this process, without joblib."""
-    if n_jobs is not None:
-        n_jobs = checking.integer("n_jobs", n_jobs, -MAX_THREADS)
-        if n_jobs == 0:
-            raise ValueError("n_jobs: got 0, expected a number of workers, -1 for one per processor, or None")
+    n_jobs = checked_n_jobs(n_jobs)
     if n_jobs == 1 or (n_jobs is None and "joblib" not in sys.modules):
         return 1, None, 1
     try:
@@ -206,4 +215,7 @@ def _count(joblib: Any, backend: Any, n_jobs: int | None) -> int:
 
         if not ray.is_initialized():  # as the backend does, but before it counts
             ray.init()
+        # It inherits False from a pool of processes. Its own pool gives results as they come, so what is finished is
+        # kept when a worker dies.
+        backend.supports_return_generator = True
     return joblib.effective_n_jobs(n_jobs)

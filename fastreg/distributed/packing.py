@@ -9,15 +9,17 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes
 
 
-class Packed(NamedTuple):
-    """A value as bytes: its pickle, and the large arrays in it."""
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A value as bytes: its pickle, and the large arrays in it. No tuple, since dask looks into those."""
 
     head: bytes
     buffers: list[np.ndarray]

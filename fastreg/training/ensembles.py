@@ -17,6 +17,7 @@ from fastreg.common import checking
 from fastreg.common.tables import table
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
+from fastreg.distributed import Jobs, Watch, checked_n_jobs
 from fastreg.engines.native import flops_between_barriers
 from fastreg.machine import threads
 from fastreg.machine.threads import checked as checked_threads
@@ -78,6 +79,11 @@ class Bagging:
     parallel
         True trains members at the same time, with one thread each. False trains one after the other, with all threads.
         None chooses what is faster. The bits are the same.
+    n_jobs
+        The number of joblib's workers to train the members on, -1 for one per processor. None for the active backend of
+        joblib, as in `joblib.parallel_config(backend="loky")`, "dask" or "ray"; without one, and with `parallel`, the
+        members are trained in this process. The bits are the same. Callbacks of members on other processes are copies,
+        and what they collect stays there.
 
     Attributes
     ----------
@@ -119,6 +125,7 @@ class Bagging:
         seed: int = 0,
         threads: int | None = None,
         parallel: bool | None = None,
+        n_jobs: int | None = None,
     ):
         if not _takes_one(builder):
             raise TypeError(
@@ -130,6 +137,9 @@ class Bagging:
         self.seed = checking.seed(seed)
         self.threads = checked_threads(threads)
         self.parallel = None if parallel is None else checking.flag("parallel", parallel)
+        self.n_jobs = checked_n_jobs(n_jobs)
+        if n_jobs is not None and parallel is not None:
+            raise ValueError(f"n_jobs: got {n_jobs} with parallel={parallel}, expected one of the two")
         self.members: list[Trainer] = []
         self.rows: list[np.ndarray] = []
 
@@ -166,14 +176,15 @@ class Bagging:
         Raises
         ------
         ValueError, TypeError, DivergenceError, KeyboardInterrupt
-            As in `fastreg.Trainer.fit`. The ensemble has not changed.
+            As in `fastreg.Trainer.fit`. The ensemble has not changed. The message from a worker
+            begins with the member.
         """
         watchers = self._watchers(callbacks)
         members = self._build()
         arguments = members[0].arguments
         checked = arguments.checked(X, y, sample_weight, schema=arguments.seen(X, y)).inputs
         n = len(checked)
-        rows = [random.integers(n, n, self.seed, stream(PURPOSE_BOOTSTRAP, i)) for i in range(self.k)]
+        rows = [_bootstrap(n, self.seed, i) for i in range(self.k)]
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": shuffle}
         settings |= {"sample_weight": sample_weight, "class_weight": class_weight, "validation_data": validation_data}
 
@@ -185,6 +196,16 @@ class Bagging:
             finally:
                 trainer.threads = own
 
+        if self.parallel is None:
+            data = {"X": X, "y": y} | {name: settings.pop(name) for name in ("sample_weight", "validation_data")}
+            with Jobs((settings, n, self.seed), data, self.n_jobs) as jobs:
+                if jobs.workers > 1:
+                    limit = None if self.threads is None else max(1, self.threads // jobs.workers)
+                    tasks = [(i, members[i], watchers[i], limit) for i in range(self.k)]
+                    trained = jobs.run(_train, tasks, [f"member {i}" for i in range(self.k)])
+                    self.members, self.rows = [trainer for trainer, _ in trained], rows
+                    return [history for _, history in trained]
+            settings |= {name: data[name] for name in ("sample_weight", "validation_data")}
         count = self.threads or threads.get_num_threads()
         together = self._together(members[0], checked, checking.integer("batch_size", batch_size), count)
         histories = side_by_side([partial(train, i, 1) for i in range(together)], count) if together else []
@@ -376,6 +397,23 @@ class Bagging:
 
     def __repr__(self) -> str:
         return f"Bagging({self.builder!r}, {self.k}, combine={self.combine!r}, seed={self.seed})"
+
+
+def _train(common: tuple, data: dict[str, Any], task: tuple, watch: Watch) -> tuple[Trainer, History]:
+    """Trains a member on a worker."""
+    settings, n, seed = common
+    i, member, watchers, limit = task
+    own = member.threads
+    member.threads = limit or own
+    try:
+        return member, member.fit(**data, rows=_bootstrap(n, seed, i), callbacks=[*watchers, watch], **settings)
+    finally:
+        member.threads = own
+
+
+def _bootstrap(n: int, seed: int, i: int) -> np.ndarray:
+    """The rows of member i: n of n, drawn with replacement."""
+    return random.integers(n, n, seed, stream(PURPOSE_BOOTSTRAP, i))
 
 
 def _one_hot(targets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
