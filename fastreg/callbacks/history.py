@@ -82,8 +82,36 @@ class History(Mapping):
     __copy__ = copy
 
     def to_dict(self) -> dict[str, list]:
-        """A dict of lists with the numbers of the epochs, for a data frame: `pandas.DataFrame(history.to_dict())`."""
+        """A dict of lists with the numbers of the epochs, for any data frame: `polars.DataFrame(history.to_dict())`."""
         return {"epoch": list(self.epochs), **{name: list(column) for name, column in self._columns.items()}}
+
+    def to_frame(self):
+        """A data frame of pandas, with a row for each epoch and a column for each name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its index, "epoch", has the numbers of the epochs as `epochs` has them, counted from 0. NaN stands for what
+            an epoch has no value of.
+
+        Raises
+        ------
+        ImportError
+            pandas is missing. `to_dict` needs no package.
+
+        Examples
+        --------
+        >>> import fastreg as fr
+        >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(1)]), loss="mse")
+        >>> frame = trainer.fit([[0.0], [1.0]], [1.0, 2.0], epochs=3).to_frame()
+        >>> frame.index.tolist(), list(frame.columns)
+        ([0, 1, 2], ['loss', 'penalty', 'seconds', 'lr'])
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_frame: needs pandas, which is missing: pip install pandas") from None
+        return pandas.DataFrame(dict(self._columns), index=pandas.Index(self.epochs, name="epoch", dtype="int64"))
 
     @property
     def history(self) -> dict[str, list[float]]:

@@ -32,7 +32,8 @@ from fastreg.common.fileio import (
 LOOKED_AT = 120  # bytes of a file of another format that are looked at
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package too
 
-# NumPy has no dtype for BF16 and the format's 8-bit floats. They are refused, and the error names them.
+# NumPy has no dtype for BF16 and the format's 8-bit floats. They are refused, and the error names them. BF16 may be
+# read as F32, of which it is the upper half.
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
     "U8": np.dtype("u1"),
@@ -47,6 +48,7 @@ DTYPES = {
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
 }
+BFLOAT16 = "BF16"
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -117,13 +119,15 @@ def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray], metadata: M
             file.write(array.reshape(-1).view(np.uint8).data)
 
 
-def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_tensors(path: PathLike, *, bfloat16: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read a safetensors file, strictly.
 
     Parameters
     ----------
     path : str or path
         The file.
+    bfloat16 : bool
+        Whether tensors of BF16 are read, as float32 of the same values. False refuses them.
 
     Returns
     -------
@@ -161,17 +165,28 @@ def read_tensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]
             refuse_others(start + text[:LOOKED_AT])
         header = _parse_header(text)
         metadata = _check_metadata(header.pop("__metadata__", {}))
+        halves = {name for name, entry in header.items() if bfloat16 and _is_bfloat16(entry)}
+        for name in halves:
+            header[name] = header[name] | {"dtype": "U16"}
         layout = _check_layout(header, size - 8 - length)
         tensors = {}
         for name, (dtype, shape) in layout.items():
             array = np.empty(shape, dtype)
             read_into(file, array)
+            if name in halves:
+                tensors[name] = (array.astype(np.uint32) << 16).view(np.float32)
+                continue
             if dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
                 raise FileFormatError(f"tensor {brief(name)} is BOOL but holds a byte that is neither 0 nor 1")
             tensors[name] = array.astype(dtype.newbyteorder("="), copy=False)
         if file.read(1):
             raise FileFormatError("grew while it was read")
         return tensors, metadata
+
+
+def _is_bfloat16(entry: Any) -> bool:
+    """Whether a tensor is BF16. What else is wrong with its entry is found later."""
+    return isinstance(entry, dict) and entry.get("dtype") == BFLOAT16
 
 
 def refuse_others(start: bytes) -> None:

@@ -47,6 +47,8 @@ def test_examples_run(name):
         pytest.importorskip("matplotlib")
     if name.startswith("fastreg.estimators"):
         pytest.importorskip("sklearn")
+    if name.startswith("fastreg.exchange"):
+        pytest.importorskip("torch")
     assert doctest.testmod(import_module(name)).failed == 0
 
 

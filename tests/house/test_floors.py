@@ -30,7 +30,8 @@ FLOORS = (
         "optimizers",
         "model",
     ),
-    *("data", "callbacks", "distributed", "training", "estimators", "plots", "checks", "benchmarks", "experiments", "cli"),
+    *("data", "callbacks", "distributed", "training", "estimators", "exchange", "plots", "checks"),
+    *("benchmarks", "experiments", "cli"),
 )
 ROOF = {"fastreg", "fastreg.__main__"}  # they open all rooms
 ABOVE_THE_ROOF = FLOORS[-3:]  # they use the package as everybody does
