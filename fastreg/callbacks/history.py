@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from fastreg.common import checking, names
+from fastreg.common import checking, html, names
 from fastreg.common.tables import table
 from fastreg.metrics.registry import largest_is_best
 
@@ -167,16 +167,24 @@ class History(Mapping):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        count = len(self.epochs)
-        if not count:
-            return "History of no epochs"
-        head = (
-            f"History of {count} epochs, {self.epochs[0] + 1} to {self.epochs[-1] + 1}"
-            if count > 1
-            else f"History of 1 epoch, {self.epochs[0] + 1}"
-        )
+        if not self.epochs:
+            return self._head()
         rows = [[name, f"{column[-1]:.4g}", *self._best(name, column)] for name, column in self._columns.items()]
-        return f"{head}\n{table(['', 'last', 'best', 'in epoch'], rows)}"
+        return f"{self._head()}\n{table(['', 'last', 'best', 'in epoch'], rows)}"
+
+    def _repr_html_(self) -> str:
+        """The last and the best value of each column, and its course, for a notebook."""
+        rows = [
+            [name, f"{column[-1]:.4g}", *self._best(name, column), html.line(column)]
+            for name, column in self._columns.items()
+        ]
+        return html.page(self._head(), html.table(["", "last", "best", "in epoch", "course"], rows))
+
+    def _head(self) -> str:
+        count = len(self.epochs)
+        if count < 2:
+            return f"History of 1 epoch, {self.epochs[0] + 1}" if count else "History of no epochs"
+        return f"History of {count} epochs, {self.epochs[0] + 1} to {self.epochs[-1] + 1}"
 
     def _best(self, name: str, column: list[float]) -> tuple[str, str]:
         """The best value of a column and its epoch, counted from 1, if the name says what is good."""

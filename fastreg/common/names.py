@@ -377,8 +377,6 @@ ADVICE: dict[str, dict[str, str]] = {
             use evaluate
         save
             trainer.model.save(path); fr.Checkpoint(path) saves the training
-        summary
-            trainer.model.summary()
         optimizer_state
             its arrays can be changed in place; trainer.reset() sets them to 0
     """),

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastreg.common.sparse import SparseRows
-from fastreg.engines.memory import padded
+from fastreg.engines.memory import padded, padded_bytes
 from fastreg.machine import _core
 from fastreg.program.images import Flip
 from fastreg.program.normalize import ROWS, WITH_TABLE
@@ -149,9 +149,18 @@ def named(field: str, head: str) -> str:
 
 def new_buffers(program: Program, batch_size: int, dtype) -> dict[str, np.ndarray]:
     """The buffers of a program, for batches of this many rows."""
+    return {name: padded(shape, dtype) for name, shape in _shapes_of_buffers(program, batch_size).items()}
+
+
+def buffer_bytes(program: Program, batch_size: int, dtype) -> int:
+    """The memory of these buffers, without making them."""
+    itemsize = np.dtype(dtype).itemsize
+    return sum(padded_bytes(shape, itemsize) for shape in _shapes_of_buffers(program, batch_size).values())
+
+
+def _shapes_of_buffers(program: Program, batch_size: int) -> dict[str, tuple[int, ...]]:
     rows, single = batch_size * program.copies, program.values_of_rows
-    shapes: dict[str, tuple[int, ...]] = {name: (rows, width) for name, width in program.buffers.items()}
-    return {name: padded((rows,) if name in single else shape, dtype) for name, shape in shapes.items()}
+    return {name: (rows,) if name in single else (rows, width) for name, width in program.buffers.items()}
 
 
 def nothing() -> None:

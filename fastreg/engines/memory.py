@@ -24,13 +24,19 @@ def padded_width(columns: int, itemsize: int) -> int:
     return width
 
 
+def padded_bytes(shape: tuple[int, ...], itemsize: int) -> int:
+    """The memory of an array as `padded` makes it."""
+    *rows, columns = shape
+    return max(rows[0] if rows else 1, 1) * padded_width(columns, itemsize) * itemsize
+
+
 def padded(shape: tuple[int, ...], dtype: np.dtype | type | str) -> np.ndarray:
     """Zeros of `shape` (one or two dimensions) as a view of aligned memory with padded rows."""
     dtype = np.dtype(dtype)
     *rows, columns = shape
     count = rows[0] if rows else 1
     width = padded_width(columns, dtype.itemsize)
-    size = max(count, 1) * width * dtype.itemsize
+    size = padded_bytes(shape, dtype.itemsize)
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
     whole = memory[start : start + size].view(dtype).reshape(max(count, 1), width)

@@ -8,7 +8,7 @@ import pickle
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from fastreg.common.safetensors import write_tensors
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
-from fastreg.engines.base import Engine, Feed, Tally, count_rows
+from fastreg.engines.base import Engine, Feed, Tally, buffer_bytes, count_rows
 from fastreg.engines.session import ROWS, Claim, Sessions, bind, run_through
 from fastreg.intake.schema import Schema, Target
 from fastreg.layers import BY_NAME, Embedding, Function, Layer, Standardize, Value
@@ -34,6 +34,9 @@ from fastreg.model.graph import Graph, Network, chain, trace
 from fastreg.model.lowering import lower
 from fastreg.model.tasks import DEFAULT_METRICS, Task, means, of_heads, only, unwrapped
 from fastreg.program.riders import PURPOSE_INIT, stream
+
+if TYPE_CHECKING:
+    from fastreg.model.summary import Summary
 
 FORMAT = "1"  # the version of model files
 FORMAT_KEY = "fastreg.format"
@@ -830,11 +833,17 @@ class Model(Settable):
         config = json.dumps(self.config(), allow_nan=False, separators=(",", ":"))
         return {FORMAT_KEY: FORMAT, MODEL_KEY: config}
 
-    def summary(self) -> str:
-        """A table of the layers: their shapes, their number of parameters, the share of weights that are exactly zero,
-        and their memory, both as it is and with the weights as compressed sparse rows.
+    def summary(self, batch_size: int | None = None) -> Summary:
+        """A table of the layers: their shapes, activations and number of parameters, the share of weights that are
+        exactly zero, and their memory; of a graph what each layer reads. A `Dropout` has both its probabilities.
 
-        `fastreg.summary.sparsity(model)` gives the same numbers as data.
+        `print` shows it as text, a notebook as a table. `fastreg.summary.sparsity(model)` gives the numbers as data,
+        `Trainer.summary` also the memory that training takes.
+
+        Parameters
+        ----------
+        batch_size
+            Adds the memory of predictions for batches of so many rows.
 
         Examples
         --------
@@ -842,15 +851,25 @@ class Model(Settable):
         >>> model = fr.Sequential([fr.Dense(3, weight_init="zeros")])
         >>> model.build(4)
         >>> print(model.summary())
-        name  layer                          output  parameters    zeros  memory  as CSR
-        --------------------------------------------------------------------------------
-        0     Dense(3, weight_init=zeros())  (3,)            15  100.0 %    60 B    32 B
+        name  layer                          output  activation  parameters    zeros  memory
+        ------------------------------------------------------------------------------------
+        0     Dense(3, weight_init=zeros())  (3,)    linear              15  100.0 %    60 B
         15 parameters, 60 B in float32, samples of shape (4,)
         100.0 % of the weights are exactly zero; with the weights as sparse rows (CSR) 32 B
         """
         from fastreg.model import summary
 
-        return summary.summary(self)
+        lines = []
+        if batch_size is not None:
+            rows = checking.integer("batch_size", batch_size)
+            program = lower(self.network(self.known_shape), transforms=self.transforms)
+            size = summary.memory(buffer_bytes(program, rows, self.dtype))
+            lines = [f"predictions in batches of {rows:,}: {size} of buffers"]
+        return summary.summary(self, lines)
+
+    def _repr_html_(self) -> str:
+        """The summary, for a notebook."""
+        return self.summary().html
 
     def __call__(self, *values):
         """Models are not called: this says what to do instead."""

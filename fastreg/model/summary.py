@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from fastreg.common import html
 from fastreg.common.tables import table
 from fastreg.layers import Dropout, Layer
 from fastreg.model.graph import Graph, Network, node_names
@@ -95,8 +97,34 @@ def sparsity(model: Summarized) -> dict[str, Zeros]:
     return {name: zeros_of(arrays) for name, arrays in layers.items() if arrays}
 
 
-def summary(model: Summarized) -> str:
-    """See `Model.summary`."""
+class Summary(str):
+    """The text of a summary, which a notebook shows as a table. A prompt shows it as it is, not as a string."""
+
+    html: str
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def summary(model: Summarized, lines: Iterable[str] = (), title: str = "") -> Summary:
+    """See `Model.summary`. `lines` come after the table and its sums."""
+    heads, rows, left = _rows(model)
+    after = [*_totals(model), *lines]
+    result = Summary("\n".join([table(heads, rows, left=left), *after]))
+    result.html = html.page(title or _title(model), html.table(heads, rows, left=left), *after)
+    return result
+
+
+def _title(model: Summarized) -> str:
+    count = len(model.layers)
+    return f"{type(model).__name__} of {count} {'layer' if count == 1 else 'layers'}"
+
+
+def _rows(model: Summarized) -> tuple[list[str], list[list[str]], int]:
+    """The heads of the table, its rows, and how many columns are aligned left."""
     network = model.network_so_far
     shapes = [None] * len(model.layers) if network is None else [after for _, after in network.layer_shapes()]
     zeros = sparsity(model) if model.built else {}
@@ -104,22 +132,25 @@ def summary(model: Summarized) -> str:
     rows = []
     for index, (layer, shape) in enumerate(zip(model.layers, shapes, strict=True)):
         row = [str(layer.name), _describe(layer), *([] if reads is None else [reads[index]])]
-        row.append("?" if shape is None else str(shape))
+        row += ["?" if shape is None else str(shape), layer.option("activation") or ""]
         own = zeros.get(str(layer.name), NOTHING)
-        row += [f"{own.parameters:,}", *_sizes(own)] if model.built else ["?", "?", "?", "?"]
+        row += [f"{own.parameters:,}", *_sizes(own)[:2]] if model.built else ["?", "?", "?"]
         rows.append(row)
-    left = ["name", "layer", *([] if reads is None else ["reads"]), "output"]
-    lines = table([*left, "parameters", "zeros", "memory", "as CSR"], rows, left=len(left))
-    if len(model.graph.outputs) > 1:
-        lines += f"\nheads: {_heads(model)}"
+    left = ["name", "layer", *([] if reads is None else ["reads"]), "output", "activation"]
+    return [*left, "parameters", "zeros", "memory"], rows, len(left)
+
+
+def _totals(model: Summarized) -> list[str]:
+    """The lines after the table."""
+    lines = [f"heads: {_heads(model)}"] if len(model.graph.outputs) > 1 else []
     if not model.built:
-        return f"{lines}\nnot built: parameters are drawn when the model first sees data, or by build(input_shape)"
-    total = sum(zeros.values(), NOTHING)
+        return [*lines, "not built: parameters are drawn when the model first sees data, or by build(input_shape)"]
+    total = sum(sparsity(model).values(), NOTHING)
     share, size, csr = _sizes(total)
-    return (
-        f"{lines}\n{total.parameters:,} parameters, {size} in {model.dtype}, samples of shape {model.input_shape}\n"
-        f"{share} of the weights are exactly zero; with the weights as sparse rows (CSR) {csr}"
-    )
+    lines.append(f"{total.parameters:,} parameters, {size} in {model.dtype}, samples of shape {model.input_shape}")
+    if total.zeros:
+        lines.append(f"{share} of the weights are exactly zero; with the weights as sparse rows (CSR) {csr}")
+    return lines
 
 
 def _values(model: Summarized) -> list[str]:

@@ -39,13 +39,13 @@ class Display:
     def _begin(self, ax: Axes | None, width: float, height: float) -> Axes:
         """The axes to draw on: those given, or those of a new figure."""
         self.ax_ = _axes(ax) if ax is not None else own_figure(width, height).subplots()
-        self.figure_ = self.ax_.get_figure(root=True)  # type: ignore[assignment]
+        self.figure_ = self.ax_.figure  # type: ignore[assignment]
         return self.ax_
 
     def _repr_png_(self) -> bytes | None:
         """The picture in a notebook. A figure of pyplot's is shown by that."""
-        figure = self.__dict__.get("figure_")
-        if figure is None or hasattr(figure, "number"):
+        figure: Any = self.__dict__.get("figure_")
+        if not hasattr(figure, "savefig") or hasattr(figure, "number"):  # none, a part of one, or pyplot's
             return None
         file = io.BytesIO()
         figure.savefig(file, format="png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,12 +18,12 @@ from fastreg.callbacks.argument import gather
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Best
-from fastreg.common import checking
+from fastreg.common import checking, html
 from fastreg.common.attributes import Settable
 from fastreg.common.understood import understood
 from fastreg.engines import averages
 from fastreg.engines.arena import Arena
-from fastreg.engines.base import Tally, Total
+from fastreg.engines.base import Tally, Total, buffer_bytes
 from fastreg.engines.session import ROWS, Claim, Session, Sessions, bind, make_state
 from fastreg.intake.schema import Schema
 from fastreg.losses import penalties
@@ -44,6 +45,7 @@ from fastreg.training.weighting import weigh_heads
 
 if TYPE_CHECKING:
     from fastreg.data.augment import Augmentation
+    from fastreg.model.summary import Summary
     from fastreg.optimizers.averaging import Averaging
     from fastreg.optimizers.schedules import Schedule
 
@@ -532,10 +534,7 @@ class Trainer(Settable):
 
     def __repr__(self) -> str:
         """The arguments that differ from their defaults, and how long it has trained."""
-        usual = {name: p.default for name, p in inspect.signature(Trainer).parameters.items()}
-        usual |= {"l1": L1(0.0), "l2": L2(0.0), "loss": None, "optimizer": None}
-        told = [repr(self.model)]
-        told += [f"{name}={getattr(self, name)!r}" for name in ARGUMENTS[1:] if getattr(self, name) != usual[name]]
+        told = [repr(self.model), *(f"{name}={value!r}" for name, value in self._unusual())]
         lines: list[str] = []
         margin = " " * 8
         for part in told:
@@ -545,12 +544,59 @@ class Trainer(Settable):
                 lines.append(part)
         return f"Trainer({f',{chr(10)}{margin}'.join(lines)})\n{margin}{self._progress()}"
 
+    def _unusual(self) -> list[tuple[str, Any]]:
+        """The arguments that differ from their defaults, always with loss and optimizer."""
+        usual = {name: p.default for name, p in inspect.signature(Trainer).parameters.items()}
+        usual |= {"l1": L1(0.0), "l2": L2(0.0), "loss": None, "optimizer": None}
+        return [(name, getattr(self, name)) for name in ARGUMENTS[1:] if getattr(self, name) != usual[name]]
+
     def _progress(self) -> str:
         if not self.batches:
             return "not trained yet"
         epochs = "1 epoch" if self.epoch == 1 else f"{self.epoch} epochs"
         steps = "1 step" if self.updates == 1 else f"{self.updates} steps"
         return f"{epochs} trained, {steps} of the optimizer"
+
+    @understood
+    def summary(self, batch_size: int = 128) -> Summary:
+        """`model.summary()`, and the memory that training takes: the optimizer's state, and buffers for batches of so
+        many rows.
+
+        Parameters
+        ----------
+        batch_size
+            As in fit.
+
+        Examples
+        --------
+        >>> import fastreg as fr
+        >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]), optimizer="adam")
+        >>> trainer.model.build(4)
+        >>> print(trainer.summary().splitlines()[-1])
+        training in batches of 128 by Adam: 120 B of state, 25.12 KiB of buffers
+        """
+        from fastreg.model.summary import summary  # few ask, and it is not needed to train
+
+        rows = checking.integer("batch_size", batch_size)
+        return summary(self.model, [self._memory(rows)] if self.model.built else [])
+
+    def _memory(self, rows: int) -> str:
+        """The memory of training, in words."""
+        from fastreg.model.summary import memory
+
+        program = make_program(self.arguments, "train", rows, True)
+        parameters, itemsize = self.model.parameters, np.dtype(self.dtype).itemsize
+        shapes = [parameters[name].shape for name, rule in program.rules.items() for _ in rule.slots]
+        shapes += averages.shapes(program, parameters).values()
+        state = memory(sum(math.prod(shape) for shape in shapes) * itemsize)
+        buffers = memory(buffer_bytes(program, rows, self.dtype))
+        name = type(self.optimizer).__name__
+        return f"training in batches of {rows:,} by {name}: {state} of state, {buffers} of buffers"
+
+    def _repr_html_(self) -> str:
+        """Settings and model, for a notebook."""
+        told = html.table(["argument", "value"], [[name, repr(value)] for name, value in self._unusual()], left=2)
+        return html.page("Trainer", self._progress(), told) + self.summary().html
 
     # --- Questions -----------------------------------------------------------------------------------------------
 
