@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastreg.cli.options import positive
 from fastreg.cli.output import Live
+from fastreg.common.checking import nearest
 from fastreg.common.tables import table
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _known(known: dict[str, Experiment], name: str) -> Experiment:
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        told = f"; the nearest is {near[0]}" if near else ""
-        raise ValueError(f"run: got {name!r}, expected a name that `fastreg run --list` lists{told}")
+        raise ValueError(f"run: got {name!r}, expected a name that `fastreg run --list` lists{nearest(name, known)}")
     return known[name]
 
 

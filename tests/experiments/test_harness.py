@@ -206,7 +206,7 @@ def test_a_page_of_an_empty_folder_has_no_experiments(tmp_path):
     ("arguments", "told"),
     [
         (["run"], "expected names of experiments, --all or --list"),
-        (["run", "tanh-liner"], "the nearest is tanh-linear"),
+        (["run", "tanh-liner"], "the nearest is 'tanh-linear'"),
         (["run", "tanh-linear", "--data", "nowhere"], "expected a folder with the IDX files of MNIST"),
     ],
 )

@@ -31,6 +31,7 @@ class Outcome:
     claims: list[Claim]
     seconds: float
     wanted: int  # seeds
+    first_seed: int = 0
     options: tuple[str, ...] = ()
 
     @property
@@ -52,6 +53,7 @@ class Outcome:
         flags = ["--quick"] if self.runs.quick else []
         flags += ["--engine reference"] if self.runs.engine == "reference" else []
         flags += [f"--seeds {self.wanted}"] if self.wanted != self.experiment.seeds else []
+        flags += [f"--seed {self.first_seed}"] if self.first_seed else []
         return " ".join(["fastreg run", self.experiment.name, *flags, *(f"--{name}" for name in self.options)])
 
     def save(self, folder: Path) -> list[Path]:
@@ -179,7 +181,7 @@ def run(
         runs = Runs([finished[place] for place in sorted(finished)], quick, engine, ", ".join(dict.fromkeys(names)))
         with np.errstate(invalid="ignore"):
             table, claims = experiment.module.table(runs), list(experiment.module.claims(runs))
-        return Outcome(experiment, runs, table, claims, perf_counter() - begin, count, tuple(options))
+        return Outcome(experiment, runs, table, claims, perf_counter() - begin, count, first_seed, tuple(options))
 
     finished: dict[int, dict] = {}
     try:
