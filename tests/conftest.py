@@ -1,8 +1,12 @@
 """Fixtures that several files share."""
 
+import os
 import random
 import signal
 from collections import defaultdict
+
+# Threads of NumPy's BLAS spin while they wait, which slows down whatever else runs. Tests multiply small matrices.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -151,6 +152,18 @@ def find_mnist(data: str | None) -> Path | None:
     return next((Path(place) for place in PLACES if is_idx_folder(Path(place))), None)
 
 
+def _one_blas_thread() -> AbstractContextManager:
+    """While it lasts, each call of NumPy's BLAS keeps to its own thread, where threadpoolctl can say so.
+
+    The reference engine multiplies by BLAS. Several trainings with several threads each would wait for one another.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, user_api="blas")
+
+
 def together(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -164,7 +177,7 @@ def together(
     After an exception or Ctrl-C the others end as soon as they look. `finished` then holds the results that are there.
     """
     finished = {} if finished is None else finished
-    with ThreadPoolExecutor(workers) as pool:
+    with _one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         places: dict[Future[Result], int] = {pool.submit(function, item): place for place, item in enumerate(items)}
         left = set(places)
         try:
