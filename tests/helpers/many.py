@@ -24,6 +24,11 @@ def bits(fits) -> list[bytes]:
     return [b"".join(array.tobytes() for array in state.values()) for state in fits.states]
 
 
+def threads_there(estimator, X, y) -> int:
+    """A score of scikit-learn's searches: the threads of the worker."""
+    return fr.get_num_threads()
+
+
 class Told(fr.Callback):
     """Puts the threads and the process of a fit into its history."""
 

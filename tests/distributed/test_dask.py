@@ -1,0 +1,95 @@
+"""Many fits on a real dask cluster of two processes: same bits, data sent once, a killed worker's task again."""
+
+import os
+
+import numpy as np
+import pytest
+from many import FIT, Noted, Once, Told, X, Y, bits, make, threads_there
+
+import fastreg as fr
+
+joblib = pytest.importorskip("joblib")
+distributed = pytest.importorskip("distributed")
+pytestmark = [
+    pytest.mark.slow,
+    # asyncio's, of sockets and loops that dask leaves to the collector at its end
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[bytes]:
+    return bits(fr.fit_seeds(make, X, Y, 6, **FIT))
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def dask(client):
+    with joblib.parallel_config(backend="dask"):
+        yield
+
+
+def received(client) -> dict:
+    """How many bytes each worker has sent to others."""
+
+    def sent(dask_worker):
+        return dask_worker.transfer_outgoing_bytes_total
+
+    return client.run(sent)
+
+
+def test_the_bits_of_a_sequence(expected):
+    fits = fr.fit_seeds(make, X, Y, 6, callbacks=Told(), **FIT)
+    assert bits(fits) == expected
+    processes = {int(history["process"][0]) for history in fits.histories}
+    assert len(processes) == 2 and os.getpid() not in processes
+    assert all(history["threads"] == [1] * 3 for history in fits.histories)
+
+
+def test_data_are_sent_once_a_worker(tmp_path, client, expected):
+    """Each worker unpacks them once, and they go from one worker to the other once, for all tasks."""
+    log = tmp_path / "log"
+    assert bits(fr.fit_seeds(make, Noted(X, log), Y, 6, **FIT)) == expected
+    readers = log.read_text().split()
+    assert len(readers) == len(set(readers)) == 2
+    large = np.tile(X, (1000, 1))  # 5.8 MB
+    before = sum(received(client).values())
+    fr.fit_seeds(make, large, np.tile(Y, 1000), 6, epochs=1, keep="scores")
+    assert large.nbytes <= sum(received(client).values()) - before < 2 * large.nbytes
+
+
+def test_the_task_of_a_killed_worker_is_run_again(tmp_path, expected):
+    killed = tmp_path / "killed"
+    fits = fr.fit_seeds(make, X, Y, 6, callbacks=Once(killed), **FIT)
+    assert killed.exists() and bits(fits) == expected
+
+
+def test_an_error_of_a_task_is_not_tried_again(tmp_path):
+    log = tmp_path / "log"
+
+    class Fails(fr.Callback):
+        def on_train_begin(self):
+            with log.open("a") as file:
+                file.write("x")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match=r"seed 3: no"):
+        fr.fit_seeds(make, X, Y, [3, 3], callbacks=Fails(), **FIT)
+    assert len(log.read_text()) <= 2
+
+
+def test_threads_within_a_search_of_scikit_learn():
+    selection = pytest.importorskip("sklearn.model_selection")
+    from fastreg.estimators import LogisticRegression
+
+    search = selection.GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring=threads_there)
+    search.fit(X, Y)
+    assert set(search.cv_results_["mean_test_score"]) == {1}
