@@ -120,6 +120,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_ctrl_c_leaves_nothing_running(backend):
     paths = os.pathsep.join([str(Path(fr.__file__).parents[1]), str(Path(__file__).parents[1] / "helpers")])
