@@ -31,7 +31,7 @@ RATES = ("constant", "invscaling", "adaptive")
 
 @dataclass(frozen=True)
 class Network:
-    """The layers of an estimator.
+    """The layers of an estimator. Those with parameters have names, so that a warm start may add dropout.
 
     keep   the keep probability of the inputs, and of the outputs of each hidden layer
     """
@@ -48,18 +48,13 @@ class Network:
         """New layers, for so many outputs."""
         made: list[Layer] = [GaussianNoise(self.noise)] if self.noise else []
         made += _dropout(self.keep[0])
-        for units, keep in zip(self.hidden, self.keep[1:], strict=True):
+        for number, (units, keep) in enumerate(zip(self.hidden, self.keep[1:], strict=True), 1):
+            activation = None if self.batch_norm else self.activation
+            made.append(Dense(units, activation, max_norm=self.max_norm, name=f"hidden{number}"))
             if self.batch_norm:
-                made += [Dense(units, max_norm=self.max_norm), BatchNorm(self.activation)]
-            else:
-                made.append(Dense(units, self.activation, max_norm=self.max_norm))
+                made.append(BatchNorm(self.activation, name=f"norm{number}"))
             made += _dropout(keep)
-        return [*made, Dense(outputs, max_norm=self.max_norm, use_bias=self.bias)]
-
-    @property
-    def is_random(self) -> bool:
-        """Whether training draws masks or noise."""
-        return bool(self.noise) or min(self.keep) < 1
+        return [*made, Dense(outputs, max_norm=self.max_norm, use_bias=self.bias, name="output")]
 
 
 def _dropout(keep: float) -> list[Layer]:

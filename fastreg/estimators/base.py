@@ -208,8 +208,14 @@ class Estimator(BaseEstimator):
         """Gives the trainer the arguments as they are now; a warm start may have others than the fit before."""
         layers = given.network.layers(head.outputs)
         model = trainer.model
-        if [layer.named(None) for layer in layers] != [layer.named(None) for layer in model.layers]:
-            model.layers = layers  # type: ignore[assignment]
+        if Sequential(layers).layers != model.layers:
+            try:
+                model.layers = layers  # type: ignore[assignment]
+            except ValueError:
+                raise ValueError(
+                    f"hidden_layer_sizes: got {given.network.hidden} with batch_norm={given.network.batch_norm} and "
+                    "warm_start=True, expected the parameters of the fit before; warm_start=False begins anew"
+                ) from None
         none = given.full_batch  # which has the penalties in its objective
         changed: dict[str, Any] = {"l1": L1(0.0) if none else l1, "l2": L2(0.0) if none else l2}
         changed |= {"loss": head.loss, "threads": threads}

@@ -140,7 +140,7 @@ class Classifier(ClassifierMixin, Estimator):
         return losses.get(given)
 
     def _stratified(self, targets):
-        return targets.astype(bool) if not self._several and len(self.classes_) == 2 else None
+        return targets.astype(bool).reshape(-1, 1) if not self._several and len(self.classes_) == 2 else None
 
     # --- Answers -------------------------------------------------------------------------------------------------
 

@@ -290,6 +290,11 @@ class MLPRegressor(RegressorMixin, Estimator):
             meant = names.own("loss", self.loss, (*LOSSES, "mse", "mae"))
             name = known.get(meant or "", meant) or checking.choice("loss", self.loss, LOSSES)
             return losses.get(name)
+        if isinstance(self.loss, (int, list, tuple)):
+            raise TypeError(
+                f"loss: got {checking.shown(self.loss)}, expected one of {', '.join(LOSSES)}, the first argument; "
+                f"hidden_layer_sizes={checking.shown(self.loss)} is given by name"
+            )
         loss = losses.get(self.loss)
         if TRANSFORMS[loss.transform].answers != "numbers" or getattr(loss, "kind", "values") != "values":
             raise ValueError(f"loss: got {loss!r}, expected one of numbers: {', '.join(LOSSES)}, or such an object")

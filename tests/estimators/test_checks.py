@@ -25,11 +25,10 @@ SMALL = {"hidden_layer_sizes": (20,), "max_iter": 60, "learning_rate_init": 0.01
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        MLPClassifier(solver="lbfgs"),
+        MLPClassifier(solver="lbfgs", alpha=0.1),
         MLPClassifier(**SMALL, solver="sgd", learning_rate="adaptive", momentum=0.5),
-        MLPClassifier(**SMALL, solver="nadam", keep_prob=0.9, max_norm=3.0, label_smoothing=0.1, n_iter_no_change=60),
-        MLPClassifier(**SMALL, early_stopping=True, validation_fraction=0.3),
-        MLPRegressor(solver="lbfgs", alpha=0.01),
+        MLPClassifier(**SMALL, solver="nadam", max_norm=3.0, label_smoothing=0.1, n_iter_no_change=60),
+        MLPRegressor(solver="lbfgs", alpha=1.0),
         MLPRegressor(**SMALL, solver="adamw", weight_decay=1e-3, l1=1e-4),
         MLPRegressor(**SMALL, loss="huber", solver="rmsprop", threads=2),
         LogisticRegression(l1_ratio=0.5, C=10.0),
