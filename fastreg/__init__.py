@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from fastreg.checks import check_gradients, compare_engines
     from fastreg.checks.profile import profile
-    from fastreg.exchange import from_torch, load_torch_state, to_torch, torch_state
+    from fastreg.exchange import from_torch, load_torch_state, to_onnx, to_torch, torch_state
     from fastreg.layers import (
         Activation,
         Add,
@@ -67,7 +67,7 @@ _HOMES = {
     **dict.fromkeys(("LayerStatistics", "LRScheduler", "Progress"), "callbacks"),
     **dict.fromkeys(("ReduceOnPlateau", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
-    **dict.fromkeys(("from_torch", "load_torch_state", "to_torch", "torch_state"), "exchange"),
+    **dict.fromkeys(("from_torch", "load_torch_state", "to_onnx", "to_torch", "torch_state"), "exchange"),
     **dict.fromkeys(("FileFormatError", "load"), "model.files"),
     **dict.fromkeys(("Dense", "Dropout", "Flatten", "Function", "GaussianNoise"), "layers"),
     **dict.fromkeys(("Add", "Concatenate", "Embedding", "Input", "Residual"), "layers"),
@@ -188,6 +188,7 @@ __all__ = [
     "show_versions",
     "simd",
     "stopping",
+    "to_onnx",
     "to_torch",
     "torch_state",
 ]

@@ -67,6 +67,7 @@ class OtherDropout(nn.Module):
     def forward(self, x):
         keep = self.keep_prob
         if not self.training:
+            keep = round(keep * 65536) / 65536  # as fastreg draws it
             return x * keep if self.kind == "standard" else x
         like = x[:1] if self.per == "unit" else x
         if self.kind == "gaussian":

@@ -243,8 +243,9 @@ class _Reader:
         options = {name: option for name, option in given.items() if name not in LEFT_OUT}
         if any(isinstance(option, fx.Node) for option in options.values()):
             raise self.refuse(node)
-        defaults = {nn.Flatten: {"start_dim": 0}, nn.Dropout: {"p": 0.5}}.get(kind, {})
-        self.add(node, Call(kind(**defaults | options), (self.number(value, node.name),), node.name))
+        if kind is nn.Flatten:  # torch.flatten begins with the rows, nn.Flatten behind them
+            options.setdefault("start_dim", 0)
+        self.add(node, Call(kind(**options), (self.number(value, node.name),), node.name))
 
     def concatenate(self, node: fx.Node) -> None:
         given = node.args[0] if node.args else node.kwargs.get("tensors")

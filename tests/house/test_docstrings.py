@@ -49,6 +49,7 @@ def test_examples_run(name):
         pytest.importorskip("sklearn")
     if name.startswith("fastreg.exchange"):
         pytest.importorskip("torch")
+        pytest.importorskip("onnx")
     assert doctest.testmod(import_module(name)).failed == 0
 
 
