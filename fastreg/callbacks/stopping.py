@@ -28,6 +28,7 @@ from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, directi
 from fastreg.callbacks.states import State
 from fastreg.callbacks.training import Best, Training
 from fastreg.common import checking
+from fastreg.common.names import missing as _missing
 
 __all__ = ["GL", "PQ", "UP"]
 
@@ -380,3 +381,6 @@ class UP(Prechelt):
 
     def settings(self) -> Mapping[str, Any]:
         return {"s": self.s, "strip": self.strip, "monitor": self.monitor}
+
+
+__getattr__ = _missing(__name__)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 
 LIMIT = 0.05  # of an error rate: five more errors per hundred samples
 
@@ -81,6 +82,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
+@understood
 def diagnose(
     errors: Mapping[str, Sequence[float]] | Sequence[float],
     *,

@@ -14,6 +14,7 @@ from fastreg.checks.twin import make_twin
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike
 from fastreg.common.tables import percent, table
+from fastreg.common.understood import understood
 from fastreg.engines.base import Feed
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
@@ -136,6 +137,7 @@ class EngineComparison:
         )
 
 
+@understood
 def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineComparison:
     """Runs one training batch through both engines, op by op, and compares the results.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
+from fastreg.common.understood import understood
 from fastreg.training.questions import row_parts
 
 GOOD, WRONG = 1e-7, 1e-3
@@ -102,6 +103,7 @@ class GradientCheck:
         return "\n".join(lines)
 
 
+@understood
 def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=None, max_entries=None) -> GradientCheck:
     """Compares the gradients of a trainer with differences of its objective: data loss and penalties.
 

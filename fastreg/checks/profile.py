@@ -17,6 +17,7 @@ from fastreg.checks.twin import make_twin
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike
 from fastreg.common.tables import duration, percent, table, times
+from fastreg.common.understood import understood
 from fastreg.engines.base import Feed, Tally
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
@@ -188,6 +189,7 @@ class Profile:
         )
 
 
+@understood
 def profile(
     trainer, X, y, sample_weight=None, *, repeats: int = 7, seconds: float = 0.005, reference: bool = True
 ) -> Profile:

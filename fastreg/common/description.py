@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, ClassVar
 
+from fastreg.common.showing import exact
 from fastreg.common.understood import Understanding
 
 
@@ -51,7 +52,7 @@ class Description(metaclass=Understanding):
         for f in sorted(fields(self), key=lambda f: bool(f.kw_only)):
             value = getattr(self, f.name)
             if f.default is MISSING or value != f.default:
-                text = f"{value:.12g}" if isinstance(value, float) else repr(value)
+                text = exact(value)
                 parts.append(text if f.default is MISSING and not f.kw_only else f"{f.name}={text}")
         return f"{type(self).__name__}({', '.join(parts)})"
 

@@ -6,6 +6,7 @@ Case, underscores and hyphens do not count. Both tables are by the argument or t
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -525,20 +526,26 @@ def advice(argument: str, name: str, options: Iterable[str] = ()) -> str:
     if meant is None:
         from difflib import get_close_matches  # needed only for errors
 
-        by_plain = {plain(option): option for option in options}
+        # Of names that are equal but for case and underscores, such as mse and MSE, the one written like this one.
+        alike = sorted(options, key=lambda option: option[:1].isupper() == name[:1].isupper())
+        by_plain = {plain(option): option for option in alike}
         close = [name for name in by_plain if len(key) > 2 and name.startswith(key)]
         close = close or get_close_matches(key, by_plain, n=1, cutoff=0.6)
         meant = by_plain[close[0]] if close else None
     return f"; the nearest is {meant!r}" if meant is not None else ""
 
 
-def missing(module: str, known: Iterable[str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a public module, for names that it does not have."""
+def missing(module: str, known: Iterable[str] | None = None) -> Callable[[str], Any]:
+    """The `__getattr__` of a public module, for names that it does not have. By default `known` is what it defines."""
 
     def refuse(name: str) -> Any:
+        nonlocal known
         kind = MODULES.get(module, "fastreg")
         told = ""
         if not name.startswith("_"):
+            if known is None:
+                own = vars(sys.modules[module]).items()
+                known = [key for key, value in own if getattr(value, "__module__", None) == module and key[0] != "_"]
             told = advice("fastreg" if has_advice("fastreg", name) else kind, name, known)
         raise AttributeError(f"module {module!r} has no attribute {name!r}{told}")
 

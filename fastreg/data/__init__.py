@@ -1,5 +1,6 @@
 """Data sets: built-in ones, readers of files, splits, standardization, augmentation."""
 
+from fastreg.common.names import missing as _missing
 from fastreg.data import augment
 from fastreg.data.builtin import load
 from fastreg.data.idx import load_idx_folder, read_idx
@@ -36,3 +37,5 @@ __all__ = [
     "read_table",
     "split",
 ]
+
+__getattr__ = _missing(__name__, __all__)

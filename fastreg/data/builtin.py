@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 
 Samples = tuple[np.ndarray, np.ndarray]  # inputs, and their labels or targets
 
 
+@understood
 def load(name: str, *, seed: int = 0) -> Samples:
     """Load a built-in data set.
 

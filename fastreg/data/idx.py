@@ -16,6 +16,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular, read_bytes, read_into
+from fastreg.common.understood import understood
 
 DTYPES: dict[int, np.dtype] = {
     0x08: np.dtype("u1"),
@@ -32,6 +33,7 @@ PARTS = {"train": ("train",), "test": ("t10k", "test")}
 KINDS = {"images": ("images-idx3-ubyte", "images.idx3-ubyte"), "labels": ("labels-idx1-ubyte", "labels.idx1-ubyte")}
 
 
+@understood
 def read_idx(path: PathLike) -> np.ndarray:
     """Read an IDX file, plain or gzip. Its first bytes decide which, not its name.
 
@@ -70,6 +72,7 @@ def read_idx(path: PathLike) -> np.ndarray:
             return _read(unpacked, size * GZIP_RATIO)  # type: ignore[arg-type]
 
 
+@understood
 def load_idx_folder(folder: PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Read a folder with the four files of MNIST, or of a data set that names its files in the same way.
 

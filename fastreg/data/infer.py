@@ -10,6 +10,7 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.checking import shown
 from fastreg.common.transforms import TRANSFORMS
+from fastreg.common.understood import understood
 from fastreg.data.standardizer import Standardizer
 from fastreg.data.target_scaler import TargetScaler
 from fastreg.intake import dates, frames
@@ -31,6 +32,7 @@ LOSSES = {"classes": "softmax_cross_entropy", "labels": "sigmoid_cross_entropy",
 TASKS_OF = {"classes": ("classes",), "yes": ("labels", "classes"), "numbers": ("numbers",)}
 
 
+@understood
 def infer_schema(X, y=None, *, task=None, target=None, loss=None, scale=None, categories="one_hot") -> Schema:
     """Find out what a data set holds: which columns are numbers, texts or dates, and what is to be learned.
 
@@ -110,6 +112,7 @@ def _tasks_of(loss: str) -> tuple[str, ...]:
     return TASKS_OF[TRANSFORMS[losses.get(loss).transform].answers]
 
 
+@understood
 def fit_schema(schema: Schema, X, y=None, scale=None) -> Schema:
     """The schema with its numbers from these rows alone: what stands for holes, and the scaling of inputs and targets.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 from fastreg.intake.schema import Schema
 from fastreg.layers import Concatenate, Embedding, Input, Standardize, Value
 
 
+@understood
 def inputs_of(schema: Schema, width: int | None = None) -> tuple[list[Input], Value]:
     """The inputs for the rows of a schema, and one value of them all: scaled numbers, and an `Embedding` of the columns
     that `infer_schema(..., categories="codes")` has made codes of, one for all that have vectors of the same length.

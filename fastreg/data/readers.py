@@ -13,6 +13,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular
+from fastreg.common.understood import understood
 from fastreg.data.idx import DTYPES as IDX_DTYPES
 from fastreg.data.idx import GZIP_MAGIC, holds_idx, is_idx_folder, load_idx_folder, read_idx
 from fastreg.data.tables.read import read_csv
@@ -90,6 +91,7 @@ def _is_workbook(path: Path) -> bool:
         return False  # which `read_npz` tells
 
 
+@understood
 def is_table(path: PathLike) -> bool:
     """Whether `read` takes what is at `path` for a table in a text file, which `read_table` and `read_csv` read.
 
@@ -126,6 +128,7 @@ def is_table(path: PathLike) -> bool:
         return not start.startswith(GZIP_MAGIC) or not holds_idx(path)
 
 
+@understood
 def read_npz(path: PathLike) -> dict[str, np.ndarray]:
     """Read the arrays of a .npz file into memory. Python objects are refused: reading them would unpickle them.
 
@@ -168,6 +171,7 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
         return arrays
 
 
+@understood
 def read_npy(path: PathLike) -> np.ndarray:
     """Map a .npy file, read-only. It may be larger than memory.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from fastreg.common.names import advice
 from fastreg.engines.memory import padded, padded_width
 
 
@@ -15,7 +16,7 @@ class Named(dict):
 
     def __setitem__(self, name: str, value) -> None:
         if name not in self:
-            raise KeyError(f"{name!r}: got a new name, expected one of {', '.join(self)}")
+            raise KeyError(f"{name!r}: got a new name, expected one of {', '.join(self)}{advice('', str(name), self)}")
         own = self[name]
         if np.shape(value) != own.shape:
             raise ValueError(f"{name!r}: got shape {np.shape(value)}, expected {own.shape}")

@@ -11,6 +11,7 @@ import numpy as np
 from fastreg import layers as L
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
+from fastreg.common.understood import understood
 from fastreg.exchange import forms
 from fastreg.exchange import torch_layers as T
 from fastreg.exchange.forms import Flow, Shape
@@ -29,6 +30,7 @@ WRAPPERS = ("OptimizedModule", "DataParallel", "DistributedDataParallel")
 TRANSFORM_OF = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Exp": "exp"}
 
 
+@understood
 def from_torch(module: Any, input_shape: Any = None, *, loss: Any = None, dtype: str | None = None) -> Model:
     """A module of PyTorch as a model, with copies of its parameters.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 from fastreg.exchange import plan as planning
 from fastreg.exchange.needs import package
 from fastreg.exchange.plan import Part, Plan
@@ -17,6 +18,7 @@ from fastreg.exchange.states import values_of
 from fastreg.model.model import Model
 
 
+@understood
 def to_torch(model: Model, *, logits: bool = False, encoded: bool = False) -> Any:
     """A model as a module of PyTorch, with copies of its parameters.
 

@@ -12,6 +12,7 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike
 from fastreg.common.safetensors import read_tensors
+from fastreg.common.understood import understood
 from fastreg.exchange.plan import Plan, plan_of
 from fastreg.model.model import Model
 
@@ -20,6 +21,7 @@ COUNTER = "num_batches_tracked"  # of a batch norm, which has no use for it with
 MOST = 6  # keys that an error names
 
 
+@understood
 def torch_state(model: Model) -> dict[str, np.ndarray]:
     """The parameters of a model as a state dictionary of PyTorch: its keys, shapes and orders. PyTorch is not needed.
 
@@ -72,6 +74,7 @@ def values_of(model: Model, plan: Plan) -> dict[str, np.ndarray]:
     return state
 
 
+@understood
 def load_torch_state(model: Model, state: PathLike | Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
     """Copies a state dictionary of PyTorch into a model of the same structure. All of it is checked before anything
     changes.

@@ -309,6 +309,9 @@ class Schema:
 
     # --- What it is ----------------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        return f"Schema({self})"
+
     def __bool__(self) -> bool:
         """Whether it says anything."""
         return self != Schema()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking, columns, tables
+from fastreg.common.understood import understood
 
 SHOWN_ROWS = 5
 SHOWN_COLUMNS = 8
@@ -56,6 +57,7 @@ class Table:
 
     __slots__ = ("_columns", "_rows", "named")
 
+    @understood
     def __init__(self, columns: Mapping[str, Any], *, named: bool = True):
         if not isinstance(columns, Mapping):
             raise TypeError(f"columns: got {checking.shown(columns)}, expected a mapping of names to columns")

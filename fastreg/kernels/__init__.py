@@ -1,5 +1,6 @@
 """The C kernels as functions on arrays. `fastreg.reference` has the same functions in NumPy."""
 
+from fastreg.common.names import missing as _missing
 from fastreg.kernels import updates
 from fastreg.kernels.functions import (
     Key,
@@ -28,3 +29,5 @@ __all__ = [
     "softmax_cross_entropy",
 ]
 __all__ += updates.__all__
+
+__getattr__ = _missing(__name__, __all__)

@@ -55,6 +55,9 @@ def _set_option(self: Layer, name: str, value) -> None:
     owner = self.__dict__["_owner"]() if "_owner" in self.__dict__ else None
     if owner is None:
         kind = type(self).__name__
+        if name not in (known := keywords(type(self))):
+            near = checking.nearest(name, known, "keyword")
+            raise AttributeError(f"{kind}.{name}: there is no such option, expected one of {', '.join(known)}{near}")
         raise FrozenInstanceError(
             f"{kind}.{name}: a layer can be changed in its model only, as model.layers[0].{name} = ...; "
             f"dataclasses.replace(layer, {name}=...) makes another one"

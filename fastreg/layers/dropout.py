@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fastreg.common import checking
+from fastreg.common.showing import exact
 from fastreg.layers.base import Layer, live
 
 KINDS = ("inverted", "gaussian", "standard")
@@ -103,4 +104,7 @@ class Dropout(Layer):
         return "".join(f", {key}={value!r}" for key, (value, usual) in given.items() if value != usual)
 
     def __repr__(self) -> str:
-        return f"Dropout(keep_prob={self.keep_prob:.12g}{self.options})"
+        told, short = f"keep_prob={exact(self.keep_prob)}", f"{self.rate:.12g}"
+        if len(told) > len("keep_prob=") + 14 and 1.0 - float(short) == self.keep_prob:  # it was given as the rate
+            told = f"rate={short}"
+        return f"Dropout({told}{self.options})"

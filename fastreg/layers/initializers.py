@@ -12,6 +12,8 @@ import numpy as np
 
 from fastreg.common import checking, names, specs
 from fastreg.common.description import Description
+from fastreg.common.names import missing as _missing
+from fastreg.common.showing import exact
 from fastreg.program import random
 
 # The variance of a weight. The functions below name the sources.
@@ -70,7 +72,7 @@ class Initializer(Description):
         return scale * (2 * random.uniform(shape, seed, stream) - 1)
 
     def __repr__(self) -> str:
-        return f"{self.name}({'' if self.scale is None else f'{self.scale:g}'})"
+        return f"{self.name}({'' if self.scale is None else exact(self.scale)})"
 
 
 def he_normal() -> Initializer:
@@ -196,3 +198,6 @@ def get(name: str, value: str | Initializer) -> Initializer:
     if fixed:
         raise ValueError(f"{name}: got {value!r}, expected its scale with it: fastreg.initializers.{fixed}(...)")
     return Initializer(checking.choice(name, value, NAMES))
+
+
+__getattr__ = _missing(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastreg.common import checking, specs
+from fastreg.common.understood import understood
 from fastreg.layers.base import Layer
 from fastreg.layers.by_name import BY_NAME
 from fastreg.layers.structure import Add
@@ -37,6 +38,7 @@ class Residual:
     (16,)
     """
 
+    @understood
     def __init__(self, layers: Iterable[Layer], *, shortcut: Layer | None = None, activation: str | None = None):
         row = checking.iterate("layers", layers, "a list of layers")
         self.layers = [_element(f"layers[{index}]", layer) for index, layer in enumerate(row)]

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Protocol
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 
 
 class Caller(Protocol):
@@ -82,6 +83,7 @@ class Input(Value):
     ((3,), (2,))
     """
 
+    @understood
     def __init__(self, shape: int | Iterable[int] | None = None, *, name: str | None = None, columns=None):
         if (shape is None) == (columns is None):
             got = f"shape={checking.shown(shape)} and columns={checking.shown(columns)}"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
+from fastreg.common.names import missing as _missing
 from fastreg.program import riders
 
 
@@ -275,3 +276,6 @@ def _lam(name: str, value, kind: str) -> float:
     if value is None or isinstance(value, (str, Description)):
         raise TypeError(f"{name}: got {checking.shown(value)}, expected a number or a fastreg.{kind}")
     return checking.number(name, value)
+
+
+__getattr__ = _missing(__name__)

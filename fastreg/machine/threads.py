@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fastreg.common import checking
+from fastreg.common.names import missing as _missing
 from fastreg.machine import _core
 from fastreg.machine.release import __version__
 
@@ -310,3 +311,5 @@ if "threadpoolctl" in sys.modules:
     _register_with(sys.modules["threadpoolctl"])
 else:
     sys.meta_path.insert(0, _WhenImported)
+
+__getattr__ = _missing(__name__)

@@ -4,6 +4,7 @@ Each is a function of (y_true, y_pred, sample_weight=None), and a name for `Trai
 them. The averages of f1, precision and recall, and each top_K_accuracy, are functions too: `fr.metrics.f1_macro`.
 """
 
+from fastreg.common.names import missing as _missing
 from fastreg.metrics.classes import accuracy, balanced_accuracy, f1, precision, recall, top_k_accuracy
 from fastreg.metrics.ranking import average_precision, log_loss, roc_auc
 from fastreg.metrics.registry import BY_NAME, find
@@ -32,6 +33,4 @@ __all__ = [
 
 def __getattr__(name: str):
     measure = None if name.startswith("_") else find(name)
-    if measure is None:
-        raise AttributeError(f"module 'fastreg.metrics' has no attribute {name!r}")
-    return measure
+    return _missing(__name__, [*__all__, *BY_NAME])(name) if measure is None else measure

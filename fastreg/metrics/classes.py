@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 from fastreg.metrics.answers import CLASSES, LABELS, Answers, answers, mean
 
 AVERAGES = ("auto", "binary", "macro", "micro", "weighted")
 
 
+@understood
 def accuracy(y_true, y_pred, sample_weight=None) -> float:
     """The share of correct predictions. For several yes-or-no outputs: of all outputs, not of whole rows.
 
@@ -42,6 +44,7 @@ def accuracy_of(a: Answers) -> float:
     return mean(hits, weights)
 
 
+@understood
 def balanced_accuracy(y_true, y_pred, sample_weight=None) -> float:
     """The mean over classes of the share of their rows that is predicted correctly. Classes without rows do not count.
 
@@ -65,6 +68,7 @@ def balanced_accuracy_of(a: Answers) -> float:
     return float(np.mean(hits[true > 0] / true[true > 0]))
 
 
+@understood
 def precision(y_true, y_pred, sample_weight=None, *, average: str = "auto") -> float:
     """The share of the rows predicted positive that are positive. 0, with a warning, if none is predicted so.
 
@@ -86,6 +90,7 @@ def precision(y_true, y_pred, sample_weight=None, *, average: str = "auto") -> f
     return precision_of(answers(y_true, y_pred, sample_weight), checking.choice("average", average, AVERAGES))
 
 
+@understood
 def recall(y_true, y_pred, sample_weight=None, *, average: str = "auto") -> float:
     """The share of the positive rows that are predicted positive. 0, with a warning, if no row is positive.
 
@@ -100,6 +105,7 @@ def recall(y_true, y_pred, sample_weight=None, *, average: str = "auto") -> floa
     return recall_of(answers(y_true, y_pred, sample_weight), checking.choice("average", average, AVERAGES))
 
 
+@understood
 def f1(y_true, y_pred, sample_weight=None, *, average: str = "auto") -> float:
     """The harmonic mean of precision and recall: 2 hits / (predicted positive + positive). For 0 / 0 it is 0.
 
@@ -130,6 +136,7 @@ def f1_of(a: Answers, average: str = "auto") -> float:
     return _averaged("f1", a, average, lambda hits, predicted, true: (2 * hits, predicted + true))
 
 
+@understood
 def top_k_accuracy(y_true, y_pred, sample_weight=None, *, k: int = 2) -> float:
     """The share of rows whose class is among the k largest predictions. The later of equal ones counts as larger.
 

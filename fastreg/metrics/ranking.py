@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastreg.common.understood import understood
 from fastreg.metrics.answers import CLASSES, Answers, answers, mean
 
 
+@understood
 def roc_auc(y_true, y_pred, sample_weight=None) -> float:
     """The area under the ROC curve: how likely a positive row has a larger probability than a negative one.
 
@@ -30,6 +32,7 @@ def roc_auc_of(a: Answers) -> float:
     return _over_classes("roc_auc", a, _roc_auc)
 
 
+@understood
 def average_precision(y_true, y_pred, sample_weight=None) -> float:
     """The mean of the precisions at all thresholds, weighted by the increase of recall.
 
@@ -53,6 +56,7 @@ def average_precision_of(a: Answers) -> float:
     return _over_classes("average_precision", a, _average_precision)
 
 
+@understood
 def log_loss(y_true, y_pred, sample_weight=None) -> float:
     """The mean of -log of the probability of the true class. Probabilities are cut to [e, 1 - e] first.
 

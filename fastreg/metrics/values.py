@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastreg.common.understood import understood
 from fastreg.metrics.answers import VALUES, Answers, answers, mean
 
 
+@understood
 def mae(y_true, y_pred, sample_weight=None) -> float:
     """The mean absolute error: the mean of |y_true - y_pred|.
 
@@ -36,6 +38,7 @@ def mae_of(a: Answers) -> float:
     return _over_all(a, lambda t, p: np.abs(t - p))
 
 
+@understood
 def mse(y_true, y_pred, sample_weight=None) -> float:
     """The mean squared error: the mean of (y_true - y_pred)^2.
 
@@ -55,6 +58,7 @@ def mse_of(a: Answers) -> float:
     return _over_all(a, lambda t, p: (t - p) ** 2)
 
 
+@understood
 def rmse(y_true, y_pred, sample_weight=None) -> float:
     """The root of the mean squared error, in the units of y. With several outputs, the mean of their roots.
 
@@ -74,6 +78,7 @@ def rmse_of(a: Answers) -> float:
     return _over_outputs(a, lambda t, p, w: mean((t - p) ** 2, w) ** 0.5)
 
 
+@understood
 def mape(y_true, y_pred, sample_weight=None) -> float:
     """The mean of |y_true - y_pred| / |y_true|: 0.1 is 10 percent. Where y_true is 0, the result is huge.
 
@@ -93,6 +98,7 @@ def mape_of(a: Answers) -> float:
     return _over_all(a, lambda t, p: np.abs(t - p) / np.maximum(np.abs(t), np.finfo(float).eps))
 
 
+@understood
 def r2(y_true, y_pred, sample_weight=None) -> float:
     """R^2 = 1 - sum (y_true - y_pred)^2 / sum (y_true - mean)^2: 1 for the exact answer, 0 for always the mean.
 
@@ -125,6 +131,7 @@ def _r2(a: Answers, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarra
     return float(1 - rest / whole)
 
 
+@understood
 def max_error(y_true, y_pred, sample_weight=None) -> float:
     """The largest |y_true - y_pred| of all rows and outputs. Weights do not count, except that 0 leaves a row out.
 
@@ -144,6 +151,7 @@ def max_error_of(a: Answers) -> float:
     return max((float(np.abs(t - p)[w > 0].max()) for t, p, _, w in a.columns() if (w > 0).any()), default=float("nan"))
 
 
+@understood
 def median_absolute_error(y_true, y_pred, sample_weight=None) -> float:
     """The median of |y_true - y_pred|: half of the weight lies on either side.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import FileFormatError, PathLike, naming
+from fastreg.common.names import missing as _missing
 from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
 from fastreg.common.understood import understood
 from fastreg.model.model import FORMAT, FORMAT_KEY, MODEL_KEY, Model
@@ -130,3 +131,6 @@ def _make(
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error)[:300].split())
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+__getattr__ = _missing(__name__)

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "dtype": checking.dtype,
 }
 MAX_PARAMETERS = 1 << 40
+MOST_SHOWN, FIRST_SHOWN = 24, 6  # of the layers in the repr of a model, and of one that has more
 NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an older version"
 Self = TypeVar("Self", bound="Model")
 T = TypeVar("T")
@@ -396,7 +397,8 @@ class Model(Settable):
         missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
         if missing or unknown:
             lists = (checking.shown(sorted(names, key=str)) for names in (missing, unknown, own))
-            raise ValueError("state: missing {}, unknown {}, expected {}".format(*lists))
+            near = checking.nearest(str(min(unknown, key=str)), missing or own) if unknown else ""
+            raise ValueError("state: missing {}, unknown {}, expected {}".format(*lists) + near)
         values = {}
         for name, array in own.items():
             value = checking.array(f"state[{name!r}]", state[name], self.dtype)
@@ -879,7 +881,7 @@ class Model(Settable):
 
     def __repr__(self) -> str:
         inputs = ", ".join(entry.name for entry in self.graph.inputs)
-        layers = ", ".join(unnamed(i, layer) for i, layer in enumerate(self.layers))
+        layers = listed(self.layers)
         return f"{type(self).__name__}(inputs: {inputs}; outputs: {', '.join(self.heads)}; layers: {layers})"
 
 
@@ -901,7 +903,8 @@ class Layers(tuple[Layer, ...]):
             found = [layer for layer in self if layer.name == index]
             if not found:
                 names = ", ".join(str(layer.name) for layer in self)
-                raise KeyError(f"layers: got {index!r}, expected one of {names}")
+                near = checking.nearest(index, [str(layer.name) for layer in self])
+                raise KeyError(f"layers: got {index!r}, expected one of {names}{near}")
             return found[0]
         return tuple.__getitem__(self, index)
 
@@ -1064,6 +1067,14 @@ def _mean_and_std(
 def check_count(count: int) -> None:
     if count > MAX_LAYERS:
         raise ValueError(f"layers: got {count}, expected at most {MAX_LAYERS}")
+
+
+def listed(layers: Sequence[Layer]) -> str:
+    """The layers as a model shows them: of many the first and the last."""
+    told = [unnamed(i, layer) for i, layer in enumerate(layers)]
+    if len(told) > MOST_SHOWN:
+        told[FIRST_SHOWN : 2 - FIRST_SHOWN] = [f"... {len(layers)} layers ..."]
+    return ", ".join(told)
 
 
 def unnamed(index: int, layer: Layer) -> str:

@@ -11,7 +11,7 @@ from fastreg.common.understood import understood
 from fastreg.intake.schema import Schema, Target
 from fastreg.layers import Flatten, Layer, Residual, Standardize
 from fastreg.model.graph import ONE_HEAD, ONE_INPUT, Entry, Graph, Node
-from fastreg.model.model import MAX_LAYERS, Layers, Model, check_count, named, unnamed
+from fastreg.model.model import MAX_LAYERS, Layers, Model, check_count, listed, named
 
 
 class Sequential(Model):
@@ -76,7 +76,7 @@ class Sequential(Model):
     def __repr__(self) -> str:
         if not self.graph.is_chain:
             return Model.__repr__(self)
-        return f"Sequential([{', '.join(unnamed(i, layer) for i, layer in enumerate(self.layers))}])"
+        return f"Sequential([{listed(self.layers)}])"
 
 
 def _row(given: list) -> tuple[list[Layer], Graph]:

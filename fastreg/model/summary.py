@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastreg.common import html
+from fastreg.common.names import missing as _missing
 from fastreg.common.tables import table
 from fastreg.layers import Dropout, Layer
 from fastreg.model.graph import Graph, Network, node_names
@@ -203,3 +204,6 @@ def memory(size: float) -> str:
             return f"{size:.4g} {unit}"
         size /= 1024
     return f"{size:.4g} GiB"
+
+
+__getattr__ = _missing(__name__)

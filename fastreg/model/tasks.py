@@ -100,7 +100,8 @@ def of_each(argument: str, value: Mapping, heads: Sequence[str], default: Any = 
     known = ", ".join(map(repr, heads))
     for name in value:
         if name not in heads:
-            raise ValueError(f"{argument}: got the head {checking.shown(name)}, expected one of {known}")
+            near = checking.nearest(str(name), heads)
+            raise ValueError(f"{argument}: got the head {checking.shown(name)}, expected one of {known}{near}")
     for name in heads:
         if name not in value and default is REQUIRED:
             raise ValueError(f"{argument}: got nothing for the head {name!r}, expected a value for each of {known}")

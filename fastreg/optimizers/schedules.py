@@ -20,6 +20,7 @@ import numpy as np
 
 from fastreg.common import checking, names, specs
 from fastreg.common.description import Description
+from fastreg.common.names import missing as _missing
 
 UNITS = ("epoch", "step", "update")
 
@@ -395,3 +396,6 @@ def _scaled(lr: float, gamma: float, exponent: int) -> float:
         return lr * gamma**exponent
     except OverflowError:
         return math.inf if lr else 0.0  # a fit refuses inf when it gets there; a rate of 0 stays 0
+
+
+__getattr__ = _missing(__name__)

@@ -42,6 +42,12 @@ class Display:
         self.figure_ = self.ax_.figure  # type: ignore[assignment]
         return self.ax_
 
+    def __repr__(self) -> str:
+        axes = self.__dict__.get("ax_")
+        if axes is None:
+            return f"{type(self).__name__} that is not drawn"
+        return f"{type(self).__name__}: {axes.get_title() or f'{axes.get_ylabel()} over {axes.get_xlabel()}'}"
+
     def _repr_png_(self) -> bytes | None:
         """The picture in a notebook. A figure of pyplot's is shown by that."""
         figure: Any = self.__dict__.get("figure_")

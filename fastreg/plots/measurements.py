@@ -12,6 +12,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike
+from fastreg.common.understood import understood
 from fastreg.plots.figure import BLUE, EDGE, GREEN, INK, ORANGE, VERMILION, legend_below, new_figure, plain, saved
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ TARGETS = (
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 
+@understood
 def plot_profile(profile: Any, path: PathLike | None = None, title: str | None = None) -> Figure:
     """Draw where the time of a training step goes, and how near each op comes to the machine's peak.
 
@@ -128,6 +130,7 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+@understood
 def plot_comparison(comparison: Any, path: PathLike | None = None, title: str | None = None) -> Figure:
     """Draw the largest error of each op between the engines, next to what rounding explains.
 
@@ -190,6 +193,7 @@ def plot_comparison(comparison: Any, path: PathLike | None = None, title: str | 
     return saved(figure, path)
 
 
+@understood
 def plot_benchmark(rows: Sequence[Any], path: PathLike | None = None, title: str | None = None) -> Figure:
     """Draw how near kernels and steps of training come to the machine's peak, and how much faster than NumPy they are.
 

@@ -1,5 +1,6 @@
 """The functions of `fastreg.kernels` in NumPy: the specification."""
 
+from fastreg.common.names import missing as _missing
 from fastreg.reference import updates
 from fastreg.reference.activations import ACTIVATIONS, Activation, sigmoid
 from fastreg.reference.arguments import Key
@@ -58,3 +59,5 @@ __all__ = [
     "total",
 ]
 __all__ += updates.__all__
+
+__getattr__ = _missing(__name__, __all__)

@@ -14,6 +14,7 @@ from fastreg.callbacks.argument import listed
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.common import checking
+from fastreg.common.showing import function_name
 from fastreg.common.tables import table
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
@@ -396,7 +397,7 @@ class Bagging:
         return float(np.mean(1 - share))
 
     def __repr__(self) -> str:
-        return f"Bagging({self.builder!r}, {self.k}, combine={self.combine!r}, seed={self.seed})"
+        return f"Bagging({function_name(self.builder)}, {self.k}, combine={self.combine!r}, seed={self.seed})"
 
 
 def _train(common: tuple, data: dict[str, Any], task: tuple, watch: Watch) -> tuple[Trainer, History]:

@@ -244,7 +244,8 @@ class Settings:
         for distance in self.distance:
             for name in (distance.a, distance.b):
                 if name not in names:
-                    raise ValueError(f"distance: got {name!r}, expected one of {', '.join(names)}")
+                    near = checking.nearest(name, names)
+                    raise ValueError(f"distance: got {name!r}, expected one of {', '.join(names)}{near}")
             if self.model.built:
                 shapes = [
                     np.shape(self.model.parameters.get(f"{name}.weight", 0.0)) for name in (distance.a, distance.b)

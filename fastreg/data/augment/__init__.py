@@ -12,6 +12,7 @@ The draws for an image are a pure function of the trainer's seed, the epoch and 
 depend neither on the batch size nor on the number of threads.
 """
 
+from fastreg.common.names import missing as _missing
 from fastreg.data.augment.base import Augmentation
 from fastreg.data.augment.compose import Compose, get
 from fastreg.data.augment.parts import Crop, Cutout, Elastic, Flip, Resize, Rotate, Shear, Translate
@@ -29,3 +30,5 @@ __all__ = [
     "Translate",
     "get",
 ]
+
+__getattr__ = _missing(__name__, __all__)
