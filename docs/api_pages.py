@@ -113,8 +113,8 @@ def entry(name: str, value: object) -> str:
 
 
 def plain(app, what, name, value, options, lines) -> None:
-    """Docstrings are plain text with code in backticks: |W|^2, 2 * n and classes_ mean what they say, and what is aligned
-    in columns stays so."""
+    """Docstrings are plain text with code in backticks: |W|^2, 2 * n and classes_ mean what they say, and columns stay
+    aligned."""
     paragraphs = "\n".join(lines).split("\n\n")
     lines[:] = "\n\n".join(map(paragraph, paragraphs)).split("\n")
 
@@ -169,7 +169,7 @@ class Links(SphinxTransform):
 
 
 def resolve(app, env, node, inner):
-    """The page of a name that docstrings and guides write in short, or a warning if it says fastreg and is not there."""
+    """The page of a name that is written in short, or a warning if the name says fastreg and is not there."""
     if node.get("refdomain") != "py":
         return None
     said = NAME.match(node["reftarget"])

@@ -1,4 +1,4 @@
-"""The public names of fastreg, found in the package itself: what the pages of the API and the tests of docstrings go by."""
+"""The public names of fastreg, found in the package: what the pages of the API and the tests of docstrings go by."""
 
 import inspect
 

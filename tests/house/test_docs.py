@@ -1,8 +1,8 @@
 """The code on the pages of docs/ and in the README runs, and prints what the pages say.
 
-A block of Python runs after those before it on its page, in a folder of its own. A block named `output` below it is what it
-prints; `…` stands for anything. Of a block of shell, the lines that call `fastreg` run. A block that cannot run says why:
-"```python not run: reason".
+A block of Python runs after those before it on its page, in a folder of its own. A block named `output` below it is
+what it prints; `…` stands for anything. Of a block of shell, the lines that call `fastreg` run; but experiments, which
+tests/experiments/test_all.py runs, are only looked up. A block that cannot run says why: "```python not run: reason".
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from fastreg import cli
+from fastreg.experiments.harness.find import experiments
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -25,13 +26,7 @@ PAGES = [
 ]
 PAGES += ["README.md"] if (ROOT / "README.md").exists() else []
 FENCE = re.compile(r"^```(\w+)?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OTHERS = {
-    "sklearn": "scikit-learn",
-    "torch": "PyTorch",
-    "matplotlib": "Matplotlib",
-    "pandas": "pandas",
-    "polars": "Polars",
-}
+OTHERS = ("matplotlib", "pandas", "polars", "sklearn", "torch")  # what pages may need; sklearn has the digits
 FEW_UNRUN = 6  # blocks of all pages that do not run
 
 
@@ -58,10 +53,10 @@ def blocks(page: str) -> list[Block]:
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.runs for block in blocks(page))])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     found = blocks(page)
+    code = "\n".join(block.text for block in found if block.runs).replace('"digits"', "import sklearn")
     for module in OTHERS:
-        if any(re.search(rf"^\s*(import|from) {module}\b", block.text, re.MULTILINE) for block in found if block.runs):
+        if re.search(rf"\b(import|from) {module}\b", code):
             pytest.importorskip(module)
-    pytest.importorskip("sklearn")  # the built-in digits come with it
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     bring_tables()
@@ -86,7 +81,9 @@ def run_shell(block: Block, where: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()) as said:
         for line in block.text.splitlines():
             words = shlex.split(line, comments=True)
-            if words[:1] == ["fastreg"]:
+            if words[:2] == ["fastreg", "run"] and "--quick" in words:
+                assert words[2] in experiments(), f"{where}: {line}"
+            elif words[:1] == ["fastreg"]:
                 assert command(words[1:]) == 0, f"{where}: {line}\n{said.getvalue()}"
     return printed.getvalue()
 
@@ -111,18 +108,18 @@ def bring_tables() -> None:
     rng = random.Random(0)
     with gzip.open("houses.csv.gz", "wt") as houses:
         print("town,rooms,size,sold,price", file=houses)
-        for i in range(2400):
+        for i in range(260):
             town, rooms = rng.choice(["rome", "oslo", "bonn"]), rng.randint(1, 6)
             price = 100_000 + 50_000 * rooms + 80_000 * (town == "rome") + rng.gauss(0, 5_000)
             size = "" if i % 10 == 0 else 30 * rooms + rng.randint(0, 9)
             print(f"{town},{rooms},{size},2020-{1 + i % 12:02}-15,{price:.0f}", file=houses)
-    pets = [(rng.choice(["cat", "dog", "fox"]), rng.gauss(0, 1), rng.choice(["", "red", "grey"])) for _ in range(300)]
-    rows = [f"{'cat dog fox'.split().index(kind) + noise / 3:.3f},{colour},{kind}" for kind, noise, colour in pets]
+    pets = [(rng.choice(["cat", "dog", "fox"]), rng.gauss(0, 1), rng.choice(["", "red", "grey"])) for _ in range(200)]
+    rows = [f"{['cat', 'dog', 'fox'].index(kind) + noise / 3:.3f},{colour},{kind}" for kind, noise, colour in pets]
     Path("pets.csv").write_text("\n".join(["weight,colour,kind", *rows]) + "\n")
     Path("new-pets.csv").write_text(
         "colour,weight\n" + "".join(f"{c},{w}\n" for w, c, _ in (r.split(",") for r in rows))
     )
-    sales = [(rng.uniform(1, 9), rng.choice(["north", "south"])) for _ in range(300)]
+    sales = [(rng.uniform(1, 9), rng.choice(["north", "south"])) for _ in range(200)]
     text = "".join(f"{price:.2f},{region},{90 - 9 * price:.1f},{price / 2:.2f}\n" for price, region in sales)
     Path("sales.csv").write_text("price,region,units,returns\n" + text)
 
