@@ -32,6 +32,7 @@ def setup(app) -> None:
     app.connect("builder-inited", write)
     app.connect("autodoc-process-docstring", plain, priority=400)  # before napoleon reads it
     app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-skip-member", others)
     app.connect("autodoc-process-bases", bases)
     app.connect("missing-reference", resolve)
     app.add_transform(Links)
@@ -137,6 +138,12 @@ def signature(app, what, name, value, options, args, returns):
         except ValueError:
             return None
     return None
+
+
+def others(app, what, name, value, skip, options):
+    """Methods that another library gives to a class are told there."""
+    home = getattr(value, "__globals__", {}).get("__name__", "fastreg")  # where the code is
+    return None if home.startswith("fastreg") else True
 
 
 def bases(app, name, value, options, found) -> None:

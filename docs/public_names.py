@@ -9,12 +9,12 @@ PLUMBING = {"get", "fill", "rate"}  # of modules without __all__: what other mod
 
 def modules() -> list[str]:
     """The modules that `fastreg.__all__` names, without those that need an extra which is not installed."""
-    return [name for name in fr.__all__ if inspect.ismodule(getattr(fr, name, None))]
+    return [name for name in fr.__all__ if inspect.ismodule(_found(name))]
 
 
 def top_level() -> dict[str, object]:
     """The classes and functions of `fastreg.__all__`."""
-    return _documented({f"fastreg.{name}": getattr(fr, name) for name in fr.__all__ if name not in modules()})
+    return _documented({f"fastreg.{name}": _found(name) for name in fr.__all__ if name not in modules()})
 
 
 def of_module(name: str) -> dict[str, object]:
@@ -37,6 +37,13 @@ def public() -> dict[str, object]:
     for module in [*modules(), "data.augment"]:
         found |= of_module(module)
     return found
+
+
+def _found(name: str) -> object:
+    try:
+        return getattr(fr, name)
+    except ImportError:
+        return None
 
 
 def _documented(found: dict[str, object]) -> dict[str, object]:
