@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LRScheduler,
         Progress,
         ReduceOnPlateau,
+        TensorBoard,
         TerminateOnNaN,
         stopping,
     )
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("Callback", "Checkpoint", "CSVLogger", "EarlyStopping", "History"), "callbacks"),
     **dict.fromkeys(("LayerStatistics", "LRScheduler", "Progress"), "callbacks"),
-    **dict.fromkeys(("ReduceOnPlateau", "TerminateOnNaN"), "callbacks"),
+    **dict.fromkeys(("ReduceOnPlateau", "TensorBoard", "TerminateOnNaN"), "callbacks"),
     **dict.fromkeys(("check_gradients", "compare_engines", "profile"), "checks"),
     **dict.fromkeys(("from_torch", "load_torch_state", "to_onnx", "to_torch", "torch_state"), "exchange"),
     **dict.fromkeys(("FileFormatError", "load"), "model.files"),
@@ -159,6 +160,7 @@ __all__ = [
     "ReduceOnPlateau",
     "Residual",
     "Sequential",
+    "TensorBoard",
     "TerminateOnNaN",
     "Trainer",
     "__version__",

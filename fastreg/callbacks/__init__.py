@@ -7,6 +7,7 @@ from fastreg.callbacks.history import History
 from fastreg.callbacks.rates import LRScheduler, ReduceOnPlateau
 from fastreg.callbacks.statistics import LayerStatistics
 from fastreg.callbacks.stopping import EarlyStopping
+from fastreg.callbacks.tensorboard import TensorBoard
 from fastreg.common.names import missing as _missing
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ReduceOnPlateau",
+    "TensorBoard",
     "TerminateOnNaN",
 ]
 

@@ -20,6 +20,7 @@ BY_NAME = {
     "terminate_on_nan": "callbacks.base.TerminateOnNaN",
     "checkpoint": "callbacks.checkpoint.Checkpoint",
     "csv_logger": "callbacks.csvlogger.CSVLogger",
+    "tensorboard": "callbacks.tensorboard.TensorBoard",
     "layer_statistics": "callbacks.statistics.LayerStatistics",
 }
 

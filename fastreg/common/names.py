@@ -142,6 +142,8 @@ ALIASES: dict[str, dict[str, str]] = {
         std: stddev, sigma
         patience: n_iter_no_change
         path: filepath, filename
+        log_dir: logdir
+        histograms: histogram_freq
         validation: dev
         factor: gamma
         shift: center
@@ -242,8 +244,6 @@ ADVICE: dict[str, dict[str, str]] = {
             the nearest is 'dropout(rate=0.5)'
     """),
     "callbacks": _advice("""
-        TensorBoard
-            'csv_logger(path)' writes a file of the history
         BackupAndRestore
             use 'checkpoint(path)', and fit(resume=path)
         ProgbarLogger, tqdm, progress
@@ -466,8 +466,6 @@ _OUTSIDE = f"""
             use fr.ReduceOnPlateau
         LearningRateScheduler
             use fr.LRScheduler
-        TensorBoard
-            use fr.CSVLogger writes a file of the history
         BinaryCrossentropy, BCELoss, BCEWithLogitsLoss, binary_crossentropy
             use fr.losses.SigmoidCrossEntropy
         CategoricalCrossentropy, SparseCategoricalCrossentropy, CrossEntropyLoss, categorical_crossentropy

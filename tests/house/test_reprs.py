@@ -64,6 +64,7 @@ CALLBACKS = [
     *(fr.stopping.UP(2), fr.ReduceOnPlateau(factor=ODD, min_lr=1e-5), fr.TerminateOnNaN("loss"), fr.TerminateOnNaN()),
     *(fr.Checkpoint("run.safetensors", every=3, save_best=True), fr.CSVLogger("log.csv"), fr.Progress()),
     *(fr.LRScheduler(fr.schedules.Cosine(ODD, 5)), fr.LRScheduler(0.1), fr.LayerStatistics(every=2), fr.Callback()),
+    fr.TensorBoard("runs/first", histograms=5),
 ]
 # Those that hold functions, data or results: short, but no call that makes them again.
 BLOCKS = fr.Sequential([fr.Dense(4), fr.Residual(["dense(4)"], activation="relu"), fr.Dense(2)])
