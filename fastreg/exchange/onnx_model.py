@@ -11,6 +11,7 @@ import numpy as np
 from fastreg import layers as L
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike, atomic_write
+from fastreg.common.understood import understood
 from fastreg.exchange import onnx_layers
 from fastreg.exchange.needs import package
 from fastreg.exchange.onnx_layers import Out, Writer
@@ -25,6 +26,7 @@ MOST = (1 << 31) - (1 << 20)  # bytes that a file of protocol buffers can hold, 
 ROWS = "n"  # the first dimension of inputs and outputs, which may have any size
 
 
+@understood
 def to_onnx(model: Model, path: PathLike | None = None, *, logits: bool = False, encoded: bool = False) -> Any:
     """A model as an ONNX model, which computes what `model.predict` does.
 

@@ -64,7 +64,7 @@ def test_a_resumed_fit_goes_on_after_the_checkpoint(tmp_path):
 
 def test_histograms_of_the_weights(tmp_path):
     own = trainer()
-    own.fit(X, Y, epochs=4, callbacks="tensorboard('%s', histograms=2)" % tmp_path)
+    own.fit(X, Y, epochs=4, callbacks=f"tensorboard('{tmp_path}', histograms=2)")
     found = read(tmp_path)
     assert set(found.Tags()["histograms"]) == {f"weights/{name}" for name in own.model.parameters}
     first, last = found.Histograms("weights/0.weight")
