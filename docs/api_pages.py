@@ -96,18 +96,19 @@ def module(name: str) -> str:
 
 def table(names: list[str]) -> str:
     rows = "".join(f"   {name.removeprefix('fastreg.')}\n" for name in names)
-    return f".. currentmodule:: fastreg\n\n.. autosummary::\n\n{rows}\n"
+    return f".. currentmodule:: fastreg\n\n.. autosummary::\n   :nosignatures:\n\n{rows}\n"
 
 
 def toctree(names: list[str]) -> str:
-    rows = "".join(f"   {name}\n" for name in names)
+    rows = "".join(f"   {name.removeprefix('fastreg.')} <{name}>\n" for name in names)
     return f".. toctree::\n   :hidden:\n\n{rows}\n"
 
 
 def entry(name: str, value: object) -> str:
     if not inspect.isclass(value):
         return f".. autofunction:: {name}\n\n"
-    return f".. autoclass:: {name}\n   :members:\n   :show-inheritance:\n\n"
+    inherits = "   :show-inheritance:\n" if public_bases(value) else ""
+    return f".. autoclass:: {name}\n   :members:\n{inherits}\n"
 
 
 # --- What autodoc shows --------------------------------------------------------------------------------------------
@@ -127,7 +128,9 @@ def paragraph(text: str) -> str:
     if len(rows) > 1 and sum(COLUMNS.search(row) is not None for row in rows) * 2 > len(rows):
         return "\n".join(["::", "", *(f"    {row}" for row in rows)])
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else MARKUP.sub(r"\\\1", part) for part in parts)
+    parts[::2] = [MARKUP.sub(r"\\\1", part) for part in parts[::2]]
+    parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # `Model`s
+    return "".join(parts)
 
 
 def signature(app, what, name, value, options, args, returns):
@@ -148,8 +151,12 @@ def others(app, what, name, value, skip, options):
 
 def bases(app, name, value, options, found) -> None:
     """Only public bases are shown."""
+    found[:] = public_bases(value)
+
+
+def public_bases(value: type) -> list[type]:
     public = {id(one) for one in public_names.public().values()}
-    found[:] = [base for base in found if id(base) in public] or [object]
+    return [base for base in value.__bases__ if id(base) in public]
 
 
 # --- Links ---------------------------------------------------------------------------------------------------------
