@@ -130,6 +130,9 @@ class _Reader:
     def read(self) -> None:
         """Finds the layers of each call."""
         self._cut_ends()
+        for number, call in enumerate(self.trace.calls, self.first):  # before errors about shapes
+            if number not in self.cut and not isinstance(call.module, str) and T.kind_of(call.module) is None:
+                raise T.unknown(call.module, call.path)
         for name, shape in self._input_shapes().items():
             if len(shape) > 3:
                 raise ValueError(f"input_shape: got {shape} for {name!r}, expected at most three dimensions")
@@ -279,10 +282,8 @@ class _Reader:
 
     def _module(self, number: int, call: Any, value: Known) -> Known:
         """A module as layers."""
-        kind = T.kind_of(call.module)
+        kind = str(T.kind_of(call.module))
         use = Use(call.module, call.path, value, self._flattened(number), call.extra, self.owners)
-        if kind is None:
-            raise use.refuse(f"which fastreg has no layer for{T.nearest(call.module)}")
         T.check(use)
         if value.border is not None and kind not in ("Conv2d", "MaxPool2d", "AvgPool2d"):
             raise use.refuse("on a padded image, expected a Conv2d or a pool after the padding")

@@ -132,6 +132,11 @@ def kind_of(module: Any) -> str | None:
     return None
 
 
+def unknown(module: Any, path: str) -> ValueError:
+    """The error about a module that has no layer."""
+    return ValueError(f"module {path!r}: got {shown(module)}, which fastreg has no layer for{nearest(module)}")
+
+
 def nearest(module: Any) -> str:
     """The end of an error about a module that has no layer: what is near."""
     kind = type(module).__name__
@@ -309,7 +314,7 @@ def _scale_and_shift(use: Use, form: Form, options: dict[str, Any], arrays: dict
             continue
         array = use.array(name, form)
         fixed = not tensor.requires_grad
-        if fixed and np.all(array == nothing):
+        if fixed and np.all(array == nothing) and not type(use.module).__name__.startswith("Frozen"):
             continue
         options[option] = True
         arrays[own] = array

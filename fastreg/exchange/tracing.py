@@ -31,7 +31,7 @@ class Tracer(fx.Tracer):
 def _overrides_nothing(module: nn.Module) -> bool:
     """Whether a class of a user only derives from a layer, and computes as that does."""
     forward = type(module).forward
-    return getattr(forward, "__module__", "").startswith("torch.nn.modules")
+    return (getattr(forward, "__module__", None) or "").startswith("torch.nn.modules")
 
 
 @dataclass(frozen=True, eq=False)
