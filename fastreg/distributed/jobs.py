@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from importlib import import_module
 from typing import Any
 
 from fastreg.common import checking
-from fastreg.distributed.packing import code
 from fastreg.distributed.progress import Line
-from fastreg.distributed.sharing import Here, InDask, InFile, InRay, Sharing
-from fastreg.distributed.worker import Failed, Failure, Function, Running, Ticket, Watch, perform
+from fastreg.distributed.worker import Failure, Function, Watch
+from fastreg.distributed.workers import CLUSTERS, LOST, Workers, workers_of
 
 MOST_DEATHS = 3  # in a row, of workers that finish nothing
 MOST_WORKERS = 1 << 16
-END_SECONDS = 5.0  # to wait for threads to end
-
-# Errors of backends that say that a worker is gone, by the names of their classes, so that nothing is imported.
-LOST = frozenset(
-    (
-        *("TerminatedWorkerError", "BrokenProcessPool"),  # loky
-        *("CancelledError", "FutureCancelledError", "FuturesCancelledError"),  # dask, if it has lost the data
-        *("ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError"),  # Ray
-        *("ObjectLostError", "OwnerDiedError", "NodeDiedError"),
-    )
-)
 
 
 class Jobs:
@@ -43,15 +32,16 @@ class Jobs:
         self.parts = common, data
         self.verbose = checking.integer("verbose", verbose, 0)
         self.n_jobs, self.backend, self.workers = _backend(n_jobs)
-        self._sharing: Sharing | None = None
+        self.elsewhere = self.workers > 1 or type(self.backend).__name__ in CLUSTERS
+        self._workers: Workers | None = None
 
     def __enter__(self) -> Jobs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._sharing is not None:
-            self._sharing.close()
-            self._sharing = None
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
     def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str]) -> list[Any]:
         """The results of function(common, data, task, watch) for all tasks, in their order.
@@ -59,9 +49,9 @@ class Jobs:
         `names` say in an error which task has failed. The first error ends the run. The function is one of a module.
         """
         with Line(len(tasks), self.verbose) as line:
-            if self.workers == 1:
-                return self._in_sequence(function, tasks, names, line)
-            return self._by_workers(function, tasks, names, line)
+            if self.elsewhere:
+                return self._by_workers(function, tasks, names, line)
+            return self._in_sequence(function, tasks, names, line)
 
     def _in_sequence(self, function: Function, tasks: Sequence[Any], names: Sequence[str], line: Line) -> list[Any]:
         results = []
@@ -73,34 +63,23 @@ class Jobs:
             line.step()
         return results
 
-    # --- Workers -------------------------------------------------------------------------------------------------
-
     def _by_workers(self, function: Function, tasks: Sequence[Any], names: Sequence[str], line: Line) -> list[Any]:
-        kind = type(self.backend).__name__
-        threads = bool(getattr(self.backend, "uses_threads", False))
-        running = Running() if threads else None
-        workers = 1 if kind in ("DaskDistributedBackend", "RayBackend") else self.workers
-        pieces = list(tasks) if threads else [code(task) for task in tasks]
         found: dict[int, Any] = {}
         deaths = 0
         while len(found) < len(tasks):
             before = len(found)
-            if self._sharing is None:
-                self._sharing = self._share(kind, threads)
-            ticket = Ticket(function, self._sharing.way, workers, not self._yields, running)
             left = [index for index in range(len(tasks)) if index not in found]
-            ended, results = False, None
+            if self._workers is None:
+                self._workers = workers_of(self.backend, self.n_jobs, self.workers, self.parts)
+            failed: tuple[int, Failure] | None = None
             try:
-                results = self._parallel(ticket, self._sharing.extra, left, pieces)
-                for index, result in results:
-                    if isinstance(result, Failure):
-                        raise Failed(index, result)
-                    found[index] = result
-                    line.step()
-                ended = True
-            except Failed as failed:
-                index, failure = failed.args
-                raise _again(failure, names[index]) from None
+                with closing(self._workers.results(function, left, tasks)) as results:
+                    for index, result in results:
+                        if isinstance(result, Failure):
+                            failed = index, result
+                            break
+                        found[index] = result
+                        line.step()
             except Exception as error:
                 if type(error).__name__ not in LOST:
                     raise
@@ -111,43 +90,11 @@ class Jobs:
                         f"n_jobs: workers died {deaths} times and finished nothing in between, expected workers that "
                         f"live; unfinished: {unfinished}; where memory ran out, fewer workers help"
                     ) from error
-                self._sharing.close()  # the data may be gone with the workers
-                self._sharing = None
-            finally:
-                if not ended:
-                    _end(results, running)
+                self._workers.close()  # the data may be gone with the workers
+                self._workers = None
+            if failed is not None:
+                raise _again(failed[1], names[failed[0]])
         return [found[index] for index in range(len(tasks))]
-
-    @property
-    def _yields(self) -> bool:
-        """Whether the backend gives each result as soon as it is there. Others give all at the end."""
-        return bool(self.backend.supports_return_generator)
-
-    def _share(self, kind: str, threads: bool) -> Sharing:
-        if threads:
-            return Here(self.parts)
-        if kind == "DaskDistributedBackend":
-            return InDask(self.parts, self.backend.client)
-        return InRay(self.parts) if kind == "RayBackend" else InFile(self.parts)
-
-    def _parallel(self, ticket: Ticket, extra: Any, left: list[int], pieces: list[Any]) -> Iterable[tuple[int, Any]]:
-        """The results of the tasks that are left, as they come if the backend can do that."""
-        joblib = import_module("joblib")
-        how = "generator_unordered" if self._yields else "list"
-        run = joblib.Parallel(n_jobs=self.n_jobs, backend=self.backend, batch_size=1, return_as=how)
-        return run(joblib.delayed(perform)(ticket, extra, index, pieces[index]) for index in left)
-
-
-def _end(results: Any, running: Running | None) -> None:
-    """Ends all tasks that still run."""
-    if running is not None:
-        running.stop.set()
-    with warnings.catch_warnings():  # joblib tells how many tasks it has cancelled
-        warnings.simplefilter("ignore")
-        if hasattr(results, "close"):
-            results.close()
-    if running is not None:
-        running.end(END_SECONDS)
 
 
 def told(error: Exception, name: str) -> Exception:
@@ -159,8 +106,6 @@ def told(error: Exception, name: str) -> Exception:
 
 def _again(failure: Failure, name: str) -> Exception:
     """The error of a task in a worker, to be raised here."""
-    import pickle
-
     error = RuntimeError(failure.text) if failure.error is None else pickle.loads(failure.error)
     error.__cause__ = _There(failure.where)
     return told(error, name)
@@ -199,7 +144,7 @@ def _backend(n_jobs: int | None) -> tuple[int | None, Any, int]:
         ) from None
     active = import_module("joblib.parallel").get_active_backend
     backend, usual = active()
-    chosen = backend is active()[0]  # joblib makes a new one at each call if none is active
+    chosen = usual is not None or backend is active()[0]  # joblib makes a new one at each call if none is active
     if n_jobs is None:
         if not chosen:
             return 1, None, 1
@@ -215,7 +160,4 @@ def _count(joblib: Any, backend: Any, n_jobs: int | None) -> int:
 
         if not ray.is_initialized():  # as the backend does, but before it counts
             ray.init()
-        # It inherits False from a pool of processes. Its own pool gives results as they come, so what is finished is
-        # kept when a worker dies.
-        backend.supports_return_generator = True
     return joblib.effective_n_jobs(n_jobs)

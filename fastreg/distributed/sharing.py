@@ -33,13 +33,8 @@ class Way(Protocol):
     def get(self, extra: Any) -> Parts: ...
 
 
-class Sharing(Protocol):
-    """What keeps the data of a run until `close`. `extra` goes with each task as an argument of its own."""
-
-    way: Way
-    extra: Any
-
-    def close(self) -> None: ...
+class DataLost(Exception):
+    """The data of a run are no longer on the cluster."""
 
 
 _open: OrderedDict[str, Parts] = OrderedDict()
@@ -154,6 +149,8 @@ class DaskWay(NamedTuple):
     token: str
 
     def get(self, extra: Any) -> Parts:
+        if not isinstance(extra, Packed):
+            raise DataLost("the workers that had the data are gone")
         return _once(self.token, lambda: extra)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastreg.callbacks.base import Callback
-from fastreg.distributed.sharing import Way
+from fastreg.distributed.sharing import DataLost, Way
 from fastreg.machine.threads import shared_by
 
 Function = Callable[[Any, Any, Any, "Watch"], Any]  # common part, data, task, watch
@@ -106,7 +106,7 @@ def _perform(ticket: Ticket, extra: Any, index: int, task: Any, ended: Callable[
     try:
         with shared_by(ticket.workers):
             return index, ticket.function(*ticket.way.get(extra), task, Watch(ended))
-    except Ended:
+    except (Ended, DataLost):
         raise
     except Exception as error:
         failure = Failure.of(error)

@@ -200,7 +200,7 @@ class Bagging:
         if self.parallel is None:
             data = {"X": X, "y": y} | {name: settings.pop(name) for name in ("sample_weight", "validation_data")}
             with Jobs((settings, n, self.seed), data, self.n_jobs) as jobs:
-                if jobs.workers > 1:
+                if jobs.elsewhere:
                     limit = None if self.threads is None else max(1, self.threads // jobs.workers)
                     tasks = [(i, members[i], watchers[i], limit) for i in range(self.k)]
                     trained = jobs.run(_train, tasks, [f"member {i}" for i in range(self.k)])

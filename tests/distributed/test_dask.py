@@ -1,12 +1,15 @@
 """Many fits on a real dask cluster of two processes: same bits, data sent once, a killed worker's task again."""
 
 import os
+import signal
+import time
 
 import numpy as np
 import pytest
 from many import FIT, Noted, Once, Told, X, Y, bits, make, threads_there
 
 import fastreg as fr
+from fastreg.distributed import jobs
 
 joblib = pytest.importorskip("joblib")
 distributed = pytest.importorskip("distributed")
@@ -70,6 +73,30 @@ def test_the_task_of_a_killed_worker_is_run_again(tmp_path, expected):
     killed = tmp_path / "killed"
     fits = fr.fit_seeds(make, X, Y, 6, callbacks=Once(killed), **FIT)
     assert killed.exists() and bits(fits) == expected
+
+
+def test_data_that_died_with_all_workers_are_sent_again(tmp_path, expected):
+    class Dies(fr.Callback):
+        """Kills the first two processes that come to a second epoch, both before dask can copy the data."""
+
+        def on_epoch_begin(self, epoch):
+            if epoch == 1 and len(list(tmp_path.iterdir())) < 2:
+                (tmp_path / str(os.getpid())).touch()
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    fits = fr.fit_seeds(make, X, Y, 6, callbacks=Dies(), **FIT)
+    assert len(list(tmp_path.iterdir())) == 2 and bits(fits) == expected
+
+
+def test_a_task_that_always_kills_its_worker_is_given_up(monkeypatch):
+    class Kills(fr.Callback):
+        def on_train_begin(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(jobs, "MOST_DEATHS", 0)
+    with pytest.raises(RuntimeError, match=r"workers died 1 times and finished nothing in between.*seed 3"):
+        fr.fit_seeds(make, X, Y, [3], callbacks=Kills(), **FIT)
 
 
 def test_an_error_of_a_task_is_not_tried_again(tmp_path):

@@ -27,6 +27,7 @@ def ray():
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # its workers would wait for all else on a busy machine
     paths = {"PYTHONPATH": os.pathsep.join([str(Path(fr.__file__).parents[1]), str(Path(many.__file__).parent)])}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
     register_ray()

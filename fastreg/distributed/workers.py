@@ -1,0 +1,180 @@
+"""The workers of a joblib backend: where the data lie for them, and how tasks come to them and results back.
+
+joblib itself runs the tasks of threads and of processes. On dask and Ray it does not tell of every lost worker, so the
+tasks go there directly, with the options that the backend was made with.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from importlib import import_module
+from typing import Any, Protocol
+from uuid import uuid4
+
+from fastreg.distributed.packing import code
+from fastreg.distributed.sharing import DataLost, Here, InDask, InFile, InRay, Parts
+from fastreg.distributed.worker import Failed, Function, Running, Ticket, perform
+
+END_SECONDS = 5.0  # to wait for threads to end
+TRIES = 3  # how often Ray itself runs the task of a dead worker again
+
+# Errors that say that a worker or the data are gone, by the names of their classes, so that nothing is imported.
+LOST = frozenset(
+    (
+        *("TerminatedWorkerError", "BrokenProcessPool"),  # loky
+        *("DataLost", "KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError"),  # dask
+        *("WorkerCrashedError", "ObjectLostError", "OwnerDiedError", "NodeDiedError"),  # Ray
+    )
+)
+
+Result = tuple[int, Any]  # the index of a task, and its result or a Failure
+
+
+class Workers(Protocol):
+    """What runs the tasks of several runs on the same data.
+
+    `results` gives the result of each task, by its index, as soon as it is there; when it is closed, all tasks end.
+    """
+
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]: ...
+
+    def close(self) -> None: ...
+
+
+def workers_of(backend: Any, n_jobs: int | None, count: int, parts: Parts) -> Workers:
+    """The workers of a backend, with the data laid out for them."""
+    kind = type(backend).__name__
+    if kind in CLUSTERS:
+        return CLUSTERS[kind](backend, count, parts)
+    if getattr(backend, "uses_threads", False):
+        return Threads(backend, n_jobs, count, parts)
+    return Processes(backend, n_jobs, count, parts)
+
+
+def _by_joblib(backend: Any, n_jobs: int | None, ticket: Ticket, left: Sequence[int], pieces: Any) -> Iterator[Result]:
+    """The results, as they come if the backend can do that, else all at the end."""
+    joblib = import_module("joblib")
+    how = "list" if ticket.raises else "generator_unordered"
+    run = joblib.Parallel(n_jobs=n_jobs, backend=backend, batch_size=1, return_as=how)
+    calls = (joblib.delayed(perform)(ticket, None, index, pieces[index]) for index in left)
+    if ticket.raises:
+        try:
+            yield from run(calls)
+        except Failed as failed:
+            yield failed.args
+        return
+    results = run(calls)
+    try:
+        for result in results:  # noqa: UP028  # `yield from` would close them outside of the block below
+            yield result
+    finally:
+        with warnings.catch_warnings():  # joblib tells how many tasks it cancels
+            warnings.simplefilter("ignore")
+            results.close()
+
+
+class Processes:
+    """Processes of this machine. They map one file with the data."""
+
+    def __init__(self, backend: Any, n_jobs: int | None, count: int, parts: Parts):
+        self.backend, self.n_jobs, self.count = backend, n_jobs, count
+        self.data = InFile(parts)
+
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+        ticket = Ticket(function, self.data.way, self.count, not self.backend.supports_return_generator)
+        pieces = {index: code(tasks[index]) for index in left}
+        with closing(_by_joblib(self.backend, self.n_jobs, ticket, left, pieces)) as results:
+            yield from results
+
+    def close(self) -> None:
+        self.data.close()
+
+
+class Threads:
+    """Threads of this process. Nothing is copied."""
+
+    def __init__(self, backend: Any, n_jobs: int | None, count: int, parts: Parts):
+        self.backend, self.n_jobs, self.count = backend, n_jobs, count
+        self.data = Here(parts)
+
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+        running = Running()
+        ticket = Ticket(function, self.data.way, self.count, False, running)
+        try:
+            with closing(_by_joblib(self.backend, self.n_jobs, ticket, left, tasks)) as results:
+                try:
+                    yield from results
+                finally:
+                    running.stop.set()  # joblib cannot end a thread
+        finally:
+            running.end(END_SECONDS)
+
+    def close(self) -> None:
+        """Nothing was laid out."""
+
+
+class Dask:
+    """The workers of a dask cluster. Each gets the data once, and keeps them until the end."""
+
+    def __init__(self, backend: Any, count: int, parts: Parts):
+        self.backend, self.client = backend, backend.client
+        self.data = InDask(parts, self.client)
+
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+        distributed = import_module("distributed")
+        ticket, run = Ticket(function, self.data.way, 1, False), uuid4().hex
+        futures = [
+            self.client.submit(
+                perform,
+                *(ticket, self.data.extra, index, code(tasks[index])),
+                key=f"fastreg-{run}-{index}",
+                pure=False,
+                **self.backend.submit_kwargs,
+            )
+            for index in left
+        ]
+        try:
+            with self.backend.retrieval_context():  # a task that waits for others gives its place to them
+                for future in distributed.as_completed(futures):
+                    if future.status == "cancelled":
+                        raise DataLost("dask has cancelled a task")
+                    yield future.result()
+                    future.release()
+        finally:
+            self.client.cancel(futures)
+
+    def close(self) -> None:
+        self.data.close()
+
+
+class Ray:
+    """The workers of a Ray cluster. Its store has the data once a machine."""
+
+    def __init__(self, backend: Any, count: int, parts: Parts):
+        self.count = count
+        self.options = {"num_cpus": 1, "max_retries": TRIES, **(backend.ray_remote_args or {})}
+        self.data = InRay(parts)
+
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+        ray = import_module("ray")
+        remote = ray.remote(perform).options(**self.options)
+        ticket = ray.put(Ticket(function, self.data.way, 1, False))
+        waiting, running = list(reversed(left)), []
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.count:
+                    index = waiting.pop()
+                    running.append(remote.remote(ticket, None, index, code(tasks[index])))
+                (ready,), running = ray.wait(running, num_returns=1)
+                yield ray.get(ready)
+        finally:
+            for task in running:
+                ray.cancel(task, force=True)
+
+    def close(self) -> None:
+        self.data.close()
+
+
+CLUSTERS: dict[str, Any] = {"DaskDistributedBackend": Dask, "RayBackend": Ray}
