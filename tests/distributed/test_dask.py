@@ -9,7 +9,6 @@ import pytest
 from many import FIT, Noted, Once, Told, X, Y, bits, make, threads_there
 
 import fastreg as fr
-from fastreg.distributed import jobs
 
 joblib = pytest.importorskip("joblib")
 distributed = pytest.importorskip("distributed")
@@ -58,15 +57,18 @@ def test_the_bits_of_a_sequence(expected):
 
 
 def test_data_are_sent_once_a_worker(tmp_path, client, expected):
-    """Each worker unpacks them once, and they go from one worker to the other once, for all tasks."""
+    """Each worker unpacks them once, and they go from one worker to the other, not with each of 12 tasks.
+
+    dask may let an idle worker forget them, and then sends them once more.
+    """
     log = tmp_path / "log"
     assert bits(fr.fit_seeds(make, Noted(X, log), Y, 6, **FIT)) == expected
     readers = log.read_text().split()
     assert len(readers) == len(set(readers)) == 2
     large = np.tile(X, (1000, 1))  # 5.8 MB
     before = sum(received(client).values())
-    fr.fit_seeds(make, large, np.tile(Y, 1000), 6, epochs=1, keep="scores")
-    assert large.nbytes <= sum(received(client).values()) - before < 2 * large.nbytes
+    fr.fit_seeds(make, large, np.tile(Y, 1000), 12, epochs=1, keep="scores")
+    assert large.nbytes <= sum(received(client).values()) - before < 4 * large.nbytes
 
 
 def test_the_task_of_a_killed_worker_is_run_again(tmp_path, expected):
@@ -89,16 +91,6 @@ def test_data_that_died_with_all_workers_are_sent_again(tmp_path, expected):
     assert len(list(tmp_path.iterdir())) == 2 and bits(fits) == expected
 
 
-def test_a_task_that_always_kills_its_worker_is_given_up(monkeypatch):
-    class Kills(fr.Callback):
-        def on_train_begin(self):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(jobs, "MOST_DEATHS", 0)
-    with pytest.raises(RuntimeError, match=r"workers died 1 times and finished nothing in between.*seed 3"):
-        fr.fit_seeds(make, X, Y, [3], callbacks=Kills(), **FIT)
-
-
 def test_an_error_of_a_task_is_not_tried_again(tmp_path):
     log = tmp_path / "log"
 
@@ -113,10 +105,7 @@ def test_an_error_of_a_task_is_not_tried_again(tmp_path):
     assert len(log.read_text()) <= 2
 
 
-def test_threads_within_a_search_of_scikit_learn():
-    selection = pytest.importorskip("sklearn.model_selection")
-    from fastreg.estimators import LogisticRegression
-
-    search = selection.GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring=threads_there)
-    search.fit(X, Y)
-    assert set(search.cv_results_["mean_test_score"]) == {1}
+def test_threads_within_tasks_of_joblib():
+    """As scikit-learn runs its searches: a task stands for one processor."""
+    found = joblib.Parallel()(joblib.delayed(threads_there)(None, None, None) for _ in range(4))
+    assert found == [1] * 4
