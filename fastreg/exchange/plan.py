@@ -277,7 +277,7 @@ def dropout(place: Place) -> Made:
     layer = place.layer
     assert isinstance(layer, L.Dropout)
     if (layer.kind, layer.per) == ("inverted", "element"):
-        return [Part("Dropout", {"p": layer.rate})], place.flow
+        return [Part("Dropout", {"p": round(layer.rate, 12)})], place.flow  # 1 - 0.8 as 0.2
     options = {"keep_prob": layer.keep_prob, "kind": layer.kind, "per": layer.per}
     return [Part("OtherDropout", options)], place.flow
 
