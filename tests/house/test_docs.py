@@ -59,6 +59,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
             pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    for name in ("FASTREG_NUM_THREADS", "OMP_NUM_THREADS"):  # the nets are small, and machines that test are busy
+        monkeypatch.setenv(name, "1")
     bring_tables()
     names = {"__name__": "guide"}
     printed = ""
