@@ -69,10 +69,10 @@ class Jobs:
         while len(found) < len(tasks):
             before = len(found)
             left = [index for index in range(len(tasks)) if index not in found]
-            if self._workers is None:
-                self._workers = workers_of(self.backend, self.n_jobs, self.workers, self.parts)
             failed: tuple[int, Failure] | None = None
             try:
+                if self._workers is None:
+                    self._workers = workers_of(self.backend, self.n_jobs, self.workers, self.parts)
                 with closing(self._workers.results(function, left, tasks)) as results:
                     for index, result in results:
                         if isinstance(result, Failure):
@@ -90,8 +90,9 @@ class Jobs:
                         f"n_jobs: workers died {deaths} times and finished nothing in between, expected workers that "
                         f"live; unfinished: {unfinished}; where memory ran out, fewer workers help"
                     ) from error
-                self._workers.close()  # the data may be gone with the workers
-                self._workers = None
+                if self._workers is not None:
+                    self._workers.close()  # the data may be gone with the workers
+                    self._workers = None
             if failed is not None:
                 raise _again(failed[1], names[failed[0]])
         return [found[index] for index in range(len(tasks))]

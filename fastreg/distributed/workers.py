@@ -18,13 +18,21 @@ from fastreg.distributed.sharing import DataLost, Here, InDask, InFile, InRay, P
 from fastreg.distributed.worker import Failed, Function, Running, Ticket, perform
 
 END_SECONDS = 5.0  # to wait for threads to end
+WAIT_SECONDS = 300  # for a dask cluster whose workers have all died to have one again
 TRIES = 3  # how often Ray itself runs the task of a dead worker again
 
 # Errors that say that a worker or the data are gone, by the names of their classes, so that nothing is imported.
 LOST = frozenset(
     (
         *("TerminatedWorkerError", "BrokenProcessPool"),  # loky
-        *("DataLost", "KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError"),  # dask
+        *(
+            "DataLost",
+            "KilledWorker",
+            "CommClosedError",
+            "CancelledError",
+            "FutureCancelledError",
+            "FuturesCancelledError",
+        ),  # dask
         *("WorkerCrashedError", "ObjectLostError", "OwnerDiedError", "NodeDiedError"),  # Ray
     )
 )
@@ -120,6 +128,7 @@ class Dask:
 
     def __init__(self, backend: Any, count: int, parts: Parts):
         self.backend, self.client = backend, backend.client
+        self.client.wait_for_workers(1, WAIT_SECONDS)
         self.data = InDask(parts, self.client)
 
     def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:

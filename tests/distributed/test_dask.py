@@ -35,6 +35,7 @@ def client():
 
 @pytest.fixture(autouse=True)
 def dask(client):
+    client.wait_for_workers(2, 120)  # after a test that has killed some
     with joblib.parallel_config(backend="dask"):
         yield
 
