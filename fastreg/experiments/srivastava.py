@@ -4,13 +4,18 @@ This is the last net of the table in the paper behind dropout (Srivastava et al.
 without new images: 784-1024-1024-1024-10, dropout that keeps 0.8 of the pixels and 0.5 of the hidden units, and a limit
 on the norm of each unit's weights. Published errors: 1.60 % for a standard net, 1.35 % with dropout and logistic units,
 1.25 % with ReLU, and 1.06 % with max-norm too. Dropout averages very many thinned nets. It makes the gradient noisy, so
-the paper takes a learning rate 10 to 100 times the usual one, momentum of 0.95 to 0.99, and max-norm from 3 to 4, which
-keeps such steps from blowing the weights up.
+the paper takes a learning rate 10 to 100 times the usual one, momentum of 0.95 to 0.99, and over a million steps.
+Max-norm keeps such steps from blowing the weights up.
 
-The paper trains for over a million steps. Here there are 52,000, of batches of 128, so the rate goes up in the first
-tenth of them and then falls to almost 0 by half a cosine. The net learns from all 60,000 images. The test images are
-looked at after each epoch, for the picture, and nothing is chosen by them: the error that counts is the mean of the
-last ten epochs. The weights are those of the last step, without any averaging.
+Here there are 37,500 steps, of batches of 128. So few ask for an optimizer that gets on faster, and for a tighter limit:
+Adam, whose rate goes up in the first tenth of the steps and then falls to almost 0 by half a cosine. Rate and limit
+were chosen on the last 10,000 training images, by nets half as wide that learned from the others for 40 epochs. Adam
+with a rate of 0.001 had 1.52 % errors there with a limit of 2, 1.39 % with 1 and 1.48 % with 0.7. Momentum of 0.95 had
+1.71 % at best.
+
+The net learns from all 60,000 images. The test images are looked at after each epoch, for the picture, and nothing is
+chosen by them: the error that counts is the mean of the last ten epochs. The weights are those of the last step,
+without any averaging.
 
 With `--augment` each epoch sees new images: turned by up to 12 degrees, sheared by up to 8, made larger or smaller by
 up to 12 %, moved by up to 2 pixels, and bent (Simard et al., 2003). The aim is then 0.6 % within an hour, and
@@ -31,8 +36,8 @@ SEEDS = 1
 SIZE = (9.0, 4.4)
 OPTIONS = {"augment": "turn, shear, resize, move and bend the images afresh in each epoch"}
 
-EPOCHS = {False: 110, True: 270}  # with --augment or not
-RATE, MOMENTUM, MAX_NORM = 0.05, 0.95, 3.5
+EPOCHS = {False: 80, True: 200}  # with --augment or not
+RATE, MAX_NORM = 0.001, 1.0
 LAST = 10  # epochs whose mean counts
 PUBLISHED = (  # errors in %, without new images
     ("standard net, logistic", 1.60),
@@ -60,11 +65,11 @@ class TestErrors(fr.Callback):
         self.begin += perf_counter() - now
 
 
-def network(units: int, limit: float = MAX_NORM) -> list:
+def network(units: int) -> list:
     layers: list = [fr.Dropout(keep_prob=0.8)]
     for _ in range(3):
-        layers += [fr.Dense(units, "relu", max_norm=limit), fr.Dropout(keep_prob=0.5)]
-    return [*layers, fr.Dense(10, max_norm=limit)]
+        layers += [fr.Dense(units, "relu", max_norm=MAX_NORM), fr.Dropout(keep_prob=0.5)]
+    return [*layers, fr.Dense(10, max_norm=MAX_NORM)]
 
 
 def distortions() -> fr.data.augment.Compose:
@@ -77,16 +82,15 @@ def measure(lab: Lab) -> dict:
     (X, y), (X_test, y_test) = lab.images()
     augment = lab.option("augment")
     epochs, batch = lab.pick(EPOCHS[augment], 30), lab.pick(128, 32)
-    limit = lab.pick(MAX_NORM, 2.0)
-    layers = network(lab.pick(1024, 128), limit)
+    layers = network(lab.pick(1024, 128))
     if augment:
         X, X_test = (some.reshape(-1, 28, 28) for some in (X, X_test))
         layers.insert(0, fr.Flatten())
     model, watch = fr.Sequential(layers), TestErrors(X_test, y_test)
-    rates = fr.schedules.OneCycle(lab.pick(RATE, 0.01), epochs * -(-len(X) // batch), pct_start=0.1)
+    rates = fr.schedules.OneCycle(RATE, epochs * -(-len(X) // batch), pct_start=0.1)
     trainer = lab.trainer(
         model,
-        optimizer=fr.SGD(rates, momentum=MOMENTUM),
+        optimizer=fr.Adam(rates),
         metrics=["accuracy"],
         augment=distortions() if augment else None,
     )
@@ -96,7 +100,6 @@ def measure(lab: Lab) -> dict:
         "errors": watch.errors,
         "minutes": watch.minutes,
         "loss": history["loss"],
-        "limit": limit,
         "norm": max(float(np.sqrt((weight.astype(float) ** 2).sum(axis=0)).max()) for weight in weights(model)),
     }
 
@@ -124,13 +127,13 @@ def table(runs: Runs) -> Table:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    found, norm, limit = counted(runs), runs.values("norm").max(), runs[0]["limit"]
+    found, norm = counted(runs), runs.values("norm").max()
     augment = bool(runs[0]["augment"])
     goal, most = GOALS[augment]
     minutes = runs.values("minutes")[:, -1].max()
     told = f"{plus_minus(found, 3)} % as the mean of the last {LAST} epochs"
     held_in = Claim(
-        f"no unit's weights have a norm above {limit}", norm < limit * (1 + 1e-5), f"the largest is {norm:.4f}"
+        f"no unit's weights have a norm above {MAX_NORM:g}", norm < MAX_NORM * (1 + 1e-5), f"the largest is {norm:.5f}"
     )
     if runs.quick:
         return [Claim("the net learns the small digits to 10 % errors or less", found.mean() <= 10, told), held_in]
