@@ -1,9 +1,10 @@
 """Callbacks: objects that watch and steer a fit."""
 
-from fastreg.callbacks.base import Callback, Plan, Progress, TerminateOnNaN
+from fastreg.callbacks.base import Callback, Plan, TerminateOnNaN
 from fastreg.callbacks.checkpoint import Checkpoint
 from fastreg.callbacks.csvlogger import CSVLogger
 from fastreg.callbacks.history import History
+from fastreg.callbacks.progress import Progress
 from fastreg.callbacks.rates import LRScheduler, ReduceOnPlateau
 from fastreg.callbacks.statistics import LayerStatistics
 from fastreg.callbacks.stopping import EarlyStopping

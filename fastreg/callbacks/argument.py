@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastreg.callbacks.base import Callback, Progress
+from fastreg.callbacks.base import Callback
+from fastreg.callbacks.progress import Progress
 from fastreg.common import checking, specs
 
 # The names that a spec may use, and where each callback is.

@@ -1,17 +1,14 @@
-"""The base class of the callbacks, whose methods have Keras's names, with the plan of a fit and two small callbacks."""
+"""The base class of the callbacks, whose methods have Keras's names, with the plan of a fit and a small callback."""
 
 from __future__ import annotations
 
 import inspect
-import io
 import math
 import os
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -209,97 +206,6 @@ class TerminateOnNaN(Callback):
 
     def settings(self) -> Mapping[str, Any]:
         return {"monitor": self.monitor}
-
-
-class _Nowhere(io.TextIOBase):
-    """Discards any text."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
-class Progress(Callback):
-    """Shows the progress of training: a bar on a terminal, else one plain line per epoch. `fit(verbose=1)` adds it.
-
-    A terminal gets at most ten updates per second. So not all short epochs are shown, but the last one always is.
-
-    Parameters
-    ----------
-    file
-        Where to write. Standard output by default.
-    lines
-        Whether to write one plain line per epoch on a terminal, too. `fit(verbose=2)` does.
-
-    Examples
-    --------
-    >>> import io, numpy as np, fastreg as fr
-    >>> lines = io.StringIO()
-    >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
-    >>> history = trainer.fit(np.eye(3), np.arange(3), epochs=2, callbacks=[fr.Progress(lines)])
-    >>> lines.getvalue().count("epoch")
-    2
-    """
-
-    INTERVAL = 0.1  # at least this many seconds between two updates
-    WIDTH = 24  # characters of the bar
-
-    def __init__(self, file: TextIO | None = None, *, lines: bool = False):
-        if file is not None and not callable(getattr(file, "write", None)):
-            raise TypeError(f"file: got {checking.shown(file)}, expected an open text file or None")
-        self.file = file
-        self.lines = checking.flag("lines", lines)
-
-    def on_train_begin(self) -> None:
-        self._out = sys.stdout if self.file is None else self.file
-        if self._out is None:  # a process whose standard output is closed
-            self._out = _Nowhere()
-        self._live = not self.lines and bool(getattr(self._out, "isatty", bool)())
-        self._shown = self._ended = -math.inf  # when something was shown, and when the end of an epoch was
-        self._length, self._skipped = 0, ""
-
-    def on_epoch_begin(self, epoch: int) -> None:
-        self._label = f"epoch {epoch + 1}/{self.plan.last_epoch}"
-
-    def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
-        # Bars come at half the rate, so that bars and ends of epochs together keep the limit.
-        if self._live and perf_counter() - self._shown >= 2 * self.INTERVAL:
-            done = self.WIDTH * batches // self.plan.batches
-            bar = "=" * done + " " * (self.WIDTH - done)
-            self._show(f"{self._label} [{bar}] {self._values(logs)}")
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        text = f"{self._label}  {self._values(logs)}"
-        if self._live and perf_counter() - self._ended < self.INTERVAL:
-            self._skipped = text
-            return
-        self._ended = perf_counter()
-        self._show(text)
-        self._end_line()
-
-    def on_train_end(self) -> None:
-        if self._skipped:
-            self._show(self._skipped)
-        if self._length:  # also if an epoch was cut short
-            self._end_line()
-
-    def _show(self, text: str) -> None:
-        if self._live:  # overwrites the previous line, also if that is longer
-            self._out.write("\r" + text + " " * (self._length - len(text)))
-        else:
-            self._out.write(text)
-        self._length = len(text)
-        self._out.flush()
-        self._shown, self._skipped = perf_counter(), ""
-
-    def _end_line(self) -> None:
-        self._out.write("\n")
-        self._out.flush()
-        self._length = 0
-
-    @staticmethod
-    def _values(logs: Mapping[str, float]) -> str:
-        known = ((name, number(value)) for name, value in logs.items() if name != "penalty" or value)
-        return "  ".join(f"{name} {value:.4g}" for name, value in known if value is not None)
 
 
 def _told(value: Any) -> str:

@@ -8,8 +8,9 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
+
+from fastreg.common.liveline import LiveLine
 
 
 def announce(seconds: float) -> None:
@@ -35,22 +36,18 @@ def _about(seconds: float) -> str:
 
 
 class Live:
-    """A line on standard error that says how far it is, rewritten at most ten times per second. On a terminal only."""
+    """A line on standard error that says how far it is. On a terminal only."""
 
     def __init__(self) -> None:
-        self.live, self.shown, self.length = sys.stderr.isatty(), 0.0, 0
+        self.live, self.line = sys.stderr.isatty(), LiveLine(sys.stderr)
 
     def show(self, text: str) -> None:
-        now = perf_counter()
-        if self.live and now - self.shown >= 0.1:
-            print("\r" + text.ljust(self.length), end="", file=sys.stderr, flush=True)
-            self.shown, self.length = now, len(text)
+        if self.live:
+            self.line.show(text)
 
     def end(self) -> None:
         """Wipes the line, so that what follows stands alone."""
-        if self.length:
-            print("\r" + " " * self.length + "\r", end="", file=sys.stderr, flush=True)
-            self.length = 0
+        self.line.wipe()
 
 
 def save_picture(options: argparse.Namespace, draw: Callable[[str], object]) -> None:

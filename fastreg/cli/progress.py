@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from time import perf_counter
 
 import fastreg as fr
+from fastreg.common.liveline import LiveLine
 
 
 class ProgressLine(fr.Callback):
@@ -16,15 +16,14 @@ class ProgressLine(fr.Callback):
         self.name, self.watched = name, watched
 
     def on_train_begin(self) -> None:
-        self.live = sys.stderr.isatty()
-        self.shown, self.length, self.text = 0.0, 0, ""
+        self.live, self.line, self.text = sys.stderr.isatty(), LiveLine(sys.stderr), ""
 
     def on_epoch_begin(self, epoch: int) -> None:
         self.epoch = f"{self.name:11}  epoch {epoch + 1}/{self.plan.last_epoch}"
 
     def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
         if self.live:
-            self._show(f"{self.epoch}  batch {batches}/{self.plan.batches}  loss {logs['loss']:.4f}")
+            self.line.show(f"{self.epoch}  batch {batches}/{self.plan.batches}  loss {logs['loss']:.4f}")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         watched = ", ".join(
@@ -35,17 +34,11 @@ class ProgressLine(fr.Callback):
         self.text = f"{self.epoch}  loss {logs['loss']:.4f}  {self.watched} {watched}"
         done, total = epoch + 1, self.plan.last_epoch
         if self.live:
-            self._show(self.text)
+            self.line.show(self.text)
         elif done * 10 // total > epoch * 10 // total:
             print(self.text, file=sys.stderr, flush=True)
 
     def on_train_end(self) -> None:
-        if self.length:
-            self._show(self.text, at_once=True)
-            print(file=sys.stderr, flush=True)
-
-    def _show(self, text: str, at_once: bool = False) -> None:
-        now = perf_counter()
-        if at_once or now - self.shown >= 0.1:
-            print("\r" + text.ljust(self.length), end="", file=sys.stderr, flush=True)
-            self.shown, self.length = now, len(text)
+        if self.line.length:
+            self.line.show(self.text, at_once=True)
+            self.line.keep()

@@ -46,7 +46,13 @@ def _row(tag: str, cells: Sequence[str], left: int, line: str = "") -> str:
 def page(title: str, *parts: str) -> str:
     """A title above parts: tables, and lines of text."""
     body = "".join(part if isinstance(part, Raw) else f"<div>{_text(part)}</div>" for part in parts)
-    return f'<div style="overflow-x: auto"><div><b>{_text(title)}</b></div>{body}</div>'
+    head = f"<div><b>{_text(title)}</b></div>" if title else ""
+    return f'<div style="overflow-x: auto">{head}{body}</div>'
+
+
+def bar(share: float) -> Raw:
+    """A bar of which a share is done."""
+    return Raw(f'<progress value="{share:.4f}" max="1" style="width: 14em; vertical-align: middle"></progress>')
 
 
 def line(values: Sequence[float]) -> Raw:

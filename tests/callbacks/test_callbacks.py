@@ -1,7 +1,6 @@
 """Callbacks: when they are called, early stopping on made curves, and what progress prints."""
 
 import csv
-import io
 import math
 import os
 import stat
@@ -11,7 +10,7 @@ import pytest
 from trainers import classifier
 
 import fastreg as fr
-from fastreg.callbacks.base import Callback, Plan
+from fastreg.callbacks.base import Callback
 
 
 class Record(Callback):
@@ -184,91 +183,6 @@ def test_early_stopping_starts_afresh_with_every_fit():
     trainer, _ = train([Made([1, 2]), stopping])
     trainer.fit(X, X, epochs=2, validation_data=(X, X), callbacks=[Made([9, 8]), stopping])
     assert stopping.best == 8 and trainer.model.parameters["0.bias"].item() == 3
-
-
-# --- Progress -----------------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_prints_a_line_an_epoch(capsys):
-    train([], verbose=1)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and lines[1].startswith("epoch 2/2  loss ") and "val_loss" in lines[1]
-    train([], verbose=0)
-    assert capsys.readouterr().out == ""
-
-
-def test_progress_on_a_terminal_writes_over_its_line():
-    out = Terminal()
-    progress = fr.Progress(out)
-    progress.INTERVAL = 0.0
-    train([progress], epochs=2)
-    text = out.getvalue()
-    assert text.count("\n") == 2 and "\repoch 1/2 [========================] loss" in text
-
-
-def test_progress_updates_at_most_ten_times_a_second():
-    out, progress = Terminal(), fr.Progress()
-    progress.file, progress.plan = out, Plan(0, 1, 100, ("loss",))
-    progress.INTERVAL = 1e9
-    progress.on_train_begin()
-    progress.on_epoch_begin(0)
-    progress._shown = 1e12  # the clock has not moved since
-    for batch in range(100):
-        progress.on_slice_end(batch, {"loss": 1.0})
-    assert out.getvalue() == ""
-
-
-def test_progress_of_quick_epochs_shows_some_of_them_and_the_last(monkeypatch):
-    """1000 epochs of 3 ms, each with a slice: on a terminal at most ten updates a second, elsewhere every epoch."""
-    clock = [100.0]
-    monkeypatch.setattr(fr.callbacks.base, "perf_counter", lambda: clock[0])
-    for out, least, most in ((Terminal(), 20, 32), (io.StringIO(), 1000, 1000)):
-        progress = fr.Progress(out)
-        progress.plan = Plan(0, 1000, 2, ("loss",))
-        progress.on_train_begin()
-        for epoch in range(1000):
-            progress.on_epoch_begin(epoch)
-            clock[0] += 0.002
-            progress.on_slice_end(1, {"loss": 1.0})
-            clock[0] += 0.001
-            progress.on_epoch_end(epoch, {"loss": 1.0})
-        progress.on_train_end()
-        updates = out.getvalue().count("epoch")
-        assert least <= updates <= most and "epoch 1000/1000" in out.getvalue().splitlines()[-1]
-
-
-def test_progress_of_long_epochs_shows_every_end(monkeypatch):
-    clock, out = [100.0], Terminal()
-    monkeypatch.setattr(fr.callbacks.base, "perf_counter", lambda: clock[0])
-    progress = fr.Progress(out)
-    progress.plan = Plan(0, 10, 4, ("loss",))
-    progress.on_train_begin()
-    for epoch in range(10):
-        progress.on_epoch_begin(epoch)
-        for batch in range(4):
-            clock[0] += 0.1
-            progress.on_slice_end(batch, {"loss": 1.0})
-        progress.on_epoch_end(epoch, {"loss": 1.0})
-    assert out.getvalue().count("\n") == 10 and out.getvalue().count("epoch") <= 41
-
-
-def test_progress_ends_its_line_when_training_is_cut():
-    class Cut(Callback):
-        def on_batch_end(self, batch, logs):
-            if batch == 1:
-                raise KeyboardInterrupt
-
-    out = Terminal()
-    progress = fr.Progress(out)
-    progress.INTERVAL = 0.0
-    with pytest.raises(KeyboardInterrupt):
-        train([progress, Cut()])
-    assert out.getvalue().endswith("\n")
 
 
 # --- CSVLogger and TerminateOnNaN ---------------------------------------------------------------------------------
