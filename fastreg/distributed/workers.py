@@ -7,7 +7,7 @@ tasks go there directly, with the options that the backend was made with.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from importlib import import_module
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ LOST = frozenset(
     )
 )
 
-Result = tuple[int, Any]  # the index of a task, and its result or a Failure
+Results = Generator[tuple[int, Any], None, None]  # indices of tasks, each with its result or a Failure
 
 
 class Workers(Protocol):
@@ -46,7 +46,7 @@ class Workers(Protocol):
     `results` gives the result of each task, by its index, as soon as it is there; when it is closed, all tasks end.
     """
 
-    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]: ...
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results: ...
 
     def close(self) -> None: ...
 
@@ -61,7 +61,7 @@ def workers_of(backend: Any, n_jobs: int | None, count: int, parts: Parts) -> Wo
     return Processes(backend, n_jobs, count, parts)
 
 
-def _by_joblib(backend: Any, n_jobs: int | None, ticket: Ticket, left: Sequence[int], pieces: Any) -> Iterator[Result]:
+def _by_joblib(backend: Any, n_jobs: int | None, ticket: Ticket, left: Sequence[int], pieces: Any) -> Results:
     """The results, as they come if the backend can do that, else all at the end."""
     joblib = import_module("joblib")
     how = "list" if ticket.raises else "generator_unordered"
@@ -90,7 +90,7 @@ class Processes:
         self.backend, self.n_jobs, self.count = backend, n_jobs, count
         self.data = InFile(parts)
 
-    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         ticket = Ticket(function, self.data.way, self.count, not self.backend.supports_return_generator)
         pieces = {index: code(tasks[index]) for index in left}
         with closing(_by_joblib(self.backend, self.n_jobs, ticket, left, pieces)) as results:
@@ -107,7 +107,7 @@ class Threads:
         self.backend, self.n_jobs, self.count = backend, n_jobs, count
         self.data = Here(parts)
 
-    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         running = Running()
         ticket = Ticket(function, self.data.way, self.count, False, running)
         try:
@@ -131,7 +131,7 @@ class Dask:
         self.client.wait_for_workers(1, WAIT_SECONDS)
         self.data = InDask(parts, self.client)
 
-    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         distributed = import_module("distributed")
         ticket, run = Ticket(function, self.data.way, 1, False), uuid4().hex
         futures = [
@@ -166,11 +166,12 @@ class Ray:
         self.options = {"num_cpus": 1, "max_retries": TRIES, **(backend.ray_remote_args or {})}
         self.data = InRay(parts)
 
-    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Iterator[Result]:
+    def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         ray = import_module("ray")
         remote = ray.remote(perform).options(**self.options)
         ticket = ray.put(Ticket(function, self.data.way, 1, False))
-        waiting, running = list(reversed(left)), []
+        waiting = list(reversed(left))
+        running: list[Any] = []
         try:
             while waiting or running:
                 while waiting and len(running) < self.count:

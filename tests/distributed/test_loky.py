@@ -1,5 +1,6 @@
 """Many fits on workers of this machine: the bits of a sequence, data read once, cores shared, lost tasks run again."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from many import FIT, Noted, Once, Told, X, Y, bits, make, threads_there
+from many import FIT, Noted, Once, Told, X, Y, bits, make, seed_bits, threads_there
 
 import fastreg as fr
 from fastreg.distributed import jobs
@@ -150,6 +151,14 @@ def alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_pools_of_the_standard_library(method, expected):
+    """A process that has trained forks workers that train; spawned ones begin afresh."""
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(seed_bits, range(4)) == expected
 
 
 @pytest.mark.slow

@@ -24,6 +24,10 @@ def bits(fits) -> list[bytes]:
     return [b"".join(array.tobytes() for array in state.values()) for state in fits.states]
 
 
+def seed_bits(seed: int) -> bytes:
+    return bits(fr.fit_seeds(make, X, Y, [seed], **FIT))[0]
+
+
 def threads_there(estimator, X, y) -> int:
     """A score of scikit-learn's searches: the threads of the worker."""
     return fr.get_num_threads()
