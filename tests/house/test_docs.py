@@ -26,7 +26,8 @@ PAGES = [
 ]
 PAGES += ["README.md"] if (ROOT / "README.md").exists() else []
 FENCE = re.compile(r"^```(\w+)?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OTHERS = ("matplotlib", "onnx", "onnxruntime", "pandas", "polars", "sklearn", "torch")  # what pages may need; sklearn has the digits
+# What pages may need; sklearn has the digits.
+OTHERS = ("joblib", "matplotlib", "onnx", "onnxruntime", "pandas", "polars", "sklearn", "torch")
 FEW_UNRUN = 6  # blocks of all pages that do not run
 
 
