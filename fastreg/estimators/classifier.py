@@ -82,7 +82,8 @@ class MLPClassifier(Classifier):
     batch_norm
         Whether each hidden layer has a batch normalization before its activation.
     class_weight
-        A dict {class: weight}, 1 for all others, or "balanced": rows / (classes * rows of the class). It multiplies
+        A dict {class: weight}, 1 for all others, or "balanced": rows / (classes * rows of the class), where
+        a row counts with its weight. It multiplies
         `sample_weight`. For several labels a row {label: weight} counts a yes in that label so often.
     callbacks
         Objects of `fastreg.Callback`.

@@ -75,8 +75,8 @@ class Classifier(ClassifierMixin, Estimator):
         return X, y
 
     def _encoded(self, y, fresh: bool, incremental: bool) -> np.ndarray:
-        classes = unique_labels(y)
         several = type_of_target(y).startswith("multilabel")
+        classes = np.arange(y.shape[1]) if several else np.unique(y)
         if not hasattr(self, "classes_") or (fresh and not incremental):
             self.classes_, self._several = classes, several
         elif several != self._several:
@@ -106,7 +106,12 @@ class Classifier(ClassifierMixin, Estimator):
                 )
         if self._several:
             return weights, self.class_weight
-        of_rows = compute_sample_weight(self.class_weight, y)
+        if self.class_weight == "balanced":  # as if a row of weight 2 were there twice
+            codes = np.searchsorted(self.classes_, y)
+            sums = np.bincount(codes, weights, len(self.classes_))
+            of_rows = (sums.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1)))[codes]
+        else:
+            of_rows = compute_sample_weight(self.class_weight, y)
         return of_rows if weights is None else of_rows * weights, None
 
     def _head(self, targets, weights) -> Head:

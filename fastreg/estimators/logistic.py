@@ -42,7 +42,8 @@ class LogisticRegression(Classifier):
     fit_intercept
         Whether there are intercepts, which are not penalized.
     class_weight
-        A dict {class: weight}, 1 for all others, or "balanced": rows / (classes * rows of the class). It multiplies
+        A dict {class: weight}, 1 for all others, or "balanced": rows / (classes * rows of the class), where
+        a row counts with its weight. It multiplies
         `sample_weight`.
     random_state
         The seed of the order of the rows and of dropout. "lbfgs" draws nothing.

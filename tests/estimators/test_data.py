@@ -1,0 +1,92 @@
+"""What X and y may be: sparse rows, frames, texts, several labels and outputs, any type of number."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from scipy import sparse
+
+import fastreg as fr
+from fastreg.estimators import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.default_rng(0)
+X = np.where(RNG.random((120, 7)) < 0.6, 0.0, RNG.normal(size=(120, 7)))
+Y = (X.sum(axis=1) > 0).astype(int)
+SHORT = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0, "batch_size": 50}
+
+
+@pytest.mark.parametrize("form", ["csr_array", "csr_matrix", "csc_array", "coo_array"])
+@pytest.mark.parametrize("given", [{}, {"solver": "lbfgs"}, {"early_stopping": True}], ids=str)
+def test_sparse_rows_give_the_same_bits(form, given):
+    rows = getattr(sparse, form)(X)
+    dense, other = (MLPClassifier(**SHORT, **given).fit(data, Y) for data in (X, rows))
+    assert np.array_equal(dense.predict_proba(X), other.predict_proba(rows))
+
+
+def test_sparse_rows_are_never_dense_as_a_whole():
+    n, columns = 20_000, 5_000  # 800 MB with the zeros
+    places = RNG.integers(0, columns, n)
+    rows = sparse.csr_array((np.ones(n), (np.arange(n), places)), shape=(n, columns))
+    tracemalloc.start()
+    try:
+        model = MLPClassifier((2,), max_iter=1, early_stopping=True).fit(rows, places % 2)
+        model.predict(rows)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 100e6
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames(library):
+    frames = pytest.importorskip(library)
+    frame = frames.DataFrame({f"column {j}": X[:, j] for j in range(7)})
+    target = frames.Series("y", Y) if library == "polars" else frames.Series(Y, name="y")
+    model = MLPClassifier(**SHORT).fit(frame, target, X_val=frame[:20], y_val=target[:20])
+    assert list(model.feature_names_in_) == [f"column {j}" for j in range(7)] and model.n_features_in_ == 7
+    assert np.array_equal(model.predict_proba(frame), MLPClassifier(**SHORT).fit(X, Y).predict_proba(X))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frames.DataFrame({f"other {j}": X[:, j] for j in range(7)}))
+
+
+@pytest.mark.parametrize("dtype", [object, "U3", bool, float, np.uint8])
+def test_labels(dtype):
+    names = np.array(["no", "yes"]) if dtype in (object, "U3") else np.array([0, 1])
+    labels = names[Y].astype(dtype)
+    model = MLPClassifier(**SHORT).fit(X, labels)
+    assert model.classes_.dtype.kind == labels.dtype.kind and set(model.predict(X)) <= set(labels)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "int64", "bool"])
+def test_types_of_numbers(dtype):
+    data = (X * 10).astype(dtype)
+    working = "float32" if dtype in ("float32", "float16") else "float64"
+    model = MLPRegressor(**SHORT).fit(data, Y)
+    assert model.coefs_[0].dtype == model.predict(data).dtype == working
+    assert MLPRegressor(**SHORT, dtype="float32").fit(data, Y).coefs_[0].dtype == "float32"
+    same = MLPRegressor(**SHORT).fit(data.astype(working), Y)
+    assert np.array_equal(model.predict(data), same.predict(data))
+
+
+def test_shapes_of_answers():
+    several, outputs = np.stack([Y, 1 - Y, Y], axis=1), X[:, :2]
+    labels = MLPClassifier(**SHORT).fit(X, several)
+    assert labels.predict(X).shape == labels.predict_proba(X).shape == labels.decision_function(X).shape == (120, 3)
+    assert list(labels.classes_) == [0, 1, 2] and labels.out_activation_ == "logistic"
+    assert np.array_equal(labels.predict(X), MLPClassifier(**SHORT).fit(X, sparse.csr_array(several)).predict(X))
+    assert MLPRegressor(**SHORT).fit(X, outputs).predict(X).shape == (120, 2)
+    one = MLPClassifier(**SHORT).fit(X, ["only"] * 120)
+    assert set(one.predict(X)) == {"only"} and one.predict_proba(X).shape == (120, 1)
+    with pytest.warns(Warning, match="column-vector"):
+        assert MLPRegressor(**SHORT).fit(X, Y[:, None]).predict(X).shape == (120,)
+
+
+def test_a_model_file(tmp_path):
+    model = MLPClassifier(**SHORT).fit(X, np.array(["no", "yes"])[Y])
+    model.model_.save(tmp_path / "m.safetensors")
+    assert np.array_equal(fr.load(tmp_path / "m.safetensors").predict(X)[:, 0], model.predict_proba(X)[:, 1])
