@@ -460,6 +460,8 @@ _OUTSIDE = f"""
             use fr.Trainer(..., seed=0): nothing else is random
         save, load_model, load_weights, save_model
             use model.save(path) and fr.load(path)
+        onnx, export, to_keras, export_onnx
+            use fr.to_onnx(model, path)
         ModelCheckpoint, BackupAndRestore
             use fr.Checkpoint
         ReduceLROnPlateau

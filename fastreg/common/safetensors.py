@@ -197,7 +197,7 @@ def refuse_others(start: bytes) -> None:
     if start.startswith(b"PK\x03\x04"):
         found = "a zip archive"
         if b"data.pkl" in start:
-            found = f"a PyTorch file, {expected}{arrays}"
+            found = f"a PyTorch file, {expected}; fr.load_torch_state(model, torch.load(path)) takes a state dictionary"
         elif b".npy" in start:
             found = f"an .npz file of arrays, {expected}{arrays}"
         elif b"metadata.json" in start or b"config.json" in start or b".weights.h5" in start:

@@ -27,7 +27,6 @@ from fastreg.model.tasks import of_heads, unwrapped
 
 FUSING = (L.Dense, L.Conv2D, L.BatchNorm, L.LayerNorm, L.Add)  # layers with an activation of their own
 WRAPPERS = ("OptimizedModule", "DataParallel", "DistributedDataParallel")
-TRANSFORM_OF = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Exp": "exp"}
 
 
 @understood
@@ -171,7 +170,7 @@ class _Reader:
             while number >= self.first and len(self.users[number]) + self._outputs(number) == 1:
                 call = self.call(number)
                 kind = type(call.module).__name__
-                transform = TRANSFORM_OF.get(kind)
+                transform = T.ENDS.get(kind)
                 if kind == "Unscale" and head not in self.targets and head not in self.transforms:
                     mean, scale = (
                         tuple(array_of(key, getattr(call.module, key)).tolist()) for key in ("mean", "scale")

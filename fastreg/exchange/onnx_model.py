@@ -15,6 +15,7 @@ from fastreg.common.understood import understood
 from fastreg.exchange import onnx_layers
 from fastreg.exchange.needs import package
 from fastreg.exchange.onnx_layers import Out, Writer
+from fastreg.exchange.plan import checked
 from fastreg.intake.schema import Column
 from fastreg.machine.release import __version__
 from fastreg.model.model import Model
@@ -73,8 +74,7 @@ def to_onnx(model: Model, path: PathLike | None = None, *, logits: bool = False,
     >>> [node.name for node in proto.graph.node]
     ['0/Gemm', '0/Relu', '1/Gemm', 'output/Identity']
     """
-    if not isinstance(model, Model):
-        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential or a Model")
+    checked(model)
     logits, encoded = checking.flag("logits", logits), checking.flag("encoded", encoded)
     path = None if path is None else checking.path("path", path)
     network = model.network(model.known_shape)

@@ -72,8 +72,7 @@ def to_torch(model: Model, *, logits: bool = False, encoded: bool = False) -> An
     >>> np.allclose(module(torch.tensor(X)).detach(), model.predict(X), atol=1e-6)
     True
     """
-    if not isinstance(model, Model):
-        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential or a Model")
+    planning.checked(model)
     logits, encoded = checking.flag("logits", logits), checking.flag("encoded", encoded)
     plan = planning.plan_of(model, logits=logits, encoded=encoded, who="to_torch")
     torch = package("to_torch", "torch")

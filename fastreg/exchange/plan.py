@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastreg import layers as L
+from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.exchange import activations, forms
 from fastreg.exchange.forms import Flow, Form
@@ -111,6 +112,17 @@ class Place:
 
 
 Made = tuple[list[Part], Flow]
+
+
+def checked(model: Any) -> Model:
+    """The model that is to be converted."""
+    if not isinstance(model, Model):
+        told = ""
+        for name in ("model", "model_"):  # of a trainer, of an estimator
+            if isinstance(getattr(model, name, None), Model):
+                told = f"; its .{name} is one"
+        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential or a Model{told}")
+    return model
 
 
 def plan_of(model: Model, *, logits: bool = True, encoded: bool = True, who: str = "torch_state") -> Plan:

@@ -13,7 +13,7 @@ from fastreg.common import checking
 from fastreg.common.fileio import PathLike
 from fastreg.common.safetensors import read_tensors
 from fastreg.common.understood import understood
-from fastreg.exchange.plan import Plan, plan_of
+from fastreg.exchange.plan import Plan, checked, plan_of
 from fastreg.model.model import Model
 
 WRAPPERS = ("module.", "_orig_mod.")  # of nn.DataParallel and torch.compile, before every key
@@ -53,13 +53,7 @@ def torch_state(model: Model) -> dict[str, np.ndarray]:
     >>> {key: tensor.shape for key, tensor in fr.torch_state(model).items()}
     {'0.weight': (8, 4), '0.bias': (8,), '2.weight': (3, 8), '2.bias': (3,)}
     """
-    return values_of(model, plan_of(_checked(model)))
-
-
-def _checked(model) -> Model:
-    if not isinstance(model, Model):
-        raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential or a Model")
-    return model
+    return values_of(model, plan_of(checked(model)))
 
 
 def values_of(model: Model, plan: Plan) -> dict[str, np.ndarray]:
@@ -108,7 +102,7 @@ def load_torch_state(model: Model, state: PathLike | Mapping[str, Any], names: M
     >>> model.predict(np.ones((1, 3)))
     array([[3., 3.]], dtype=float32)
     """
-    plan = plan_of(_checked(model), who="load_torch_state")
+    plan = plan_of(checked(model), who="load_torch_state")
     given = _unwrapped(_read(state))
     tensors = {key: tensor for key, tensor in plan.tensors.items() if not key.endswith(COUNTER)}
     places = _places(model, plan, list(tensors), list(given), names)
@@ -187,6 +181,8 @@ def _places(
     if set(keys) == set(given):
         return places
     own, other = _modules(keys), _modules(given)
+    if len(own) == len(other) == 1:  # one layer, maybe the state of the layer alone
+        return {key: f"{other[0]}.{key.rpartition('.')[2]}".lstrip(".") for key in keys}
     numbers = all(re.fullmatch(r"[\d.]+", name) for name in other)
     if numbers and all(name.isdigit() for name in own) and len(own) == len(other):  # nested Sequentials
         other.sort(key=lambda name: [int(part) for part in name.split(".")])

@@ -132,6 +132,9 @@ def kind_of(module: Any) -> str | None:
     return None
 
 
+ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "Exp": "exp", "Unscale": None}
+
+
 def unknown(module: Any, path: str) -> ValueError:
     """The error about a module that has no layer."""
     return ValueError(f"module {path!r}: got {shown(module)}, which fastreg has no layer for{nearest(module)}")

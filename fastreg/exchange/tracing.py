@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from fastreg.exchange import torch_layers
 from fastreg.exchange.torch_modules import OWN
 
 LEAVES = (*OWN,)
@@ -198,9 +199,11 @@ class _Reader:
 
     def call_module(self, node: fx.Node) -> None:
         path = str(node.target)
+        module = self.module.get_submodule(path)
+        if torch_layers.kind_of(module) is None and type(module).__name__ not in torch_layers.ENDS:
+            raise torch_layers.unknown(module, path)
         if len(node.args) != 1 or node.kwargs:
             raise ValueError(f"module {path!r}: got a call with several arguments, expected one value")
-        module = self.module.get_submodule(path)
         self.add(node, Call(module, (self.number(node.args[0], path),), path))
 
     def call_function(self, node: fx.Node) -> None:

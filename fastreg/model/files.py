@@ -94,7 +94,10 @@ def model_of(
 ) -> Model:
     """The model in what `read_tensors` returned. In a checkpoint, everything else is ignored. `custom` as in `load`."""
     if FORMAT_KEY not in metadata:
-        raise FileFormatError("holds tensors but no fastreg model; fr.files.read_tensors(path) gives the tensors")
+        raise FileFormatError(
+            "holds tensors but no fastreg model; fr.files.read_tensors(path) gives the tensors, and "
+            "fr.load_torch_state(model, path) takes a state dictionary of PyTorch"
+        )
     if metadata[FORMAT_KEY] != FORMAT:
         raise FileFormatError(f"is of fastreg format {brief(metadata[FORMAT_KEY])}; this version reads {FORMAT!r}")
     config = parse_json(metadata.get(MODEL_KEY, ""), "the model's config", floats=True)

@@ -491,6 +491,19 @@ def a_branch():
     return Branch()
 
 
+def recurrent():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.LSTM(4, 8), nn.Linear(8, 1)
+
+        def forward(self, x):
+            out, _ = self.rnn(x)
+            return self.head(out[-1])
+
+    return Recurrent()
+
+
 def hooked():
     module = nn.Sequential(nn.Linear(3, 3))
     module[0].register_forward_hook(lambda *args: None)
@@ -516,6 +529,7 @@ REFUSED = {
     ),
     "a slope": (lambda: nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.2)), None, r"LeakyReLU\(negative_slope=0.01\)"),
     "a recurrent net": (lambda: nn.Sequential(nn.LSTM(4, 4)), None, "module '0': got LSTM"),
+    "a recurrent net in a class": (recurrent, (3, 4), "module 'rnn': got LSTM"),
     "a deep path": (
         lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Dropout2d())),
         None,
@@ -575,6 +589,8 @@ def test_models_that_cannot_go():
     model.build(3)
     with pytest.raises(ValueError, match="'forward'"):
         fr.to_torch(model)
+    with pytest.raises(TypeError, match=r"its \.model is one"):
+        fr.to_torch(fr.Trainer(model))
     model = fr.Sequential([fr.BatchNorm(), fr.Flatten(), fr.Dense(1)])
     model.build((3, 4))
     with pytest.raises(ValueError, match=r"layer '0': got BatchNorm.*Flatten\(\) before it"):

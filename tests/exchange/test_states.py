@@ -116,6 +116,14 @@ def test_nested_numbers_are_taken_in_order():
     assert same(model, other)
 
 
+def test_the_state_of_one_layer():
+    model, state = built([fr.Dense(4, "relu")], 3), {"weight": np.ones((4, 3)), "bias": np.zeros(4)}
+    for prefix in ("", "fc.", "module.head."):
+        fr.load_torch_state(model, {prefix + key: value for key, value in state.items()})
+        assert model.parameters["0.weight"].all()
+        model.build(3)
+
+
 def test_errors_name_keys_and_shapes_and_change_nothing(tmp_path):
     model = built([fr.Dense(4, "relu"), fr.Dense(2)], 3)
     before, state = model.state_dict(), fr.torch_state(model)
