@@ -50,7 +50,7 @@ class Writer:
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
         self.names: set[str] = set()
-        self.last_first: dict[tuple[str, bool], Out] = {}  # values with the channels moved
+        self.moved: dict[tuple[str, bool], Out] = {}  # images by name, and by whether their channels are now first
 
     # --- What is written ----------------------------------------------------------------------------------------------
 
@@ -89,9 +89,8 @@ class Writer:
         name = self.free(f"{self.layer}/{operator}")
         made = self.onnx.helper.make_node(operator, given, [f"{name}:0"], name=name, domain=domain, **attributes)
         self.nodes.append(made)
-        like = values[0] if isinstance(values[0], Out) else Out("", ())
-        likely = next((value for value in values if isinstance(value, Out)), like)
-        return Out(f"{name}:0", likely.shape if shape is None else shape, likely.first if first is None else first)
+        like = next((value for value in values if isinstance(value, Out)), Out("", ()))
+        return Out(f"{name}:0", like.shape if shape is None else shape, like.first if first is None else first)
 
     def constant(self, name: str, array: np.ndarray, dtype: str | None = None) -> str:
         """A constant of the layer, in the dtype of the model unless another is told."""
@@ -145,9 +144,9 @@ class Writer:
 
     def _moved(self, value: Out, first: bool, perm: list[int]) -> Out:
         key = value.name, first
-        if key not in self.last_first:
-            self.last_first[key] = self.node("Transpose", [value], first=first, perm=perm)
-        return self.last_first[key]
+        if key not in self.moved:
+            self.moved[key] = self.node("Transpose", [value], first=first, perm=perm)
+        return self.moved[key]
 
     def rows(self, value: Out) -> Out:
         """A value with one dimension a sample."""
