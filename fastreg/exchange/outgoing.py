@@ -23,8 +23,8 @@ def to_torch(model: Model, *, logits: bool = False, encoded: bool = False) -> An
     """A model as a module of PyTorch, with copies of its parameters.
 
     A `fastreg.Sequential` becomes an `nn.Sequential`, any other graph a `torch.fx.GraphModule`, whose `code` shows its
-    forward function. What PyTorch lacks, such as a standardization of the inputs or a transposed weight, is a small module
-    that fastreg brings along.
+    forward function. What PyTorch lacks, such as a standardization of the inputs, is a small module that fastreg brings
+    along.
 
     Parameters
     ----------
