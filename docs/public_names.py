@@ -28,7 +28,7 @@ def of_module(name: str) -> dict[str, object]:
     if name == "reference":  # its other names are the parts that the engine is made of
         names = fr.kernels.__all__
     names = [key for key in names if not key.startswith("_") and key not in PLUMBING]
-    return _documented({f"fastreg.{name}.{key}": getattr(home, key) for key in names})
+    return _documented({f"fastreg.{name}.{key}": _found(key, home) for key in names})
 
 
 def public() -> dict[str, object]:
@@ -39,9 +39,9 @@ def public() -> dict[str, object]:
     return found
 
 
-def _found(name: str) -> object:
+def _found(name: str, home=fr) -> object:
     try:
-        return getattr(fr, name)
+        return getattr(home, name)
     except ImportError:
         return None
 

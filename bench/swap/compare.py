@@ -2,14 +2,16 @@
 
     python bench/swap/compare.py [SEEDS]
 
-Each script is a user's own, and its first argument chooses the import. For each seed it runs A B A B, each time in a
-process of its own. The time is that of `fit`, the median over all runs; the score is the mean over the seeds. A score
-differs from zero by luck if it lies within two standard errors.
+Each script is a user's own, and its first argument chooses the import. For each seed it runs A B A B. The time is that
+of `fit`, the median over all runs; the score is the mean over the seeds. A difference of scores within two standard
+errors may be luck.
 """
 
-import os
-import subprocess
+import contextlib
+import io
+import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,11 @@ SIDES = ("sklearn", "fastreg")
 
 def run(script, side, seed):
     """Score and seconds of one run."""
-    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, str(FOLDER / f"{script}.py"), side, str(seed)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    score, seconds = map(float, told.split())
+    printed, sys.argv = io.StringIO(), [script, side, str(seed)]
+    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        runpy.run_path(str(FOLDER / f"{script}.py"))
+    score, seconds = map(float, printed.getvalue().split())
     return score, seconds
 
 

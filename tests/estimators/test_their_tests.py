@@ -15,6 +15,8 @@ import sklearn
 
 from fastreg.estimators import MLPClassifier, MLPRegressor
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(sklearn.__file__).parent / "neural_network" / "tests" / "test_mlp.py"
 if not FILE.exists():
     pytest.skip("this scikit-learn came without its tests", allow_module_level=True)
