@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -110,8 +111,6 @@ def test_history_of_dicts_of_keras_and_of_scikit_learns_mlp():
     assert list(fr.plots.history({"one": Keras()}, values="loss").lines_) == ["loss", "val_loss"]
     neural = pytest.importorskip("sklearn.neural_network")
     own = neural.MLPClassifier((4,), max_iter=3, early_stopping=True, n_iter_no_change=3)
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         own.fit(X, Y)
@@ -312,6 +311,23 @@ def test_scikit_learns_own_estimators_are_drawn():
     assert set(fr.plots.errors(logistic, X, texts, count=999).rows) == set(wrong)
     ridge = linear.Ridge().fit(X, X[:, 1])
     assert fr.plots.boundary(ridge, X, grid_resolution=4).response.shape == (4, 4)
+
+
+def test_the_librarys_own_estimators_are_drawn():
+    pytest.importorskip("sklearn")
+    from fastreg.estimators import MLPClassifier
+
+    texts = np.where(Y == 1, "yes", "no")
+    own = MLPClassifier((8,), max_iter=10, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has not converged
+        own.fit(X, texts)
+    display = fr.plots.boundary(own, X, texts, grid_resolution=10)
+    grid = np.stack([display.xx0.ravel(), display.xx1.ravel()], axis=1)
+    np.testing.assert_array_equal(own.classes_[display.response.ravel()], own.predict(grid))
+    np.testing.assert_array_equal(fr.plots.history(own).lines_["loss"].get_ydata(), own.history_["loss"])
+    first = fr.plots.filters(own, image_shape=(2, 1)).filters
+    np.testing.assert_array_equal(first.reshape(8, 2).T, own.coefs_[0])
 
 
 # --- What is refused ----------------------------------------------------------------------------------------------
