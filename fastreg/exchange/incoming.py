@@ -40,7 +40,8 @@ def from_torch(module: Any, input_shape: Any = None, *, loss: Any = None, dtype:
     Parameters
     ----------
     module : torch.nn.Module
-        Wrappers of `torch.compile` and `nn.DataParallel` are taken off.
+        Wrappers of `torch.compile` and `nn.DataParallel` are taken off. Arguments of its forward function that have a
+        default have this default.
     input_shape : int or tuple of int, or dict of them by argument
         The shape of a sample as the module takes it: images are (channels, height, width). Not needed where the first
         layer tells it, as an `nn.Linear` does.
@@ -83,6 +84,8 @@ def from_torch(module: Any, input_shape: Any = None, *, loss: Any = None, dtype:
         raise TypeError(f"module: got {checking.shown(module)}, expected a torch.nn.Module{told}")
     while type(module).__name__ in WRAPPERS:
         module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError("module: got a ScriptModule, expected the nn.Module that it was made of")
     working = _dtype(module) if dtype is None else checking.dtype(dtype)
     trace = tracing.trace(module)
     kept = None if loss is None else of_heads("loss", loss, list(trace.outputs), _loss)

@@ -6,8 +6,9 @@ imports this.
 
 from __future__ import annotations
 
+import inspect
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ def trace(module: nn.Module) -> Trace:
     for part in before:
         part.training = False
     try:
-        graph = Tracer().trace(module)
+        graph = Tracer().trace(module, concrete_args=_defaults(module) or None)
     except Exception as error:  # a forward function may raise anything if it gets no numbers
         line = " ".join(str(error).split())[:160]
         raise ValueError(
@@ -126,42 +127,22 @@ class _Reader:
         self.names: list[str] = []
 
     def read(self, graph: fx.Graph) -> Trace:
-        nodes = list(graph.nodes)
+        nodes = _needed(graph)
         for node in nodes:
             if node.op == "placeholder":
-                if node.users or not node.args:
-                    self.values[node] = len(self.names)
-                    self.names.append(str(node.target).lstrip("*"))
                 if str(node.target).startswith("*"):
                     raise ValueError(
                         f"module: its forward function takes {node.target}, expected one argument for each input"
                     )
+                self.values[node] = len(self.names)
+                self.names.append(str(node.target))
         outputs: dict[str, int] = {}
         for node in nodes:
             if node.op == "output":
                 outputs = self.outputs(node.args[0])
             elif node.op != "placeholder":
                 getattr(self, node.op)(node)
-        return self.needed(outputs)
-
-    def needed(self, outputs: dict[str, int]) -> Trace:
-        """The calls without those that no output depends on."""
-        first = len(self.names)
-        found, waiting = set(), list(outputs.values())
-        while waiting:
-            number = waiting.pop()
-            if number >= first and number not in found:
-                found.add(number)
-                waiting += self.calls[number - first].inputs
-        numbers = {number: number for number in range(first)}
-        for number in sorted(found):
-            numbers[number] = len(numbers)
-        calls = [
-            replace(call, inputs=tuple(numbers[value] for value in call.inputs))
-            for number, call in enumerate(self.calls, first)
-            if number in found
-        ]
-        return Trace(self.names, calls, {name: numbers[value] for name, value in outputs.items()})
+        return Trace(self.names, self.calls, outputs)
 
     def outputs(self, given: Any) -> dict[str, int]:
         if isinstance(given, fx.Node):
@@ -296,6 +277,24 @@ class _Reader:
         self.calls.append(Call(nn.AdaptiveAvgPool2d(1), (number,), node.name))
         self.calls.append(Call(nn.Flatten(), (self.values[node],), node.name))
         self.values[node] += 1
+
+
+def _needed(graph: fx.Graph) -> list[fx.Node]:
+    """The nodes that the output depends on, in order."""
+    found: set[fx.Node] = set()
+    waiting = [node for node in graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return [node for node in graph.nodes if node in found]
+
+
+def _defaults(module: nn.Module) -> dict[str, Any]:
+    """The arguments of a forward function that have a default, which they then have."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
 
 def _listed(columns: slice) -> list[int] | None:

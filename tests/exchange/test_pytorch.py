@@ -394,6 +394,24 @@ def test_a_class_with_a_forward_function():
     assert all(np.array_equal(other.parameters[key], value) for key, value in model.parameters.items())
 
 
+def test_arguments_with_a_default_have_it():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.unused = nn.Linear(3, 3), nn.Linear(3, 1)
+
+        def forward(self, x, mask=None, features=False, scale=2):
+            if mask is not None:
+                x = x * mask
+            self.unused(x)
+            return x if features else self.a(x)
+
+    module, x = shaken(Masked()), samples((3,))
+    model = fr.from_torch(module)
+    assert sorted(model.parameters) == ["a.bias", "a.weight"]
+    assert close(model.predict(x.numpy()), rows(module(x)), 1e-12)
+
+
 class Wide(nn.Module):
     """Two inputs and two outputs."""
 
@@ -563,11 +581,12 @@ REFUSED = {
     "hooks": (hooked, None, "hooks"),
     "half a layer frozen": (half_frozen, None, "one parameter is frozen"),
     "a tensor": (lambda: torch.ones(3), None, "expected a torch.nn.Module"),
+    "a script": (lambda: torch.jit.script(nn.Sequential(nn.Linear(3, 3))), None, "got a ScriptModule"),
     "a state": (lambda: {"0.weight": torch.ones(3)}, None, "load_torch_state"),
 }
 
 
-@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals_name_what_they_refuse(name):
     make, shape, message = REFUSED[name]
