@@ -14,7 +14,7 @@ import numpy as np
 
 import fastreg as fr
 
-WIDTHS, ROWS, RATES = (8, 32, 128, 512), (200, 1_000, 5_000, 20_000), (0.0, 0.2, 0.5)
+WIDTHS, ROWS, RATES = (8, 32, 128), (200, 1_000, 5_000, 20_000), (0.0, 0.2, 0.5)
 STEPS, BATCH, HELD_BACK = 4_000, 64, 2_000
 
 

@@ -1,8 +1,9 @@
 """The code on the pages of docs/ and in the README runs, and prints what the pages say.
 
 A block of Python runs after those before it on its page, in a folder of its own. A block named `output` below it is
-what it prints; `…` stands for anything. Of a block of shell, the lines that call `fastreg` run; but experiments, which
-tests/experiments/test_all.py runs, are only looked up. A block that cannot run says why: "```python not run: reason".
+what it prints; `…` stands for anything. Of a block of shell, the lines that call `fastreg` run: trainings with a few
+epochs; experiments, which tests/experiments/test_all.py runs, are only looked up. A block that cannot run says why:
+"```python not run: reason".
 """
 
 import contextlib
@@ -26,8 +27,7 @@ PAGES = [
 ]
 PAGES += ["README.md"] if (ROOT / "README.md").exists() else []
 FENCE = re.compile(r"^```(\w+)?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What pages may need; sklearn has the digits.
-OTHERS = ("joblib", "matplotlib", "onnx", "onnxruntime", "pandas", "polars", "sklearn", "torch")
+OTHERS = ("joblib", "matplotlib", "onnx", "onnxruntime", "pandas", "polars", "sklearn", "torch")  # which pages need
 FEW_UNRUN = 6  # blocks of all pages that do not run
 
 
@@ -87,6 +87,8 @@ def run_shell(block: Block, where: str) -> str:
             if words[:2] == ["fastreg", "run"] and "--quick" in words:
                 assert words[2] in experiments(), f"{where}: {line}"
             elif words[:1] == ["fastreg"]:
+                if words[1] == "train" and "--help" not in words:
+                    words += ["--epochs", "3"]  # the options are what may be wrong
                 assert command(words[1:]) == 0, f"{where}: {line}\n{said.getvalue()}"
     return printed.getvalue()
 
