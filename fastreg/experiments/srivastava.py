@@ -7,7 +7,7 @@ on the norm of each unit's weights. Published errors: 1.60 % for a standard net,
 the paper takes a learning rate 10 to 100 times the usual one, momentum of 0.95 to 0.99, and over a million steps.
 Max-norm keeps such steps from blowing the weights up.
 
-Here there are 37,500 steps, of batches of 128. So few ask for an optimizer that gets on faster, and for a tighter limit:
+Here there are 37,500 steps, of batches of 128. So few ask for an optimizer that gets on faster and for a tighter limit:
 Adam, whose rate goes up in the first tenth of the steps and then falls to almost 0 by half a cosine. Rate and limit
 were chosen on the last 10,000 training images, by nets half as wide that learned from the others for 40 epochs. Adam
 with a rate of 0.001 had 1.52 % errors there with a limit of 2, 1.39 % with 1 and 1.48 % with 0.7. Momentum of 0.95 had
