@@ -229,9 +229,12 @@ ADVICE: dict[str, dict[str, str]] = {
             'batch_norm' takes momentum= in PyTorch's meaning: Keras's momentum is 1 - this one
         GroupNorm, InstanceNorm, RMSNorm
             {_NOT_YET}; the nearest is 'layer_norm'
-        Conv1D, Conv2D, Conv2d, MaxPooling2D, MaxPool2d, LSTM, GRU, RNN, Embedding, Attention,
-        MultiHeadAttention
-            {_NOT_YET}; fr.Flatten() makes columns of images
+        MaxPooling2D
+            the nearest is 'max_pool2d'
+        Conv1D
+            {_NOT_YET}; the nearest is 'conv2d', on inputs of the shape (length, 1, channels)
+        LSTM, GRU, RNN, Attention, MultiHeadAttention
+            {_NOT_YET}
         ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU, ELU
             an activation belongs to its layer: fr.Dense(10, activation='relu'); alone it is fr.Activation('relu')
         Input, InputLayer
@@ -430,11 +433,17 @@ ADVICE: dict[str, dict[str, str]] = {
 _OUTSIDE = f"""
         Linear, nn, FullyConnected
             the layer is fr.Dense
-        Model, Module, models, Net, MLP
+        Module, models, Net, MLP
             the model is fr.Sequential([...])
-        MLPClassifier, MLPRegressor, Estimator
-            use fr.Sequential([...]) is the model, fr.Trainer(model) fits it
-        Conv1D, Conv2D, Conv2d, MaxPooling2D, LSTM, GRU, RNN, Embedding
+        MLPClassifier, MLPRegressor, LogisticRegression
+            it is in fr.estimators, which needs scikit-learn
+        Estimator
+            fr.Trainer(model) fits a model; fr.estimators has scikit-learn's manners
+        MaxPooling2D
+            the layer is fr.MaxPool2D
+        Conv1D
+            {_NOT_YET}; the nearest is fr.Conv2D, on inputs of the shape (length, 1, channels)
+        LSTM, GRU, RNN, Attention, MultiHeadAttention
             {_NOT_YET}
         BatchNormalization
             the layer is fr.BatchNorm; its momentum is 1 - Keras's
