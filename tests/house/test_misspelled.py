@@ -39,8 +39,6 @@ CASES = {
     "fr, case": (lambda: fr.earlystopping, "EarlyStopping"),
     "fr, short": (lambda: fr.Drop, "Dropout"),
     "fr, a layer": (lambda: fr.Conv2d, "Conv2D"),
-    "fr, a layer of Keras": (lambda: fr.MaxPooling2D, "MaxPool2D"),
-    "fr, an estimator": (lambda: fr.MLPClassifier, "fr.estimators"),
     "losses": (lambda: fr.losses.SoftmaxCrossEntrpy, "SoftmaxCrossEntropy"),
     "optimizers": (lambda: fr.optimizers.Admw, "AdamW"),
     "schedules": (lambda: fr.schedules.Cosin, "Cosine"),

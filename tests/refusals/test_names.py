@@ -107,6 +107,8 @@ REFUSED = {
     ),
     "function of two": (lambda: fr.SGD(lambda epoch, lr: lr), r"expected one that takes one argument, the epoch"),
     "monitor": (lambda: trainer().fit(X, Y)["acc"], r"history: got 'acc', .*the nearest is 'accuracy'"),
+    "layer of Keras": (lambda: fr.MaxPooling2D, "; the layer is fr.MaxPool2D$"),
+    "estimator": (lambda: fr.MLPClassifier, r"; it is in fr\.estimators, which needs scikit-learn$"),
     "module": (lambda: fr.Linear, r"module 'fastreg' has no attribute 'Linear'; the layer is fr.Dense"),
     "of losses": (lambda: fr.losses.BinaryCrossentropy, r"'BinaryCrossentropy'; use fr.losses.SigmoidCrossEntropy"),
     "of callbacks": (lambda: fr.callbacks.ModelCheckpoint, r"'ModelCheckpoint'; use fr.Checkpoint"),
