@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FOLDER = "fastreg-experiments"
 BAR = 24  # characters
+MOST_SEEDS = 10_000
 
 
 def add(commands) -> None:
@@ -75,11 +76,15 @@ def run(options: argparse.Namespace) -> None:
     chosen = list(known.values()) if options.all else [_known(known, name) for name in options.names]
     if not chosen:
         raise ValueError("run: got no experiment, expected names of experiments, --all or --list")
+    if options.seeds and options.seeds > MOST_SEEDS:
+        raise ValueError(f"--seeds: got {options.seeds}, expected at most {MOST_SEEDS}")
     flags = options.flags or []
     for flag in flags:
         if not any(flag in experiment.options for experiment in chosen):
             raise ValueError(f"--{flag}: got it for experiments that do not have it")
     folder = Path(options.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out: got the file {options.out!r}, expected a folder")
     try:
         for experiment in chosen:
             _run(experiment, options, [flag for flag in flags if flag in experiment.options], folder)

@@ -1,4 +1,4 @@
-"""A gradient check passes right gradients, fails wrong ones, and says where the mistake is.
+"""A gradient check passes right gradients, notices wrong ones, and says where the mistake is.
 
 Document B checks backpropagation against two-sided differences of J: (J(θ + ε) - J(θ - ε)) / 2ε with ε = 1e-7, for
 each entry of θ. The ratio |approx - gradient| / (|approx| + |gradient|) is good below 1e-7, deserves a look from there

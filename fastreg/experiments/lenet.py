@@ -95,7 +95,8 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             f"it loses less when the images are moved by {MOST} pixels",
             (conv[:, 0] - conv[:, -2:].mean(axis=1)).mean() < (dense[:, 0] - dense[:, -2:].mean(axis=1)).mean(),
-            f"{plus_minus(conv[:, -2:].mean(axis=1), 2)} % and {plus_minus(dense[:, -2:].mean(axis=1), 2)} % are right",
+            f"then {plus_minus(conv[:, -2:].mean(axis=1), 2)} % are right, of the dense net "
+            f"{plus_minus(dense[:, -2:].mean(axis=1), 2)} %",
         ),
     ]
     if not runs.quick:

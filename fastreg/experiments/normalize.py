@@ -1,4 +1,4 @@
-"""Inputs divided by their spread need far fewer steps; divided by their variance, many.
+"""Inputs divided by their spread need far fewer steps than others, also than those divided by their variance.
 
 Document B explains why inputs are normalized: if one input is a thousand times as large as another, J is a long narrow
 bowl. The step has to be small enough for its steep walls, and then takes forever along its bottom. With mean 0 and

@@ -184,8 +184,13 @@ def draw(figure, runs: Runs) -> None:
             one.plot(first + np.arange(len(mean)), mean, color=color, linewidth=1.6)
     axes[1, 0].axhline(SHARE, color=figures.INK, linewidth=0.8, linestyle=":")
     for one, x, y, title in (
-        (axes[1, 0], "steps", "loss / first loss, mean of the seeds", "valley turned: the loss (dotted: arrived)"),
-        (axes[1, 1], "epochs", "training loss, mean of the seeds", "a 64-32-10 net on the digits"),
+        (
+            axes[1, 0],
+            "steps",
+            "loss / first loss, geometric mean of the seeds",
+            "valley turned: the loss (dotted: arrived)",
+        ),
+        (axes[1, 1], "epochs", "training loss, geometric mean of the seeds", "a 64-32-10 net on the digits"),
     ):
         one.set_yscale("log")
         figures.label(one, x, y, title)

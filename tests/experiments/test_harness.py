@@ -13,7 +13,7 @@ import pytest
 
 import fastreg as fr
 from fastreg.cli import main
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, plus_minus
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, page, plus_minus
 from fastreg.experiments.harness import lab as labs
 from fastreg.experiments.harness.find import Experiment, experiments
 from fastreg.experiments.harness.page import write_page
@@ -186,15 +186,34 @@ def test_a_new_file_is_listed_run_and_on_the_page(tmp_path, monkeypatch, capsys)
         assert main(["run", "new-idea", "--seeds", "3", "--out", str(out)]) == 0
         printed = capsys.readouterr().out
         assert "held: values < 1 & > 0" in printed and "3 seeds" in printed
-        page = (out / "index.html").read_text()
-        assert "values &lt; 1 &amp; &gt; 0" in page and "Because we tried one." in page
-        picture = re.search(r"base64,([^']+)'", page)
+        html = (out / "index.html").read_text()
+        assert "values &lt; 1 &amp; &gt; 0" in html and "Because we tried one." in html
+        picture = re.search(r"base64,([^']+)'", html)
         assert base64.b64decode(picture[1]) == (out / "new-idea.png").read_bytes()
         assert "[numbers](new-idea.json)" in (out / "index.md").read_text()
         assert len(json.loads((out / "new-idea.json").read_text())["runs"]) == 3
     finally:
         sys.modules.pop("fastreg.experiments.new_idea", None)
         vars(fastreg.experiments).pop("new_idea", None)
+
+
+@pytest.mark.parametrize(
+    ("needs", "quick", "verdict"),
+    [
+        ("mnist", True, "○ not tested in the quick form"),
+        ("", True, "✓ held in the quick form"),
+        ("", False, "✓ held"),
+    ],
+)
+def test_a_quick_form_is_not_taken_for_the_full_one(needs, quick, verdict, tmp_path, monkeypatch):
+    experiment = made(NEEDS=needs)
+    monkeypatch.setattr(page, "experiments", lambda: {experiment.name: experiment})
+    outcome = run(experiment, seeds=2, quick=quick)
+    outcome.save(tmp_path)
+    html, markdown = (path.read_text() for path in write_page(tmp_path))
+    assert f"<td class='verdict'>{verdict}</td>" in html and f"| {verdict} |" in markdown
+    assert ("quick forms" in html) == ("quick forms" in markdown) == quick
+    assert ("does not test the claim of the title" in " ".join(outcome.remarks)) == bool(needs)
 
 
 def test_a_page_of_an_empty_folder_has_no_experiments(tmp_path):
@@ -207,6 +226,7 @@ def test_a_page_of_an_empty_folder_has_no_experiments(tmp_path):
     [
         (["run"], "expected names of experiments, --all or --list"),
         (["run", "tanh-liner"], "the nearest is 'tanh-linear'"),
+        (["run", "tanh-linear", "--seeds", "1000000"], "expected at most 10000"),
         (["run", "tanh-linear", "--data", "nowhere"], "expected a folder with the IDX files of MNIST"),
     ],
 )
@@ -215,6 +235,23 @@ def test_nonsense_gets_one_line(arguments, told, capsys, tmp_path):
     error = capsys.readouterr().err
     assert told in error.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_for_pictures(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert main(["run", "tanh-linear", "--quick", "--out", str(tmp_path / "file")]) == 1
+    told = capsys.readouterr()
+    assert "expected a folder" in told.err.splitlines()[-1] and not told.out
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_module_with_a_mistake_is_named(monkeypatch, tmp_path):
+    (tmp_path / "mistaken.py").write_text('"""A claim."""\n\ndef measure(lab:\n')
+    import fastreg.experiments
+
+    monkeypatch.setattr(fastreg.experiments, "__path__", [str(tmp_path)])
+    with pytest.raises(ImportError, match=r"mistaken\.py, line 3: "):
+        experiments()
 
 
 def test_an_unfinished_module_is_named(monkeypatch, tmp_path):

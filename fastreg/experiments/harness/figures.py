@@ -64,7 +64,13 @@ def bars(
         mean, half = seeds.mean(), np.nan_to_num(half_interval(seeds))
         axes.bar(place, mean, 0.6, color=colors[place % len(colors)], yerr=half or None, capsize=4, ecolor=INK)
         axes.annotate(
-            f"{mean:.{digits}f}", (place, mean + half), (0, 3), textcoords="offset points", ha="center", fontsize=9
+            f"{mean:.{digits}f}",
+            (place, mean + half),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )
     axes.set_xticks(range(len(names)), [textwrap.fill(name, 16 if len(names) < 4 else 11) for name in names])
     axes.margins(y=0.12)

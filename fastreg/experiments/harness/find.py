@@ -65,7 +65,10 @@ def experiments() -> dict[str, Experiment]:
     found = []
     for entry in pkgutil.iter_modules(fastreg.experiments.__path__):
         if not entry.ispkg:
-            module = importlib.import_module(f"fastreg.experiments.{entry.name}")
+            try:
+                module = importlib.import_module(f"fastreg.experiments.{entry.name}")
+            except SyntaxError as error:
+                raise ImportError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
             missing = [part for part in PARTS if not callable(getattr(module, part, None))]
             if missing:
                 raise ImportError(

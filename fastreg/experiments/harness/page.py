@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right
 th { border-bottom: 2px solid #999; }
 th:first-child, td:first-child { text-align: left; } code { background: #f3f3f3; padding: .1rem .3rem; }
 li.held::marker { content: "✓  "; color: #009E73; } li.missed::marker { content: "✗  "; color: #D55E00; }
-td.verdict { text-align: left; white-space: nowrap; } td.claim { text-align: left; }
+table.list th, table.list td { text-align: left; } td.verdict { white-space: nowrap; }
 """
 
 
@@ -55,9 +56,21 @@ def _read(folder: Path) -> list[dict[str, Any]]:
 def _verdict(one: dict[str, Any]) -> str:
     held = sum(claim["held"] for claim in one["claims"])
     count = len(one["claims"])
-    if held == count:
-        return "✓ held"
-    return f"✗ {count - held} of {count} not held" if held else "✗ not held"
+    form = " in the quick form" if one["quick"] else ""
+    if held < count:
+        return f"✗ {count - held} of {count} not held{form}" if held else f"✗ not held{form}"
+    return f"✓ held{form}" if one["tested"] else "○ not tested in the quick form"
+
+
+def _warning(found: list[dict[str, Any]]) -> list[str]:
+    """What a reader must know of quick forms: one line, if there are any."""
+    if not any(one["quick"] for one in found):
+        return []
+    return [
+        "Some or all of these are quick forms. They have few seeds and short trainings, and small digits stand in for "
+        "MNIST. They show how each experiment works. What they find need not hold for the full form, and the text "
+        "below is about that."
+    ]
 
 
 def _machines(found: list[dict[str, Any]]) -> list[str]:
@@ -80,7 +93,10 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",
         f"<title>{say(TITLE)}</title><style>{STYLE}</style></head><body><h1>{say(TITLE)}</h1>",
         *(f"<p class='small'>{say(line)}</p>" for line in _machines(found)),
-        "<table><tr><th>experiment</th><th>system</th><th>claim</th><th></th></tr>",
+        *(f"<p>{say(line)}</p>" for line in _warning(found)),
+        "<p>A system is a part of the documents that the claims come from, which are called A to E. The number after ± is "
+        "half of the 95 % interval of a mean over seeds, from three seeds on.</p>",
+        "<table class='list'><tr><th>experiment</th><th>system</th><th>claim</th><th>outcome</th></tr>",
     ]
     for one in found:
         parts.append(
@@ -92,7 +108,7 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
         name = one["name"]
         parts.append(f"<h2 id='{name}'>{say(one['claim'])}</h2>")
         parts.append(f"<p class='small'>{name}, system {say(one['systems'])}; {say('; '.join(one['remarks']))}</p>")
-        parts += [f"<p>{say(text)}</p>" for text in one["argument"].split("\n\n") if text]
+        parts += [f"<p>{_code(say(text))}</p>" for text in one["argument"].split("\n\n") if text]
         parts.append("<ul>")
         for claim in one["claims"]:
             kind = "held" if claim["held"] else "missed"
@@ -119,8 +135,8 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
 
 
 def _markdown(found: list[dict[str, Any]]) -> str:
-    lines = [f"# {TITLE}", "", *(line + "\n" for line in _machines(found))]
-    lines += ["| experiment | system | claim | |", "|---|---|---|---|"]
+    lines = [f"# {TITLE}", "", *(line + "\n" for line in [*_machines(found), *_warning(found)])]
+    lines += ["| experiment | system | claim | outcome |", "|---|---|---|---|"]
     lines += [
         f"| [{one['name']}](#{one['name']}) | {one['systems']} | {_cell(one['claim'])} | {_verdict(one)} |"
         for one in found
@@ -136,6 +152,11 @@ def _markdown(found: list[dict[str, Any]]) -> str:
         lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in table["rows"]]
         lines += ["", table["note"], "", f"`{one['command']}` · [numbers]({name}.json)"]
     return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    """`this` in the font of code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", text)
 
 
 def _cell(text: str) -> str:
