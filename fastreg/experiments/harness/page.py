@@ -94,8 +94,8 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
         f"<title>{say(TITLE)}</title><style>{STYLE}</style></head><body><h1>{say(TITLE)}</h1>",
         *(f"<p class='small'>{say(line)}</p>" for line in _machines(found)),
         *(f"<p>{say(line)}</p>" for line in _warning(found)),
-        "<p>A system is a part of the documents that the claims come from, which are called A to E. The number after ± is "
-        "half of the 95 % interval of a mean over seeds, from three seeds on.</p>",
+        "<p>A system is a part of the documents that the claims come from, which are called A to E. The number after ± "
+        "is half of the 95 % interval of a mean over seeds, from three seeds on.</p>",
         "<table class='list'><tr><th>experiment</th><th>system</th><th>claim</th><th>outcome</th></tr>",
     ]
     for one in found:
