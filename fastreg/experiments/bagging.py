@@ -100,7 +100,13 @@ def claims(runs: Runs) -> list[Claim]:
 def draw(figure, runs: Runs) -> None:
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     count = np.arange(1, MEMBERS + 1)
-    figures.curve(left, count, runs.values("predicted"), "v/k + c(k-1)/k: v the variance of an error, c the covariance of two", figures.VERMILION)
+    figures.curve(
+        left,
+        count,
+        runs.values("predicted"),
+        "v/k + c(k-1)/k: v the variance of an error, c the covariance of two",
+        figures.VERMILION,
+    )
     style = {"marker": "o", "markersize": 5, "linestyle": ""}
     figures.curve(left, count, runs.values("measured"), "measured", figures.BLUE, **style)
     left.axhline(runs.mean("c"), color=figures.EDGE, linestyle="--", label="c: the limit for many nets")

@@ -110,7 +110,8 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             f"the unregularized net goes on for {steps(runs):,} steps without a NaN",
             finite,
-            f"all losses and weights finite; the output is exactly 0 or 1 for {runs.mean('none', 'saturated'):.0f} of {POINTS} points",
+            "all losses and weights finite; the output is exactly 0 or 1 for "
+            f"{runs.mean('none', 'saturated'):.0f} of {POINTS} points",
         ),
         Claim(
             "it overfits more and more",

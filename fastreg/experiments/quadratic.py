@@ -136,4 +136,6 @@ def draw(figure, runs: Runs) -> None:
     left.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     figures.label(left, "h, the curvature", "weight", f"w* = 1, strength of the penalty α = {alpha:g}")
     right.plot(best, best, ":", color=figures.INK, linewidth=1, label="no penalty")
-    figures.label(right, "w*, the best weight without a penalty", "weight", f"h = 1, strength of the penalty α = {alpha:g}")
+    figures.label(
+        right, "w*, the best weight without a penalty", "weight", f"h = 1, strength of the penalty α = {alpha:g}"
+    )

@@ -173,4 +173,9 @@ def draw(figure, runs: Runs) -> None:
         x = RATE * np.array(STEPS)[:, None] * CURVATURES
         right.plot(x.ravel(), shares(runs, who)[0].ravel(), marker, color=color, markersize=4, label=f"{name}, trained")
     right.set_xscale("log")
-    figures.label(right, "s = ετh = h/α (ε rate, τ steps, h curvature, α penalty)", "share of the way to w*", "along both axes of H")
+    figures.label(
+        right,
+        "s = ετh = h/α (ε rate, τ steps, h curvature, α penalty)",
+        "share of the way to w*",
+        "along both axes of H",
+    )
