@@ -30,7 +30,6 @@ class Peer:
             nesterovs_momentum=False,
             random_state=0,
         )
-        sklearn.set_config(assume_finite=True)
         self._fit(slice(workload.batch))  # now its parameters exist, and can be replaced
         for layer, (weight, bias) in enumerate(parameters):
             self.model.coefs_[layer][...] = weight
@@ -55,7 +54,8 @@ class Peer:
 
     def _fit(self, rows):
         more = {} if self.classes is None else {"classes": self.classes}
-        self.model.partial_fit(self.X[rows], self.y[rows], **more)
+        with sklearn.config_context(assume_finite=True):
+            self.model.partial_fit(self.X[rows], self.y[rows], **more)
 
     def parameters(self):
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))

@@ -26,11 +26,17 @@ def expected() -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def client():
-    with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+    """A cluster. dask leaves OMP_NUM_THREADS=1, which is for its workers, in the process that starts them."""
+    environment = dict(os.environ)
+    try:
+        with (
+            distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @pytest.fixture(autouse=True)
