@@ -113,8 +113,8 @@ class Estimator(BaseEstimator):
         return weights, None
 
     def _penalties(self, given: Arguments, rows: int, total: float) -> tuple[L1, L2]:
-        """The penalties, for so many rows with this sum of weights. scikit-learn divides `alpha` by the sum of the
-        weights of a batch; a trainer divides by its rows."""
+        """The penalties. `rows` is the number of training rows, `total` the sum of their weights. scikit-learn divides
+        `alpha` by the sum of the weights of a batch; a trainer divides by its rows."""
         return given.l1, L2(checking.number("alpha", self.alpha) * rows / total, m="batch")
 
     def _stratified(self, targets: np.ndarray) -> np.ndarray | None:

@@ -372,8 +372,8 @@ def _pads(layer: Any, shape: Shape) -> tuple[Any, list[int]]:
 
 
 def _windows(w: Writer, x: Out, found: Any, border: float) -> Out:
-    """The values of all windows (n, windows, places, channels), by their numbers. The border is a pixel behind all
-    others. Runtimes have no convolution in float64."""
+    """The pixels of all windows: (n, windows, places, channels). They are gathered by index, since runtimes have no
+    convolution in float64. Places outside the image read one more pixel, put after the last, which holds `border`."""
     height, width, channels = found.image
     pixels = w.constant("pixels", np.array([0, height * width, channels]), "int64")
     flat = w.node("Reshape", [w.own(x), pixels])

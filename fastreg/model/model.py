@@ -845,7 +845,7 @@ class Model(Settable):
         Parameters
         ----------
         batch_size
-            Adds the memory of predictions for batches of so many rows.
+            The size of a batch. With it, the memory that predictions need is shown too.
 
         Examples
         --------

@@ -236,7 +236,7 @@ def history(history: Any, *, values: str | Iterable[str] | None = None, ax: Any 
     >>> import fastreg as fr
     >>> X, y = fr.data.load("digits")
     >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(10)]))
-    >>> display = fr.plots.history(trainer.fit(X / 16, y, epochs=3, validation_split=0.2))
+    >>> display = fr.plots.history(trainer.fit(X, y, epochs=3, validation_split=0.2))
     >>> [axes.get_ylabel() for axes in display.axes_]
     ['loss', 'accuracy']
     """

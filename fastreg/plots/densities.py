@@ -198,7 +198,7 @@ def weights(
     >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(10)]), optimizer=fr.SGD(0.1), l1=1e-3)
     >>> trainer.model.build(64)
     >>> before = trainer.model.state_dict()
-    >>> history = trainer.fit(X / 16, y)
+    >>> history = trainer.fit(X, y)
     >>> fr.plots.weights(trainer, before).ax_.get_xlabel()
     'value of a weight'
     """

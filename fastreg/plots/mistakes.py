@@ -48,8 +48,8 @@ class ErrorsDisplay(Display):
     >>> import fastreg as fr
     >>> X, y = fr.data.load("digits")
     >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(10)]))
-    >>> history = trainer.fit(X / 16, y)
-    >>> display = fr.plots.ErrorsDisplay.from_estimator(trainer, X / 16, y, image_shape=(8, 8), count=4)
+    >>> history = trainer.fit(X, y)
+    >>> display = fr.plots.ErrorsDisplay.from_estimator(trainer, X, y, image_shape=(8, 8), count=4)
     >>> len(display.rows), len(display.images_)
     (4, 4)
     """
@@ -243,8 +243,8 @@ def errors(
     >>> import fastreg as fr
     >>> X, y = fr.data.load("digits")
     >>> trainer = fr.Trainer(fr.Sequential([fr.Dense(10)]))
-    >>> history = trainer.fit(X / 16, y)
-    >>> len(fr.plots.errors(trainer, X / 16, y, image_shape=(8, 8), count=9).rows)
+    >>> history = trainer.fit(X, y)
+    >>> len(fr.plots.errors(trainer, X, y, image_shape=(8, 8), count=9).rows)
     9
     """
     return ErrorsDisplay.from_estimator(model, X, y, count=count, image_shape=image_shape, output=output, ax=ax)
