@@ -13,6 +13,7 @@ import numpy as np
 
 from fastreg.engines.base import Tally
 from fastreg.engines.session import Session, refuse_bad_row
+from fastreg.machine.threads import one_blas_thread
 from fastreg.model.dataset import Data
 from fastreg.training.trainer import Trainer
 
@@ -111,10 +112,9 @@ def minimize(
     precision   ends where J falls by less than this share of it in an iteration
     """
     from scipy.optimize import minimize as scipys
-    from threadpoolctl import threadpool_limits
 
-    alone = threadpool_limits(1, user_api="blas")  # SciPy's own products are too small for the threads of a BLAS
-    with alone, trainer.model._claim.held("fit"), _session(trainer, data) as session:
+    # SciPy's own products are too small for the threads of a BLAS.
+    with one_blas_thread(), trainer.model._claim.held("fit"), _session(trainer, data) as session:
         objective = Objective(session, data, l1, l2)
         function: Callable[[np.ndarray], tuple[float, np.ndarray]] = objective
         theta, bounds = objective.start, None

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,22 @@ def asked(threads: int | None) -> int | None:
 def resolve(threads: int | None, flops: float) -> int:
     """The number of threads for a run with `flops` floating-point operations between two barriers."""
     return asked(threads) or (min(_default(), int(flops / MIN_FLOPS)) if flops >= 2 * MIN_FLOPS else 1)
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """While it lasts, NumPy's BLAS computes each call on the thread that makes it, if threadpoolctl is installed.
+
+    Examples
+    --------
+    >>> import numpy as np, fastreg as fr
+    >>> with fr.threads.one_blas_thread():
+    ...     product = np.eye(2) @ np.eye(2)
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, user_api="blas")
 
 
 def simd() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -12,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 import fastreg as fr
+from fastreg.machine.threads import one_blas_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -152,18 +152,6 @@ def find_mnist(data: str | None) -> Path | None:
     return next((Path(place) for place in PLACES if is_idx_folder(Path(place))), None)
 
 
-def _one_blas_thread() -> AbstractContextManager:
-    """While it lasts, each call of NumPy's BLAS keeps to its own thread, where threadpoolctl can say so.
-
-    The reference engine multiplies by BLAS. Several trainings with several threads each would wait for one another.
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
-    return threadpool_limits(1, user_api="blas")
-
-
 def together(
     function: Callable[[Item], Result],
     items: Sequence[Item],
@@ -177,7 +165,8 @@ def together(
     After an exception or Ctrl-C the others end as soon as they look. `finished` then holds the results that are there.
     """
     finished = {} if finished is None else finished
-    with _one_blas_thread(), ThreadPoolExecutor(workers) as pool:
+    # The reference engine multiplies by BLAS. Trainings with several of its threads each would wait for one another.
+    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         places: dict[Future[Result], int] = {pool.submit(function, item): place for place, item in enumerate(items)}
         left = set(places)
         try:
