@@ -104,12 +104,13 @@ def draw(figure, runs: Runs) -> None:
         left,
         count,
         runs.values("predicted"),
-        "v/k + c(k-1)/k: v the variance of an error, c the covariance of two",
+        "v/k + c(k-1)/k (v: variance, c: covariance)",
         figures.VERMILION,
     )
     style = {"marker": "o", "markersize": 5, "linestyle": ""}
     figures.curve(left, count, runs.values("measured"), "measured", figures.BLUE, **style)
-    left.axhline(runs.mean("c"), color=figures.EDGE, linestyle="--", label="c: the limit for many nets")
+    limit = np.tile(runs.values("c")[:, None], 2)
+    figures.curve(left, [1, MEMBERS], limit, "c: the limit for many nets", figures.INK, linestyle="--", linewidth=1.0)
     left.set_ylim(0)
     left.set_xticks(count)
     figures.label(left, "k, the nets that are averaged", "mean squared error of probabilities")

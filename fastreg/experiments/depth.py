@@ -137,11 +137,15 @@ def draw(figure, runs: Runs) -> None:
     axes[0].set_ylim(1e-11, 1e4)
     axes[0].legend(frameon=False, fontsize=8.5, ncols=2, loc="lower center")
     for one, net in zip(axes[1:], RIGHT, strict=True):
+        one.axhspan(1 / KEPT, KEPT, color=figures.EDGE, alpha=0.25, linewidth=0, label=f"within a factor of {KEPT:g}")
         for name, color in zip(INITIALIZERS, figures.COLORS, strict=False):
-            style = {"linewidth": 2.6 if name in RIGHT[net] else 1.2, "linestyle": "--" if "out" in name else "-"}
-            figures.curve(one, layers, runs.values(net, name, "activation"), name, color, **style)
+            meant = name in RIGHT[net]
+            style = {"linewidth": 2.6 if meant else 1.2, "linestyle": "--" if "out" in name else "-"}
+            values = runs.values(net, name, "activation")
+            told = f"{name}, meant for it" if meant else name
+            figures.curve(one, layers, values / values[:, :1], told, color, **style)
         title = {"relu": "ReLU", "tanh": "tanh"}[net]
-        figures.label(one, "layer", "root mean square of the activations", f"{title} (thick: the variance for it)")
+        figures.label(one, "layer", "activations (root mean square, by that of layer 1)", f"{title} nets")
     for one in axes:
         one.set_yscale("log")
         one.set_xticks([1, 5, 10, 15, 20])

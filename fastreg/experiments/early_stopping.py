@@ -163,10 +163,15 @@ def draw(figure, runs: Runs) -> None:
         axes.axvline(best, color=figures.EDGE, linestyle="--", linewidth=1.2, label="lowest dev loss")
         axes.set_ylim(0)
     curves.set_ylim(0, 1.25 * dev.mean(axis=0)[1:].max())
-    figures.label(curves, "epochs", "cross-entropy", "one curve falls, one turns")
+    figures.label(curves, "epochs", "cross-entropy", f"one falls, one turns ({WRONG:.0%} of labels are random)")
     figures.label(norms, "epochs", "norm of all weights", "w grows all the while")
     names = [TO_THE_END, *RULES, RESTART, CONTINUE]
     colors = [figures.INK, *[figures.BLUE] * len(RULES), figures.ORANGE, figures.ORANGE]
     figures.bars(bars, names, [runs.values("found", name, "loss") for name in names], colors, digits=3)
     bars.tick_params(axis="x", rotation=40)
     figures.label(bars, "", "test loss", "how it ends", grid="y")
+    figure.supxlabel(
+        "stopped by GL: a dev loss 5 % above its lowest; PQ: such a rise, divided by the progress of the training loss; "
+        "UP: a rise in two strips of 5 epochs; patience: 4 epochs without a gain",
+        fontsize=9,
+    )
