@@ -135,8 +135,8 @@ def draw(figure, runs: Runs) -> None:
 
     mean, spread = np.asarray(first["dropout"]["mean"]), np.asarray(first["dropout"]["spread"])
     draw_points(doubt, first)
-    doubt.fill_between(
-        x, mean - 2 * spread, mean + 2 * spread, color=figures.GREEN, alpha=0.3, linewidth=0, label="± 2 standard deviations of the passes"
-    )
+    low, high = mean - 2 * spread, mean + 2 * spread
+    told = "± 2 standard deviations of the passes"
+    doubt.fill_between(x, low, high, color=figures.GREEN, alpha=0.3, linewidth=0, label=told)
     doubt.plot(x, mean, color=figures.GREEN, label=f"mean of {PASSES} passes", linewidth=1.8)
     figures.label(doubt, "x", "y", f"Dropout {RATE:g}: many passes of the first seed")

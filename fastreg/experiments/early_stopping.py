@@ -171,7 +171,7 @@ def draw(figure, runs: Runs) -> None:
     bars.tick_params(axis="x", rotation=40)
     figures.label(bars, "", "test loss", "how it ends", grid="y")
     figure.supxlabel(
-        "stopped by GL: a dev loss 5 % above its lowest; PQ: such a rise, divided by the progress of the training loss; "
-        "UP: a rise in two strips of 5 epochs; patience: 4 epochs without a gain",
+        "stopped by GL: a dev loss 5 % above its lowest; PQ: such a rise, divided by the progress of the training "
+        "loss; UP: a rise in two strips of 5 epochs; patience: 4 epochs without a gain",
         fontsize=9,
     )
