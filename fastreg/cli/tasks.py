@@ -111,7 +111,7 @@ def make_task(options: argparse.Namespace, held_back: float = 0.0) -> Task:
     rows, fractions = np.arange(len(X)), (1 - sum(shares), *shares)
     try:
         drawn = fr.data.split(rows, labels, fractions, stratify=stratified, seed=options.seed)
-    except ValueError:  # each class is too small to have samples in each part
+    except ValueError:  # too few rows for each part to have some of the classes
         drawn = fr.data.split(rows, np.zeros(len(X)), fractions, seed=options.seed)
     train, *rest = [(X[own], y[own]) for own, _ in drawn]
     test = rest.pop(0) if len(parts) == 1 else parts[1]

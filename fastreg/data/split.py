@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastreg.common.sparse import is_sparse
 from fastreg.common.understood import understood
 from fastreg.intake import frames
 
+ROUNDING = 1e-9  # how near to a whole number of samples a share of them counts as one
 MIX_TOLERANCE = 0.05  # largest total variation distance between the class mix of a part and that of the whole
 
 
@@ -37,7 +39,8 @@ def split(
     fractions : sequence of float
         The share of each part. Their sum is 1.
     stratify : bool
-        Whether every part gets the classes of `y` in the same proportions.
+        Whether every part gets the classes of `y` in the same proportions. The sizes of the parts, and of each class in
+        a part, then are within one sample of their share.
     groups : ndarray (n,), optional
         Samples of the same group (one patient, one writer) stay together. Otherwise the validation error would
         say how well the model knows the groups. The sizes of the parts then only come close to the fractions.
@@ -227,19 +230,80 @@ def _is_classes(y: np.ndarray) -> bool:
 
 
 def _cut(order: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
-    """Consecutive pieces. Their sizes are rounded down; the samples left over go to the largest remainders."""
-    exact = shares * len(order)
-    sizes = np.floor(exact + 1e-9).astype(int)
+    """Consecutive pieces of the sizes that `_sizes` gives."""
+    return np.split(order, np.cumsum(_sizes(len(order), shares))[:-1])
+
+
+def _sizes(count: int, shares: np.ndarray) -> np.ndarray:
+    """The sizes of parts of `count` samples. They are rounded down, and the rest goes to the largest remainders."""
+    exact = shares * count
+    sizes = np.floor(exact + ROUNDING).astype(int)
     largest = np.argsort(sizes - exact, kind="stable")
-    sizes[largest[: len(order) - sizes.sum()]] += 1
-    return np.split(order, np.cumsum(sizes)[:-1])
+    sizes[largest[: count - sizes.sum()]] += 1
+    return sizes
 
 
 def _by_class(y: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Cuts every class by itself."""
-    classes = np.unique(y)
-    pieces = [_cut(random.permutation(np.flatnonzero(y == label)), shares) for label in classes]
+    """Cuts every class by itself, into sizes that also add up to the shares of the whole."""
+    _, member, counts = np.unique(y, return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(member.reshape(-1), kind="stable"), np.cumsum(counts)[:-1])
+    orders = [random.permutation(some) for some in rows]
+    sizes = np.array([_sizes(count, shares) for count in counts])
+    _balance(sizes, counts[:, None] * shares, random)
+    pieces = [np.split(order, np.cumsum(own)[:-1]) for order, own in zip(orders, sizes, strict=True)]
     return [random.permutation(np.concatenate(part)) for part in zip(*pieces, strict=True)]
+
+
+def _balance(sizes: np.ndarray, exact: np.ndarray, random: np.random.Generator) -> None:
+    """Changes `sizes` (classes, parts) until no sum of a part is a whole sample or more from its `exact` sum.
+
+    Each class by itself rounds the same way: of 100 classes of 4, each would give 2, 1 and 1 to parts of 60, 20 and
+    20 %. So where a part has too many, some classes give one sample to a part with room. A size is always its exact
+    value rounded down or up, and a class keeps its sum. Under these rules there always is a solution, and moves along
+    paths from part to part find it (a flow in a network of whole capacities). Sizes that are right stay as they are.
+    """
+    low, high = np.floor(exact + ROUNDING).astype(int), np.ceil(exact - ROUNDING).astype(int)
+    least, most = np.floor(exact.sum(0) + ROUNDING).astype(int), np.ceil(exact.sum(0) - ROUNDING).astype(int)
+    ties = None
+    while True:
+        sums = sizes.sum(0)
+        if (sums > most).any():
+            spare, room = np.maximum(sums - most, 0), np.maximum(most - sums, 0)
+        else:
+            spare, room = np.maximum(sums - least, 0), np.maximum(least - sums, 0)
+        if not spare.any() or not room.any():
+            return
+        if ties is None:
+            ties = random.random(len(sizes))
+        gives, takes = sizes > low, sizes < high
+        free = gives.T.astype(int) @ takes  # how many classes can move a sample from one part to another
+        path = _path(free, spare, room)
+        if path is None:
+            return
+        steps = list(pairwise(path))
+        count = min(spare[path[0]], room[path[-1]], *(free[step] for step in steps))
+        for source, target in steps:
+            can = np.flatnonzero((sizes[:, source] > low[:, source]) & (sizes[:, target] < high[:, target]))
+            lack = (exact - sizes)[can]
+            best = can[np.lexsort((ties[can], (lack[:, source] - lack[:, target]).round(9)))[:count]]
+            sizes[best, source] -= 1
+            sizes[best, target] += 1
+
+
+def _path(free: np.ndarray, spare: np.ndarray, room: np.ndarray) -> list[int] | None:
+    """The shortest way from a part with samples to spare to one with room, along pairs that are `free`."""
+    before = {int(part): -1 for part in np.flatnonzero(spare)}
+    for part in (queue := list(before)):
+        if room[part]:
+            path = [part]
+            while before[path[0]] >= 0:
+                path.insert(0, before[path[0]])
+            return path
+        for target in np.flatnonzero(free[part]):
+            if int(target) not in before:
+                before[int(target)] = part
+                queue.append(int(target))
+    return None
 
 
 def _by_group(groups: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastreg import data
+from fastreg.data.split import cut
 from fastreg.model.files import FileFormatError
 
 MNIST = Path(os.environ.get("FASTREG_DATA", Path(__file__).parents[2] / "../shared/data")) / "mnist"
@@ -292,22 +293,49 @@ def test_split_is_a_partition(fractions, stratify):
             assert list(X_part) != sorted(X_part)
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(30, 300), st.integers(0, 2**32), st.booleans())
-def test_parts_of_a_split_have_the_sizes_of_their_fractions(shares, rows, seed, stratify):
-    """Within one row, and for each class if stratified."""
-    X = np.arange(rows)
-    y = X % 3 if stratify else X / 2
-    fractions = np.array(shares) / sum(shares)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.lists(st.integers(1, 12), min_size=1, max_size=60),
+    st.integers(0, 2**32),
+    st.booleans(),
+)
+def test_parts_of_a_split_have_the_sizes_of_their_fractions(shares, counts, seed, stratify):
+    """Within one row: the parts, and each class in each part if stratified."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows, fractions = len(labels), np.array(shares) / sum(shares)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small parts have other mixes
         try:
-            parts = data.split(X, y, fractions, stratify=stratify, seed=seed)
+            parts = data.split(np.arange(rows), labels, fractions, stratify=stratify, seed=seed)
         except ValueError as error:
-            assert "the part would be empty" in str(error) and min(fractions) * rows < (3 if stratify else 1)
+            assert "the part would be empty" in str(error) and min(fractions) * rows < 1
             return
-    assert sorted(np.concatenate([part for part, _ in parts])) == list(X)
-    for (part, _), fraction in zip(parts, fractions, strict=True):
-        assert abs(len(part) - fraction * rows) < (3 if stratify else 1)
+    assert sorted(np.concatenate([part for part, _ in parts])) == list(range(rows))
+    for (part, y), fraction in zip(parts, fractions, strict=True):
+        assert abs(len(part) - fraction * rows) < 1
+        if stratify:
+            assert (abs(np.bincount(y, minlength=len(counts)) - fraction * np.array(counts)) < 1).all()
+
+
+@pytest.mark.filterwarnings("ignore:the class mix")
+@pytest.mark.parametrize(("each", "sizes"), [(4, [240, 80, 80]), (3, [180, 60, 60]), (2, [120, 40, 40])])
+def test_what_small_classes_leave_over_adds_up(each, sizes):
+    y = np.repeat(np.arange(100), each)
+    assert [len(part) for part, _ in data.split(y, y, (0.6, 0.2, 0.2), stratify=True)] == sizes
+    kept, held = cut(len(y), y, (0.75, 0.25), 0)  # as validation_split does
+    assert (len(kept), len(held)) == (75 * each, 25 * each)
+
+
+def test_splits_that_came_out_right_before_keep_their_rows():
+    """Classes whose sizes divide evenly: each by itself, in the order in which they are drawn."""
+    y, random = np.repeat([3, 1, 2], [50, 20, 30]), np.random.default_rng(7)
+    pieces = [random.permutation(np.flatnonzero(y == label)) for label in (1, 2, 3)]
+    expected = [
+        random.permutation(np.concatenate([piece[: len(piece) * 7 // 10] for piece in pieces])),
+        random.permutation(np.concatenate([piece[len(piece) * 7 // 10 :] for piece in pieces])),
+    ]
+    for (part, _), rows in zip(data.split(np.arange(100), y, stratify=True, seed=7), expected, strict=True):
+        assert part.tolist() == rows.tolist()
 
 
 def test_split_seed():
