@@ -28,10 +28,11 @@ import numpy as np
 from fastreg.callbacks.base import MODES, Callback, Plan, check_monitor, direction, watched
 from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Training
-from fastreg.common import checking
+from fastreg.common import checking, checksum
 from fastreg.common.description import Description
-from fastreg.common.fileio import PathLike, atomic_link, check_target, remove_leftovers
+from fastreg.common.fileio import PathLike, atomic_link, check_target
 from fastreg.common.safetensors import parse_json, read_tensors, write_tensors
+from fastreg.common.temporary import remove_leftovers
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 
 COUNTERS = ("epoch", "step", "updates")  # in the file: epochs, batches and updates of the trainer
@@ -115,7 +116,9 @@ class Checkpoint(Callback):
         return self.path.with_name(f"{self.path.stem}.{mark}{self.path.suffix}")
 
     def check_fit(self, trainer: Training, plan: Plan) -> None:
-        check_target("Checkpoint path", self.path)
+        also = [mark for mark, made in (("best", self.save_best), (plan.last_epoch, self.keep > 1)) if made]
+        for path in (self.path, *map(self.beside, also)):
+            check_target("Checkpoint path", path)
         trainer.model.metadata()  # refuses what a file cannot hold, such as layers in Python
         if self.save_best:
             check_monitor(self, self.monitor, plan, self.mode)
@@ -144,10 +147,11 @@ class Checkpoint(Callback):
             return math.nan
         try:
             tensors, metadata = read_tensors(path)
+            checksum.verify(tensors, metadata)
             columns = parse_json(metadata[CHECKPOINT_KEY], "the header", floats=False)["columns"]
             epoch, row = int(tensors[EPOCHS][-1]), dict(zip(columns, tensors[HISTORY][-1].tolist(), strict=True))
             own = whole[whole.epochs.index(epoch)]
-        except (OSError, LookupError, TypeError, ValueError):
+        except (FileNotFoundError, LookupError, TypeError, ValueError):
             return math.nan
         same = all(own.get(name) == row.get(name) for name in ("loss", "seconds"))
         return float(row.get(self.monitor, math.nan)) if same else math.nan
@@ -205,7 +209,8 @@ def write(path: PathLike, trainer: Training, plan: Plan) -> None:
         "columns": list(history),
         "begun": begun,
     }
-    write_tensors(path, tensors, {**trainer.model.metadata(), CHECKPOINT_KEY: json.dumps(header)})
+    metadata = {**trainer.model.metadata(), CHECKPOINT_KEY: json.dumps(header)}
+    write_tensors(path, tensors, checksum.added(tensors, metadata))
 
 
 def _stored(trainer: Training, plan: Plan) -> tuple[History, int]:

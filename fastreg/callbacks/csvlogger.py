@@ -12,7 +12,8 @@ from fastreg.callbacks.base import Callback, Plan
 from fastreg.callbacks.history import number
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
-from fastreg.common.fileio import PathLike, atomic_write, check_target, remove_leftovers, writing
+from fastreg.common.fileio import PathLike, atomic_write, check_target, writing
+from fastreg.common.temporary import remove_leftovers
 
 
 class CSVLogger(Callback):

@@ -170,6 +170,8 @@ def dtype(value) -> str:
     """The name of a working dtype."""
     try:
         name = np.dtype(value).name
+    except MemoryError:
+        raise
     except Exception:  # NumPy raises errors of many types
         name = ""
     if value is None or name not in ("float32", "float64"):

@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.temporary import lock, temporary, temporary_name
 
 MAX_DIMENSIONS = 64  # NumPy's limits
 MAX_BYTES = 2**63 - 1
-NAME = 48  # characters of a file's name that its temporary file's name keeps, which must stay below 256 bytes
 
 PathLike = str | os.PathLike[str]
 
@@ -86,6 +84,13 @@ def array_bytes(shape: Sequence[int], itemsize: int) -> int:
 
 def check_target(name: str, path: Path) -> None:
     """Refuses the argument `name` if no file can be written at `path`."""
+    for wanted in (path, temporary_name(path)):
+        try:
+            os.lstat(wanted)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                got = f"got a name of {len(os.fsencode(path.name))} bytes in a path of {len(os.fsencode(path))}"
+                raise ValueError(f"{name}: {got}, expected a shorter one, as the file system wants it") from None
     if not path.parent.is_dir():
         raise ValueError(f"{name}: got {str(path)!r}, expected a file in a folder that exists")
     if path.is_dir():
@@ -128,48 +133,33 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     _check_regular("path", path)
     if path.is_dir():  # before there is a temporary file, which the error of renaming would name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    temporary = _temporary(path)
-    try:
-        with writing(path, temporary):
-            with open(temporary, "xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())  # the bytes before the name: otherwise a power cut could leave an empty file
-            os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    with temporary(path) as (file, name), writing(path, name):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())  # the bytes before the name: otherwise a power cut could leave an empty file
+        if os.name != "posix":
+            file.close()  # the name of an open file cannot change there
+        os.replace(name, path)
     _sync_folder(path)
 
 
 def atomic_link(source: PathLike, path: PathLike) -> None:
     """Makes `path` a second name of the file `source`, atomically. A copy if the file system has no such links."""
-    temporary = _temporary(Path(path))
-    try:
-        os.link(source, temporary)
-    except OSError:
-        with open(source, "rb") as file, atomic_write(path) as copy:
-            shutil.copyfileobj(file, copy)
-        return
-    try:
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # it still exists if both were already names of one file
-    _sync_folder(Path(path))
-
-
-def remove_leftovers(path: PathLike) -> None:
-    """Removes temporary files of processes that were killed in an atomic_write of `path`; nobody may write it now."""
-    path = Path(checking.path("path", path))
-    pattern = re.compile(re.escape(f".{path.name[:NAME]}.") + r"[0-9a-f]{16}\.tmp")
-    for file in path.parent.iterdir():
-        if pattern.fullmatch(file.name):
-            file.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.parent / f".{path.name[:NAME]}.{secrets.token_hex(8)}.tmp"
+    path = Path(path)
+    name = temporary_name(path)
+    with open(source, "rb") as file:
+        lock(file)  # or another process takes the link for what a killed one left
+        try:
+            os.link(source, name)
+        except OSError:
+            with atomic_write(path) as copy:
+                shutil.copyfileobj(file, copy)
+            return
+        try:
+            os.replace(name, path)
+        finally:
+            name.unlink(missing_ok=True)  # it still exists if both were already names of one file
+    _sync_folder(path)
 
 
 def _sync_folder(path: Path) -> None:

@@ -251,7 +251,7 @@ def _parsing(what: str):
     """Raises one kind of error for the many that Python's and NumPy's parsers raise on damaged files."""
     try:
         yield
-    except (FileFormatError, OSError):
+    except (FileFormatError, OSError, MemoryError):
         raise
     except UnicodeDecodeError:
         raise FileFormatError("has no known format: fastreg reads IDX, .npz, .npy and .csv") from None

@@ -70,6 +70,8 @@ def trace(module: nn.Module) -> Trace:
         part.training = False
     try:
         graph = Tracer().trace(module, concrete_args=_defaults(module) or None)
+    except MemoryError:
+        raise
     except Exception as error:  # a forward function may raise anything if it gets no numbers
         line = " ".join(str(error).split())[:160]
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.common import checking
+from fastreg.common import checking, checksum
 from fastreg.common.fileio import FileFormatError, PathLike, naming
 from fastreg.common.names import missing as _missing
 from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
@@ -98,6 +98,7 @@ def model_of(
             "holds tensors but no fastreg model; fr.files.read_tensors(path) gives the tensors, and "
             "fr.load_torch_state(model, path) takes a state dictionary of PyTorch"
         )
+    checksum.verify(tensors, metadata)
     if metadata[FORMAT_KEY] != FORMAT:
         raise FileFormatError(f"is of fastreg format {brief(metadata[FORMAT_KEY])}; this version reads {FORMAT!r}")
     config = parse_json(metadata.get(MODEL_KEY, ""), "the model's config", floats=True)
@@ -107,6 +108,8 @@ def model_of(
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHECKPOINT_PREFIX)}
     try:
         return _make(Model if "graph" in config else Sequential, config, tensors, custom)
+    except MemoryError:
+        raise
     except Exception as error:  # any error of the checks of layers and arrays, from a strange config
         raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
 

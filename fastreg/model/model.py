@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from fastreg.common import checking, specs
+from fastreg.common import checking, checksum, specs
 from fastreg.common.attributes import Settable
 from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
@@ -828,7 +828,7 @@ class Model(Settable):
         What is written in Python is kept by name: a `fastreg.Function`, a `fastreg.losses.Custom`. `fastreg.load` says
         which of them it needs again.
         """
-        write_tensors(path, self.parameters, self.metadata())
+        write_tensors(path, self.parameters, checksum.added(self.parameters, self.metadata()))
 
     def metadata(self) -> dict[str, str]:
         """The metadata that make a file of parameters a model file."""
@@ -928,6 +928,8 @@ def _picklable(loss: Loss | None) -> Loss | None:
     if isinstance(loss, losses.Custom):
         try:
             pickle.dumps(loss)
+        except MemoryError:
+            raise
         except Exception:  # pickle raises errors of many types
             return losses.of_config(loss.config(), loss.transform, {})
     return loss

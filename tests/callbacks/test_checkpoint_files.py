@@ -12,6 +12,7 @@ from trainers import same
 import fastreg as fr
 from fastreg.common import fileio
 from fastreg.common.safetensors import read_tensors
+from fastreg.common.temporary import temporary_name
 
 X, Y, VALIDATION = resumable.data()
 
@@ -128,12 +129,30 @@ def test_a_checkpoint_is_a_model(path):
 
 
 def test_leftovers_of_a_kill_are_removed(path):
-    left = path.parent / f".{path.name}.0123456789abcdef.tmp"
-    kept = path.parent / ".other.safetensors.0123456789abcdef.tmp"
-    left.touch()
-    kept.touch()
-    plain(path, 1)
-    assert not left.exists() and kept.exists()
+    left, best, log = (temporary_name(path.parent / name) for name in (path.name, "run.best.safetensors", "log.csv"))
+    kept = temporary_name(path.parent / "other.safetensors")
+    for file in (left, best, log, kept):
+        file.touch()
+    fr.Trainer(fr.Sequential([fr.Dense(3)])).fit(
+        X, Y, callbacks=[fr.Checkpoint(path), fr.CSVLogger(log.parent / "log.csv")]
+    )
+    assert not left.exists() and not best.exists() and not log.exists() and kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "mark"), [({}, ""), ({"save_best": True, "monitor": "loss"}, ".best"), ({"keep": 2}, ".12")]
+)
+def test_names_of_any_length_work_or_are_refused_before_training(tmp_path, more, mark):
+    def fit(letters, epochs):
+        trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
+        trainer.fit(X, Y, epochs=epochs, callbacks=[fr.Checkpoint(tmp_path / ("n" * letters), **more)])
+
+    longest = 255 - len(mark)
+    with pytest.raises(ValueError, match=r"path: got a name of 256 bytes in a path of .*, expected a shorter one"):
+        fit(longest + 1, 12)
+    assert os.listdir(tmp_path) == []
+    fit(longest, 12)
+    assert "n" * longest in os.listdir(tmp_path) and not list(tmp_path.glob(".*"))
 
 
 def test_links_are_atomic_and_copies_stand_in_where_links_are_not_possible(tmp_path, monkeypatch):

@@ -195,6 +195,7 @@ def test_a_file_of_an_older_version(path):
     """It has no rates, and nothing about columns and earlier fits."""
     first = start(path)
     tensors, metadata = read_tensors(path)
+    del metadata["fastreg.checksum"]
     header = json.loads(metadata["fastreg.checkpoint"])
     place = header.pop("columns").index("lr")
     del header["begun"]
@@ -214,6 +215,7 @@ def test_a_file_of_an_older_version(path):
 def test_damaged_columns(path, damage):
     start(path)
     tensors, metadata = read_tensors(path)
+    del metadata["fastreg.checksum"]
     header = json.loads(metadata["fastreg.checkpoint"]) | damage
     write_tensors(path, tensors, metadata | {"fastreg.checkpoint": json.dumps(header)})
     with pytest.raises(fr.FileFormatError, match=r"run\.safetensors: "):

@@ -79,9 +79,17 @@ def open_lines(path: PathLike, encoding: str = "utf-8") -> Iterator[Lines]:
         except (EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise FileFormatError(f"is damaged: {error}") from None
         except Exception as error:  # BadGzipFile and bzip2's are OSErrors without a number, LZMAError is its own kind
-            if type(error).__name__ == "LZMAError" or (isinstance(error, OSError) and error.errno is None):
-                raise FileFormatError(f"is damaged: {error}") from None
+            if type(error).__name__ == "LZMAError" or isinstance(error, OSError):
+                raise _damaged(error) from None
             raise
+
+
+def _damaged(error: Exception) -> Exception:
+    """What an error of an unpacker says of the file, if it says something: they are of many types. The disk and the
+    memory are not the file."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        return error
+    return FileFormatError(f"is damaged: {error}")
 
 
 def checked_encoding(encoding: Any) -> str:
@@ -108,7 +116,7 @@ def _unpacked(file: Any) -> Iterator[Any]:
             opened.read(1)
             opened.seek(0)
         except Exception as error:
-            raise FileFormatError(f"is damaged: {error}") from None
+            raise _damaged(error) from None
         yield opened
 
 
@@ -122,8 +130,8 @@ def _member(file: Any) -> Any:
         return archive.open(names[0])
     except FileFormatError:
         raise
-    except Exception as error:  # of many types
-        raise FileFormatError(f"is damaged: {error}") from None
+    except Exception as error:
+        raise _damaged(error) from None
 
 
 def is_packed_table(path: PathLike) -> bool:
