@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
-from fastreg.machine.startup import begin_command, is_command
+from fastreg.machine.startup import begin_command, is_command, load_machine
 
 if TYPE_CHECKING:
     from fastreg import checks, data, estimators, kernels, losses, metrics, plots, reference
@@ -238,4 +238,4 @@ sys.meta_path.append(_Roomed)
 if is_command():
     begin_command()
 else:
-    import_module("fastreg.machine.threads")
+    load_machine()

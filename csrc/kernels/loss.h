@@ -322,7 +322,8 @@ static real categorical_hinge_row(const fr_loss_op *op, real *g, const real *z, 
 static void read_shares(real *t, const fr_head *head, int64_t index, int64_t N) {
     if (head->labels) {
         no_target(t, N);
-        t[head->labels[index]] = 1;
+        const int64_t label = head->labels[index];
+        if (label >= 0 && label < N) t[label] = 1;
         return;
     }
     read_row(t, &head->shares, index);
@@ -350,6 +351,7 @@ static real classes_loss(fr_worker *w, const fr_loss_op *op, real *g, const real
     if (head->labels) {
         const int64_t label = head->labels[index];
         if (label < 0) return no_target(g, N);
+        if (label >= N) return (void)no_target(g, N), (real)NAN; /* a callback has changed it: the run diverges */
         if (op->kind == FR_CATEGORICAL_HINGE) return categorical_hinge_row(op, g, z, label, hit);
         if (op->kind == FR_SOFTMAX_CROSS_ENTROPY) return softmax_row(g, z, label, N, smoothing, hit);
         no_target(t, N);

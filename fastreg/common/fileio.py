@@ -49,6 +49,18 @@ def naming(path: PathLike) -> Iterator[None]:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from error.__cause__
 
 
+def not_of_the_file(error: BaseException | None, outer: BaseException | None) -> BaseException | None:
+    """What ran out or failed below an error of a parser: memory, or the disk. None if the file itself is the cause.
+
+    Parsers, also those of Python, make other errors of it. `outer` is what was being handled when the parser began.
+    """
+    while error is not None and error is not outer:
+        if isinstance(error, (MemoryError, SystemError)) or (isinstance(error, OSError) and error.errno is not None):
+            return error  # Python makes a SystemError of some allocations that fail
+        error = error.__context__
+    return None
+
+
 @contextmanager
 def open_regular(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
     """Opens a file to read, and gives its size. Pipes and devices are refused: they could block or never end."""

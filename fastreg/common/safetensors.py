@@ -31,6 +31,7 @@ from fastreg.common.fileio import (
 
 LOOKED_AT = 120  # bytes of a file of another format that are looked at
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package too
+MAX_PARTS = 4_000_000  # of a JSON text: strings, commas and brackets. The largest model has fewer, trained by Adam
 
 # NumPy has no dtype for BF16 and the format's 8-bit floats. They are refused, and the error names them. BF16 may be
 # read as F32, of which it is the upper half.
@@ -259,6 +260,7 @@ def parse_json(text: str, what: str, *, floats: bool) -> Any:
             raise FileFormatError(f"{what} has the key {brief(twice)} twice")
         return result
 
+    _check_parts(text, what)
     try:
         value = json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=real, parse_constant=constant)
         json.dumps(value, ensure_ascii=False).encode()  # fails if the JSON escapes a lone surrogate, which is not text
@@ -269,6 +271,19 @@ def parse_json(text: str, what: str, *, floats: bool) -> Any:
         raise FileFormatError(f"{what} has half of a surrogate pair in a string") from None
     except RecursionError:
         raise FileFormatError(f"{what} is nested too deeply") from None
+
+
+def _check_parts(text: str, what: str) -> None:
+    """Refuses JSON of more parts than any model has, before they take their time and ten times their memory."""
+    if len(text) <= MAX_PARTS:
+        return
+    plain = text.replace("\\\\", "").replace('\\"', "") if "\\" in text else text  # without quotes within strings
+    parts = plain.count('"') // 2
+    if parts <= MAX_PARTS:
+        outside = "".join(plain.split('"')[::2])
+        parts += sum(map(outside.count, ",[{"))
+    if parts > MAX_PARTS:
+        raise FileFormatError(f"{what} has more than {MAX_PARTS} parts, which no model has")
 
 
 def _check_metadata(metadata: Any) -> dict[str, str]:

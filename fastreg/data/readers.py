@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from fastreg.common import checking
-from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular
+from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, not_of_the_file, open_regular
 from fastreg.common.understood import understood
 from fastreg.data.idx import DTYPES as IDX_DTYPES
 from fastreg.data.idx import GZIP_MAGIC, holds_idx, is_idx_folder, load_idx_folder, read_idx
@@ -201,9 +202,8 @@ def read_npy(path: PathLike) -> np.ndarray:
     with naming(path), open_regular(path) as (file, size), _parsing("a .npy file"):
         # Not NumPy's open_memmap: its sizes can overflow, and it accepts a file that goes on after its array.
         shape, order, dtype = _npy_header("the array", file, size)
-        if not math.prod(shape):  # an empty array: a map cannot begin at the end of a file
-            file.seek(0)
-        return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
+        start = file.tell() if math.prod(shape) else 0  # a map cannot begin at the end of a file, for an empty array
+    return np.memmap(path, dtype, "r", offset=start, shape=shape, order=order)
 
 
 def _parse_npy(name: str, data: bytes) -> np.ndarray:
@@ -249,12 +249,15 @@ def _parts(arrays: dict[str, np.ndarray], path: Path) -> list[Part]:
 @contextmanager
 def _parsing(what: str):
     """Raises one kind of error for the many that Python's and NumPy's parsers raise on damaged files."""
+    outer = sys.exc_info()[1]
     try:
         yield
-    except (FileFormatError, OSError, MemoryError):
+    except (FileFormatError, OSError):
         raise
     except UnicodeDecodeError:
         raise FileFormatError("has no known format: fastreg reads IDX, .npz, .npy and .csv") from None
     except Exception as error:
+        if cause := not_of_the_file(error, outer):
+            raise cause from None
         text = " ".join(str(error).split()) or type(error).__name__
         raise FileFormatError(f"is not {what} that fastreg can read: {text}") from None

@@ -54,7 +54,8 @@ def fits(array: np.ndarray) -> bool:
     size = array.itemsize
     if array.shape[-1] % LANES or array.strides[-1] != size or array.ctypes.data % size:
         return False
-    return array.ndim == 1 or (array.ndim == 2 and array.strides[0] % (LANES * size) == 0 and array.strides[0] > 0)
+    apart = array.strides[0]
+    return array.ndim == 1 or (array.ndim == 2 and apart % (LANES * size) == 0 and apart >= array.shape[1] * size)
 
 
 def as_padded(array: np.ndarray) -> np.ndarray:

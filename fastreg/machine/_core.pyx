@@ -1,6 +1,9 @@
 """The only extension module: passes programs, feeds and arrays to C, and runs C without the GIL.
 
 It checks only what would crash C: dtype, strides and shapes of buffers. Arguments of users are checked before.
+
+C keeps the addresses of arrays that callbacks, layers and losses in Python can reach. NumPy may not move such an array:
+it never resizes one that has a weak reference, so `_pinned` makes one for each.
 """
 
 cimport numpy as cnp
@@ -9,6 +12,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fastreg.machine._c cimport *
+
+import weakref
 
 import numpy as np
 
@@ -62,6 +67,16 @@ def _number(dict table, str what, name):
     return table[name]
 
 
+def _pinned(*arrays):
+    """Weak references to arrays and to what they are views of. While these live, NumPy resizes none of them in place."""
+    pins = []
+    for array in arrays:
+        while isinstance(array, np.ndarray):
+            pins.append(weakref.ref(array))
+            array = array.base
+    return pins
+
+
 cdef int32_t _head(int64_t head) except -1:
     """The number of a head that a feed can have."""
     if not 0 <= head < FR_MAX_HEADS:
@@ -97,7 +112,7 @@ cdef class Program:
     cdef fr_program program
     cdef fr_op *ops
     cdef list arrays
-    cdef object dtype
+    cdef object dtype, pins
     cdef readonly cnp.ndarray clip  # one number: the factor of the last ClipNorm
 
     def __cinit__(self, dtype, int64_t max_rows, list ops, int64_t accumulate=1, double clean=1.0):
@@ -117,6 +132,7 @@ cdef class Program:
         self.program.clip = <double *>cnp.PyArray_DATA(self.clip)
         for i, fields in enumerate(ops):
             self._fill(&self.ops[i], fields)
+        self.pins = _pinned(self.clip, *self.arrays)
 
     def __dealloc__(self):
         PyMem_Free(self.ops)
@@ -450,7 +466,8 @@ cdef class Source:
     `chosen` (int64), the columns of a row are these elements of it alone."""
 
     cdef fr_source source
-    cdef object array, offsets
+    cdef object array, offsets, pins
+    cdef readonly int64_t rows
 
     def __cinit__(self, cnp.ndarray array not None, cnp.ndarray starts=None, cnp.ndarray places=None,
                   int64_t columns=0, cnp.ndarray chosen=None):
@@ -468,9 +485,12 @@ cdef class Source:
         self.source.offsets = NULL
         self.source.starts, self.source.places, self.source.wide = NULL, NULL, 0
         self.source.columns = 1
+        self.pins = _pinned(array, starts, places)
         if starts is not None:
             self._sparse(starts, places, columns)
+            self.rows = len(starts) - 1
             return
+        self.rows = len(array)
         contiguous = True
         for axis in range(array.ndim - 1, 0, -1):
             contiguous = contiguous and (array.shape[axis] == 1 or array.strides[axis] == expected)
@@ -516,40 +536,69 @@ cdef class Feed:
 
     cdef fr_feed feed
     cdef tuple arrays
+    cdef object pins
+    cdef list reals  # of the dtype of the program
 
     def __cinit__(self, int64_t rows, int64_t batch_size, uint64_t seed, uint32_t epoch, list sources, list heads,
                   cnp.ndarray order, cnp.ndarray rates, bint by_position=False, cnp.ndarray decays=None):
         """sources: in the numbering of the gathers. heads: (labels, shares, weights, out) of each, None where unused."""
         cdef int i
         cdef Source source
+        cdef int64_t last = rows, batches
+        if batch_size < 1 or rows < 0:
+            raise ValueError(f"got {rows} rows in batches of {batch_size}, expected at least 0 and 1")
         if len(sources) > FR_MAX_SOURCES or not 1 <= len(heads) <= FR_MAX_HEADS:
             raise ValueError(f"got {len(sources)} sources and {len(heads)} heads, "
                              f"expected at most {FR_MAX_SOURCES} and 1 to {FR_MAX_HEADS}")
         self.arrays = sources, heads, order, rates, decays
         self.feed.rows, self.feed.batch_size, self.feed.seed, self.feed.step = rows, batch_size, seed, 0
         self.feed.epoch, self.feed.by_position = epoch, by_position
+        batches = (rows - 1) // batch_size + 1 if rows else 0
+        self.feed.order = <const int64_t *>self._data("order", order, rows, "int64")
+        self.feed.rates = <const double *>self._data("rates", rates, batches, "float64")
+        self.feed.decays = <const double *>self._data("decays", decays, batches, "float64")
+        if order is not None:
+            last = _end(self.feed.order, rows)
         for i, source in enumerate(sources):
-            if source is None:
-                raise TypeError("a source was expected, got None")
-            self.feed.source[i] = source.source
+            self.feed.source[i] = self._rows(source, last)
         self.feed.n_heads = <int32_t>len(heads)
+        self.reals = []
         for i, (labels, shares, weights, out) in enumerate(heads):
-            self.feed.head[i].labels = <const int64_t *>self._data(labels, "int64")
-            self.feed.head[i].weights = self._data(weights, None)
-            self.feed.head[i].out = self._data(out, None)
+            self.feed.head[i].labels = <const int64_t *>self._data("labels", labels, last, "int64")
+            self.feed.head[i].weights = self._data("weights", weights, last, None)
+            self.feed.head[i].out = self._data("out", out, rows, None)
+            self.reals += [array for array in (weights, out) if array is not None]
             if shares is not None:
-                source = shares
-                self.feed.head[i].shares = source.source
-        self.feed.order = <const int64_t *>self._data(order, "int64")
-        self.feed.rates = <const double *>self._data(rates, "float64")
-        self.feed.decays = <const double *>self._data(decays, "float64")
+                self.feed.head[i].shares = self._rows(shares, last)
+        self.pins = _pinned(order, rates, decays, *(array for head in heads for array in head))
 
-    cdef void *_data(self, cnp.ndarray array, dtype) except *:
+    cdef void *_data(self, str name, cnp.ndarray array, int64_t rows, dtype) except *:
         if array is None:
             return NULL
         if not array.flags.c_contiguous or (dtype is not None and array.dtype != dtype):
-            raise ValueError(f"a contiguous array{' of ' + dtype if dtype else ''} was expected")
+            raise ValueError(f"{name}: a contiguous array{' of ' + dtype if dtype else ''} was expected")
+        if array.ndim == 0 or array.shape[0] < rows:
+            raise ValueError(f"{name}: got shape {np.shape(array)}, expected at least {rows} rows")
         return cnp.PyArray_DATA(array)
+
+    cdef fr_source _rows(self, Source source, int64_t rows) except *:
+        if source is None:
+            raise TypeError("a source was expected, got None")
+        if source.rows < rows:
+            raise ValueError(f"a source: got {source.rows} rows, expected at least {rows}")
+        return source.source
+
+
+cdef int64_t _end(const int64_t *order, int64_t rows) except -1:
+    """The number of rows of data that an order asks for."""
+    cdef int64_t i, low = 0, high = -1
+    with nogil:
+        for i in range(rows):
+            low = min(low, order[i])
+            high = max(high, order[i])
+    if low < 0 or high > 2**62:
+        raise ValueError(f"order: got rows {low} to {high}, expected rows of the data")
+    return high + 1
 
 
 def _nothing():
@@ -587,6 +636,13 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         return first
     if feed.feed.batch_size > program.program.max_rows and feed.feed.rows > program.program.max_rows:
         raise ValueError("a batch is larger than the buffers of the program")
+    if first < 0 or stop > (feed.feed.rows - 1) // feed.feed.batch_size + 1 or not 1 <= threads <= FR_MAX_THREADS:
+        raise ValueError(f"got the batches {first} to {stop - 1} on {threads} threads, which there are not")
+    if not 0 <= first_op <= (program.program.n_ops if stop_op < 0 else stop_op) <= program.program.n_ops:
+        raise ValueError(f"got the ops {first_op} to {stop_op}, expected some of {program.program.n_ops}")
+    for array in feed.reals:
+        if array.dtype != program.dtype:
+            raise TypeError(f"an array of {program.dtype} was expected, got {array.dtype}")
     if <size_t>scratch.nbytes < fr_scratch_bytes(&program.program, threads):
         raise ValueError("the scratch memory is too small")
     feed.feed.step = step

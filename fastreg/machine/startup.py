@@ -1,12 +1,30 @@
-"""The start and end of the command `fastreg`: Ctrl-C and standard streams, before anything else is loaded."""
+"""What comes before anything else is loaded: of the package, and of the command `fastreg` with Ctrl-C and streams."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from importlib import import_module
 
 INTERRUPTED = 130  # the exit code, as in shells: 128 + SIGINT
+
+
+# How Python, NumPy and Cython say that an extension is in another interpreter of this process already.
+IN_ANOTHER = ("more than once per process", "Interpreter change detected", "loading in subinterpreters")
+
+
+def load_machine() -> None:
+    """Loads threads and the SIMD target, and with them NumPy and the extension."""
+    try:
+        import_module("fastreg.machine.threads")
+    except ImportError as error:
+        if not any(words in str(error) for words in IN_ANOTHER):
+            raise
+        raise ImportError(
+            "fastreg: NumPy and its own extension work in one interpreter of a process, and another one, maybe a "
+            "subinterpreter, has them; a process of its own helps, or under mod_wsgi WSGIApplicationGroup %{GLOBAL}"
+        ) from error
 
 
 def is_command() -> bool:

@@ -1,6 +1,6 @@
 """The number of threads of a run, and the SIMD target of the kernels.
 
-The default number is the least of four: the processors this process may run on, its cgroup's quota, OMP_NUM_THREADS,
+The default number is the least of four: the processors this process may run on, its cgroups' quota, OMP_NUM_THREADS,
 and what the work can use. Tasks that run beside each other share the processors: the threads of a pool, the tasks of a
 dask worker, the workers of joblib, which sets OMP_NUM_THREADS for its processes. fastreg/engines/pace.py uses one
 thread while that is faster. A number that was asked for is used as it is. The argument `threads=` comes first, then
@@ -16,12 +16,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from typing import Any
 
 from fastreg.common import checking
 from fastreg.common.names import missing as _missing
-from fastreg.machine import _core
+from fastreg.machine import _core, cgroups
 from fastreg.machine.release import __version__
 
 MAX_THREADS = _core.MAX_THREADS
@@ -55,24 +54,9 @@ def _from_environment() -> int | None:
         raise ValueError(f"FASTREG_NUM_THREADS: got {text!r}, expected an integer from 1 to {MAX_THREADS}") from None
 
 
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Number of processors that the control group (version 2 or 1) grants; infinity if there is no limit."""
-    try:
-        text, every = (root / "cpu.max").read_text().split()
-        return math.inf if text == "max" else int(text) / int(every)
-    except (OSError, ValueError):
-        pass
-    try:
-        quota = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        period = int((root / "cpu/cpu.cfs_period_us").read_text())
-        return math.inf if quota <= 0 else quota / period
-    except (OSError, ValueError):
-        return math.inf
-
-
 def available_processors() -> int:
     """Number of processors that this process may use, by affinity and by the quota of its control group."""
-    quota = _cgroup_quota()
+    quota = cgroups.processors()
     count = _core.cpu_count()
     return count if math.isinf(quota) else max(1, min(count, math.ceil(quota)))
 
@@ -187,7 +171,7 @@ def reason() -> str:
         return "fastreg.set_num_threads"
     if _from_environment():
         return "FASTREG_NUM_THREADS"
-    quota = _cgroup_quota()
+    quota = cgroups.processors()
     granted = "no quota" if math.isinf(quota) else f"a quota of {quota:.3g}"
     parts = [f"affinity allows {_core.cpu_count()}", f"the control group has {granted}"]
     if (limit := _from_openmp()) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.machine import _core, threads
+from fastreg.machine import _core, cgroups, threads
 from fastreg.machine.release import __version__
 
 # What fastreg works with, if it is installed. Versions are read without importing anything.
@@ -85,19 +84,13 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def memory(root: Path = Path("/sys/fs/cgroup")) -> str:
+def memory() -> str:
     """The memory of the machine, and the limit of the control group if that is lower."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return "not known"
-    limit = math.inf
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (root / name).read_text().strip()
-            limit = min(limit, math.inf if text == "max" else int(text))
-        except (OSError, ValueError):
-            continue
+    limit = cgroups.memory()
     granted = f", {limit / 2**30:.3g} GiB granted by the control group" if limit < total else ""
     return f"{total / 2**30:.3g} GiB{granted}"
 

@@ -5,13 +5,14 @@ Nothing in a file is run, imported or opened. Layers are looked up by name among
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fastreg.common import checking, checksum
-from fastreg.common.fileio import FileFormatError, PathLike, naming
+from fastreg.common.fileio import FileFormatError, PathLike, naming, not_of_the_file
 from fastreg.common.names import missing as _missing
 from fastreg.common.safetensors import brief, parse_json, read_tensors, write_tensors
 from fastreg.common.understood import understood
@@ -106,11 +107,12 @@ def model_of(
         raise FileFormatError("the model's config is not a JSON object")
     if CHECKPOINT_KEY in metadata:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHECKPOINT_PREFIX)}
+    outer = sys.exc_info()[1]
     try:
         return _make(Model if "graph" in config else Sequential, config, tensors, custom)
-    except MemoryError:
-        raise
     except Exception as error:  # any error of the checks of layers and arrays, from a strange config
+        if cause := not_of_the_file(error, outer):
+            raise cause from None
         raise FileFormatError(f"the model in it cannot be made: {_one_line(error)}") from error
 
 

@@ -20,6 +20,8 @@ from fastreg.layers.values import Input, Value, shape_after
 
 Shape = tuple[int, ...]
 
+MAX_NODES = 1 << 15
+
 
 class Node(NamedTuple):
     """One use of a layer: its place among the layers, and the numbers of the values that it reads."""
@@ -79,6 +81,7 @@ class Graph:
     def from_config(cls, config: Mapping[str, Any], layers: int) -> Graph:
         """The graph that `config` describes, if it is one of so many layers."""
         _check_keys("graph", config, ("inputs", "nodes", "outputs"))
+        check_uses(len(config["nodes"]))
         inputs = tuple(_entry(entry) for entry in config["inputs"])
         nodes = tuple(Node(_number(layer), tuple(map(_number, values))) for layer, values in config["nodes"])
         outputs = {_name(name): _number(value) for name, value in config["outputs"].items()}
@@ -147,6 +150,12 @@ def _name(value) -> str:
     if not (isinstance(value, str) and value.isascii() and value.replace("_", "").replace("-", "").isalnum()):
         raise ValueError(f"graph: got the name {checking.shown(value)}, expected letters, digits, '_' and '-'")
     return value
+
+
+def check_uses(count: int) -> None:
+    """Refuses more nodes than the streams of the random draws have room for."""
+    if count > MAX_NODES:
+        raise ValueError(f"layers: got {count} uses of layers, expected at most {MAX_NODES}")
 
 
 ONE_INPUT, ONE_HEAD = "inputs", "output"  # the names in a Sequential

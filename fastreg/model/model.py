@@ -30,7 +30,7 @@ from fastreg.machine import _core
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.codes import check_codes
 from fastreg.model.dataset import checked
-from fastreg.model.graph import Graph, Network, chain, trace
+from fastreg.model.graph import MAX_NODES, Graph, Network, chain, check_uses, trace
 from fastreg.model.lowering import lower
 from fastreg.model.tasks import DEFAULT_METRICS, Task, means, of_heads, only, unwrapped
 from fastreg.program.riders import PURPOSE_INIT, stream
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FORMAT = "1"  # the version of model files
 FORMAT_KEY = "fastreg.format"
 MODEL_KEY = "fastreg.model"
-MAX_LAYERS = 1 << 15  # the streams of the random draws have no room for more
+MAX_LAYERS = MAX_NODES  # each layer has at least one use
 SETTINGS: dict[str, Callable[[Any], Any]] = {
     "engine": checking.engine,
     "threads": checked_threads,
@@ -119,6 +119,7 @@ class Model(Settable):
         for what, many in (("inputs", graph.inputs), ("outputs", graph.outputs)):
             if len(many) > _core.MAX_HEADS:
                 raise ValueError(f"{what}: got {len(many)}, expected at most {_core.MAX_HEADS}")
+        check_uses(len(graph.nodes))
         self.graph, self.schema = graph, schema
         self.layers = Layers(layers)
         self.input_shape: InputShape | None = None

@@ -94,7 +94,9 @@ def zeros_of(arrays: list[np.ndarray]) -> Zeros:
 
 def sparsity(model: Summarized) -> dict[str, Zeros]:
     """The `Zeros` of each layer that has parameters, by its name."""
-    layers = {str(layer.name): _own(model, layer) for layer in model.layers}
+    layers: dict[str, list[np.ndarray]] = {str(layer.name): [] for layer in model.layers}
+    for name, array in model.parameters.items():
+        layers[name.rpartition(".")[0]].append(array)
     return {name: zeros_of(arrays) for name, arrays in layers.items() if arrays}
 
 
@@ -180,11 +182,6 @@ def _sizes(zeros: Zeros) -> tuple[str, str, str]:
         return "", "", ""
     share = f"{100 * zeros.share:.1f} %" if zeros.weights else ""
     return share, memory(zeros.bytes), memory(zeros.csr_bytes) if zeros.weights else ""
-
-
-def _own(model: Summarized, layer: Layer) -> list[np.ndarray]:
-    """The parameters of a layer."""
-    return [p for name, p in model.parameters.items() if name.rpartition(".")[0] == layer.name]
 
 
 def _describe(layer: Layer) -> str:

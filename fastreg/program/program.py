@@ -86,14 +86,33 @@ def with_waits(ops: list[Op], buffers: Collection[str]) -> tuple[Op, ...]:
     barrier.
     """
     ordered: list[Op] = []
-    since: list[Op] = []  # ops since the last barrier
+    since = _Since(buffers)
     for op in ops:
-        wait = any(_conflict(op, before, buffers) for before in since)
-        since = [op] if wait else [*since, op]
+        wait = since.conflicts(op)
+        if wait:
+            since = _Since(buffers)
+        since.add(op)
         ordered.append(replace(op, wait=wait))
     return tuple(ordered)
 
 
-def _conflict(op: Op, before: Op, buffers: Collection[str]) -> bool:
-    names = (op.reads | op.writes) & before.writes | op.writes & before.reads
-    return bool(names.difference(buffers) if op.rowwise and before.rowwise and op.doubled == before.doubled else names)
+class _Since:
+    """What the ops since the last barrier have read and written, and how: (rowwise, doubled)."""
+
+    def __init__(self, buffers: Collection[str]):
+        self.buffers = buffers
+        self.read: dict[str, set[tuple[bool, bool]]] = {}
+        self.written: dict[str, set[tuple[bool, bool]]] = {}
+
+    def add(self, op: Op) -> None:
+        for names, known in ((op.reads, self.read), (op.writes, self.written)):
+            for name in names:
+                known.setdefault(name, set()).add((op.rowwise, op.doubled))
+
+    def conflicts(self, op: Op) -> bool:
+        reads, writes = op.reads, op.writes
+        return self._meets(op, reads | writes, self.written) or self._meets(op, writes, self.read)
+
+    def _meets(self, op: Op, names: Collection[str], known: dict[str, set[tuple[bool, bool]]]) -> bool:
+        own = {(True, op.doubled)} if op.rowwise else set()
+        return any(known[name] - (own if name in self.buffers else set()) for name in names if name in known)

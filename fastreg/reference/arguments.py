@@ -123,6 +123,25 @@ def out(value, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if value.shape != shape or value.dtype != dtype or not value.flags.writeable:
         got = f"{'' if value.flags.writeable else 'read-only '}{value.dtype} of shape {value.shape}"
         raise ValueError(f"out: got {got}, expected {dtype} of shape {shape}")
+    _apart("out", value)
+
+
+def _apart(name: str, array: np.ndarray) -> None:
+    """Refuses an array to write to, some of whose elements are in the same place."""
+    strides = sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
+    extent = array.itemsize
+    for stride, size in strides:
+        if stride < extent:
+            break
+        extent = stride * (size - 1) + extent
+    else:
+        return
+    places = np.zeros((1,) * array.ndim, np.int64)
+    for axis, (stride, size) in enumerate(zip(array.strides, array.shape, strict=True)):
+        places = places + (np.arange(size) * stride).reshape([-1 if i == axis else 1 for i in range(array.ndim)])
+    if array.size and (np.diff(np.sort(places, axis=None)) < array.itemsize).any():
+        got = f"strides {array.strides} for shape {array.shape}"
+        raise ValueError(f"{name}: got overlapping rows ({got}), expected an array whose elements have a place each")
 
 
 # --- Losses ----------------------------------------------------------------------------------------------------
@@ -173,6 +192,8 @@ def update(w, g, lr, state: dict, **settings) -> tuple[np.ndarray, float]:
                 got = f"shape {array.shape}" if array.flags.writeable else "a read-only array"
             raise ValueError(f"{name}: got {got}, expected a writable array of w's shape: the update is in place")
     arrays(w=w, **state)
+    for name, array in {"w": w, **state}.items():
+        _apart(name, array)
     for (first, one), (second, other) in combinations({"w": w, **state}.items(), 2):
         if np.shares_memory(one, other):
             raise ValueError(f"{second}: got memory of {first}, expected an array of its own: the update is in place")

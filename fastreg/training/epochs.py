@@ -246,9 +246,9 @@ def _run_slices(
 
 
 def _rates(session: Session, batches: int) -> np.ndarray:
-    """An array for the learning rate of each batch of an epoch."""
-    if session.rates is None or len(session.rates) != batches:
-        session.rates = np.empty(batches)
+    """An array for the learning rate of each batch of an epoch. Callbacks get it, and cannot give it another size."""
+    if session.rates is None or session.rates.shape != (batches,):
+        session.rates = np.frombuffer(bytearray(8 * batches))
     return session.rates
 
 

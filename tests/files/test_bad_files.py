@@ -8,7 +8,8 @@ import pytest
 from tensor_files import TWO, entry, file_of, small_model
 
 import fastreg as fr
-from fastreg.model.files import FORMAT_KEY, MODEL_KEY, FileFormatError, read_tensors, write_tensors
+from fastreg.common import safetensors
+from fastreg.model.files import FORMAT_KEY, MODEL_KEY, FileFormatError, model_of, read_tensors, write_tensors
 
 
 def text_of(dtype='"U8"', shape="[2]", offsets="[0,2]"):
@@ -194,3 +195,30 @@ def test_tensors_of_another_dtype_than_the_config(tmp_path, dtype):
             write_tensors(tmp_path / "a", {**state, name: state[name].astype(other)}, config)
             with pytest.raises(FileFormatError, match=rf"config says {dtype}, but \['{name}'\] are of another dtype"):
                 fr.load(tmp_path / "a")
+
+
+def header_of_empty(count):
+    one = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    return ("{" + ",".join(one % number for number in range(count)) + "}").encode()
+
+
+def test_headers_of_millions_of_parts_are_refused_before_they_are_parsed(tmp_path, monkeypatch):
+    def parsed(*_, **__):
+        raise AssertionError("it is parsed")
+
+    path = tmp_path / "bad-file"
+    for text in (header_of_empty(400_000), b'{"a":[' + b"0," * 4_000_000 + b"0]}", b'{"a":[' + b'"\\"",' * 4_000_000):
+        path.write_bytes(file_of(text, b""))
+        with monkeypatch.context() as patched, pytest.raises(FileFormatError, match="more than 4000000 parts"):
+            patched.setattr(safetensors.json, "loads", parsed)
+            read_tensors(path)
+    with monkeypatch.context() as patched, pytest.raises(FileFormatError, match="config has more than 4000000 parts"):
+        patched.setattr(safetensors.json, "loads", parsed)
+        model_of({}, {FORMAT_KEY: "1", MODEL_KEY: "[" + "0," * 4_000_000 + "0]"})
+
+
+def test_long_texts_are_no_parts(tmp_path):
+    """Such as names of categories with commas, brackets and quotes in them."""
+    text = ',[{"\\' * 1_000_000
+    write_tensors(tmp_path / "a", {"x": np.zeros(2)}, {"text": text})
+    assert read_tensors(tmp_path / "a")[1] == {"text": text}

@@ -49,13 +49,6 @@ def test_why_there_are_so_many_threads(capsys, monkeypatch):
         fr.set_num_threads(None)
 
 
-def test_memory_is_that_of_the_control_group_where_that_is_less(tmp_path):
-    (tmp_path / "memory.max").write_text(str(3 * 2**28))
-    assert versions.memory(tmp_path).endswith(", 0.75 GiB granted by the control group")
-    (tmp_path / "memory.max").write_text("max")
-    assert "granted" not in versions.memory(tmp_path)
-
-
 def test_nothing_is_imported_for_it():
     script = (
         "import fastreg as fr, sys; fr.show_versions(); print(sorted({'scipy', 'torch', 'sklearn'} & {*sys.modules}))"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from fastreg.common import checking
-from fastreg.common.fileio import FileFormatError, PathLike, open_regular
+from fastreg.common.fileio import FileFormatError, PathLike, not_of_the_file, open_regular
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -62,6 +63,7 @@ class Lines:
 def open_lines(path: PathLike, encoding: str = "utf-8") -> Iterator[Lines]:
     """Opens a text file: packed by gzip, bzip2, xz or zip, or plain. A byte order mark decides the encoding."""
     checked_encoding(encoding)
+    outer = sys.exc_info()[1]
     with open_regular(path) as (file, _), _unpacked(file) as plain:
         try:
             start = plain.read(1000)
@@ -80,16 +82,13 @@ def open_lines(path: PathLike, encoding: str = "utf-8") -> Iterator[Lines]:
             raise FileFormatError(f"is damaged: {error}") from None
         except Exception as error:  # BadGzipFile and bzip2's are OSErrors without a number, LZMAError is its own kind
             if type(error).__name__ == "LZMAError" or isinstance(error, OSError):
-                raise _damaged(error) from None
+                raise _damaged(error, outer) from None
             raise
 
 
-def _damaged(error: Exception) -> Exception:
-    """What an error of an unpacker says of the file, if it says something: they are of many types. The disk and the
-    memory are not the file."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
-        return error
-    return FileFormatError(f"is damaged: {error}")
+def _damaged(error: Exception, outer: BaseException | None) -> BaseException:
+    """What an error of an unpacker says of the file, if it says something: they are of many types."""
+    return not_of_the_file(error, outer) or FileFormatError(f"is damaged: {error}")
 
 
 def checked_encoding(encoding: Any) -> str:
@@ -105,6 +104,7 @@ def checked_encoding(encoding: Any) -> str:
 
 @contextmanager
 def _unpacked(file: Any) -> Iterator[Any]:
+    outer = sys.exc_info()[1]
     start = file.read(6)
     file.seek(0)
     name = next((module for magic, module in PACKED.items() if start.startswith(magic)), None)
@@ -116,12 +116,13 @@ def _unpacked(file: Any) -> Iterator[Any]:
             opened.read(1)
             opened.seek(0)
         except Exception as error:
-            raise _damaged(error) from None
+            raise _damaged(error, outer) from None
         yield opened
 
 
 def _member(file: Any) -> Any:
     """The only file in a zip archive, opened. Archives of several are something else: .npz, workbooks."""
+    outer = sys.exc_info()[1]
     try:
         archive = zipfile.ZipFile(file)
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -131,7 +132,7 @@ def _member(file: Any) -> Any:
     except FileFormatError:
         raise
     except Exception as error:
-        raise _damaged(error) from None
+        raise _damaged(error, outer) from None
 
 
 def is_packed_table(path: PathLike) -> bool:

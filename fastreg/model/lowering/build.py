@@ -10,6 +10,7 @@ later ones add. So the order of the ops decides the order of the sum, which is p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -212,8 +213,8 @@ class Way:
         for step in self.steps:
             below = any(self._needed[id(one)] for one in step.inputs)
             self._needed[id(step)] = everything or below or any(name in rules for name in step.params)
-        uses: list[str] = [name for step in self.steps for name in step.params if name in rules]
-        self.kept = {name for name in uses if stored or uses.count(name) > 1}
+        uses = Counter(name for step in self.steps for name in step.params if name in rules)
+        self.kept = {name for name, count in uses.items() if stored or count > 1}
         self.kept |= {name for a, b, _ in self.couplings for name in (a, b) if name in rules}
 
     def begin(self, written: Iterable[str]) -> None:
