@@ -111,8 +111,9 @@ static void draw_mask(mask_draws *draws, const row_part *part) {
     };
     if (mask->std > 0) {
         const vec std = vset1((real)mask->std), one = vset1(1);
-        normal_draws(draws->factor, &place);
-        for (int j = 0; j < FR_PANEL; j += VL) vstore(draws->factor + j, vfma(std, vload(draws->factor + j), one));
+        const int vectors = vectors_of(part->columns);
+        normal_draws(draws->factor, &place, vectors);
+        for (int j = 0; j < vectors * VL; j += VL) vstore(draws->factor + j, vfma(std, vload(draws->factor + j), one));
     } else if (mask->threshold < 65536) {
         philox_draws(draws->bits, &place);
     } else {
@@ -157,9 +158,10 @@ static void noise_row(real *y, const real *x, const fr_noise *noise, const row_p
         .step = part->w->batch.step,
         .stream = noise->stream,
     };
-    normal_draws(draws, &place);
+    const int vectors = vectors_of(part->columns);
+    normal_draws(draws, &place, vectors);
     const vec std = vset1((real)noise->std);
-    for (int j = 0; j < vectors_of(part->columns) * VL; j += VL) {
+    for (int j = 0; j < vectors * VL; j += VL) {
         vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
     }
 }

@@ -1,8 +1,14 @@
 /* Normal draws from the words of Philox, by the inverse of the normal distribution function.
  *
- * A column takes one 32-bit word: word j mod 4 of counter (j / 4, row, step, stream). With s the word as a signed number,
- * p - 1/2 = (s + 1/2) / 2^32. What is left in the tail is counted in integers, so it keeps its digits.
- * Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics 37 (1988).
+ * The words are those of the masks in philox.h, two columns to a word: eight words are sixteen columns. Column c < 8 of
+ * such a sixteen takes word c as it is, and column c + 8 takes PAIR_FACTOR * word + PAIR_SHIFT. Both are bijections, so
+ * every draw has all 32 bits. A pair is a point of a lattice of 2^32 points, and the factor, near the golden section,
+ * spreads them evenly over the square (all partial quotients of factor / 2^32 are at most 3).
+ * `python bench/normals.py` measures what is left of a dependence.
+ *
+ * Of a word, the sign is bit 31. The others, k, give the tail t = (k + 1/2) / 2^32 beyond the draw: 0 < t < 1/2. So the far
+ * tails keep their digits. The size of the draw is that of the normal quantile at t, as a quotient of polynomials.
+ * For double: Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics 37 (1988).
  */
 #ifndef FR_NOISE_H
 #define FR_NOISE_H
@@ -12,74 +18,118 @@
 
 typedef int32_t i32vec __attribute__((vector_size(VL * 4)));
 typedef int32_t i32vec_mem __attribute__((vector_size(VL * 4), aligned(2), may_alias));
-typedef ireal ivec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(ireal)), may_alias));
+typedef uint32_t eight_words __attribute__((vector_size(32)));
+typedef uint32_t eight_words_mem __attribute__((vector_size(32), aligned(2), may_alias));
 
-/* numerators and denominators, highest power first: |p - 1/2| <= 0.425, and the tails (in r - 1.6) */
-static const double CENTRE_TOP[8] = {2.5090809287301226727e+3, 3.3430575583588128105e+4, 6.7265770927008700853e+4,
-                                     4.5921953931549871457e+4, 1.3731693765509461125e+4, 1.9715909503065514427e+3,
-                                     1.3314166789178437745e+2, 3.3871328727963666080e0};
-static const double CENTRE_BOTTOM[8] = {
+#define PAIR_FACTOR 0x9E3A75A9u
+#define PAIR_SHIFT 0x5A827999u
+
+/* Quotients of polynomials, the highest power first. In the centre they are of float in t (1 - t), where the error is below
+ * 3e-6, and of double in 0.425^2 - (1/2 - t)^2. In the tails, t < TAIL_WORDS / 2^32, they are of sqrt(-log t) - 1.6. */
+#if REAL_BITS == 32
+enum { TAIL_WORDS = 1 << 21, CENTRE_TERMS = 7 };
+static const real CENTRE_TOP[CENTRE_TERMS] = {0x1.c891c8p+39f, 0x1.7ea85cp+40f, 0x1.d16fe2p+37f, 0x1.a17e2ap+32f,
+                                              0x1.3fe342p+25f, 0x1.88bc08p+15f, 0x1.015c84p+3f};
+static const real CENTRE_BOTTOM[CENTRE_TERMS] = {0x1.be7152p+39f, 0x1.34b5cep+39f, 0x1.f93506p+35f, 0x1.60320ap+30f,
+                                                 0x1.bf7cc4p+22f, 0x1.d3a852p+12f, 0x1p+0f};
+#else
+enum { TAIL_WORDS = 322122547, CENTRE_TERMS = 8 };
+static const real CENTRE_TOP[CENTRE_TERMS] = {
+    2.5090809287301226727e+3, 3.3430575583588128105e+4, 6.7265770927008700853e+4, 4.5921953931549871457e+4,
+    1.3731693765509461125e+4, 1.9715909503065514427e+3, 1.3314166789178437745e+2, 3.3871328727963666080e0};
+static const real CENTRE_BOTTOM[CENTRE_TERMS] = {
     5.2264952788528545610e+3, 2.8729085735721942674e+4, 3.9307895800092710610e+4, 2.1213794301586595867e+4,
     5.3941960214247511077e+3, 6.8718700749205790830e+2, 4.2313330701600911252e+1, 1.0};
-static const double TAIL_TOP[8] = {7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
-                                   1.27045825245236838258e0,  3.64784832476320460504e0,  5.76949722146069140550e0,
-                                   4.63033784615654529590e0,  1.42343711074968357734e0};
-static const double TAIL_BOTTOM[8] = {
-    1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
-    6.89767334985100004550e-1, 1.67638483018380384940e0,  2.05319162663775882187e0,  1.0};
+#endif
+enum { TAIL_TERMS = 8 };
+static const real TAIL_TOP[TAIL_TERMS] = {(real)7.74545014278341407640e-4, (real)2.27238449892691845833e-2,
+                                          (real)2.41780725177450611770e-1, (real)1.27045825245236838258e0,
+                                          (real)3.64784832476320460504e0,  (real)5.76949722146069140550e0,
+                                          (real)4.63033784615654529590e0,  (real)1.42343711074968357734e0};
+static const real TAIL_BOTTOM[TAIL_TERMS] = {(real)1.05075007164441684324e-9, (real)5.47593808499534494600e-4,
+                                             (real)1.51986665636164571966e-2, (real)1.48103976427480074590e-1,
+                                             (real)6.89767334985100004550e-1, (real)1.67638483018380384940e0,
+                                             (real)2.05319162663775882187e0,  (real)1.0};
 
-/* p - 1/2 */
-INLINE vec centre_of(i32vec word) { return (__builtin_convertvector(word, vec) + (real)0.5) * (real)0x1p-32; }
-
-INLINE vec rational(vec x, const double *tops, const double *bottoms) {
-    vec top = {0}, bottom = {0};
-    for (int i = 0; i < 8; i++) {
-        top = vfma(top, x, vset1((real)tops[i]));
-        bottom = vfma(bottom, x, vset1((real)bottoms[i]));
-    }
-    return top / bottom;
+INLINE vec horner(vec x, const real *coefficients, int terms) {
+    vec sum = vset1(coefficients[0]);
+    for (int i = 1; i < terms; i++) sum = vfma(sum, x, vset1(coefficients[i]));
+    return sum;
 }
 
-/* Right where |centre| <= 0.425. */
-INLINE vec central_normal(vec centre) {
-    return centre * rational(vfma(-centre, centre, vset1((real)0.180625)), CENTRE_TOP, CENTRE_BOTTOM);
+/* t */
+INLINE vec tail_of(i32vec word) {
+    return vfma(__builtin_convertvector(word & INT32_MAX, vec), vset1((real)0x1p-32), vset1((real)0x1p-33));
+}
+
+INLINE ivec in_tail(vec t) { return t < vset1((real)(TAIL_WORDS * 0x1p-32)); }
+
+/* The size of a draw with its sign. */
+INLINE vec signed_as(vec size, i32vec word) {
+#if REAL_BITS == 32
+    return (vec)((ivec)size ^ (word & INT32_MIN));
+#else
+    return (vec)((ivec)size ^ (__builtin_convertvector(word, ivec) & INT64_MIN));
+#endif
+}
+
+/* Right where t >= TAIL_WORDS / 2^32. */
+INLINE vec central_normal(vec t) {
+    const vec centre = (real)0.5 - t;
+#if REAL_BITS == 32
+    const vec x = vfma(-t, t, t);
+#else
+    const vec x = vfma(-centre, centre, vset1((real)0.180625));
+#endif
+    return centre * horner(x, CENTRE_TOP, CENTRE_TERMS) / horner(x, CENTRE_BOTTOM, CENTRE_TERMS);
 }
 
 /* Right elsewhere. */
-INLINE vec tail_normal(i32vec word) {
-    const i32vec size = word ^ (word >> 31); /* |s + 1/2| - 1/2 */
-    const vec tail = (__builtin_convertvector(0x7fffffff - size, vec) + (real)0.5) * (real)0x1p-32;
-    return vcopysign(rational(vsqrt(-vlog(tail)) - (real)1.6, TAIL_TOP, TAIL_BOTTOM), centre_of(word));
+INLINE vec tail_normal(vec t) {
+    const vec x = vsqrt(-vlog(t)) - (real)1.6;
+    return horner(x, TAIL_TOP, TAIL_TERMS) / horner(x, TAIL_BOTTOM, TAIL_TERMS);
 }
 
-/* The normal draws of columns column .. column + 63 (a multiple of FR_PANEL) of one row. */
-INLINE void normal_draws(real *out, const draw_place *place) {
-    draw_place half = *place;
-    uint16_t draws[2 * FR_PANEL]; /* 8 columns of draws are one counter, and so are 4 of normals */
-    half.column *= 2;
-    philox_draws(draws, &half);
-    half.column += FR_PANEL;
-    philox_draws(draws + FR_PANEL, &half);
-    ireal away[FR_PANEL];
-    for (int j = 0; j < FR_PANEL; j += VL) {
-        const vec centre = centre_of(*(const i32vec_mem *)(draws + 2 * j));
-        *(ivec_mem *)(away + j) = vabs(centre) > vset1((real)0.425);
-        vstore(out + j, central_normal(centre));
-    }
-    /* 15 % are in the tails, and nearly every vector has one. Side by side they fill few vectors. */
-    int32_t words[FR_PANEL] = {0};
+/* Puts right what is in the tails. Side by side they fill few vectors. */
+static void tail_draws(real *out, const int32_t *words, int vectors) {
+    int32_t tails[FR_PANEL] = {0};
     uint8_t where[FR_PANEL + 1];
     int count = 0;
-    for (int j = 0; j < FR_PANEL; j++) {
-        where[count] = (uint8_t)j;
-        count += away[j] != 0;
+    for (int j = 0; j < vectors * VL; j += VL) {
+        if (!vany(in_tail(tail_of(*(const i32vec_mem *)(words + j))))) continue;
+        for (int i = j; i < j + VL; i++) {
+            where[count] = (uint8_t)i;
+            count += (words[i] & INT32_MAX) < TAIL_WORDS;
+        }
     }
-    for (int k = 0; k < count; k++) memcpy(words + k, draws + 2 * where[k], sizeof(int32_t));
-    for (int k = 0; k < count; k += VL) {
-        real tails[VL];
-        vstore(tails, tail_normal(*(const i32vec_mem *)(words + k)));
-        for (int i = 0; i < VL && k + i < count; i++) out[where[k + i]] = tails[i];
+    for (int i = 0; i < count; i++) tails[i] = words[where[i]];
+    for (int i = 0; i < count; i += VL) {
+        const i32vec word = *(const i32vec_mem *)(tails + i);
+        real draws[VL];
+        vstore(draws, signed_as(tail_normal(tail_of(word)), word));
+        for (int k = 0; k < VL && i + k < count; k++) out[where[i + k]] = draws[k];
     }
+}
+
+/* The normal draws of the columns from `column` on, a multiple of 16, of one row: that number of vectors of them, at most
+ * a panel. */
+INLINE void normal_draws(real *out, const draw_place *place, int vectors) {
+    uint16_t draws[FR_PANEL];
+    int32_t words[FR_PANEL];
+    philox_draws(draws, place);
+    for (int j = 0; j < FR_PANEL; j += 16) {
+        const eight_words w = *(const eight_words_mem *)(draws + j);
+        *(eight_words_mem *)(words + j) = w;
+        *(eight_words_mem *)(words + j + 8) = w * PAIR_FACTOR + PAIR_SHIFT;
+    }
+    vec least = vset1((real)0.5);
+    for (int j = 0; j < vectors * VL; j += VL) {
+        const i32vec word = *(const i32vec_mem *)(words + j);
+        const vec t = tail_of(word);
+        least = vmin(least, t);
+        vstore(out + j, signed_as(central_normal(t), word));
+    }
+    if (vany(in_tail(least))) tail_draws(out, words, vectors);
 }
 
 #endif

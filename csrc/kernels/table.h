@@ -27,7 +27,7 @@ static void row_draws(uint16_t *out, uint64_t seed, uint32_t column, uint32_t ro
 
 static void row_normals(void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream) {
     const fr_round_keys keys = fr_round_keys_of(seed);
-    normal_draws(out, &(draw_place){&keys, column, row, step, stream});
+    normal_draws(out, &(draw_place){&keys, column, row, step, stream}, FR_PANEL / VL);
 }
 
 /* Bytes of scratch that every worker needs for an op. */

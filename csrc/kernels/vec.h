@@ -170,6 +170,21 @@ INLINE vec vgather(const real *base, ivec index) {
 #endif
 }
 
+/* Whether a comparison holds in any lane. */
+INLINE int vany(ivec mask) {
+#if defined(HAVE_AVX512) && REAL_BITS == 32
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(HAVE_AVX512)
+    return _mm512_movepi64_mask((__m512i)mask) != 0;
+#elif defined(HAVE_AVX2)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#else
+    ireal any = 0;
+    for (int i = 0; i < VL; i++) any |= mask[i];
+    return any != 0;
+#endif
+}
+
 /* a, or 0 where it is smaller than any normal number: the rule of ../flush.h for what is copied. It looks at the bits, so
  * it takes no longer for small numbers, and no mode changes it. */
 INLINE vec vnormal_or_zero(vec a) {
