@@ -4,6 +4,7 @@ Each SIMD target is a static library, because each needs its own flags. Only the
 
     FASTREG_DEBUG=1                              bounds checks in Cython, assertions and no optimization in C
     FASTREG_SANITIZE=address,undefined | thread  a sanitized build (implies debugging symbols)
+    FASTREG_EMULATE_AMX=1                        the target "amx" in plain C and AVX2, to test it on any x86-64
 """
 
 import os
@@ -20,6 +21,7 @@ from setuptools.errors import CCompilerError, CompileError, LinkError, PlatformE
 
 DEBUG = os.environ.get("FASTREG_DEBUG", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
+EMULATE_AMX = os.environ.get("FASTREG_EMULATE_AMX", "") not in ("", "0")
 
 # -ffp-contract=off: a product and a sum are fused only where vec.h says so (same bits everywhere)
 FLAGS = ["-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wshadow"]
@@ -41,9 +43,14 @@ if platform.machine() in ("x86_64", "AMD64"):
     TARGETS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprfchw"]
     if not CLANG:
         TARGETS["avx512"] += ["-mprefer-vector-width=512"]
+    TARGETS["amx"] = TARGETS["avx2" if EMULATE_AMX else "avx512"]  # amx_f32.c asks for more
+    if EMULATE_AMX:
+        FLAGS += ["-DFR_EMULATE_AMX"]
 elif platform.machine() in ("aarch64", "arm64"):
     # GCC's first scheduler hoists loads above a tile's multiply-adds, which pushes sums from registers to memory
     TARGETS["neon"] = [] if CLANG else ["-fno-schedule-insns"]
+
+BITS = {"amx": (32,)}  # of a target that does not have both dtypes
 
 CORE = [f"csrc/{name}.c" for name in ("run", "pool", "cpu", "random", "tables", "hand_out", "text")]
 BELOW_KERNELS = ["csrc/augment.c"]
@@ -58,7 +65,7 @@ def library(name, sources, flags):
 LIBRARIES = [
     library("fastreg_core", CORE, ["-pthread"]),
     *(
-        library(f"fastreg_{target}", [f"csrc/targets/{target}_f{bits}.c" for bits in (32, 64)], flags)
+        library(f"fastreg_{target}", [f"csrc/targets/{target}_f{bits}.c" for bits in BITS.get(target, (32, 64))], flags)
         for target, flags in TARGETS.items()
     ),
     library("fastreg_below_kernels", BELOW_KERNELS, []),

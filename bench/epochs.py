@@ -2,6 +2,7 @@
 
     python bench/epochs.py                                  # everything: half an hour on two cores
     python bench/epochs.py --workloads dfn curve --peers jax --epochs 41
+    python bench/epochs.py --peers fastreg_bfloat16 torch_bfloat16   # products in bfloat16 against fastreg in float32
     python bench/epochs.py --quick                          # small networks: shows that everything works
 
 An epoch includes all that training needs: a new order, gather, forward, backward, update, and the loss. Each library
@@ -26,7 +27,7 @@ from statistics import median
 
 import report
 from paired import UNSTEADY, Steal, ratio_interval
-from peers import ENVIRONMENTS, PEERS, is_installed
+from peers import ENVIRONMENTS, PEERS, ROUNDING, is_installed
 from processes import Worker, WorkerError
 from workloads import LATE, LONG, WORKLOADS, scaled
 
@@ -45,7 +46,7 @@ LOSS_TOLERANCE = 1e-2
 def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--peers", nargs="*", choices=[*PEERS, *ROUNDING], default=list(PEERS))
     parser.add_argument("--variants", nargs="+", help="only these ways to run a peer (eager, compile, rbg, ...)")
     parser.add_argument("--epochs", type=int, default=21, metavar="PAIRS", help="measurements of each side (21)")
     parser.add_argument("--seconds", type=float, default=0.2, help="least length of a measurement: epochs are added up")

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #ifdef __linux__
 #include <sched.h>
+#include <sys/syscall.h>
 #endif
 
 #include "cpu.h"
@@ -44,10 +45,53 @@ static int has_avx512(void) {
     if (!has_avx2() || (saved_state() & 0xe6) != 0xe6) return 0; /* and opmask and ZMM state */
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
 }
+
+/* AVX-512, with some ops of its own. Made when the processor is asked for AMX. */
+static fr_table amx_f32;
+
+#ifdef FR_EMULATE_AMX
+#define AMX_F64 &fr_avx2_f64
+static const fr_table *const beside_amx = &fr_avx2_f32;
+static int has_amx(void) { return has_avx2(); }
+#else
+#define AMX_F64 &fr_avx512_f64
+static const fr_table *const beside_amx = &fr_avx512_f32;
+
+/* Linux lets a process use tiles if it has asked to, before it has other threads or after. */
+static int has_amx(void) {
+#ifdef __linux__
+    enum { ASK_FOR_STATE = 0x1023, TILES = 18 };
+    const unsigned wanted = 1u << 22 | 1u << 24; /* AMX-BF16, AMX-TILE */
+    unsigned a, b, c, d;
+    if (!has_avx512() || (saved_state() & 0x60000) != 0x60000) return 0; /* and the tiles and their configuration */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & wanted) != wanted) return 0;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & (1u << 5))) return 0; /* AVX512-BF16 */
+    return syscall(SYS_arch_prctl, ASK_FOR_STATE, TILES) == 0;
+#else
+    return 0;
+#endif
+}
+#endif
+
+static size_t amx_scratch_bytes(const fr_op *op) {
+    const size_t own = fr_amx_f32.scratch_bytes(op);
+    return own ? own : beside_amx->scratch_bytes(op);
+}
+
+static int granted_amx(void) {
+    if (!fr_amx_f32.dense || !has_amx()) return 0;
+    amx_f32 = *beside_amx;
+    amx_f32.op[FR_DENSE] = fr_amx_f32.dense;
+    amx_f32.op[FR_DENSE_DX] = fr_amx_f32.dense_dx;
+    amx_f32.op[FR_DENSE_DW] = fr_amx_f32.dense_dw;
+    amx_f32.scratch_bytes = amx_scratch_bytes;
+    return 1;
+}
 #endif
 
 static const target targets[] = {
 #if defined(__x86_64__)
+    {"amx", granted_amx, {&amx_f32, AMX_F64}},
     {"avx512", has_avx512, {&fr_avx512_f32, &fr_avx512_f64}},
     {"avx2", has_avx2, {&fr_avx2_f32, &fr_avx2_f64}},
 #elif defined(__aarch64__)

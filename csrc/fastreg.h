@@ -15,9 +15,10 @@ enum { FR_PANEL = 64 };            /* columns that one tile of work spans, whate
 enum { FR_ROW_GROUP = 48 };        /* rows of a weight over which column sums (penalties) run in order */
 enum { FR_UPDATE_COLUMNS = 4096 }; /* columns of one tile when an op passes over a parameter */
 enum { FR_SUM_BLOCK = 64 };        /* rows over which losses and bias gradients are summed before the next level */
-enum { FR_CHAIN = 4096 }; /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
-enum { FR_SLOTS = 2 };    /* arrays of state a parameter may have */
-enum { FR_POWERS = 3 };   /* running numbers of an optimizer: mu_1 ... mu_t, beta2^t, warm_up^t */
+enum { FR_CHAIN = 4096 };    /* terms of one chain of fused multiply-adds; the sums of chains are added in order */
+enum { FR_BF16_GROUP = 32 }; /* terms of a product in bf16 that are summed from 0 (kernels/bf16_tiles.h) */
+enum { FR_SLOTS = 2 };       /* arrays of state a parameter may have */
+enum { FR_POWERS = 3 };      /* running numbers of an optimizer: mu_1 ... mu_t, beta2^t, warm_up^t */
 enum { FR_MAX_THREADS = 256 };
 enum { FR_MAX_OPS = 1 << 21 };        /* of a program: 64 for each of the most layers that a model has */
 enum { FR_MAX_TRANSFORMS = 16 };      /* of an augmentation */
@@ -82,7 +83,8 @@ enum {
     X(POOL_DX, PoolDx, pool_dx, 0)                                                                                     \
     X(EMBED, Embed, embed, FR_MAY_FAIL)                                                                                \
     X(EMBED_DW, EmbedDw, embed_dw, FR_HAS_PARAM)                                                                       \
-    X(ROW_NORM, RowNorm, row_norm, FR_ONCE_A_STEP)
+    X(ROW_NORM, RowNorm, row_norm, FR_ONCE_A_STEP)                                                                     \
+    X(ROUND, Round, round, 0)
 
 /* All op kinds. A call goes to a function of the caller's. */
 #define FR_FOR_EACH_OP(X) FR_FOR_EACH_KERNEL(X) X(CALL, Call, call, FR_MAY_FAIL)
@@ -272,6 +274,10 @@ typedef struct {
 
 /* Ops: what each kind reads and writes. A matrix or pointer that may be left out is NULL then.
  *
+ * bf16: the product is one of operands in bf16, in the order of kernels/bf16_tiles.h. x and dz hold such numbers already;
+ * the weight is rounded as it is read. rounded: what is written to out, or dz, is also written there, in bf16. It may be
+ * the same matrix, which then has nothing else.
+ *
  * gather: out = the rows of the batch, augmented, standardized ((x - mean) * scale, where mean is given), mixed, noisy,
  * masked. */
 typedef struct {
@@ -283,6 +289,7 @@ typedef struct {
     fr_noise noise;
     const fr_augment *augment; /* may be NULL */
     fr_mix mix;
+    fr_matrix rounded; /* may be NULL */
 } fr_gather_op;
 
 /* dense: out = dropout(activation(z)), z = (x * weight) * scale + bias + noise. The weight is (K, N), or (N, K) where
@@ -292,8 +299,9 @@ typedef struct {
     fr_matrix bias, z;  /* may be NULL */
     fr_matrix scale;    /* of a normalization that follows; may be NULL, and has a bias if it is not */
     fr_matrix activity; /* the sums of |out| by row and panel; may be NULL */
+    fr_matrix rounded;  /* may be NULL */
     int64_t K, N;
-    int32_t activation, transposed;
+    int32_t activation, transposed, bf16;
     fr_mask mask;
     fr_noise noise;
     double activity_l1;
@@ -304,6 +312,7 @@ typedef struct {
 typedef struct {
     void *row_loss, *row_hit;
     fr_matrix dz;                       /* NULL in evaluation */
+    fr_matrix rounded;                  /* may be NULL */
     fr_matrix targets;                  /* NULL in losses of classes */
     fr_matrix weights, positive, units; /* one number an output, or NULL; see kernels/loss.h */
     fr_through through;
@@ -327,8 +336,9 @@ typedef struct {
 /* dense_dx: out = through'(dz * weight^T), or out += where `add`. The weight is (K, N), or (N, K) where `transposed`. */
 typedef struct {
     fr_matrix out, dz, weight;
+    fr_matrix rounded; /* may be NULL */
     int64_t K, N;
-    int32_t add, transposed;
+    int32_t add, transposed, bf16;
     fr_through through;
 } fr_dense_dx_op;
 
@@ -338,6 +348,7 @@ typedef struct {
     fr_param bias;   /* its value may be NULL */
     fr_matrix x, dz;
     int64_t K, N;
+    int32_t bf16;
 } fr_dense_dw_op;
 
 /* bias_dw: a bias follows its gradient, the column sums of dz. */
@@ -539,6 +550,12 @@ typedef struct {
     int32_t *next;  /* one for each part of dz: the next one of the same row, or -1 */
 } fr_embed_dw_op;
 
+/* round: out = x in bf16. */
+typedef struct {
+    fr_matrix out, x;
+    int64_t N;
+} fr_round_op;
+
 /* One op. A call has nothing but what comes before the union. */
 typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
@@ -573,6 +590,7 @@ typedef struct {
         fr_pool_dx_op pool_dx;
         fr_embed_op embed;
         fr_embed_dw_op embed_dw;
+        fr_round_op round;
         fr_param param; /* of ops with FR_HAS_PARAM */
     };
 } fr_op;

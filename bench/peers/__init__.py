@@ -15,14 +15,17 @@ from importlib.util import find_spec
 
 # name -> the package that it needs
 PEERS = {"numpy": "numpy", "sklearn": "sklearn", "torch": "torch", "jax": "jax"}
+# In bfloat16: fastreg itself, and PyTorch.
+ROUNDING = {"fastreg_bfloat16": "fastreg", "torch_bfloat16": "torch"}
 
 # Other ways to start a process than the plain one. If Linux puts two OpenMP threads on one processor, they spin while
 # they wait for each other, and a step of PyTorch takes a hundred times as long. Bound threads stay apart.
-ENVIRONMENTS = {"torch": {"bound": {"OMP_PROC_BIND": "true"}}}
+BOUND = {"bound": {"OMP_PROC_BIND": "true"}}
+ENVIRONMENTS = {"torch": BOUND, "torch_bfloat16": BOUND}
 
 
 def is_installed(name: str) -> bool:
-    return find_spec(PEERS.get(name, "fastreg")) is not None
+    return find_spec((PEERS | ROUNDING).get(name, "fastreg")) is not None
 
 
 def peer_class(name: str):

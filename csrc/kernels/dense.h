@@ -26,6 +26,7 @@ typedef struct {
     int64_t columns, K;
     int transposed;
     int whole_panels; /* work is not divided within a panel */
+    int bf16;
 } factors;
 
 /* What this worker does of an op: row blocks, in groups of `group_blocks`. */
@@ -81,9 +82,11 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
                  .s = f->x.ld,
                  .K = f->K,
                  .terms_at_once = todo->far ? FAR_KC : KC,
-                 .vectors = vectors_of(at->columns)};
+                 .vectors = vectors_of(at->columns),
+                 .bf16 = f->bf16};
     if (w->n > 1) p.claimed = (fr_matrix){(real *)f->out.data + at->column, f->out.ld};
     p.b = panel_of(&f->weight, at, f->transposed);
+    p.b.rounds = f->bf16;
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
         const piece after = piece_of(&todo->parts, at->tile + 1);
         if (after.column != at->column) p.after = panel_of(&f->weight, &after, f->transposed);
@@ -101,11 +104,13 @@ static void op_dense(fr_worker *w) {
         .K = op->K,
         .transposed = op->transposed,
         .whole_panels = op->activity.data != NULL, /* it has a sum of sizes for each */
+        .bf16 = op->bf16,
     };
     const real *bias = op->bias.data, *scale = op->scale.data;
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
     fetch(w, &op->weight, op->transposed ? op->N : op->K, op->transposed ? op->K : op->N);
+    begin_products(scratch, op->bf16);
     piece at;
     int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
@@ -136,17 +141,27 @@ static void op_dense(fr_worker *w) {
                     real *sums = (real *)op->activity.data + row * op->activity.ld;
                     sums[column / FR_PANEL] = sum_of_sizes(y, at.columns);
                 }
+                also_rounded(&op->rounded, y, row, column, vectors);
             }
         }
     }
+    end_products(op->bf16);
 }
 
 static void op_dense_dx(fr_worker *w) {
     const fr_dense_dx_op *op = &w->op->dense_dx;
     const factors f = {
-        .out = op->out, .x = op->dz, .weight = op->weight, .columns = op->K, .K = op->N, .transposed = !op->transposed};
+        .out = op->out,
+        .x = op->dz,
+        .weight = op->weight,
+        .columns = op->K,
+        .K = op->N,
+        .transposed = !op->transposed,
+        .bf16 = op->bf16,
+    };
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
+    begin_products(scratch, op->bf16);
     piece at;
     int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
@@ -162,9 +177,11 @@ static void op_dense_dx(fr_worker *w) {
                 real *dz = (real *)op->out.data + row * op->out.ld + at.column;
                 const row_part part = part_of_row(w, row, at.column, at.columns);
                 pass_back(dz, scratch->c + (row - s.row) * FR_PANEL, &op->through, op->add, &part);
+                also_rounded(&op->rounded, dz, row, at.column, p.vectors);
             }
         }
     }
+    end_products(op->bf16);
 }
 
 #endif

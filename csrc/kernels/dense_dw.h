@@ -89,6 +89,7 @@ static void op_dense_dw(fr_worker *w) {
     if (w->op == w->asks) ahead = asking_of(w, op->K * op->N / w->n);
     fetch(w, &op->dz, M, op->N);
     fetch(w, &op->x, M, op->K);
+    begin_products(scratch, op->bf16);
     piece at;
     while (next_piece(w, &todo.parts, &at)) {
         const int vectors = vectors_of(at.columns);
@@ -103,6 +104,7 @@ static void op_dense_dw(fr_worker *w) {
             .K = M,
             .terms_at_once = DW_KC,
             .vectors = vectors,
+            .bf16 = op->bf16,
             .b = {.data = dz, .ld = op->dz.ld},
             .next = &next,
         };
@@ -122,6 +124,7 @@ static void op_dense_dw(fr_worker *w) {
             update_region(&op->weight, &done, c, FR_PANEL, &weight_numbers);
         }
     }
+    end_products(op->bf16);
 }
 
 /* The bias of a layer whose weight gets its gradient by another op. */

@@ -9,6 +9,7 @@
 
 #include "activation.h"
 #include "augment.h"
+#include "bf16.h"
 #include "rows.h"
 
 /* Sets small numbers to 0, and tells whether all are finite: x - x is 0 for finite x and NaN for all others. What follows
@@ -98,13 +99,14 @@ static void op_gather(fr_worker *w) {
             take_other(other, w, &room, w->batch.first + mixed_with(w, &mixture, row));
             mix_row(out, other, &mixture, op->columns);
         }
-        if (op->noise.std == 0 && !masked_as(&op->mask)) continue;
-        for (int64_t column = 0; column < op->columns; column += FR_PANEL) {
+        const int draws = op->noise.std != 0 || masked_as(&op->mask);
+        for (int64_t column = 0; draws && column < op->columns; column += FR_PANEL) {
             const row_part part = part_of_row(w, row, column, panel_columns(op->columns, column));
             real *x = out + column;
             if (op->noise.std != 0) noise_row(x, x, &op->noise, &part);
             if (masked_as(&op->mask)) forward_row(x, x, FR_LINEAR, &op->mask, &part);
         }
+        also_rounded(&op->rounded, out, row, 0, vectors_of(op->columns));
     }
 }
 

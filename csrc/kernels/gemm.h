@@ -6,9 +6,10 @@
  * The bits of an element depend on the length of its sum alone: one chain of fused multiply-adds over k in order,
  * starting from 0, for every FR_CHAIN terms; the sums of chains are added in order. Cutting a chain into pieces
  * does not change it, because C is stored and loaded without rounding.
+ * Products in bf16 have an order of their own (bf16_tiles.h), without chains.
  *
  * A is read element by element and broadcast, so it may lie by rows or by columns. B is read by vectors, so a
- * transposed B is packed first.
+ * transposed B is packed first. So is one that is rounded to bf16.
  *
  * Letters: K terms of a sum, k the first of some of them, s the stride of A, ld that of B.
  *
@@ -22,6 +23,11 @@
 #define FR_GEMM_H
 
 #include "../worker.h"
+#ifdef HAVE_AMX
+#include "amx.h"
+#endif
+#include "bf16.h"
+#include "bf16_tiles.h"
 #include "register_tiles.h"
 #include "transpose.h"
 #include "vec.h"
@@ -40,6 +46,7 @@ typedef struct {
     const real *data;
     int64_t ld, columns; /* columns 0: nothing is asked for */
     int transposed;
+    int rounds; /* its terms become bf16 */
 } b_panel;
 
 /* C = A * B, and what the caches should know about it. A is rows x K, C is rows x `vectors` vectors. */
@@ -49,6 +56,7 @@ typedef struct {
     int64_t s, K;
     int64_t terms_at_once; /* at most KC */
     int vectors;
+    int bf16; /* the order of the sums */
     b_panel b;
     b_panel after;           /* the panel that this worker reads next */
     int64_t *packed_from;    /* the first of the terms of B that the scratch holds packed, -1 for none */
@@ -84,7 +92,11 @@ typedef struct {
 /* A register tile is one strip where a sum takes one go, so that it stays in the nearest cache. This is the place before
  * the first one. */
 INLINE strip strips_of(const product *p, int64_t row, int64_t rows) {
-    const int64_t tall = p->K <= p->terms_at_once ? MR : STRIP_ROWS, count = row_blocks(rows, tall);
+    int64_t tall = p->K <= p->terms_at_once ? MR : STRIP_ROWS;
+#ifdef HAVE_AMX
+    if (p->bf16) tall = p->K <= AMX_TERMS ? AMX_TALL : STRIP_ROWS;
+#endif
+    const int64_t count = row_blocks(rows, tall);
     return (strip){.row = row, .number = -1, .count = count, .heights = heights_of(rows, count)};
 }
 
@@ -145,18 +157,30 @@ typedef struct {
     request ahead; /* what is asked for meanwhile, spread over the blocks */
 } go;
 
+/* Terms of a panel as the tiles read them, where they cannot read them in their place. */
+INLINE void pack(real *packed, const b_panel *b, int64_t k, int64_t terms) {
+    const int64_t vectors = vectors_of(b->columns);
+    if (b->transposed) pack_transposed(packed, b->data + k, b->ld, b->columns, terms);
+    if (!b->rounds) return;
+    for (int64_t i = 0; i < terms; i++) {
+        real *row = packed + i * FR_PANEL;
+        round_row(row, b->transposed ? row : b->data + (k + i) * b->ld, vectors);
+    }
+}
+
 /* The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the
  * other way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
 INLINE void multiply_terms(real *c, real *packed, const product *p, const strip *s, const go *g) {
     const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : DW_MR, wide = by_rows ? NV : DW_NV;
     const int64_t blocks = row_blocks(s->rows, tall);
-    if (p->b.transposed && *p->packed_from != g->k) {
-        pack_transposed(packed, p->b.data + g->k, p->b.ld, p->b.columns, g->terms);
+    const int packs = p->b.transposed || p->b.rounds;
+    if (packs && *p->packed_from != g->k) {
+        pack(packed, &p->b, g->k, g->terms);
         *p->packed_from = g->k;
     }
-    const real *b = p->b.transposed ? packed : p->b.data + g->k * p->b.ld;
+    const real *b = packs ? packed : p->b.data + g->k * p->b.ld;
     const real *a = p->a + g->k * (by_rows ? 1 : p->s);
-    const int64_t ldb = p->b.transposed ? FR_PANEL : p->b.ld;
+    const int64_t ldb = packs ? FR_PANEL : p->b.ld;
     const row_heights heights = heights_of(s->rows, blocks);
     const int across =
         by_rows || DW_KEEPS_A ? p->vectors : wide; /* vectors done block by block, before the next ones */
@@ -180,19 +204,55 @@ INLINE void multiply_terms(real *c, real *packed, const product *p, const strip 
                     .column = j * VL,
                     .next = p->next,
                 };
-                sum_tile(c + i * FR_PANEL + j * VL, &t, p->layout, height, end - j < wide ? end - j : wide);
+                const int vectors = end - j < wide ? end - j : wide;
+                if (p->bf16) sum_bf16_tile(c + i * FR_PANEL + j * VL, &t, p->layout, height, vectors);
+                else sum_tile(c + i * FR_PANEL + j * VL, &t, p->layout, height, vectors);
             }
             i += height;
         }
     }
 }
 
+#ifdef HAVE_AMX
+#include "bf16_amx.h"
+#endif
+
+/* Before and after the products of an op. */
+INLINE void begin_products(product_scratch *scratch, int bf16) {
+    (void)scratch, (void)bf16;
+#ifdef HAVE_AMX
+    if (bf16) begin_amx((amx_packed *)(scratch + 1));
+#endif
+}
+
+INLINE void end_products(int bf16) {
+    (void)bf16;
+#ifdef HAVE_AMX
+    if (bf16) amx_end();
+#endif
+}
+
+INLINE size_t product_scratch_bytes(int bf16) {
+    (void)bf16;
+#ifdef HAVE_AMX
+    if (bf16) return sizeof(product_scratch) + sizeof(amx_packed);
+#endif
+    return sizeof(product_scratch);
+}
+
 /* scratch->c (rows x FR_PANEL) = A * B for the rows of the strip. */
 INLINE void multiply(product_scratch *scratch, const product *p, const strip *s) {
+#ifdef HAVE_AMX
+    if (p->bf16) {
+        multiply_amx(scratch->c, (amx_packed *)(scratch + 1), p, s);
+        return;
+    }
+#endif
     const int64_t at_once = p->terms_at_once;
     const int single = p->K <= at_once; /* one go: all strips read the same terms, which are asked for but once */
-    for (int64_t chain = 0; chain < p->K || chain == 0; chain += FR_CHAIN) {
-        const int64_t end = chain + FR_CHAIN < p->K ? chain + FR_CHAIN : p->K;
+    const int64_t length = p->bf16 ? p->K + 1 : FR_CHAIN;
+    for (int64_t chain = 0; chain < p->K || chain == 0; chain += length) {
+        const int64_t end = chain + length < p->K ? chain + length : p->K;
         real *c = scratch->c, *sum = chain == 0 ? c : scratch->spare;
         for (int64_t k = chain; k < end; k += at_once) {
             const int more = k + at_once < p->K; /* terms of this panel */

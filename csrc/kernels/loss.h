@@ -33,6 +33,7 @@
 #include <math.h>
 
 #include "activation.h"
+#include "bf16.h"
 #include "gather.h"
 #include "lanes.h"
 #include "rows.h"
@@ -418,6 +419,7 @@ static void op_loss(fr_worker *w) {
             const int vectors = vectors_of(part.columns);
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
             if (!plain) backward_row(dz + column, dz + column, through, &part);
+            also_rounded(&op->rounded, dz + column, row, column, vectors);
         }
     }
 }

@@ -4,6 +4,7 @@
 #include "../targets.h"
 #include "append.h"
 #include "average.h"
+#include "bf16.h"
 #include "conv.h"
 #include "conv_dw.h"
 #include "dense.h"
@@ -34,9 +35,9 @@ static void row_normals(void *out, uint64_t seed, uint32_t column, uint32_t row,
 static size_t scratch_bytes(const fr_op *op) {
     switch (op->kind) {
     case FR_GATHER: return gather_scratch_bytes(&op->gather);
-    case FR_DENSE:
-    case FR_DENSE_DX:
-    case FR_DENSE_DW: return sizeof(product_scratch);
+    case FR_DENSE: return product_scratch_bytes(op->dense.bf16);
+    case FR_DENSE_DX: return product_scratch_bytes(op->dense_dx.bf16);
+    case FR_DENSE_DW: return product_scratch_bytes(op->dense_dw.bf16);
     case FR_CONV: return conv_scratch_bytes(conv_work_of(&op->conv));
     case FR_CONV_DX: return conv_scratch_bytes(conv_dx_work_of(&op->conv_dx));
     case FR_CONV_DW: return conv_dw_scratch_bytes(&op->conv_dw);

@@ -110,6 +110,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         default = inspect.signature(fr.ReduceOnPlateau).parameters[name].default
         option = f"--plateau-{name.replace('_', '-')}"
         parser.add_argument(option, type=type(default), metavar="N", help=f"{what} ({default:g})")
+    parser.add_argument(
+        "--precision",
+        choices=checking.PRECISIONS,
+        default="float32",
+        help="of the products of dense layers; bfloat16 is faster where the processor has AMX (float32)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of split, parameters, order and dropout (0)")
     parser.add_argument("--threads", type=positive, help="by default, what the machine and the work allow")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")

@@ -185,6 +185,7 @@ def make_trainer(
         mixup=options.mixup if regularized else None,
         averaging=None if options.ema is None else fr.EMA(options.ema),
         engine=engine or options.engine,
+        precision=options.precision,
         seed=options.seed,
         threads=options.threads,
     )

@@ -62,6 +62,7 @@ def train(options: argparse.Namespace) -> None:
     trainers = {variant: make_trainer(task, options, regularized) for variant, regularized in variants.items()}
     output.mkdir(parents=True, exist_ok=True)  # after all checks of arguments, before what takes time
     told = f"{headline(task, options)}, engine {options.engine} ({fr.simd()['current']})"
+    told += f", precision {options.precision}" if options.precision != "float32" else ""
     print(told, file=sys.stderr if options.json else sys.stdout, flush=True)
     runs = {}
     try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_INT = 2**63 - 1  # largest count in C
 MAX_WIDTH = 2**31 - 1  # largest width of a layer
+PRECISIONS = ("float32", "bfloat16")  # of products
 ENGINES = ("native", "reference")
 MAX_DIMENSIONS = 63  # NumPy has 64, and rows take one of them
 CHUNK = 1 << 16  # elements that are checked at a time, so that no temporary is as large as the data
@@ -116,6 +117,11 @@ def made(name: str, value) -> None:
 def engine(value) -> str:
     """The name of an engine."""
     return choice("engine", value, ENGINES)
+
+
+def precision(value) -> str:
+    """The name of a precision of products."""
+    return choice("precision", value, PRECISIONS)
 
 
 def iterate(name: str, value, expected: str) -> Iterator:

@@ -113,6 +113,9 @@ class Binding:
                 return {"x": x, "N": x.shape[1], "transform": TRANSFORMS[op.transform].function, "head": op.head}
             case O.Totals():
                 return self._row_values(op.rows) | {"head": op.head, "activity": bool(op.activity)}
+            case O.Round():
+                x = self.buffers[op.x]
+                return {"out": self.buffers[op.out], "x": x, "N": x.shape[1]}
             case O.Call():
                 return {}
             case _:
@@ -135,6 +138,7 @@ class Binding:
             "augment": op.augment,
             "mix": op.mix,
             "holes": op.holes,
+            "rounded": self._buffer(op.rounded),
         }
 
     def _dense(self, op: O.Dense) -> dict[str, object]:
@@ -157,6 +161,8 @@ class Binding:
             "noise": op.noise,
             "activity": self.buffers[op.activity] if op.activity else None,
             "activity_l1": op.activity_l1,
+            "bf16": op.bf16,
+            "rounded": self._buffer(op.rounded),
         }
 
     def _loss(self, op: O.Loss) -> dict[str, object]:
@@ -169,6 +175,7 @@ class Binding:
             "positive": self._numbers(op.terms.positive),
             "units": self._numbers(op.terms.units),
             "dz": self.buffers[op.dz] if op.dz else None,
+            "rounded": self._buffer(op.rounded),
             "targets": self.buffers[op.targets] if op.targets else None,
             "through": self._through(op.through),
             "N": self.buffers[op.through.y].shape[1],
@@ -180,6 +187,9 @@ class Binding:
 
     def _row_values(self, rows: tuple[str, str]) -> dict[str, object]:
         return {"row_loss": self.buffers[rows[0]], "row_hit": self.buffers[rows[1]]}
+
+    def _buffer(self, name: str | None) -> np.ndarray | None:
+        return self.buffers[name] if name else None
 
     def _numbers(self, values: tuple[float, ...] | None) -> np.ndarray | None:
         """One number for each column."""
@@ -203,7 +213,8 @@ class Binding:
     def _dense_dx(self, op: O.DenseDx) -> dict[str, object]:
         K, N = _shape(self.params[op.weight], op.transposed)
         arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "weight": self.params[op.weight]}
-        how = {"add": op.add, "transposed": op.transposed, "through": self._through(op.through)}
+        how = {"add": op.add, "transposed": op.transposed, "through": self._through(op.through), "bf16": op.bf16}
+        how["rounded"] = self._buffer(op.rounded)
         return arrays | {"K": K, "N": N} | how
 
     def _dense_dw(self, op: O.DenseDw) -> dict[str, object]:
@@ -215,6 +226,7 @@ class Binding:
             "N": N,
             "weight": self._param(op.weight, op.weight_rule),
             "bias": self._param(op.bias, op.bias_rule) if op.bias else None,
+            "bf16": op.bf16,
         }
 
     def _elementwise(self, op: O.Elementwise) -> dict[str, object]:

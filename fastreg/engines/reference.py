@@ -22,7 +22,7 @@ from fastreg.program import ops as O
 from fastreg.program import rules
 from fastreg.program.program import Program
 from fastreg.program.riders import PANEL, Mask, Mix, Noise, Through
-from fastreg.reference import embedding, images
+from fastreg.reference import bf16, embedding, images
 from fastreg.reference import functions as R
 from fastreg.reference import normalize as F
 from fastreg.reference import updates as U
@@ -149,6 +149,7 @@ class ReferenceEngine:
         rows = self._mixed(rows, op.mix, batch)
         rows = self._noisy(rows, op.noise, batch)
         self._rows(op.out, batch)[...] = self._masked(rows, op.mask, batch)
+        self._also_rounded(op.rounded, op.out, batch)
 
     def _embed(self, op: E.Embed, batch: Batch) -> None:
         table = self._param(op.weight)
@@ -172,12 +173,14 @@ class ReferenceEngine:
     def _dense(self, op: O.Dense, batch: Batch) -> None:
         x, w = self._rows(op.x, batch), self._param(op.weight)
         w = w.T if op.transposed else w
-        b = self._param(op.bias) if op.bias else None
-        z = R.dense(x, w, b)
+        z = _product(x, w, op.bf16)
         if op.folded:
             table = self.params[op.folded]
-            z = (x @ w) * table[N.SCALE] + table[N.SHIFT]
+            z = z * table[N.SCALE] + table[N.SHIFT]
+        elif op.bias:
+            z = z + self._param(op.bias)
         self._finish_dense(op, z, batch)
+        self._also_rounded(op.rounded, op.out, batch)
 
     def _conv(self, op: I.Conv, batch: Batch) -> None:
         w, repeats = self._param(op.weight), op.window.count
@@ -221,6 +224,7 @@ class ReferenceEngine:
             share = weight.astype(np.float64) / step_weight if step_weight else np.zeros(len(weight))
             share = (op.weight * (np.ones_like(share) if op.by_row else share)).astype(self.dtype)
             self._rows(op.dz, batch)[...] = self._through(gradient * share[:, np.newaxis], op.through, batch)
+            self._also_rounded(op.rounded, op.dz, batch)
 
     def _class_loss(self, logits: np.ndarray, targets: np.ndarray, op: O.Loss) -> R.Rows:
         if targets.ndim == 2:
@@ -267,12 +271,13 @@ class ReferenceEngine:
 
     def _dense_dx(self, op: O.DenseDx, batch: Batch) -> None:
         w = self._param(op.weight)
-        dy = self._rows(op.dz, batch) @ (w if op.transposed else w.T)
+        dy = _product(self._rows(op.dz, batch), w if op.transposed else w.T, op.bf16)
         self._pass_back(op.out, dy, op.through, op.add, batch)
+        self._also_rounded(op.rounded, op.out, batch)
 
     def _dense_dw(self, op: O.DenseDw, batch: Batch) -> None:
         x, dz = self._rows(op.x, batch), self._rows(op.dz, batch)
-        self._step(op.weight, x.T @ dz, op.weight_rule, batch)
+        self._step(op.weight, _product(x.T, dz, op.bf16), op.weight_rule, batch)
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
 
@@ -460,6 +465,9 @@ class ReferenceEngine:
         normal = F.xhat(self._rows(op.x, batch), *np.hsplit(self._rows(op.moments, batch), 3))
         self._step_scale(op, *F.gradient_sums(self._rows(op.dz, batch), normal), batch)
 
+    def _round(self, op: O.Round, batch: Batch) -> None:
+        self._also_rounded(op.out, op.x, batch)
+
     def _emit(self, op: O.Emit, batch: Batch) -> None:
         out = batch.feed.need(op.source)[batch.position : batch.position + batch.count]
         out[...] = without_small(EMITTED[TRANSFORMS[op.transform].function](self._rows(op.x, batch)))
@@ -472,6 +480,11 @@ class ReferenceEngine:
 
     def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
         return self.buffers[buffer][: batch.count * (1 + batch.doubled)]
+
+    def _also_rounded(self, rounded: str | None, buffer: str, batch: Batch) -> None:
+        """Writes what is in a buffer to another one, or the same one, in bf16. None for nowhere."""
+        if rounded:
+            self._rows(rounded, batch)[...] = bf16.rounded(self._rows(buffer, batch))
 
     def _row_weights(self, batch: Batch, weight: np.ndarray) -> np.ndarray:
         """The weight of each row of the current op. A row and its perturbed copy share the sample weight."""
@@ -570,6 +583,10 @@ class ReferenceEngine:
             np.maximum(w, 0, out=w)
 
 
+def _product(a: np.ndarray, b: np.ndarray, in_bf16: bool) -> np.ndarray:
+    return bf16.product(a, b) if in_bf16 else a @ b
+
+
 RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.Gather: ReferenceEngine._gather,
     O.Dense: ReferenceEngine._dense,
@@ -597,6 +614,7 @@ RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {
     O.Count: ReferenceEngine._count,
     O.Average: ReferenceEngine._average,
     O.Elementwise: ReferenceEngine._elementwise,
+    O.Round: ReferenceEngine._round,
     O.Emit: ReferenceEngine._emit,
     N.BatchNorm: ReferenceEngine._batch_norm,
     N.BatchNormDx: ReferenceEngine._batch_norm_dx,

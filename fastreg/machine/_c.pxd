@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
-    enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
+    enum: FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK, FR_SLOTS, FR_BF16_GROUP, FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS
     enum: FR_MAX_SOURCES, FR_MAX_HEADS
     enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_HAS_PARAM, FR_TABLE_ROWS
     enum: FR_F32, FR_F64
@@ -73,17 +73,18 @@ cdef extern from "fastreg.h" nogil:
         fr_noise noise
         const fr_augment *augment
         fr_mix mix
+        fr_matrix rounded
     ctypedef struct fr_dense_op:
-        fr_matrix out, x, weight, bias, z, scale, activity
+        fr_matrix out, x, weight, bias, z, scale, activity, rounded
         int64_t K, N
-        int32_t activation, transposed
+        int32_t activation, transposed, bf16
         fr_mask mask
         fr_noise noise
         double activity_l1
     ctypedef struct fr_loss_op:
         void *row_loss
         void *row_hit
-        fr_matrix dz, targets, weights, positive, units
+        fr_matrix dz, rounded, targets, weights, positive, units
         fr_through through
         int64_t N
         int32_t kind, head, by_row, holes
@@ -94,14 +95,15 @@ cdef extern from "fastreg.h" nogil:
         const void *row_hit
         int32_t head, activity
     ctypedef struct fr_dense_dx_op:
-        fr_matrix out, dz, weight
+        fr_matrix out, dz, weight, rounded
         int64_t K, N
-        int32_t add, transposed
+        int32_t add, transposed, bf16
         fr_through through
     ctypedef struct fr_dense_dw_op:
         fr_param weight, bias
         fr_matrix x, dz
         int64_t K, N
+        int32_t bf16
     ctypedef struct fr_bias_dw_op:
         fr_param bias
         fr_matrix dz
@@ -196,6 +198,9 @@ cdef extern from "fastreg.h" nogil:
         fr_codes codes
         int32_t *heads
         int32_t *next
+    ctypedef struct fr_round_op:
+        fr_matrix out, x
+        int64_t N
     ctypedef struct fr_op:
         int32_t kind, flags, wait, rowwise, doubled
         fr_gather_op gather
@@ -225,6 +230,7 @@ cdef extern from "fastreg.h" nogil:
         fr_pool_dx_op pool_dx
         fr_embed_op embed
         fr_embed_dw_op embed_dw
+        fr_round_op round
     ctypedef struct fr_program:
         int32_t real, n_ops
         const fr_op *ops

@@ -32,7 +32,7 @@ cnp.import_array()
 # The layout of memory and of work, as defined in C.
 LANES, PANEL, ROW_GROUP, SUM_BLOCK = FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK
 MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS, FR_SLOTS
-MAX_SOURCES, MAX_HEADS = FR_MAX_SOURCES, FR_MAX_HEADS
+MAX_SOURCES, MAX_HEADS, BF16_GROUP = FR_MAX_SOURCES, FR_MAX_HEADS, FR_BF16_GROUP
 SHUFFLE_STREAM, ONCE_A_STEP, TABLE_ROWS = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_TABLE_ROWS
 NORMS = {"BatchNorm", "BatchNormDx", "Moments", "NormScale", "Affine", "NormSums", "ScaleDw", "AffineDx", "LayerNorm",
          "LayerNormDx", "LayerNormDw"}
@@ -156,6 +156,18 @@ cdef class Program:
         self.arrays.append(a)
         m.data = cnp.PyArray_DATA(a)
         return m
+
+    cdef fr_matrix _rounded(self, array) except *:
+        """A matrix of numbers in bf16, kept as float32."""
+        if array is not None:
+            self._bf16(True)
+        return self._matrix(array)
+
+    cdef int32_t _bf16(self, bint bf16) except -1:
+        """Whether a product is in bf16, of which kernels are compiled in float32 alone."""
+        if bf16 and self.program.real != FR_F32:
+            raise TypeError(f"float32 was expected for bf16, got {self.dtype}")
+        return bf16
 
     cdef fr_mask _mask(self, mask) except *:
         cdef fr_mask m
@@ -310,6 +322,9 @@ cdef class Program:
             op.embed.codes, op.embed.mask = self._codes(take("codes")), self._mask(take("mask"))
         elif name == "EmbedDw":
             self._embed_dw(&op.embed_dw, take)
+        elif name == "Round":
+            op.round.out, op.round.x = self._rounded(take("out")), self._matrix(take("x"))
+            op.round.N = take("N")
         elif name == "RowNorm":
             op.max_norm.param, op.max_norm.limit = self._param(take("param")), take("limit")
         elif name != "Call":
@@ -320,6 +335,7 @@ cdef class Program:
         op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
         op.mask, op.noise, op.holes = self._mask(take("mask")), _noise(take("noise")), take("holes")
         op.augment, op.mix = self._augment(take("augment"), op.columns), _mix(take("mix"))
+        op.rounded = self._rounded(take("rounded"))
 
     cdef _dense(self, fr_dense_op *op, take):
         op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
@@ -329,12 +345,13 @@ cdef class Program:
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
         op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
         op.activity, op.activity_l1 = self._matrix(take("activity")), take("activity_l1")
+        op.rounded, op.bf16 = self._rounded(take("rounded")), self._bf16(take("bf16"))
 
     cdef _loss(self, fr_loss_op *op, take):
         op.kind, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
         op.head, op.head_weight = _head(take("head")), take("head_weight")
         op.row_loss, op.row_hit = self._matrix(take("row_loss")).data, self._matrix(take("row_hit")).data
-        op.dz, op.targets = self._matrix(take("dz")), self._matrix(take("targets"))
+        op.dz, op.rounded, op.targets = self._matrix(take("dz")), self._rounded(take("rounded")), self._matrix(take("targets"))
         op.weights, op.positive = self._matrix(take("weights")), self._matrix(take("positive"))
         op.units, op.holes, op.shape = self._matrix(take("units")), take("holes"), take("shape")
         op.through, op.N, op.by_row = self._through(take("through")), take("N"), take("by_row")
@@ -348,10 +365,12 @@ cdef class Program:
         op.out, op.dz, op.weight = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
         op.K, op.N, op.through = take("K"), take("N"), self._through(take("through"))
         op.transposed, op.add = take("transposed"), take("add")
+        op.rounded, op.bf16 = self._rounded(take("rounded")), self._bf16(take("bf16"))
 
     cdef _dense_dw(self, fr_dense_dw_op *op, take):
         op.x, op.dz, op.K, op.N = self._matrix(take("x")), self._matrix(take("dz")), take("K"), take("N")
         op.weight, op.bias = self._param(take("weight")), self._param(take("bias"))
+        op.bf16 = self._bf16(take("bf16"))
 
     cdef _update(self, fr_update_op *op, take):
         op.gradient, op.param = self._matrix(take("gradient")), self._param(take("param"))

@@ -33,6 +33,7 @@ from fastreg.model.dataset import checked
 from fastreg.model.graph import MAX_NODES, Graph, Network, chain, check_uses, trace
 from fastreg.model.lowering import lower
 from fastreg.model.tasks import DEFAULT_METRICS, Task, means, of_heads, only, unwrapped
+from fastreg.program.precision import in_bfloat16
 from fastreg.program.riders import PURPOSE_INIT, stream
 
 if TYPE_CHECKING:
@@ -533,6 +534,7 @@ class Model(Settable):
         rows=None,
         samples: int | None = None,
         seed: int = 0,
+        precision: str = "float32",
     ):
         """`predict` with everything it depends on as arguments. `rows` selects rows."""
         assert self._arena is not None  # raises if there are no parameters
@@ -541,7 +543,7 @@ class Model(Settable):
         batch_size = min(checking.integer("batch_size", batch_size), max(count, ROWS))
         samples, seed = None if samples is None else checking.integer("samples", samples), checking.seed(seed)
         rows = checking.rows("rows", rows, count)
-        return self._forward_checked(X, batch_size, transforms, engine, threads, rows, samples, seed)
+        return self._forward_checked(X, batch_size, transforms, engine, threads, rows, samples, seed, precision)
 
     def _forward_checked(
         self,
@@ -553,9 +555,11 @@ class Model(Settable):
         rows: np.ndarray | None = None,
         samples: int | None = None,
         seed: int = 0,
+        precision: str = "float32",
     ):
         """`_run_forward` of inputs and arguments that are checked already."""
-        key = (batch_size, id(self._arena), self._changes, transforms, engine, threads, samples is not None)
+        how = transforms, engine, threads, samples is not None, precision
+        key = (batch_size, id(self._arena), self._changes, *how)
         feed = Feed(X, batch_size, order=rows, seed=seed, by_position=True)
         out = {head: np.empty((feed.rows, width), self.dtype) for head, width in self.widths.items()}
         feed.out, targets = unwrapped(out), self.targets
@@ -676,8 +680,9 @@ class Model(Settable):
         return bind(key, program, self._arena, None, batch_size, engine, threads)
 
     def _bind(self, key: tuple):
-        batch_size, _, _, transforms, engine, threads, live = key
+        batch_size, _, _, transforms, engine, threads, live, precision = key
         program = lower(self.network(self.known_shape), transforms=transforms, dropout=live)
+        program = in_bfloat16(program) if precision == "bfloat16" else program
         return bind(key, program, self._arena, None, batch_size, engine, threads)
 
     def own_input(self, X):

@@ -1,5 +1,9 @@
 """The ops: one class per fused kernel says what it computes, on named buffers, parameters and masks.
 
+In bf16, which `precision.py` makes of a program, a product rounds both operands and sums in an order of its own
+(`fastreg.reference.bf16`). The native engine needs rounded buffers: `rounded` names one that an op writes beside its
+`out`, or `dz`. It may be `out` itself.
+
 They are plain descriptions and compute nothing. A `Program` holds them in order. `engines/reference.py` (NumPy, the
 specification) and `engines/native.py` (C, through `engines/binding.py`) run them. An op does not know layers.
 
@@ -41,6 +45,10 @@ class Op:
         return set()
 
 
+def _named(*names: str | None) -> set[str]:
+    return {name for name in names if name}
+
+
 @dataclass(frozen=True)
 class Gather(Op):
     """out = dropout(mix((augment(rows of the data set, converted to the working dtype) - mean) * scale) + noise).
@@ -61,6 +69,7 @@ class Gather(Op):
     holes: bool = False
     columns: tuple[int, ...] | None = None
     mix: Mix | None = None
+    rounded: str | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -68,7 +77,7 @@ class Gather(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {self.out}
+        return {self.out} | _named(self.rounded)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,8 @@ class Dense(Op):
     noise: Noise | None = None
     transposed: bool = False
     folded: str | None = None
+    bf16: bool = False
+    rounded: str | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -100,7 +111,7 @@ class Dense(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {self.out} | {name for name in (self.z, self.activity) if name}
+        return {self.out} | {name for name in (self.z, self.activity, self.rounded) if name}
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,7 @@ class Loss(Op):
     rows: tuple[str, str] = ROWS
     weight: float = 1.0
     mix: Mix | None = None
+    rounded: str | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -179,7 +191,7 @@ class Loss(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {*self.rows} | ({self.dz} if self.dz else set())
+        return {*self.rows} | ({self.dz} if self.dz else set()) | _named(self.rounded)
 
 
 class RowLoss(Protocol):
@@ -244,6 +256,8 @@ class DenseDx(Op):
     through: Through
     add: bool = False
     transposed: bool = False
+    bf16: bool = False
+    rounded: str | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -251,7 +265,7 @@ class DenseDx(Op):
 
     @property
     def writes(self) -> set[str]:
-        return {self.out}
+        return {self.out} | _named(self.rounded)
 
 
 @dataclass(frozen=True)
@@ -267,6 +281,7 @@ class DenseDw(Op):
     dz: str
     weight_rule: Rule
     bias_rule: Rule
+    bf16: bool = False
 
     @property
     def reads(self) -> set[str]:
@@ -474,6 +489,23 @@ class Elementwise(Op):
     @property
     def writes(self) -> set[str]:
         return {self.out} | ({self.z} if self.z else set())
+
+
+@dataclass(frozen=True)
+class Round(Op):
+    """out = x in bf16: an operand of products, where the op that made it cannot round it."""
+
+    rowwise: bool = field(default=True, kw_only=True)
+    out: str
+    x: str
+
+    @property
+    def reads(self) -> set[str]:
+        return {self.x}
+
+    @property
+    def writes(self) -> set[str]:
+        return {self.out}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fastreg.model.lowering import GRADIENT, lower
 from fastreg.model.model import Model, check_trainable
 from fastreg.program.averages import averaged
 from fastreg.program.mixup import mixed
+from fastreg.program.precision import in_bfloat16
 from fastreg.program.program import Program
 from fastreg.program.riders import Mix
 from fastreg.program.rules import Rule
@@ -26,6 +27,12 @@ REPORTING = ("train", "evaluate")  # modes whose losses users see, in the units 
 
 def make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Program:
     """What the engines run for a batch; see `fastreg.Trainer.program`."""
+    program = _make_program(settings, mode, rows, dropout)
+    return in_bfloat16(program) if settings.precision == "bfloat16" else program
+
+
+def _make_program(settings: Settings, mode: str, rows: int, dropout: bool) -> Program:
+    """The same in float32."""
     model = settings.model
     network, widths, targets = model.network(model.known_shape), model.widths, model.targets
     how: dict[str, Any] = {"dropout": dropout, "moments": MOMENTS.get(mode, "running")}

@@ -44,7 +44,8 @@ def evaluate_data(trainer: Asked, data: Data, names: str, quiet: bool) -> dict[s
     others = [[metric for metric in task.measured if metric.name not in task.counted] for task in settings.tasks]
     if any(others):
         how = settings.transforms, settings.engine, settings.threads
-        predictions = settings.model._by_head(settings.model._forward_checked(data.inputs, ROWS, *how, data.rows))
+        values = settings.model._forward_checked(data.inputs, ROWS, *how, data.rows, precision=settings.precision)
+        predictions = settings.model._by_head(values)
         for task, chosen in zip(settings.tasks, others, strict=True):
             found = _on_predictions(settings, task, chosen, data, predictions[task.head], quiet)
             results |= {task.column(name): value for name, value in found.items()}

@@ -36,6 +36,7 @@ from fastreg.program.program import Program
 
 FIXED = ("layers", "shape of a sample", "dtype")  # facts that no fit can change
 ARGUMENT_OF = {"history": "validation_data", "chosen rows": "rows"}  # facts that are not named as the argument is
+USUAL = "None", "False", "()", "'float32'"  # what settings are that older files do not have
 SHOWN = 160  # characters of a setting in an error
 
 
@@ -371,7 +372,7 @@ def _history(extra: dict[str, np.ndarray], header: Mapping[str, Any]) -> tuple[H
 
 def _compare(path: PathLike, saved: dict[str, str], now: dict[str, str], changed: Collection[str]) -> None:
     for name in (*now, *saved):
-        if saved.get(name) == now.get(name) or (name not in saved and now[name] in ("None", "False", "()")):
+        if saved.get(name) == now.get(name) or (name not in saved and now[name] in USUAL):
             continue  # the second is a setting that an older file does not know
         argument = _argument(name)
         if name == "sample_weight" and saved.get("class_weight") != now.get("class_weight"):

@@ -14,7 +14,7 @@ from fastreg import optimizers
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.schema import Schema
-from fastreg.layers import BatchNorm, Dense, Layer
+from fastreg.layers import BatchNorm, Conv2D, Dense, Layer
 from fastreg.losses import adversarial, losses, penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
@@ -130,6 +130,7 @@ class Settings:
     seed: int = field(metadata=_kept(checking.seed))
     threads: int | None = field(metadata=_kept(checked_threads))
     loss_weights: Any = field(default=None, metadata=_kept(_any, in_programs=True))
+    precision: str = field(default="float32", metadata=_kept(checking.precision, in_programs=True))
     penalty: InitVar[L1 | L2 | ElasticNet | None] = None
 
     def __post_init__(self, penalty):
@@ -165,6 +166,8 @@ class Settings:
                 f"dtype: got {self.dtype!r} for a model in {self.model.dtype}, expected the same; "
                 f"model.copy(dtype={self.dtype!r}) makes such a model"
             )
+        if self.precision == "bfloat16":
+            self._check_bfloat16()
         self._check_metrics()
         if self.adversarial is not None:
             self.adversarial.check_dtype("adversarial", self.dtype)
@@ -191,6 +194,17 @@ class Settings:
                 raise ValueError(
                     f"adversarial: got {self.adversarial!r} {told}, expected none: clean and perturbed rows would "
                     f"share their moments; a LayerNorm has none to share"
+                )
+
+    def _check_bfloat16(self) -> None:
+        """Refuses what has no products in bf16."""
+        if self.dtype != "float32":
+            raise ValueError(f"precision: got 'bfloat16' with dtype={self.dtype!r}, expected dtype='float32'")
+        for layer in self.model.layers:
+            if isinstance(layer, Conv2D):
+                raise ValueError(
+                    f"precision: got 'bfloat16' for a model with layer {layer.name!r}, a Conv2D, whose products are in "
+                    f"float32 alone, expected 'float32'"
                 )
 
     def _live_norms(self) -> list[BatchNorm]:

@@ -124,6 +124,10 @@ class Trainer(Settable):
         "native" (C) or "reference" (NumPy).
     dtype
         "float32" or "float64".
+    precision
+        That of the products of dense layers, forward and back. "float32" leaves them in the dtype. "bfloat16" rounds
+        both operands to 8 bits and sums in float32; all else stays as it is, weights and optimizer included. It needs
+        the dtype "float32" and a model without `Conv2D`. See "Precision" in the guide.
     seed
         Seed of the parameters, of dropout and of the order of the samples. The same seed, data and settings give the
         same bits for any number of threads.
@@ -188,6 +192,7 @@ class Trainer(Settable):
         averaging: str | Averaging | None = None,
         engine: str = "native",
         dtype: str = "float32",
+        precision: str = "float32",
         seed: int = 0,
         threads: int | None = None,
     ):
@@ -228,6 +233,7 @@ class Trainer(Settable):
         averaging: Averaging | None
         engine: str
         dtype: str
+        precision: str
         seed: int
         threads: int | None
 
@@ -616,12 +622,12 @@ class Trainer(Settable):
 
     @understood
     def predict(self, X, batch_size: int = ROWS, *, rows=None, samples: int | None = None, seed: int = 0):
-        """`model.predict` on the engine of this trainer. `rows` selects rows as in fit.
+        """`model.predict` on the engine and in the precision of this trainer. `rows` selects rows as in fit.
 
         With `samples`, it returns (mean, std) of that many passes with dropout and noise on.
         """
         how = self.arguments.transforms, self.engine, self.threads
-        return self.model._run_forward(X, batch_size, *how, rows, samples, seed)
+        return self.model._run_forward(X, batch_size, *how, rows, samples, seed, self.precision)
 
     def gradients(self, X, y, sample_weight=None, step: int | None = None) -> dict[str, np.ndarray]:
         """The gradients of `objective`. Nothing is updated. L1 adds its subgradient l1 sign(W).

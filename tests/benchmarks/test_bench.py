@@ -272,6 +272,24 @@ def test_peers_train(bench, name, workload):
 
 
 @needs_bench
+@pytest.mark.parametrize("name", ["fastreg_bfloat16", "torch_bfloat16"])
+def test_peers_in_bfloat16_are_near(bench, name):
+    """As near as 8 bits allow, and not nearer."""
+    pytest.importorskip("torch")
+    peers, declared = bench("peers"), bench("workloads")
+    tiny = workloads.WORKLOADS["dfn-plain"].shrunk()
+    X, y = tiny.data()
+    losses = []
+    for which in ("fastreg", name):
+        kind = peers.peer_class(which)
+        peer = kind(tiny, X, y, tiny.parameters(), kind.VARIANTS[0])
+        for _ in range(2):
+            peer.in_order()
+        losses.append(declared.loss_of(tiny, peer.parameters(), X, y))
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != pytest.approx(losses[1], rel=1e-6)
+
+
+@needs_bench
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize(
     ("workload", "optimizer"), [("dfn-plain", "sgd"), ("dfn-plain", "momentum"), ("curve", "adam")]

@@ -35,8 +35,8 @@ def test_same_bits_for_threads_and_targets(name, dtype, restore_target):
 def test_the_trainings_have_every_kind_of_op():
     """So a new kind of op has to be in one of them."""
     kinds = set()
-    for name in TRAININGS:
-        trainer, fit = new(name)
+    for name, how in [*((name, {}) for name in TRAININGS), ("norms", {"precision": "bfloat16"})]:
+        trainer, fit = new(name, **how)
         trainer.fit(epochs=1, **fit)
         kinds |= {type(op).__name__ for what in ("train", "predict", "evaluate") for op in trainer.program(what).ops}
     assert kinds == set(_core.OP_KINDS)

@@ -1,0 +1,49 @@
+/* Numbers of 8 bits (bf16), the operands of products in that precision. They are kept as float32, whose upper half they
+ * are.
+ *
+ * round: out = x in bf16: to the nearest, of two the even one; NaN stays NaN; small numbers (../flush.h) become 0.
+ */
+#ifndef FR_BF16_H
+#define FR_BF16_H
+
+#include "../worker.h"
+#include "vec.h"
+
+#if REAL_BITS == 32
+
+INLINE vec to_bf16(vec x) {
+    const ivec bits = vbits(x), upper = viset1((ireal)0xffff0000u), sign = viset1((ireal)0x80000000u);
+    const ivec quiet = viset1(0x00400000);
+    const ivec even = (bits >> 16) & viset1(1);
+    const ivec size = bits & viset1(0x7fffffff), nan = size > viset1(0x7f800000);
+    ivec rounded = bits + viset1(0x7fff) + even; /* carries into the exponent where it should, to infinity too */
+    rounded = (nan & (bits | quiet)) | (~nan & rounded);
+    return vfrombits(rounded & upper & ((size >= viset1(0x00800000)) | sign));
+}
+
+#else
+
+INLINE vec to_bf16(vec x) { return x; } /* never called: such programs are float32 */
+
+#endif
+
+/* Whole vectors of a row. out may be x. */
+INLINE void round_row(real *out, const real *x, int64_t vectors) {
+    for (int64_t j = 0; j < vectors * VL; j += VL) vstore(out + j, to_bf16(vload(x + j)));
+}
+
+/* What an op has written to columns `column` .. of a row, rounded too, if that is asked for. */
+INLINE void also_rounded(const fr_matrix *rounded, const real *x, int64_t row, int64_t column, int vectors) {
+    if (rounded->data) round_row((real *)rounded->data + row * rounded->ld + column, x, vectors);
+}
+
+/* Workers take equal shares of the rows. */
+static void op_round(fr_worker *w) {
+    const fr_round_op *op = &w->op->round;
+    const fr_range mine = fr_share(w, w->batch.rows);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
+        also_rounded(&op->out, (const real *)op->x.data + row * op->x.ld, row, 0, vectors_of(op->N));
+    }
+}
+
+#endif
