@@ -30,7 +30,7 @@ class FGSM(Description):
     data loss. Penalties are added to J~ once. The gradient treats x' as a constant, since sign is flat.
 
     Both halves form one batch with twice the rows, with one backward pass and one update. If row i has sample weight
-    w_i, it counts weight w_i, and its perturbed copy (1 - weight) w_i. A step costs about two and a half normal steps:
+    w_i, it counts weight w_i, and its perturbed copy (1 - weight) w_i. A step costs about 2.7 normal steps:
     one pass forward and back to the inputs, then one with twice the rows.
 
     With dropout or noise, dJ/dx uses the draws of the batch's own rows. The perturbed rows have their own draws. Loss
