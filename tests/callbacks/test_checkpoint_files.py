@@ -13,6 +13,7 @@ import fastreg as fr
 from fastreg.common import fileio
 from fastreg.common.safetensors import read_tensors
 from fastreg.common.temporary import temporary_name
+from fastreg.engines.arena import Arena
 
 X, Y, VALIDATION = resumable.data()
 
@@ -170,3 +171,23 @@ def test_links_are_atomic_and_copies_stand_in_where_links_are_not_possible(tmp_p
     monkeypatch.setattr(fileio.os, "link", none)
     fileio.atomic_link(one, two)
     assert two.read_text() == "1" and not two.samefile(one) and sorted(os.listdir(tmp_path)) == ["one", "two"]
+
+
+def test_a_resume_that_fails_half_way_changes_nothing(path, monkeypatch):
+    plain(path, 3)
+    own = trainer()
+    own.fit(X, Y, epochs=1)
+    take, state = Arena.take, own.model.state_dict()
+    slots = {name: slot.copy() for name, slot in own.optimizer_state.items()}
+    facts = own.epoch, own.batches, own.updates, own.history
+
+    def full(arena, values):
+        take(arena, values)
+        if arena is own.model._arena:
+            raise MemoryError
+
+    monkeypatch.setattr(Arena, "take", full)
+    with pytest.raises(MemoryError):
+        own.fit(X, Y, epochs=9, callbacks=[fr.Checkpoint(path)], resume=path)
+    assert same(own.model.state_dict(), state) and same(dict(own.optimizer_state), slots)
+    assert (own.epoch, own.batches, own.updates, own.history) == facts
