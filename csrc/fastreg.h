@@ -245,11 +245,14 @@ typedef struct {
     fr_mask mask;
 } fr_through;
 
-/* What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2: the coefficients are divided by the rows of the step
- * where that is asked for. Proximal, L1 is a soft threshold after the step and no part of the gradient. */
+/* What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2: the coefficients are divided by 1, by the rows
+ * of the step, or by the sum of their weights in the first head
+ * (by the rows where that is 0). Proximal, L1 is a soft threshold after the step and no part of the gradient. */
+enum { FR_PER_ONE, FR_PER_ROW, FR_PER_WEIGHT };
+
 typedef struct {
     double l1, l2;
-    int32_t l1_per_row, l2_per_row, proximal;
+    int32_t l1_per, l2_per, proximal;
 } fr_penalty;
 
 /* How a parameter follows its gradient; the formulas are in kernels/update.h. */
@@ -659,6 +662,7 @@ typedef struct {
     double power[FR_POWERS];
     int64_t bad_row;
     int32_t code;
+    double rows, row_loss, row_penalty;
 } fr_tally;
 
 /* How to run: threads, and for tests a seed that scrambles who does which tile (0: none). */

@@ -91,7 +91,7 @@ static double sum_real(const void *x, int64_t n, int real) {
 }
 
 /* The penalties of the batch just done, from the column sums that the updates left. */
-static void add_penalties(run_state *run) {
+static void add_penalties(run_state *run, int64_t step_rows) {
     const fr_program *program = run->program;
     double sum = 0;
     for (int i = 0; i < program->n_ops; i++) {
@@ -102,6 +102,15 @@ static void add_penalties(run_state *run) {
         sum += sum_real(p->penalty, (p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * p->value.ld, program->real);
     }
     run->tally->penalty += sum;
+    run->tally->row_penalty += sum * (double)step_rows;
+}
+
+/* The mean loss of the batch just done in the first head, as often as it has rows. `before` is the total before it. */
+static void add_mean(fr_tally *tally, fr_total before, int64_t rows) {
+    const double weight = tally->head[0].weight - before.weight;
+    if (!(weight > 0)) return;
+    tally->rows += (double)rows;
+    tally->row_loss += (tally->head[0].loss - before.loss) / weight * (double)rows;
 }
 
 /* The last rule that updates a parameter, or NULL. All rules of a program come from one optimizer. */
@@ -281,6 +290,7 @@ static void worker_main(void *arg, int id) {
     int64_t batch = run->first;
     reset_taken(run, id, batch);
     int pending = 0; /* a step whose penalties are not yet added */
+    fr_total before = {0};
     for (;; batch++) {
         if (id == 0) {
             const int late = run->deadline > 0 && batch > run->first && now() > run->deadline;
@@ -292,7 +302,9 @@ static void worker_main(void *arg, int id) {
             }
         }
         barrier_wait(&run->barrier);
-        if (id == 0 && pending) add_penalties(run);
+        if (id == 0 && pending) add_penalties(run, w.batch.step_rows);
+        if (id == 0 && batch > run->first) add_mean(run->tally, before, w.batch.count);
+        before = run->tally->head[0];
         pending = 0;
         /* a batch number, not a flag: worker 0 may already be at the end of this batch when another looks */
         if (atomic_load_explicit(&run->halt, memory_order_relaxed) <= batch) break;

@@ -30,11 +30,17 @@ typedef struct {
     real momentum, beta1, beta2, rest1, rest2, eps, step_size, gradient_step, root_fix;
 } fr_numbers;
 
+/* What a coefficient of a penalty is divided by. */
+INLINE double divisor_of(int32_t per, const fr_batch *batch) {
+    if (per == FR_PER_ONE) return 1;
+    return per == FR_PER_WEIGHT && batch->step_weight[0] > 0 ? batch->step_weight[0] : (double)batch->step_rows;
+}
+
 INLINE fr_numbers numbers_of(const fr_rule *rule, const fr_batch *batch) {
-    const double lr = batch->lr * rule->lr_scale, M = (double)batch->step_rows;
+    const double lr = batch->lr * rule->lr_scale;
     const fr_penalty *penalty = &rule->penalty;
-    const double l1 = penalty->l1_per_row ? penalty->l1 / M : penalty->l1;
-    const double l2 = penalty->l2_per_row ? penalty->l2 / M : penalty->l2;
+    const double l1 = penalty->l1 / divisor_of(penalty->l1_per, batch);
+    const double l2 = penalty->l2 / divisor_of(penalty->l2_per, batch);
     const int proximal = penalty->proximal, moving = lr > 0;
     fr_numbers n = {
         .kind = rule->kind,

@@ -81,6 +81,8 @@ class Training(Protocol):
         """Those of them that an engine counts as it trains."""
         ...
 
+    _tally: Tally | None  # of the last epoch
+
     @property
     def optimizer_state(self) -> Mapping[str, np.ndarray]: ...
 

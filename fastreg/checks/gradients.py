@@ -163,6 +163,8 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     _check_moves(epsilon, copy.model.parameters)
     gradients = copy.gradients(X, y, sample_weight, step=step)
     rows = data.size
+    first = next(iter(data.heads.values())).weights
+    weight = 0.0 if first is None else float(first.sum(dtype=np.float64))
     share = np.full(rows, 1 / rows)
     rules = copy.program("gradients", rows).rules
     if copy.adversarial is not None:  # the same objective, as that of a batch of twice the size with the perturbed rows
@@ -181,8 +183,10 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
     approximate, exact, compared, kinks = {}, {}, [], 0
     for name, gradient in gradients.items():
         entries = _entries(gradient.shape, max_entries)
-        pulls = _pulls(name, copy, rows)
-        slopes = _Slopes(copy.model.parameters[name], losses, share, *rules[name].penalty.at(rows), pulls, epsilon)
+        pulls = _pulls(name, copy, rows, weight)
+        slopes = _Slopes(
+            copy.model.parameters[name], losses, share, *rules[name].penalty.at(rows, weight), pulls, epsilon
+        )
         bounds = np.array([slopes.at(entry) for entry in entries]).reshape(len(entries), 2)
         exact[name] = np.array([gradient[entry] for entry in entries], np.float64)
         approximate[name] = np.clip(exact[name], bounds[:, 0], bounds[:, 1])
@@ -255,12 +259,12 @@ class _Slopes:
             self.parameter[entry] = kept
 
 
-def _pulls(name: str, trainer, rows: int) -> list[tuple[np.ndarray, float]]:
+def _pulls(name: str, trainer, rows: int, weight: float) -> list[tuple[np.ndarray, float]]:
     """The weights from which the distance of a parameter has a penalty, and its coefficient."""
     found = []
     for a, b, penalty in trainer.arguments.couplings(rows):
         if name in (a, b):
-            found.append((trainer.model.parameters[b if name == a else a], penalty.at(rows)[1]))
+            found.append((trainer.model.parameters[b if name == a else a], penalty.at(rows, weight)[1]))
     return found
 
 

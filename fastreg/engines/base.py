@@ -105,6 +105,9 @@ class Tally:
 
     totals: list[Total] = field(default_factory=lambda: [(0.0, 0.0, 0.0)] * _core.MAX_HEADS)  # of each head
     penalty: float = 0.0  # sum over steps of the penalty before the update
+    row_penalty: float = 0.0  # the same, each as often as the step has rows
+    rows: float = 0.0  # of batches with a weight above zero in the first head
+    row_loss: float = 0.0  # sum over batches of the mean loss of the first head, each as often as the batch has rows
     batches: int = 0  # steps of a weight above zero: batches, or groups of batches if gradients are accumulated
     updates: int = 0
     diverged: bool = field(default=False)  # a batch loss was not finite: the run stopped there

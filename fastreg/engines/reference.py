@@ -109,14 +109,20 @@ class ReferenceEngine:
             raise Stop
         if not any(batch.step_weights):
             return
+        before = batch.tally.totals[0]
         for op in others:
             if batch.closes or not isinstance(op, O.ONCE_A_STEP):
                 self._run(op, batch)
                 look()
         if batch.closes:
             batch.tally.penalty += batch.penalty
+            batch.tally.row_penalty += batch.penalty * batch.step_rows
             batch.tally.batches += 1
             batch.tally.updates += self.trains
+        loss, weight = (after - first for after, first in zip(batch.tally.totals[0][:2], before[:2], strict=True))
+        if weight > 0:
+            batch.tally.rows += batch.count
+            batch.tally.row_loss += loss / weight * batch.count
 
     def _run(self, op: O.Op, batch: Batch) -> None:
         batch.doubled = op.doubled
@@ -308,7 +314,7 @@ class ReferenceEngine:
 
     def _couple(self, op: O.Couple, batch: Batch) -> None:
         difference = self._param(op.a) - self._param(op.b)
-        _, l2 = op.penalty.at(batch.step_rows)
+        _, l2 = op.penalty.at(batch.step_rows, batch.step_weights[0])
         batch.penalty += U.penalty_of(difference, 0.0, l2)
         for name, trained, sign in zip((op.a, op.b), op.trained, (1, -1), strict=True):
             if trained:
@@ -564,7 +570,7 @@ class ReferenceEngine:
         if rule.kind == "add":
             self.gradients[name] += gradient
             return
-        l1, l2 = rule.penalty.at(batch.step_rows)
+        l1, l2 = rule.penalty.at(batch.step_rows, batch.step_weights[0])
         if rule.counted and rule.penalty:
             batch.penalty += U.penalty_of(w, l1, l2)
         gradient = U.penalized(w, gradient, 0.0 if rule.penalty.proximal else l1, l2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.common import checking, specs
+from fastreg.common import checking, names, specs
 from fastreg.layers import BatchNorm, Dense, Dropout, GaussianNoise, Layer
 from fastreg.losses import penalties
 from fastreg.losses.penalties import L1
@@ -26,6 +26,8 @@ USUAL: dict[str, Any] = {  # arguments that not every estimator has
     **{"activation": "relu", "learning_rate": "constant", "power_t": 0.5, "shuffle": True, "nesterovs_momentum": True},
     **{"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "max_fun": 15000, "l1": 0.0, "batch_norm": False},
 }
+# as messages list them: those that scikit-learn has under its names
+OFFERED = ("identity", "logistic", *(name for name in ACTIVATIONS if name not in ("linear", "sigmoid")))
 RATES = ("constant", "invscaling", "adaptive")
 
 
@@ -148,7 +150,7 @@ def _network(given: SimpleNamespace, bias: bool) -> Network:
     hidden = tuple(checking.integer(name, size, 1, checking.MAX_WIDTH) for size in sizes)
     return Network(
         hidden=hidden,
-        activation=checking.choice("activation", given.activation, ACTIVATIONS),
+        activation=_activation(given.activation),
         keep=_keep(given, len(hidden)),
         noise=checking.number("input_noise", given.input_noise),
         batch_norm=checking.flag("batch_norm", given.batch_norm),
@@ -157,14 +159,30 @@ def _network(given: SimpleNamespace, bias: bool) -> Network:
     )
 
 
+def _activation(value) -> str:
+    """The activation of the hidden layers. scikit-learn's names come first."""
+    if value is None or (isinstance(value, str) and value == "softmax"):
+        raise ValueError(
+            f"activation: got {value!r}, expected one of {', '.join(OFFERED)}: it is that of the hidden layers; "
+            "that of the outputs follows from the loss"
+        )
+    meant = names.own("activation", value, tuple(ACTIVATIONS)) if isinstance(value, str) else None
+    return meant or checking.choice("activation", value, OFFERED)
+
+
+def _off(value, none: float) -> bool:
+    """Whether a keep probability or a share to drop is not given, or says that nothing is dropped."""
+    return value is None or (isinstance(value, Real) and value == none)
+
+
 def _keep(given: SimpleNamespace, hidden: int) -> tuple[float, ...]:
     """The keep probabilities of inputs and hidden layers."""
-    if given.keep_prob is not None and given.dropout is not None:
+    if not _off(given.keep_prob, 1) and not _off(given.dropout, 0):
         raise ValueError(
             f"keep_prob: got {checking.shown(given.keep_prob)} with dropout={checking.shown(given.dropout)}, "
             "expected one of the two; dropout is 1 - keep_prob"
         )
-    name = "keep_prob" if given.dropout is None else "dropout"
+    name = "keep_prob" if _off(given.dropout, 0) else "dropout"
     value = getattr(given, name)
     if value is None:
         return (1.0,) * (hidden + 1)

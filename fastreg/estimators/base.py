@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import inspect
 import math
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -31,7 +35,9 @@ from fastreg.engines.session import ROWS
 from fastreg.estimators import arguments
 from fastreg.estimators.arguments import Arguments
 from fastreg.estimators.course import Course, Rules
-from fastreg.estimators.lbfgs import minimize
+from fastreg.estimators.lbfgs import FAILED, INTERRUPTED, minimize
+from fastreg.estimators.undo import Before
+from fastreg.intake.schema import Schema
 from fastreg.layers import Dense
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2
@@ -42,6 +48,7 @@ from fastreg.training.epochs import DivergenceError
 from fastreg.training.trainer import Trainer
 
 AUTO_ROWS = 200  # of a batch, if there are as many
+ANEW = "; fit with warm_start=False begins anew"
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
@@ -80,6 +87,24 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
+def _suggesting(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that suggests the name of an argument that is misspelled."""
+    known = list(inspect.signature(init).parameters)[1:]
+
+    @wraps(init)
+    def call(self, *args, **kwargs):
+        try:
+            init(self, *args, **kwargs)
+        except TypeError as error:
+            wrong = next((name for name in kwargs if name not in known), None)
+            near = difflib.get_close_matches(wrong, known, 1) if wrong and "unexpected keyword" in str(error) else None
+            if not near:
+                raise
+            raise TypeError(f"{error}; the nearest is {near[0]!r}") from None
+
+    return call
+
+
 class Estimator(BaseEstimator):
     """Base of the estimators."""
 
@@ -93,6 +118,11 @@ class Estimator(BaseEstimator):
     _precision = 2.220446049250313e-09  # SciPy's own for L-BFGS-B
     _trainer: Trainer
     _course: Course
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _suggesting(cls.__init__)  # type: ignore[method-assign]
 
     def _store(self, given: dict[str, Any]) -> None:
         """Stores the arguments of a constructor as they are: `fit` checks them."""
@@ -112,10 +142,20 @@ class Estimator(BaseEstimator):
         """The sample weights with those of the classes in them, and class weights for the trainer."""
         return weights, None
 
-    def _penalties(self, given: Arguments, rows: int, total: float) -> tuple[L1, L2]:
-        """The penalties. `rows` is the number of training rows, `total` the sum of their weights. scikit-learn divides
-        `alpha` by the sum of the weights of a batch; a trainer divides by its rows."""
-        return given.l1, L2(checking.number("alpha", self.alpha) * rows / total, m="batch")
+    def _penalties(self, given: Arguments, total: float, weighted: bool) -> tuple[L1, L2]:
+        """The penalties. `total` is the sum of the weights of the training rows; `weighted`, whether there are any."""
+        return given.l1, L2(checking.number("alpha", self.alpha), m="weights" if weighted else "batch")
+
+    def _begin(self, y, classes) -> None:
+        """What `partial_fit` is told before it trains."""
+
+    def _named(self, targets: np.ndarray, model: Model) -> np.ndarray:
+        """The targets as the trainer takes them, where the model knows the classes by name."""
+        return targets
+
+    def _schema(self) -> Schema | None:
+        """What a new model is told about the targets."""
+        return None
 
     def _stratified(self, targets: np.ndarray) -> np.ndarray | None:
         """The labels whose shares a validation set keeps, as in scikit-learn."""
@@ -123,42 +163,75 @@ class Estimator(BaseEstimator):
 
     # --- Training ------------------------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, held: Held, incremental: bool = False):
-        """`fit` and `partial_fit`."""
+    def _fit(self, X, y, sample_weight, held: Held, incremental: bool = False, classes=None):
+        """`fit` and `partial_fit`. If they are refused, the estimator is as it was."""
+        before = Before(self)
+        try:
+            if incremental:
+                self._begin(y, classes)
+            return self._train(X, y, sample_weight, held, incremental)
+        except BaseException:
+            before.put_back()
+            raise
+
+    def _train(self, X, y, sample_weight, held: Held, incremental: bool):
+        """Trains on what it has checked."""
         given = self._arguments()
         if incremental and given.early:
             raise ValueError("partial_fit does not support early_stopping=True")
         watchers = [] if self.callbacks is None else listed(self.callbacks)
         threads = checked_threads(self.threads)
+        if given.early and not given.full_batch and held.X is None and not given.share:
+            raise ValueError(
+                "validation_fraction: got 0 with early_stopping=True, expected a share above 0, or X_val and y_val in fit"
+            )
         fresh = "_trainer" not in vars(self) or not (given.warm or incremental)
+        _refuse_masked(X, y)
         X, y = self._checked(X, y, fresh)
         count = X.shape[0]
+        if given.network.batch_norm and count < 2:
+            raise ValueError(f"X: got {count} sample, expected at least 2 with batch_norm=True, which needs a variance")
         dtype = self._working(X) if fresh else self._trainer.dtype
-        weights = checking.sample_weight("sample_weight", sample_weight, count, dtype)
+        if self.dtype is not None and dtype != checking.dtype(self.dtype):
+            raise ValueError(f"dtype: got {self.dtype!r}, expected {dtype!r} as in the fits before{ANEW}")
+        weights = _weights_of("sample_weight", sample_weight, count, dtype)
         targets = self._encoded(y, fresh, incremental)
         weights, class_weight = self._weights(y, weights, incremental)
         head = self._head(targets, weights)
         random = self._random()
         trainer = self._new(given, head, X.shape[1], dtype, random) if fresh else self._trainer
-        course = Course() if fresh else self._course
+        course = Course() if fresh else self._course.copy()
         rows, validation = self._validation(given, held, X, targets, weights, random if fresh else None)
         size = count if rows is None else len(rows)
         chosen = None if weights is None else weights if rows is None else weights[rows]
-        l1, l2 = self._penalties(given, size, float(size if chosen is None else chosen.sum(dtype=np.float64)))
+        total = float(size if chosen is None else chosen.sum(dtype=np.float64))
+        l1, l2 = self._penalties(given, total, chosen is not None)
         self._update(trainer, given, head, l1, l2, threads)
         if given.full_batch:
-            self._minimize(given, trainer, course, X, targets, weights, class_weight, l1, l2)
+            named = self._named(targets, trainer.model)
+            of_all = [penalty.value(total if penalty.per_weight else size) for penalty in (l1, l2)]
+            self._minimize(given, trainer, course, X, named, weights, class_weight, of_all[0], of_all[1])
         else:
             rules = Rules(course, given, size, head.report, f"val_{head.score}" if validation else None)
-            self._epochs(
-                given,
-                trainer,
-                rules,
-                incremental,
-                {"X": X, "y": targets, "rows": rows, "sample_weight": weights, "class_weight": class_weight}
-                | {"validation_data": validation, "callbacks": [rules, *watchers]}
-                | {"batch_size": self._batch(given, size), "shuffle": given.shuffle},
-            )
+            targets = self._named(targets, trainer.model)
+            if validation is not None:
+                validation = (validation[0], self._named(validation[1], trainer.model), *validation[2:])
+            try:
+                self._epochs(
+                    given,
+                    trainer,
+                    rules,
+                    incremental,
+                    {"X": X, "y": targets, "rows": rows, "sample_weight": weights, "class_weight": class_weight}
+                    | {"validation_data": validation, "callbacks": [rules, *watchers]}
+                    | {"batch_size": self._batch(given, size), "shuffle": given.shuffle},
+                )
+            finally:
+                for (
+                    watcher
+                ) in watchers:  # else copies and pickles of the estimator would have the training data in them
+                    for name in ("trainer", "plan"):
+                        vars(watcher).pop(name, None)
         self._trainer, self._course = trainer, course
         self._publish(given, head)
         return self
@@ -186,6 +259,8 @@ class Estimator(BaseEstimator):
     def _new(self, given: Arguments, head: Head, features: int, dtype: str, random: np.random.RandomState) -> Trainer:
         """A trainer, whose parameters are those that scikit-learn would draw."""
         model = Sequential(given.network.layers(head.outputs))
+        if (schema := self._schema()) is not None:
+            model.schema = schema
         model.build(features, dtype=dtype)
         drawn = self._start(model, random)
         for name, values in drawn.items():
@@ -208,6 +283,8 @@ class Estimator(BaseEstimator):
         """Gives the trainer the arguments as they are now; a warm start may have others than the fit before."""
         layers = given.network.layers(head.outputs)
         model = trainer.model
+        if model.outputs != head.outputs:
+            raise ValueError(f"y: needs {head.outputs} outputs, expected {model.outputs} as in the fits before{ANEW}")
         if Sequential(layers).layers != model.layers:
             try:
                 model.layers = layers  # type: ignore[assignment]
@@ -222,7 +299,15 @@ class Estimator(BaseEstimator):
         if given.optimizer is not None:
             changed["optimizer"] = given.optimizer
         if any(getattr(trainer, name) != value for name, value in changed.items()):
-            trainer.arguments = replace(trainer.arguments, **changed)
+            try:
+                trainer.arguments = replace(trainer.arguments, **changed)
+            except ValueError as error:
+                if trainer.loss == head.loss:
+                    raise
+                raise ValueError(
+                    f"loss: got {head.loss!r}, expected one whose predictions are those of {trainer.loss!r}, the loss of "
+                    f"the fits before{ANEW}"
+                ) from error
 
     def _batch(self, given: Arguments, rows: int) -> int:
         """The rows of a batch."""
@@ -233,7 +318,7 @@ class Estimator(BaseEstimator):
             return size
         if given.batch_size > rows:
             text = f"batch_size: got {given.batch_size}, more than the {rows} rows to train on, which are taken instead"
-            warnings.warn(text, UserWarning, stacklevel=4)
+            warnings.warn(text, UserWarning, stacklevel=5)
         return min(given.batch_size, rows)
 
     def _validation(self, given: Arguments, held: Held, X, targets, weights, random):
@@ -268,7 +353,7 @@ class Estimator(BaseEstimator):
         except ValueError as error:
             raise ValueError(f"X_val, y_val: {error}") from None
         dtype = self._working(X)
-        weights = checking.sample_weight("sample_weight_val", held.weight, X_val.shape[0], dtype)
+        weights = _weights_of("sample_weight_val", held.weight, X_val.shape[0], dtype)
         return (X_val, encoded, *(() if weights is None else (weights,)))
 
     def _epochs(
@@ -279,25 +364,25 @@ class Estimator(BaseEstimator):
         try:
             trainer.fit(data.pop("X"), data.pop("y"), epochs=1 if incremental else given.epochs, **data)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn(INTERRUPTED, stacklevel=5)
             return
         except DivergenceError as error:
             if not (given.early and course.scores):
                 raise ValueError(f"{NOT_FINITE} ({error})") from error
             course.scores.append(math.nan)
             text = f"training diverged after {course.epochs} epochs; the weights are those of the best score"
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            warnings.warn(text, ConvergenceWarning, stacklevel=5)
             return
         if course.epochs == given.epochs and not course.stopped and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({given.epochs}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _minimize(self, given: Arguments, trainer: Trainer, course: Course, X, targets, weights, class_weight, l1, l2):
-        """Trains by L-BFGS over all rows."""
+        """Trains by L-BFGS over all rows, with the coefficients of |W|_1 and |W|^2 / 2."""
         settings = trainer.arguments
         schema = settings.seen(X, targets)
         data, _ = trainer._training_data(X, targets, weights, class_weight, schema=schema)
@@ -305,27 +390,29 @@ class Estimator(BaseEstimator):
         found = minimize(
             trainer,
             data,
-            l1.value(data.size),
-            l2.value(data.size),
+            l1,
+            l2,
             tol=given.tol,
             iterations=given.epochs,
             evaluations=given.evaluations,
             precision=self._precision,
             say=print if given.verbose else lambda text: None,
         )
-        if not (math.isfinite(found.loss) and checking.all_finite(trainer.model._arena.flat)):
+        if found.ended == FAILED:
             raise ValueError(NOT_FINITE)
         for loss in found.curve:
             trainer.history.record(len(trainer.history.epochs), {"loss": loss})
         course.losses += found.curve
-        course.epochs, course.stopped = found.iterations, not found.message
+        course.epochs, course.stopped = found.iterations, not found.ended
         course.best_loss = min(course.best_loss, found.loss)
-        if found.message:
+        if found.ended == INTERRUPTED:
+            warnings.warn(INTERRUPTED, stacklevel=5)
+        elif found.ended:
             warnings.warn(
-                f"lbfgs failed to converge after {found.iterations} iterations: {found.message}. "
+                f"lbfgs failed to converge after {found.iterations} iterations: {found.ended}. "
                 "More iterations (max_iter) or scaled inputs may help.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _publish(self, given: Arguments, head: Head) -> None:
@@ -394,6 +481,7 @@ class Estimator(BaseEstimator):
     def _outputs(self, X, transform: str | None = None) -> np.ndarray:
         """The outputs for the rows of X, (n, outputs): predictions, or by another transform of the last layer."""
         check_is_fitted(self)
+        _refuse_masked(X)
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
         model = self._trainer.model
         transforms = model.transforms if transform is None else dict.fromkeys(model.transforms, transform)
@@ -403,6 +491,20 @@ class Estimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _refuse_masked(*arrays) -> None:
+    """Refuses masked arrays: the numbers under the mask would count."""
+    for name, array in zip("Xy", arrays, strict=False):
+        if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+            raise ValueError(f"{name}: got masked values, expected none: filled() replaces them, and NaN is refused")
+
+
+def _weights_of(name: str, value, rows: int, dtype: str) -> np.ndarray | None:
+    """The weights of the rows, also of one number for all, as in scikit-learn."""
+    if isinstance(value, Real):
+        value = np.full(rows, value)
+    return checking.sample_weight(name, value, rows, dtype)
 
 
 def _dense(model: Model) -> list[str]:

@@ -242,8 +242,7 @@ class MLPClassifier(Classifier):
         ConvergenceWarning
             max_iter has come before the end.
         """
-        self._begin_partial_fit(y, classes)
-        return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val), incremental=True)
+        return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val), True, classes)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class Course:
     stopped: bool = False
     best: np.ndarray | None = None
 
+    def copy(self) -> Course:
+        """Another course that goes on alike."""
+        return replace(self, losses=self.losses[:], scores=self.scores[:])
+
 
 class Rules(Callback):
     """scikit-learn's rules, in its words where they are printed.
@@ -53,11 +57,12 @@ class Rules(Callback):
 
     def __init__(self, course: Course, given: Arguments, rows: int, loss: Callable[[float], float], score: str | None):
         self.course, self.given, self.rows, self.loss, self.score = course, given, rows, loss, score
+
+    def on_train_begin(self) -> None:
+        course, given = self.course, self.given
         course.epochs, course.stopped = 0, False
         if course.first != given.rate:
             course.rate = course.first = given.rate
-
-    def on_train_begin(self) -> None:
         if self.given.early and self.course.best is None:
             self._keep()
 
@@ -76,7 +81,10 @@ class Rules(Callback):
         course, given = self.course, self.given
         course.epochs += 1
         course.samples += self.rows
-        course.losses.append(self.loss(logs["loss"]) + logs["penalty"])
+        tally = self.trainer._tally
+        assert tally is not None
+        # As scikit-learn reports it: the mean over the batches of loss and penalty, each as often as it has rows.
+        course.losses.append(self.loss(tally.row_loss / tally.rows) + tally.row_penalty / tally.rows)
         self._say(f"Iteration {course.epochs}, loss = {course.losses[-1]:.8f}")
         if self.score is not None:
             course.scores.append(logs[self.score])

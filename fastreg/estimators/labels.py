@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from sklearn.utils.validation import column_or_1d
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.estimators.base import Estimator, Head, available_if
+from fastreg.intake.classes import Classes
+from fastreg.intake.schema import Schema, Target
 from fastreg.losses import losses
 from fastreg.losses.losses import Loss, SigmoidCrossEntropy, SigmoidFocal, SoftmaxCrossEntropy, SoftmaxFocal
+from fastreg.model.model import Model
 
 LOSSES: dict[str, tuple[type[Loss], type[Loss]]] = {  # of yes or no, of one of several classes
     "log_loss": (SigmoidCrossEntropy, SoftmaxCrossEntropy),
@@ -52,7 +56,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     # --- Training ------------------------------------------------------------------------------------------------
 
-    def _begin_partial_fit(self, y, classes) -> None:
+    def _begin(self, y, classes) -> None:
         """The classes of all calls of `partial_fit`, which the first one must tell."""
         known = getattr(self, "classes_", None)
         if known is None and classes is None:
@@ -72,6 +76,8 @@ class Classifier(ClassifierMixin, Estimator):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         check_classification_targets(y)
+        if (kind := type_of_target(y)) == "multiclass-multioutput":
+            raise ValueError(f"y: got {kind} targets of shape {y.shape}, expected (n,), or several labels of 0 and 1")
         return X, y
 
     def _encoded(self, y, fresh: bool, incremental: bool) -> np.ndarray:
@@ -104,6 +110,8 @@ class Classifier(ClassifierMixin, Estimator):
                     "class_weight: got 'balanced' in partial_fit, which sees a part of the data, expected a dict; "
                     "sklearn.utils.class_weight.compute_class_weight makes one of all labels"
                 )
+        else:
+            self._check_class_weight(self.class_weight)
         if self._several:
             return weights, self.class_weight
         if self.class_weight == "balanced":  # as if a row of weight 2 were there twice
@@ -112,7 +120,37 @@ class Classifier(ClassifierMixin, Estimator):
             of_rows = (sums.sum() / (np.count_nonzero(sums) * np.where(sums > 0, sums, 1)))[codes]
         else:
             of_rows = compute_sample_weight(self.class_weight, y)
-        return of_rows if weights is None else of_rows * weights, None
+        product = of_rows if weights is None else of_rows * weights
+        if not product.any():
+            raise ValueError(f"class_weight: got {self.class_weight}, expected a weight above 0 for some row")
+        return product, None
+
+    def _check_class_weight(self, given) -> None:
+        """Refuses what is no dict of weights by class."""
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"class_weight: got {checking.shown(given)}, expected 'balanced' or a dict of weights by class"
+            )
+        for label, weight in given.items():
+            if not any(label == known for known in self.classes_.tolist()):
+                what = "labels" if self._several else "classes"
+                raise ValueError(
+                    f"class_weight: got {label!r}, expected one of the {what} {checking.shown(self.classes_.tolist())}"
+                )
+            checking.number(f"class_weight[{label!r}]", weight)
+
+    def _schema(self) -> Schema | None:
+        values = tuple(self.classes_.tolist())
+        if self._several or len(values) < 2:
+            return None
+        try:
+            return Schema(target=Target(task="classes", classes=values))
+        except (TypeError, ValueError):  # such as 2 and "2", which are the same in a file
+            return None
+
+    def _named(self, targets: np.ndarray, model: Model) -> np.ndarray:
+        known = model.classes
+        return targets if known is None or Classes(known).plain else self.classes_[targets]
 
     def _head(self, targets, weights) -> Head:
         count = targets.shape[1] if self._several else len(self.classes_)

@@ -6,6 +6,7 @@ bounds, which L-BFGS-B keeps, and weights become exactly zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,13 +21,17 @@ from fastreg.training.trainer import Trainer
 ROWS = 4096  # of a batch: enough for all threads, few enough for the memory
 
 
+FAILED = "parameters that are not finite"
+INTERRUPTED = "Training interrupted by user."
+
+
 class Found(NamedTuple):
-    """Where the minimization has ended. `message` is SciPy's, if it did not converge."""
+    """Where the minimization has ended. `ended` says why, if it did not converge."""
 
     loss: float
     curve: list[float]
     iterations: int
-    message: str
+    ended: str
 
 
 class Objective:
@@ -65,6 +70,17 @@ class Objective:
         """The parameters, of two parts of the weights."""
         n = self.weights
         return np.concatenate([parts[:n] - parts[n : 2 * n], parts[2 * n :]])
+
+    def parts(self, theta: np.ndarray) -> np.ndarray:
+        """The parameters with both parts of the weights, one of which is 0."""
+        weights, rest = np.split(theta, [self.weights])
+        return np.concatenate([np.maximum(weights, 0), np.maximum(-weights, 0), rest])
+
+    def slope(self, parts: np.ndarray, gradient: np.ndarray) -> float:
+        """The largest element of the gradient that bounds do not hold."""
+        n = 2 * self.weights
+        free = np.concatenate([np.where(parts[:n] > 0, np.abs(gradient[:n]), -gradient[:n]), np.abs(gradient[n:])])
+        return float(free.max(initial=0))
 
     def data_loss(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean loss and its gradient, without penalties."""
@@ -111,28 +127,60 @@ def minimize(
     tol         ends where no element of the gradient is larger
     precision   ends where J falls by less than this share of it in an iteration
     """
-    from scipy.optimize import minimize as scipys
-
     # SciPy's own products are too small for the threads of a BLAS.
     with one_blas_thread(), trainer.model._claim.held("fit"), _session(trainer, data) as session:
         objective = Objective(session, data, l1, l2)
-        function: Callable[[np.ndarray], tuple[float, np.ndarray]] = objective
-        theta, bounds = objective.start, None
-        n = objective.weights
-        if l1:
-            function = objective.split
-            theta = np.concatenate([np.maximum(theta[:n], 0), np.maximum(-theta[:n], 0), theta[n:]])
-            bounds = [(0, None)] * (2 * n) + [(None, None)] * (len(theta) - 2 * n)
-        curve: list[float] = []
+        first = objective.start
+        try:
+            found, theta = _descend(objective, first, tol, iterations, evaluations, precision, say)
+        except BaseException:
+            objective.put(first)
+            raise
+        finite = (found.ended == INTERRUPTED or np.isfinite(found.loss)) and np.isfinite(theta).all()
+        objective.put(theta if finite else first)
+    return found if finite else found._replace(ended=FAILED)
 
-        def note(intermediate_result) -> None:
-            curve.append(float(intermediate_result.fun))
-            say(f"Iteration {len(curve)}, loss = {curve[-1]:.8f}")
 
-        limits = {"maxiter": iterations, "maxfun": evaluations, "gtol": tol, "ftol": precision}
-        ended = scipys(function, theta, method="L-BFGS-B", jac=True, bounds=bounds, options=limits, callback=note)
-        objective.put(objective.joined(ended.x) if l1 else ended.x)
-    return Found(float(ended.fun), curve, min(ended.nit, iterations), "" if ended.status == 0 else str(ended.message))
+def _descend(
+    objective: Objective,
+    theta: np.ndarray,
+    tol: float,
+    iterations: int,
+    evaluations: int,
+    precision: float,
+    say: Callable[[str], None],
+) -> tuple[Found, np.ndarray]:
+    """The minimum from theta on. With L1 it begins again where a step has gained little and the gradient is not small:
+    bounds that come and go leave a memory of curvature that no longer fits."""
+    from scipy.optimize import minimize as scipys
+
+    n, split = objective.weights, bool(objective.l1)
+    bounds = [(0, None)] * (2 * n) + [(None, None)] * (len(theta) - n) if split else None
+    function: Callable[[np.ndarray], tuple[float, np.ndarray]] = objective.split if split else objective
+    curve: list[float] = []
+    reached, loss, left = theta, math.inf, evaluations
+
+    def note(intermediate_result) -> None:
+        nonlocal reached, loss
+        loss = float(intermediate_result.fun)
+        reached = objective.joined(intermediate_result.x) if split else intermediate_result.x.copy()
+        curve.append(loss)
+        say(f"Iteration {len(curve)}, loss = {loss:.8f}")
+
+    try:
+        while True:
+            before = loss
+            limits = {"maxiter": iterations - len(curve), "maxfun": left, "gtol": tol, "ftol": precision}
+            start = objective.parts(reached) if split else reached
+            ended = scipys(function, start, method="L-BFGS-B", jac=True, bounds=bounds, options=limits, callback=note)
+            loss, left = float(ended.fun), left - ended.nfev
+            reached = objective.joined(ended.x) if split else ended.x
+            done = len(curve) >= iterations or left <= 0 or before - loss <= precision * max(abs(loss), 1)
+            if ended.status or not split or done or objective.slope(ended.x, ended.jac) <= tol:
+                break
+    except KeyboardInterrupt:
+        return Found(loss, curve, len(curve), INTERRUPTED), reached
+    return Found(loss, curve, len(curve), "" if ended.status == 0 else str(ended.message)), reached
 
 
 def _session(trainer: Trainer, data: Data):

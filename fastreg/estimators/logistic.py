@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from fastreg.common import checking
 from fastreg.estimators import arguments
@@ -181,17 +182,21 @@ class LogisticRegression(Classifier):
         ConvergenceWarning
             max_iter has come before the end.
         """
-        self._begin_partial_fit(y, classes)
-        return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val), incremental=True)
+        return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val), True, classes)
 
     @property
-    def coef_(self) -> np.ndarray:
-        """The weights, (1, features) for two classes, else (classes, features)."""
-        return self._arrays("coef_", "weight")[0].T
+    def coef_(self) -> Any:
+        """The weights, (1, features) for two classes, else (classes, features). A copy in CSR after `sparsify`."""
+        found = self._arrays("coef_", "weight")[0].T
+        if not vars(self).get("_sparse", False):
+            return found
+        from scipy.sparse import csr_array
+
+        return csr_array(found)
 
     @coef_.setter
     def coef_(self, values) -> None:
-        self._set("coef_", [np.asarray(values).T], "weight")
+        self._set("coef_", [np.asarray(values.toarray() if hasattr(values, "toarray") else values).T], "weight")
 
     @property
     def intercept_(self) -> np.ndarray:
@@ -203,6 +208,28 @@ class LogisticRegression(Classifier):
     @intercept_.setter
     def intercept_(self, values) -> None:
         self._set("intercept_", [np.asarray(values)], "bias")
+
+    def sparsify(self):
+        """From now on `coef_` is a matrix in CSR. The model keeps its own weights, so predictions stay as they are.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self._sparse = True
+        return self
+
+    def densify(self):
+        """From now on `coef_` is an array again: the weights of the model.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self._sparse = False
+        return self
 
     # --- Where it differs from a network -------------------------------------------------------------------------
 
@@ -238,7 +265,7 @@ class LogisticRegression(Classifier):
             ratio = RATIOS.get(checking.choice("penalty", penalty, ("l1", "l2", "elasticnet")), ratio)
         return ratio * strength, (1 - ratio) * strength
 
-    def _penalties(self, given: Arguments, rows: int, total: float) -> tuple[L1, L2]:
+    def _penalties(self, given: Arguments, total: float, weighted: bool) -> tuple[L1, L2]:
         l1, l2 = self._strengths()
         return L1(l1 / total), L2(l2 / total)
 
@@ -262,3 +289,4 @@ class LogisticRegression(Classifier):
     def _publish(self, given: Arguments, head) -> None:
         super()._publish(given, head)
         self.n_iter_: Any = np.array([self._course.epochs], np.int32)
+        self._sparse = False

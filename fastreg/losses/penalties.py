@@ -20,7 +20,7 @@ class Penalty(Description):
     """Base of L1 and L2: a coefficient `lam`, divided by `m`."""
 
     lam: float
-    m: Literal["batch", "train"] | float = 1
+    m: Literal["batch", "weights", "train"] | float = 1
 
     def __post_init__(self):
         name = type(self).__name__
@@ -32,15 +32,20 @@ class Penalty(Description):
         """Whether the engine divides by the rows of each batch."""
         return self.m == "batch"
 
+    @property
+    def per_weight(self) -> bool:
+        """Whether the engine divides by the sum of the sample weights of each batch."""
+        return self.m == "weights"
+
     def coefficient(self, rows: int) -> float:
-        """lam / m for a training set of `rows`. For m="batch" lam itself, since the engine divides by the batch."""
-        if self.m == "batch":
+        """lam / m for a training set of `rows`. For m="batch" and m="weights" lam itself, since the engine divides."""
+        if self.m in ("batch", "weights"):
             return self.lam
         return self.lam / (rows if self.m == "train" else self.m)
 
     def value(self, rows: int) -> float:
-        """lam / m if the batch is the whole training set of `rows`."""
-        return self.coefficient(rows) / (rows if self.per_row else 1)
+        """lam / m if the batch is the whole training set of `rows`, without weights."""
+        return self.coefficient(rows) / (rows if self.per_row or self.per_weight else 1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +58,8 @@ class L1(Penalty):
     lam
         The coefficient, at least 0.
     m
-        1 (the default) or another number. "batch": the rows of the batch. "train": the rows of the training set.
+        1 (the default) or another number. "batch": the rows of the batch. "weights": the sum of their sample weights.
+        "train": the rows of the training set.
     proximal
         True: after the step each weight moves towards zero by lr lam/m and stops there, so zeros are exact (Parikh and
         Boyd, Proximal Algorithms, 2014). Under RMSprop, Adam and NAdam the move is divided by the optimizer's own
@@ -90,7 +96,8 @@ class L2(Penalty):
     lam
         The coefficient, at least 0.
     m
-        1 (the default) or another number. "batch": the rows of the batch. "train": the rows of the training set.
+        1 (the default) or another number. "batch": the rows of the batch. "weights": the sum of their sample weights.
+        "train": the rows of the training set.
 
     Raises
     ------
@@ -141,7 +148,7 @@ class ElasticNet(Description):
 
     alpha: float
     l1_ratio: float = 0.5
-    m: Literal["batch", "train"] | float = 1
+    m: Literal["batch", "weights", "train"] | float = 1
     proximal: bool = field(default=True, kw_only=True)
 
     def __post_init__(self):
@@ -195,7 +202,7 @@ class Distance(Description):
     a: str
     b: str
     lam: float
-    m: Literal["batch", "train"] | float = 1
+    m: Literal["batch", "weights", "train"] | float = 1
 
     def __post_init__(self):
         for name in ("a", "b"):
@@ -256,16 +263,19 @@ def l2(name: str, value) -> L2:
 
 def rider(l1: L1, l2: L2, rows: int) -> riders.Penalty:
     """Both as a program has them, for a training set of `rows`."""
-    return riders.Penalty(l1.coefficient(rows), l2.coefficient(rows), l1.per_row, l2.per_row, l1.proximal)
+    own = l1.coefficient(rows), l2.coefficient(rows)
+    return riders.Penalty(*own, l1.per_row, l2.per_row, l1.proximal, l1.per_weight, l2.per_weight)
 
 
 def _checked_m(name: str, m, lam: float) -> str | float:
     if isinstance(m, str):
-        if m not in ("batch", "train"):
-            raise ValueError(f"{name} m: got {checking.shown(m)}, expected 'batch', 'train' or a number above 0")
+        if m not in ("batch", "weights", "train"):
+            raise ValueError(
+                f"{name} m: got {checking.shown(m)}, expected 'batch', 'weights', 'train' or a number above 0"
+            )
         return m
     if checking.number(f"{name} m", m) == 0:
-        raise ValueError(f"{name} m: got 0, expected 'batch', 'train' or a number above 0")
+        raise ValueError(f"{name} m: got 0, expected 'batch', 'weights', 'train' or a number above 0")
     if lam / m == math.inf:
         got = f"{checking.shown(m)} for a coefficient of {lam:g}"
         raise ValueError(f"{name} m: got {got}, expected a larger m: lam / m is not finite")

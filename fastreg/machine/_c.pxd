@@ -7,6 +7,7 @@ cdef extern from "fastreg.h" nogil:
     enum: FR_MAX_SOURCES, FR_MAX_HEADS
     enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_HAS_PARAM, FR_TABLE_ROWS
     enum: FR_F32, FR_F64
+    enum: FR_PER_ONE, FR_PER_ROW, FR_PER_WEIGHT
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
     enum: FR_LINEAR, FR_RULE_SGD
     const char *fr_op_name(int)
@@ -53,7 +54,7 @@ cdef extern from "fastreg.h" nogil:
         fr_mask mask
     ctypedef struct fr_penalty:
         double l1, l2
-        int32_t l1_per_row, l2_per_row, proximal
+        int32_t l1_per, l2_per, proximal
     ctypedef struct fr_rule:
         int32_t kind, non_negative, scheduled
         fr_penalty penalty
@@ -265,7 +266,7 @@ cdef extern from "fastreg.h" nogil:
         double loss, weight, hits
     ctypedef struct fr_tally:
         fr_total head[FR_MAX_HEADS]
-        double penalty
+        double penalty, rows, row_loss, row_penalty
         int64_t batches, updates
         double power[FR_POWERS]
         int64_t bad_row

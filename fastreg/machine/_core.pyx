@@ -179,10 +179,11 @@ cdef class Program:
 
     cdef fr_penalty _penalty(self, penalty) except *:
         cdef fr_penalty p
-        p.l1, p.l2, p.l1_per_row, p.l2_per_row, p.proximal = 0.0, 0.0, 0, 0, 0
+        p.l1, p.l2, p.l1_per, p.l2_per, p.proximal = 0.0, 0.0, 0, 0, 0
         if penalty is not None:
             p.l1, p.l2, p.proximal = penalty.l1, penalty.l2, penalty.proximal
-            p.l1_per_row, p.l2_per_row = penalty.l1_per_row, penalty.l2_per_row
+            p.l1_per = FR_PER_WEIGHT if penalty.l1_per_weight else FR_PER_ROW if penalty.l1_per_row else FR_PER_ONE
+            p.l2_per = FR_PER_WEIGHT if penalty.l2_per_weight else FR_PER_ROW if penalty.l2_per_row else FR_PER_ONE
         return p
 
     cdef fr_param _param(self, fields) except *:
@@ -667,7 +668,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
     feed.feed.step = step
     for i in range(feed.feed.n_heads):
         t.head[i].loss, t.head[i].weight, t.head[i].hits = totals[i]
-    t.penalty = tally.penalty
+    t.penalty, t.rows, t.row_loss, t.row_penalty = tally.penalty, tally.rows, tally.row_loss, tally.row_penalty
     t.batches, t.updates, t.bad_row, t.code = tally.batches, tally.updates, -1, FR_OK
     for i in range(FR_POWERS):
         t.power[i] = powers[i]
@@ -681,7 +682,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         reached = fr_run(&program.program, &feed.feed, &t, first, stop, &options)
     for i in range(feed.feed.n_heads):
         totals[i] = t.head[i].loss, t.head[i].weight, t.head[i].hits
-    tally.penalty = t.penalty
+    tally.penalty, tally.rows, tally.row_loss, tally.row_penalty = t.penalty, t.rows, t.row_loss, t.row_penalty
     tally.batches, tally.updates = t.batches, t.updates
     powers[:] = [t.power[i] for i in range(FR_POWERS)]
     if t.code == FR_DIVERGED:

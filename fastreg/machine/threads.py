@@ -1,10 +1,11 @@
 """The number of threads of a run, and the SIMD target of the kernels.
 
 The default number is the least of four: the processors this process may run on, its cgroups' quota, OMP_NUM_THREADS,
-and what the work can use. Tasks that run beside each other share the processors: the threads of a pool, the tasks of a
-dask worker, the workers of joblib, which sets OMP_NUM_THREADS for its processes. fastreg/engines/pace.py uses one
-thread while that is faster. A number that was asked for is used as it is. The argument `threads=` comes first, then
-`set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl replaces the last two while it holds.
+and what the work can use. Tasks that run beside each other share the processors: the threads or processes of a pool,
+the tasks of a dask worker, the workers of joblib, which sets OMP_NUM_THREADS for its loky processes.
+fastreg/engines/pace.py uses one thread while that is faster. A number that was asked for is used as it is. The argument
+`threads=` comes first, then `set_num_threads`, then FASTREG_NUM_THREADS. A limit of threadpoolctl replaces the last two
+while it holds.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def shared_by(workers: int) -> Iterator[None]:
 
 def _default() -> int:
     """The default number of threads: the processors, shared with the tasks that run beside this one."""
-    count = _AVAILABLE // max(getattr(_share, "workers", 1), _in_pool())
+    workers = getattr(_share, "workers", 1)
+    count = _AVAILABLE // max(workers, _in_pool(), _in_process_pool() if workers == 1 else 1)
     limit = _from_openmp()
     if limit is None and _in_dask():
         return 1  # each task of a dask worker stands for one processor
@@ -104,6 +106,21 @@ def _in_pool() -> int:
     if pools is None or not isinstance(threading.current_thread(), pools.DummyProcess):
         return 1
     return sum(isinstance(thread, pools.DummyProcess) for thread in threading.enumerate())
+
+
+def _in_process_pool() -> int:
+    """How many processes share the machine with this worker of a `multiprocessing` pool, itself included. Else 1.
+
+    joblib's backend of that name limits its workers by no variable, and a worker is not told how many there are. So all
+    children of the process that started it count. Where they cannot be seen, each worker gets one thread."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is None or "PoolWorker" not in (mine := processes.current_process()).name or not mine.daemon:
+        return 1
+    try:
+        lists = [path.read_text() for path in Path(f"/proc/{os.getppid()}/task").glob("*/children")]
+    except OSError:
+        lists = []
+    return sum(len(text.split()) for text in lists) or _AVAILABLE
 
 
 def _in_dask() -> bool:

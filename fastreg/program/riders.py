@@ -73,7 +73,8 @@ class Noise:
 class Penalty:
     """What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2, which adds l1 sign(W) + l2 W to its gradient.
 
-    l1, l2     coefficients, divided by the rows of the step where `l1_per_row`, `l2_per_row` say so
+    l1, l2     coefficients, divided by the rows of the step where `l1_per_row`, `l2_per_row` say so, or by the sum of
+               their weights in the first head where `l1_per_weight`, `l2_per_weight` do
     proximal   L1 is a soft threshold after the step, and no part of the gradient
     """
 
@@ -82,13 +83,17 @@ class Penalty:
     l1_per_row: bool = False
     l2_per_row: bool = False
     proximal: bool = True
+    l1_per_weight: bool = False
+    l2_per_weight: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2)
 
-    def at(self, rows: int) -> tuple[float, float]:
-        """The coefficients of L1 and L2 in a step of so many rows."""
-        return self.l1 / (rows if self.l1_per_row else 1), self.l2 / (rows if self.l2_per_row else 1)
+    def at(self, rows: int, weight: float = 0.0) -> tuple[float, float]:
+        """The coefficients of L1 and L2 in a step of so many rows. `weight` is the sum of their weights, 0 for rows."""
+        weight = weight if weight > 0 else rows
+        l1 = self.l1 / (rows if self.l1_per_row else weight if self.l1_per_weight else 1)
+        return l1, self.l2 / (rows if self.l2_per_row else weight if self.l2_per_weight else 1)
 
     @property
     def in_gradient(self) -> Penalty:

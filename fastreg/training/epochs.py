@@ -132,7 +132,7 @@ def run_epochs(
             order = data.ordered(random.permutation(rows, training.seed, epoch)) if shuffle else None
             place = {"seed": training.seed, "epoch": epoch, "step": training.batches}
             feed = data.feed(batch_size, order=order, rates=rates, decays=decays, **place)
-            tally = _run_epoch(training, session, feed, callbacks, last_update)
+            tally = training._tally = _run_epoch(training, session, feed, callbacks, last_update)
             logs = {
                 **training._means(tally),
                 "penalty": tally.penalty / tally.batches,

@@ -100,13 +100,14 @@ def _rule_of_weight(settings: Settings, layer: Layer, rule: Rule, rows: int) -> 
     )
 
 
-def penalty_value(settings: Settings, rows: int) -> float:
-    """The penalties of the trained weights. `rows` stands for m="batch" and m="train"."""
+def penalty_value(settings: Settings, rows: int, weight: float = 0.0) -> float:
+    """The penalties of the trained weights. `rows` stands for m="batch" and m="train", and for m="weights" if `weight`
+    is 0."""
     model, total = settings.model, 0.0
     for layer, name, kind in _trained(model):
         if kind == "weight":
-            total += penalty_of(model.parameters[name], *settings.penalty_of(layer, rows).at(rows))
+            total += penalty_of(model.parameters[name], *settings.penalty_of(layer, rows).at(rows, weight))
     for a, b, penalty in settings.couplings(rows):
         difference = model.parameters[a] - model.parameters[b]
-        total += penalty_of(difference, *penalty.at(rows))
+        total += penalty_of(difference, *penalty.at(rows, weight))
     return total

@@ -213,6 +213,8 @@ class Trainer(Settable):
         self._fitting = Claim()
         self._complete = True
 
+    _tally: Tally | None = None  # of the last epoch
+
     # --- Arguments -----------------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:  # the arguments are properties, made below

@@ -145,3 +145,21 @@ def test_refusals(given, told):
         LogisticRegression(**given).fit(*TWO)
     with pytest.raises(ValueError, match="one class"):
         LogisticRegression().fit(TWO[0], np.ones(120))
+
+
+def test_sparse_coefficients():
+    model = LogisticRegression(C=0.05, l1_ratio=1.0).fit(*TWO)
+    dense, predicted = model.coef_.copy(), model.predict_proba(TWO[0])
+    assert sparse.issparse(model.sparsify().coef_) and model.coef_.nnz == np.count_nonzero(dense) < dense.size
+    np.testing.assert_array_equal(model.predict_proba(TWO[0]), predicted)
+    np.testing.assert_array_equal(model.densify().coef_, dense)
+
+
+def test_both_penalties_end_at_the_minimum():
+    """Where L-BFGS-B alone stops early, far from it."""
+    given = {"C": 100, "l1_ratio": 0.5, "tol": 1e-10, "max_iter": 10**5}
+    ours = LogisticRegression(**given).fit(*IRIS)
+    other = theirs.LogisticRegression(**given, solver="saga").fit(*IRIS)
+    values = [objective(model, *IRIS, 100, 0.5) for model in (ours, other)]
+    assert values[0] <= values[1] * (1 + 1e-9)
+    np.testing.assert_array_equal(np.asarray(ours.coef_) == 0, np.abs(other.coef_) < 1e-9)

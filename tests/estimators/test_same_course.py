@@ -86,13 +86,47 @@ def test_sgd_in_order(name, given):
     np.testing.assert_array_equal(ours.predict(X).shape, theirs.predict(X).shape)
 
 
-def test_a_last_smaller_batch():
-    agree(*both("MLPClassifier", (X[:130], Y[:130]), solver="sgd", shuffle=False))
+@pytest.mark.parametrize("name", ["classes", "outputs"])
+@pytest.mark.parametrize("batch_size", [99, 30])
+def test_a_last_smaller_batch(name, batch_size):
+    """The losses weigh each batch by its rows, and so do the rules that stop by them."""
+    data = [part[:100] for part in DATA[name]]
+    given = {"learning_rate_init": 0.1, "tol": 0.02, "max_iter": 60, "alpha": 1.0, "n_iter_no_change": 2}
+    kind = KINDS.get(name, "MLPClassifier")
+    ours, theirs = both(kind, data, solver="sgd", shuffle=False, **given | {"batch_size": batch_size})
+    agree(ours, theirs)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-11)
 
 
-def test_weights_of_the_rows():
-    weights = np.random.default_rng(0).integers(1, 4, 300)
-    agree(*both("MLPClassifier", (X, Y), {"sample_weight": weights}, solver="sgd", shuffle=False, batch_size=300))
+@pytest.mark.parametrize("name", ["classes", "outputs", "labels"])
+@pytest.mark.parametrize("batch_size", [300, 50, 70])
+@pytest.mark.parametrize("given", [{}, {"early_stopping": True}], ids=["", "early"])
+def test_weights_of_the_rows(name, batch_size, given):
+    """Of very different sums in the batches, by which alpha is divided."""
+    data = DATA[name]
+    count = len(data[0])
+    weights = np.where(np.arange(count) % 100 < 40, 10.0, 0.1) * np.random.default_rng(0).integers(1, 4, count)
+    given = given | {"alpha": 1.0, "learning_rate_init": 0.01, "batch_size": min(batch_size, count)}
+    if "early_stopping" in given:
+        given["batch_size"] = min(batch_size, 100)
+    kind = KINDS.get(name, "MLPClassifier")
+    ours, theirs = both(kind, data, {"sample_weight": weights}, solver="sgd", shuffle=False, **given)
+    agree(ours, theirs)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-10)
+
+
+def test_weights_of_partial_fits_and_of_lbfgs():
+    weights = np.where(np.arange(300) < 100, 10.0, 0.1)
+    given = {"hidden_layer_sizes": (7,), "solver": "sgd", "shuffle": False, "alpha": 1.0, "random_state": 0}
+    models = [package.MLPClassifier(**given, batch_size=50) for package in (estimators, sklearn.neural_network)]
+    for model in models:
+        for _ in range(3):
+            model.partial_fit(X, Y, weights, classes=range(10))
+    for mine, other in zip(models[0].coefs_, models[1].coefs_, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
+    exact = {"solver": "lbfgs", "hidden_layer_sizes": (), "max_iter": 2000, "tol": 1e-8, "alpha": 1}
+    ours, theirs = both("MLPClassifier", (X, Y), {"sample_weight": weights}, **exact)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-8)
 
 
 @pytest.mark.parametrize("name", ["two", "numbers"])
