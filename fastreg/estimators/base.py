@@ -183,7 +183,7 @@ class Estimator(BaseEstimator):
         threads = checked_threads(self.threads)
         if given.early and not given.full_batch and held.X is None and not given.share:
             raise ValueError(
-                "validation_fraction: got 0 with early_stopping=True, expected a share above 0, or X_val and y_val in fit"
+                "validation_fraction: got 0 with early_stopping=True, expected more, or X_val and y_val in fit"
             )
         fresh = "_trainer" not in vars(self) or not (given.warm or incremental)
         _refuse_masked(X, y)
@@ -305,8 +305,8 @@ class Estimator(BaseEstimator):
                 if trainer.loss == head.loss:
                     raise
                 raise ValueError(
-                    f"loss: got {head.loss!r}, expected one whose predictions are those of {trainer.loss!r}, the loss of "
-                    f"the fits before{ANEW}"
+                    f"loss: got {head.loss!r}, expected {trainer.loss!r} as in the fits before, or one that predicts "
+                    f"alike{ANEW}"
                 ) from error
 
     def _batch(self, given: Arguments, rows: int) -> int:

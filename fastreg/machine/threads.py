@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 from fastreg.common import checking
@@ -117,7 +118,8 @@ def _in_process_pool() -> int:
     if processes is None or "PoolWorker" not in (mine := processes.current_process()).name or not mine.daemon:
         return 1
     try:
-        lists = [path.read_text() for path in Path(f"/proc/{os.getppid()}/task").glob("*/children")]
+        folder = f"/proc/{os.getppid()}/task"
+        lists = [Path(folder, task, "children").read_text() for task in os.listdir(folder)]
     except OSError:
         lists = []
     return sum(len(text.split()) for text in lists) or _AVAILABLE

@@ -195,3 +195,13 @@ def test_sparse_matrices_and_frames(expected):
     sparse, pandas = pytest.importorskip("scipy.sparse"), pytest.importorskip("pandas")
     assert bits(fr.fit_seeds(make, sparse.csr_array(X), Y, 4, n_jobs=2, **FIT)) == expected
     assert bits(fr.fit_seeds(make, pandas.DataFrame(X), pandas.Series(Y), 4, n_jobs=2, **FIT)) == expected
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_a_pool_share_the_processors(method):
+    """joblib's backend "multiprocessing" and plain pools set no variable. The parent may have other children, too."""
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2):
+        there = joblib.Parallel()(joblib.delayed(fr.get_num_threads)() for _ in range(4))
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        there.append(pool.apply(fr.get_num_threads))
+    assert 1 <= min(there) <= max(there) <= SHARE
