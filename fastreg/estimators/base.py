@@ -299,15 +299,12 @@ class Estimator(BaseEstimator):
         if given.optimizer is not None:
             changed["optimizer"] = given.optimizer
         if any(getattr(trainer, name) != value for name, value in changed.items()):
-            try:
-                trainer.arguments = replace(trainer.arguments, **changed)
-            except ValueError as error:
-                if trainer.loss == head.loss:
-                    raise
+            if trainer.loss.transform != head.loss.transform:
                 raise ValueError(
                     f"loss: got {head.loss!r}, expected {trainer.loss!r} as in the fits before, or one that predicts "
                     f"alike{ANEW}"
-                ) from error
+                )
+            trainer.arguments = replace(trainer.arguments, **changed)
 
     def _batch(self, given: Arguments, rows: int) -> int:
         """The rows of a batch."""

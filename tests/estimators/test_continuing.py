@@ -107,6 +107,20 @@ def test_a_warm_start_with_other_arguments():
     assert model.n_iter_ == 2 and len(model.loss_curve_) == 6
 
 
+def test_what_a_warm_start_cannot_change_is_named():
+    wide = MLPRegressor(warm_start=True, max_iter=2, **ON).fit(X, NUMBERS[:, 0])
+    with pytest.raises(
+        ValueError, match="dtype: got 'float32', expected 'float64' as in the fits before; fit with warm"
+    ):
+        wide.set_params(dtype="float32").fit(X, NUMBERS[:, 0])
+    with pytest.raises(ValueError, match="y: needs 2 outputs, expected 1 as in the fits before"):
+        wide.set_params(dtype=None).fit(X, NUMBERS)
+    with pytest.raises(ValueError, match=r"loss: got Poisson\(.*expected MSE.* as in the fits before"):
+        wide.set_params(loss="poisson").fit(X, np.abs(NUMBERS[:, 0]))
+    wide.set_params(loss="squared_error", dtype="float64").fit(X, NUMBERS[:, 0])
+    assert wide.t_ == 4 * len(X)
+
+
 def test_rates_go_on():
     """scikit-learn's test of learning rates in warm starts, without its private names."""
     model = MLPClassifier(4, solver="sgd", learning_rate="invscaling", power_t=0.25, max_iter=1, warm_start=True)

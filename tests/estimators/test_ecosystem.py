@@ -90,6 +90,17 @@ def test_set_output():
     [
         ({"solver": "adma"}, "solver: got 'adma', expected one of lbfgs, sgd, .*; the nearest is 'adam'"),
         ({"activation": "rleu"}, "activation: got 'rleu', .*; the nearest is 'relu'"),
+        (
+            {"activation": "logisitc"},
+            "activation: got 'logisitc', expected one of identity, logistic, .*; the nearest is 'log",
+        ),
+        ({"activation": "identitiy"}, "activation: got 'identitiy', .*; the nearest is 'identity'"),
+        ({"activation": "softmax"}, "activation: got 'softmax', .* that of the outputs follows from the loss"),
+        ({"activation": None}, "activation: got None, .* that of the outputs follows from the loss"),
+        (
+            {"validation_fraction": 0, "early_stopping": True},
+            "validation_fraction: got 0 with early_stopping=True, expected",
+        ),
         ({"learning_rate": "adaptiv"}, "learning_rate: got 'adaptiv', .*; the nearest is 'adaptive'"),
         ({"loss": "log_los"}, "loss: got 'log_los', expected one of log_loss, focal; the nearest is 'log_loss'"),
         ({"keep_prob": 0.5, "dropout": 0.5}, "keep_prob: got 0.5 with dropout=0.5, expected one of the two"),
@@ -112,6 +123,43 @@ def test_errors_come_in_fit_and_name_the_nearest(given, told):
         model.fit(X, Y)
     with pytest.raises(sklearn.exceptions.NotFittedError):
         model.predict(X)
+
+
+def test_a_misspelled_argument_is_named():
+    for kind, given, told in (
+        (MLPClassifier, {"droput": 0.1}, "unexpected keyword argument 'droput'; the nearest is 'dropout'"),
+        (MLPRegressor, {"max_itr": 1}, "unexpected keyword argument 'max_itr'; the nearest is 'max_iter'"),
+        (LogisticRegression, {"tool": 1}, "unexpected keyword argument 'tool'; the nearest is 'tol'"),
+        (MLPClassifier, {"xyzzy": 1}, "unexpected keyword argument 'xyzzy'$"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            kind(**given)
+
+
+def test_what_drops_nothing_counts_as_not_given():
+    one = MLPClassifier(**SHORT, keep_prob=0.7).fit(X, Y)
+    for given in ({"keep_prob": 0.7, "dropout": 0.0}, {"keep_prob": 1.0, "dropout": 0.3}):
+        other = MLPClassifier(**SHORT, **given).fit(X, Y)
+        np.testing.assert_allclose(other.coefs_[0], one.coefs_[0], rtol=1e-12)
+
+
+def test_targets_of_several_classes_a_column():
+    with pytest.raises(ValueError, match=r"y: got multiclass-multioutput targets of shape \(160, 2\), expected"):
+        MLPClassifier(**SHORT).fit(X, np.c_[np.arange(160) % 3, np.arange(160) % 3])
+
+
+def test_masked_values_are_refused():
+    masked = np.ma.masked_array(X, mask=X > 2)
+    with pytest.raises(ValueError, match="X: got masked values"):
+        MLPClassifier(**SHORT).fit(masked, Y)
+    model = MLPClassifier(**SHORT).fit(np.ma.masked_array(X, mask=False), Y)
+    with pytest.raises(ValueError, match="X: got masked values"):
+        model.predict(masked)
+
+
+def test_one_row_has_no_variance():
+    with pytest.raises(ValueError, match="X: got 1 sample, expected at least 2 with batch_norm=True"):
+        MLPRegressor(**SHORT, batch_norm=True).fit(X[:1], Y[:1])
 
 
 def test_types_are_told():
