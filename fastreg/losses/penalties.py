@@ -39,7 +39,7 @@ class Penalty(Description):
 
     def coefficient(self, rows: int) -> float:
         """lam / m for a training set of `rows`. For m="batch" and m="weights" lam itself, since the engine divides."""
-        if self.m == "batch" or self.m == "weights":  # noqa: PLR1714 - mypy follows this form alone
+        if self.m == "batch" or self.m == "weights":
             return self.lam
         return self.lam / (rows if self.m == "train" else self.m)
 
