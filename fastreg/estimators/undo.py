@@ -31,7 +31,7 @@ class Before:
         if (trainer := self.trainer) is None:
             return
         if trainer.model.layers != self.layers:
-            trainer.model.layers = self.layers  # type: ignore[assignment]
+            trainer.model.layers = self.layers
         trainer.arguments = self.arguments
         trainer.epoch, trainer.batches, trainer.updates = self.counters
         trainer.history = attributes["history_"] = self.history

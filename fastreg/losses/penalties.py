@@ -37,13 +37,13 @@ class Penalty(Description):
         """Whether the engine divides by the sum of the sample weights of each batch."""
         return self.m == "weights"
 
-    def coefficient(self, rows: int) -> float:
+    def coefficient(self, rows: float) -> float:
         """lam / m for a training set of `rows`. For m="batch" and m="weights" lam itself, since the engine divides."""
         if self.m == "batch" or self.m == "weights":
             return self.lam
         return self.lam / (rows if self.m == "train" else self.m)
 
-    def value(self, rows: int) -> float:
+    def value(self, rows: float) -> float:
         """lam / m if the batch is the whole training set of `rows`, without weights."""
         return self.coefficient(rows) / (rows if self.per_row or self.per_weight else 1)
 
