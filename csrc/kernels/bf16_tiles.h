@@ -40,23 +40,32 @@ INLINE void bf16_body(real *c, const tile_operands *t, const a_layout layout, co
             vec sum[MOST_SUMS]; /* row by row */
             UNROLL
             for (int i = 0; i < mr * nv; i++) sum[i] = (vec){0};
-            for (int64_t k = odd; k < count; k += 2) {
-                if (next) {
-                    if (asked < mr) prefetch_row(next, row + asked++, column, nv);
-                    __builtin_prefetch(ak + 64 / sizeof(real)); /* what a later tile reads, at the same distance */
+#define TERM                                                                                                           \
+    {                                                                                                                  \
+        if (next) {                                                                                                    \
+            if (asked < mr) prefetch_row(next, row + asked++, column, nv);                                             \
+            __builtin_prefetch(ak + 64 / sizeof(real)); /* what a later tile reads, at the same distance */            \
+        }                                                                                                              \
+        vec bkj[MOST_VECTORS];                                                                                         \
+        UNROLL                                                                                                         \
+        for (int j = 0; j < nv; j++) bkj[j] = vload(bk + j * VL);                                                      \
+        UNROLL                                                                                                         \
+        for (int i = 0; i < mr; i++) {                                                                                 \
+            const vec aik = vset1(ak[i * next_row]);                                                                   \
+            UNROLL                                                                                                     \
+            for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bkj[j], sum[i * nv + j]);                         \
+        }                                                                                                              \
+        ak += 2 * next_term;                                                                                           \
+        bk += 2 * ldb;                                                                                                 \
+    }
+            if (count == FR_BF16_GROUP) { /* few jumps, so that the last one is foreseen */
+                for (int k = 0; k < FR_BF16_GROUP / 2; k += 4) {
+                    TERM TERM TERM TERM
                 }
-                vec bkj[MOST_VECTORS];
-                UNROLL
-                for (int j = 0; j < nv; j++) bkj[j] = vload(bk + j * VL);
-                UNROLL
-                for (int i = 0; i < mr; i++) {
-                    const vec aik = vset1(ak[i * next_row]);
-                    UNROLL
-                    for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bkj[j], sum[i * nv + j]);
-                }
-                ak += 2 * next_term;
-                bk += 2 * ldb;
+            } else {
+                for (int64_t k = odd; k < count; k += 2) TERM
             }
+#undef TERM
             if (count - odd < FR_BF16_GROUP - 1) { /* a term of the chain is missing */
                 UNROLL
                 for (int i = 0; i < mr * nv; i++) sum[i] += (vec){0};

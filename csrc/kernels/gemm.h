@@ -157,6 +157,8 @@ typedef struct {
     request ahead; /* what is asked for meanwhile, spread over the blocks */
 } go;
 
+enum { ROUNDED_AHEAD = 8 }; /* rows of a panel that are asked for while this one is rounded */
+
 /* Terms of a panel as the tiles read them, where they cannot read them in their place. */
 INLINE void pack(real *packed, const b_panel *b, int64_t k, int64_t terms) {
     const int64_t vectors = vectors_of(b->columns);
@@ -164,6 +166,9 @@ INLINE void pack(real *packed, const b_panel *b, int64_t k, int64_t terms) {
     if (!b->rounds) return;
     for (int64_t i = 0; i < terms; i++) {
         real *row = packed + i * FR_PANEL;
+        if (!b->transposed && i + ROUNDED_AHEAD < terms) {
+            prefetch_near(b->data + (k + i + ROUNDED_AHEAD) * b->ld, b->columns * (int64_t)sizeof(real));
+        }
         round_row(row, b->transposed ? row : b->data + (k + i) * b->ld, vectors);
     }
 }
