@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastreg.callbacks.base import Callback
+from fastreg.callbacks.base import Callback, check_hooks
 from fastreg.callbacks.progress import Progress
 from fastreg.common import checking, specs
 
@@ -36,13 +36,16 @@ def listed(callbacks: Callback | str | Iterable[Callback | str]) -> list[Callbac
         checking.made("callbacks", callback)
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: got {checking.shown(callback)}, expected objects of fastreg.Callback")
+        check_hooks(type(callback).__name__, vars(callback))
     return made
 
 
-def gather(callbacks: Callback | str | Iterable[Callback | str] | None, verbose: int) -> list[Callback]:
+def gather(callbacks: Callback | str | Iterable[Callback | str] | None, verbose: int | str) -> list[Callback]:
     """The callbacks of a fit, checked, in the order in which they are called. If verbose, a Progress comes first. None
     is no callback."""
     made = [] if callbacks is None else listed(callbacks)
+    if isinstance(verbose, str) and verbose == "auto":  # Keras's name of 1
+        verbose = 1
     if not isinstance(verbose, (int, np.integer, np.bool_)) or verbose not in (0, 1, 2):
         raise ValueError(f"verbose: got {checking.shown(verbose)}, expected 0, 1 (a bar) or 2 (a line per epoch)")
     made.sort(key=lambda callback: callback.goes_last)

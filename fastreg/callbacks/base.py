@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fastreg.callbacks.history import History, number
 from fastreg.callbacks.training import Training
-from fastreg.common import checking
+from fastreg.common import checking, names
 from fastreg.common.understood import understood
 from fastreg.metrics.registry import largest_is_best, meaning_of, same_meaning
 
@@ -90,6 +90,7 @@ class Callback:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        check_hooks(cls.__name__, dir(cls))
         if "__init__" in cls.__dict__:
             cls.__init__ = understood(cls.__init__)  # type: ignore[method-assign]
 
@@ -148,8 +149,8 @@ class Callback:
 
     def __repr__(self) -> str:
         known = vars(self) | dict(self.settings())
-        names = [name for name in inspect.signature(type(self)).parameters if name in known]
-        return f"{type(self).__name__}({', '.join(f'{name}={_told(known[name])}' for name in names)})"
+        own = [name for name in inspect.signature(type(self)).parameters if name in known]
+        return f"{type(self).__name__}({', '.join(f'{name}={_told(known[name])}' for name in own)})"
 
     def continues(self) -> bool:
         """Whether this fit goes on where an earlier one with this callback ended: of the same trainer, not reset since.
@@ -165,6 +166,17 @@ class Callback:
         """Whether this callback defines a batch hook."""
         own = type(self)
         return own.on_batch_begin is not Callback.on_batch_begin or own.on_batch_end is not Callback.on_batch_end
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+
+
+def check_hooks(kind: str, own: Iterable[str]) -> None:
+    """Refuses attributes that look like hooks of a callback and are none, since nothing would ever call them."""
+    for name in own:
+        if name.startswith("on_") and name not in HOOKS:
+            told = names.advice("hook", name, HOOKS)
+            raise TypeError(f"{kind}.{name}: there is no such hook, expected one of {', '.join(HOOKS)}{told}")
 
 
 class TerminateOnNaN(Callback):

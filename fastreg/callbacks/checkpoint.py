@@ -40,6 +40,7 @@ STATE = CHECKPOINT_PREFIX + "state/"
 CALLBACKS = CHECKPOINT_PREFIX + "callbacks/"
 EPOCHS = CHECKPOINT_PREFIX + "epochs"
 HISTORY = CHECKPOINT_PREFIX + "history"
+FIELD = re.compile(r"\{[A-Za-z_]+(:[^{}]*)?\}")  # Keras's "{epoch:02d}", which would be the name itself
 
 
 class Checkpoint(Callback):
@@ -103,6 +104,11 @@ class Checkpoint(Callback):
         mode: str = "auto",
     ):
         self.path = Path(checking.path("path", path))
+        if FIELD.search(self.path.name):
+            raise ValueError(
+                f"path: got {checking.shown(self.path.name)}, expected a name without fields in braces; files of "
+                "earlier epochs are named by keep=, the best one by save_best=True"
+            )
         self.every = checking.integer("every", every)
         self.keep = checking.integer("keep", keep)
         self.save_best = checking.flag("save_best", save_best)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Mapping
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -112,6 +112,12 @@ class History(Mapping):
         except ImportError:
             raise ImportError("to_frame: needs pandas, which is missing: pip install pandas") from None
         return pandas.DataFrame(dict(self._columns), index=pandas.Index(self.epochs, name="epoch", dtype="int64"))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # only for what does not exist
+            told = "" if name.startswith("_") else names.advice("History", name, ("epochs", "to_dict", "to_frame"))
+            raise AttributeError(f"History.{name}: there is no such attribute{told}")
 
     @property
     def history(self) -> dict[str, list[float]]:

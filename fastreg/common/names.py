@@ -99,6 +99,18 @@ ALIASES: dict[str, dict[str, str]] = {
         accuracy: acc, train_accuracy, train_acc, training_accuracy
         loss: train_loss, training_loss
     """),
+    "hook": _aliases("""
+        on_batch_begin: on_train_batch_begin, on_train_batch_start, on_batch_start, on_step_begin
+        on_batch_end: on_train_batch_end, on_step_end, on_after_batch
+        on_epoch_begin: on_epoch_start, on_train_epoch_start
+        on_epoch_end: on_train_epoch_end, on_validation_end, on_validation_epoch_end
+        on_train_begin: on_train_start, on_fit_start, on_fit_begin
+        on_train_end: on_fit_end
+    """),
+    "Embedding()": _aliases("""
+        categories: input_dim, num_embeddings
+        width: output_dim, embedding_dim
+    """),
     "engine": _aliases("""
         native: c, cpu
         reference: numpy
@@ -235,7 +247,9 @@ ADVICE: dict[str, dict[str, str]] = {
             {_NOT_YET}; the nearest is 'conv2d', on inputs of the shape (length, 1, channels)
         LSTM, GRU, RNN, Attention, MultiHeadAttention
             {_NOT_YET}
-        ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU, ELU
+        Softmax, LogSoftmax
+            leave it out: the loss takes logits, and predict gives probabilities
+        ReLU, Sigmoid, Tanh, GELU, LeakyReLU, ELU
             an activation belongs to its layer: fr.Dense(10, activation='relu'); alone it is fr.Activation('relu')
         Input, InputLayer
             leave it out: the shape is found in the data
@@ -253,6 +267,13 @@ ADVICE: dict[str, dict[str, str]] = {
             use fit(verbose=1)
         History
             fit returns it
+    """),
+    "hook": _advice("""
+        on_test_begin, on_test_end, on_test_batch_begin, on_test_batch_end, on_validation_begin,
+        on_validation_start, on_validation_epoch_start, on_validation_batch_end
+            the values of held-back data are in the logs of on_epoch_end
+        on_predict_begin, on_predict_end, on_predict_batch_begin, on_predict_batch_end
+            predict calls no hooks
     """),
     "lr": _advice(f"""
         ReduceLROnPlateau, plateau, adaptive
@@ -300,9 +321,23 @@ ADVICE: dict[str, dict[str, str]] = {
         return_X_y, as_frame
             leave it out
         save_best_only
-            give save_best=True
-        save_weights_only, save_freq, period
+            give save_best=True; the best is beside the path, as NAME.best.safetensors
+        save_freq, period
             every= is the number of epochs between two checkpoints
+        save_weights_only
+            leave it out: a checkpoint holds the optimizer too, and fr.load(path) reads its model
+        clipnorm, global_clipnorm, clipvalue, max_grad_norm
+            clip_norm= and clip_value= are arguments of the trainer
+        use_ema, ema_momentum
+            give the trainer averaging=fr.EMA(0.99)
+        data_format
+            leave it out: images are (height, width, channels)
+        dilation_rate, dilation, groups, padding_mode
+            fastreg has no such convolution
+        append
+            leave it out: a resumed fit and further fits of a trainer add lines, another trainer begins the file anew
+        line_length, positions, print_fn, expand_nested, show_trainable
+            leave it out: print(model.summary())
         restore_best_weights, restore_best, load_best
             leave it out: the best weights are always restored
         baseline
@@ -347,7 +382,41 @@ ADVICE: dict[str, dict[str, str]] = {
         resume
             {_OF_FIT}
     """),
+    "ReduceOnPlateau()": _advice("""
+        min_delta, epsilon, tol
+            give threshold=, the share by which the value has to fall: 1e-3 of it by default
+    """),
+    "name": _advice("""
+        mnist, fashion_mnist, emnist, kmnist
+            fr.data.load_idx_folder(folder) reads its files, as they are published
+        cifar10, cifar100, imdb, reuters
+            fr.Trainer takes its arrays, whoever reads them
+        iris, wine, diabetes, california_housing, boston, boston_housing
+            sklearn.datasets has it, as arrays that fastreg takes
+    """),
+    "History": _advice("""
+        epoch
+            use history.epochs, counted from 0
+        params, model
+            they are the trainer's: trainer.model
+        losses, loss, accuracy, val_loss, val_accuracy
+            a column is history["val_loss"]
+        append, items, values, get
+            history.to_dict() is a dict
+        plot
+            use fr.plots.history(history)
+    """),
+    "Standardizer": _advice("""
+        adapt
+            use fit(X)
+        mean, variance, var, scale
+            after fit they are mean_, var_ and scale_
+    """),
     "Trainer": _advice(f"""
+        fit_generator, evaluate_generator, predict_generator
+            use fit(X, y); X may be a memory map
+        predict_on_batch, test_on_batch
+            use predict and evaluate
         batch_size, epochs, shuffle, callbacks, verbose, validation_data, class_weight, sample_weight,
         patience, resume
             {_OF_FIT}: trainer.fit(X, y, batch_size=128)
@@ -391,8 +460,12 @@ ADVICE: dict[str, dict[str, str]] = {
             it is of a layer: model.layers[0].activation = 'tanh'
         optimizer, metrics, lr, learning_rate, seed
             {_TRAINER}
-        fit, compile, train_on_batch, history, stop_training
+        fit, compile, train_on_batch, history, fit_generator
             {_TRAINER}
+        stop_training
+            it is of the trainer; in a callback self.trainer.stop_training = True
+        count_params
+            model.summary() tells it, and fr.summary.sparsity(model) as numbers
         inputs, input_shape
             it is given to model.build(input_shape), or found in the data
         outputs, classes
@@ -430,6 +503,28 @@ ADVICE: dict[str, dict[str, str]] = {
     """),
 }
 # What is not in the package or its modules, under names that other libraries have.
+_AUGMENTATIONS = """
+        RandomRotation
+            use fr.data.augment.Rotate, as augment= of the trainer
+        RandomFlip, RandomHorizontalFlip, RandomVerticalFlip
+            use fr.data.augment.Flip, as augment= of the trainer
+        RandomTranslation
+            use fr.data.augment.Translate, as augment= of the trainer
+        RandomZoom, RandomScale
+            use fr.data.augment.Resize, as augment= of the trainer
+        RandomCrop, RandomResizedCrop
+            use fr.data.augment.Crop, as augment= of the trainer
+        RandomErasing
+            use fr.data.augment.Cutout, as augment= of the trainer
+        RandomShear
+            use fr.data.augment.Shear, as augment= of the trainer
+        RandomAffine, RandomPerspective
+            use fr.data.augment.Compose of Rotate, Shear, Resize and Translate, as augment= of the trainer
+        RandomContrast, RandomBrightness, ColorJitter
+            fastreg only moves pixels: fr.data.augment
+        ImageDataGenerator
+            fr.data.augment has its transforms; they are augment= of the trainer
+"""
 _OUTSIDE = f"""
         Linear, nn, FullyConnected
             the layer is fr.Dense
@@ -451,21 +546,49 @@ _OUTSIDE = f"""
             the layer is fr.BatchNorm; its momentum is PyTorch's
         LayerNormalization
             the layer is fr.LayerNorm
-        ReLU, Sigmoid, Tanh, GELU, Softmax, LeakyReLU
+        Softmax, LogSoftmax
+            leave it out: the loss takes logits, and predict gives probabilities
+        ReLU, Sigmoid, Tanh, GELU, LeakyReLU
             an activation belongs to its layer: fr.Dense(10, activation='relu'); alone it is fr.Activation('relu')
-        Input, InputLayer
+        InputLayer
             leave it out: the shape is found in the data
+        Lambda
+            fr.Function(forward, backward) is a layer written in Python
+        Normalization
+            fr.data.Standardizer().fit(X) comes first in a model
+        Rescaling
+            fr.data.Standardizer().fit(X) comes first in a model; or divide X
+        GaussianDropout
+            use fr.Dropout(rate=0.5, kind="gaussian")
+        SeparableConv2D, DepthwiseConv2D, Conv2DTranspose, Conv3D
+            fastreg has no such layer; the nearest is fr.Conv2D
+        L1L2
+            use fr.ElasticNet(l1, l2)
+        constraints, MaxNorm, max_norm
+            max_norm= is an option of layers: fr.Dense(64, "relu", max_norm=3)
+        PiecewiseConstantDecay
+            use fr.schedules.Step, or a function of the epoch: fr.SGD(lambda epoch: 0.1 if epoch < 10 else 0.01)
+        LambdaCallback
+            derive from fr.Callback: class Mine(fr.Callback)
+        to_categorical
+            leave it out: y may be labels
         optim
             use fr.optimizers
         activations, functional, F
             use fr.layers.ACTIVATIONS has their names
         metrics, metric
             use fr.Trainer(..., metrics=['accuracy'])
-        utils, datasets, preprocessing, DataLoader, Dataset, train_test_split, StandardScaler
+        datasets, preprocessing, DataLoader, Dataset
             use fr.data
+        train_test_split
+            use fr.data.split(X, y, (0.8, 0.2))
+        StandardScaler
+            use fr.data.Standardizer
+        utils
+            splits and files are in fr.data; in place of set_random_seed give the trainer seed=0
         regularizers
             use fr.L1, fr.L2 and fr.ElasticNet
-        set_seed, manual_seed, random, seed
+        set_seed, set_random_seed, manual_seed, random, seed
             use fr.Trainer(..., seed=0): nothing else is random
         save, load_model, load_weights, save_model
             use model.save(path) and fr.load(path)
@@ -492,12 +615,30 @@ _OUTSIDE = f"""
         Optimizer, Callback, Layer, Loss
             the base classes are fr.optimizers.Optimizer, fr.Callback, fr.layers.Layer, fr.losses.Loss
 """
-ADVICE["fastreg"] = _advice(_OUTSIDE)
+ADVICE["fastreg"] = _advice(_OUTSIDE) | _advice(_AUGMENTATIONS)
 MODULES = {  # the table for names that a public module does not have
     "fastreg.losses": "loss",
     "fastreg.optimizers": "optimizer",
     "fastreg.layers": "layers",
     "fastreg.callbacks": "callbacks",
+    "fastreg.data.augment": "augment",
+}
+# Keywords that ask for what is always so: the values that are taken, and why no others are.
+GRANTED: dict[str, tuple[tuple, str]] = {
+    **dict.fromkeys(
+        [f"{who}(restorebestweights)" for who in ("EarlyStopping", "GL", "PQ", "UP")],
+        ((True,), "the best weights are always restored"),
+    ),
+    **dict.fromkeys(
+        [f"{who}(verbose)" for who in ("predict", "evaluate", "predict_labels")],
+        ((0, False, "auto"), "it prints nothing"),
+    ),
+    **dict.fromkeys(
+        [f"{who}(dataformat)" for who in ("Conv2D", "MaxPool2D", "AvgPool2D", "GlobalAvgPool2D", "Flatten")],
+        (("channels_last", None), "images are (height, width, channels)"),
+    ),
+    "Conv2D(dilationrate)": ((1, (1, 1)), "there are no gaps in a window"),
+    "Conv2D(groups)": ((1,), "each filter reads all channels"),
 }
 ARGUMENT_OF = {"weight_init": "initializer", "bias_init": "initializer", "monitor": "monitor"}
 
@@ -538,10 +679,32 @@ def advice(argument: str, name: str, options: Iterable[str] = ()) -> str:
         # Of names that are equal but for case and underscores, such as mse and MSE, the one written like this one.
         alike = sorted(options, key=lambda option: option[:1].isupper() == name[:1].isupper())
         by_plain = {plain(option): option for option in alike}
-        close = [name for name in by_plain if len(key) > 2 and name.startswith(key)]
+        close = sorted((name for name in by_plain if len(key) > 2 and name.startswith(key)), key=len)
         close = close or get_close_matches(key, by_plain, n=1, cutoff=0.6)
         meant = by_plain[close[0]] if close else None
     return f"; the nearest is {meant!r}" if meant is not None else ""
+
+
+def argument(who: str, name: str, known: Iterable[str]) -> str | None:
+    """The argument of a class or function `who` that a keyword stands for, if it has exactly that meaning."""
+    known = tuple(known)
+    return own(f"{who}()", name, known) or (None if has_advice(f"{who}()", name) else own("keyword", name, known))
+
+
+def about(who: str, name: str, known: Iterable[str]) -> tuple[bool, str]:
+    """The end of an error about a keyword that `who` does not have, and whether the tables say what to do instead."""
+    kind = next((kind for kind in (f"{who}()", "keyword") if has_advice(kind, name)), None)
+    return kind is not None, advice(kind or "keyword", name, known)
+
+
+def granted(who: str, name: str, value: Any) -> str | None:
+    """What there is to say about a keyword that asks for what is always so: "" if `value` does, else what it is that
+    is so. None for any other keyword."""
+    found = GRANTED.get(f"{who}({plain(name[:LONGEST])})")
+    if found is None:
+        return None
+    values, why = found
+    return "" if any(type(value) is type(one) and value == one for one in values) else f"{values[0]!r}: {why}"
 
 
 def missing(module: str, known: Iterable[str] | None = None) -> Callable[[str], Any]:

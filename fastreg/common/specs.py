@@ -65,10 +65,10 @@ def make(argument: str, text: str, table: Mapping[str, Factory | str]) -> Any:
     signature = inspect.signature(factory)
     keys = [key for key, value in signature.parameters.items() if value.kind is not value.VAR_POSITIONAL]
     for key in list(named):
-        meant = key if key in keys else names.own("keyword", key, keys)
+        meant = key if key in keys else names.argument(factory.__name__, key, keys)
         if meant is None or (meant != key and meant in named):
             expected = f"one of {', '.join(keys)}" if keys else "none"
-            near = nearest(key, keys, "keyword")
+            _, near = names.about(factory.__name__, key, keys)
             raise ValueError(f"{argument}: got the argument {key!r} of {name}, expected {expected}{near}")
         named[meant] = named.pop(key)
     try:

@@ -65,27 +65,36 @@ def keywords(function: Callable) -> list[str]:
 def _translated(function: Callable, given: dict[str, Any], error: TypeError) -> dict[str, Any]:
     """The arguments under the names that the function has. The first that has no such name is refused."""
     known = keywords(function)
+    who = function.__qualname__.removesuffix(".__init__")
+    own = who.rpartition(".")[2]
     renamed = {}
     for name, value in given.items():
-        meant = name if name in known else names.own("keyword", name, known)
+        told = None if name in known else names.granted(own, name, value)
+        if told:
+            raise ValueError(f"{who}: got {name}={value!r:.60}, expected {told}") from None
+        if told == "":
+            continue
+        meant = name if name in known else names.argument(own, name, known)
         if meant is None or (meant != name and meant in given) or meant in renamed:
-            raise TypeError(refusal(function.__qualname__.removesuffix(".__init__"), name, known)) from None
+            raise TypeError(refusal(who, name, known)) from None
         renamed[meant] = value
     if renamed.keys() == given.keys():  # nothing has another name: an argument is missing, or there are too many
         text = str(error)
-        who = function.__qualname__.removesuffix(".__init__")
         if "positional argument" in text and "given" in text:
             wanted = ", ".join(known)
             more = ", each after its name" if len(known) > 1 else " alone, which may be a list"
             raise TypeError(f"{who}: got more arguments than it takes by position, expected {wanted}{more}") from None
+        if "missing" in text and "required" in text:
+            lacking = text.partition(": ")[2]
+            raise TypeError(f"{who}: got no {lacking.replace(chr(39), '')}, expected {', '.join(known)}") from None
         raise error
     return renamed
 
 
 def refusal(who: str, name: str, known: list[str]) -> str:
     """The error about an argument that does not exist."""
-    told = names.advice("keyword", name, known)
-    if names.has_advice("keyword", name):
+    advised, told = names.about(who.rpartition(".")[2], name, known)
+    if advised:
         return f"{who}: got the argument {name!r}, which it does not have{told}"
     expected = f"one of {', '.join(known)}" if known else "none"
     return f"{who}: got the argument {name!r}, expected {expected}{told}"

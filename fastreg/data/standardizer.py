@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg.common import checking
+from fastreg.common import checking, names
 from fastreg.common.sparse import is_sparse
 from fastreg.layers import Standardize
 
@@ -42,6 +43,12 @@ class Standardizer:
     mean_: np.ndarray
     var_: np.ndarray
     scale_: np.ndarray
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # only for what does not exist
+            told = "" if name.startswith("_") else names.advice("Standardizer", name, ("fit", "transform"))
+            raise AttributeError(f"Standardizer.{name}: there is no such attribute{told}")
 
     def fit(self, X) -> Standardizer:
         """Finds mean and sigma of every column. Returns the standardizer itself.

@@ -7,6 +7,7 @@ A new one: see docs/architecture.md (C, NumPy and both engines).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -681,6 +682,9 @@ class Poisson(OfOutputs):
 class Custom(Loss, saved=False):
     """A loss written in Python: the loss (M,) and the gradient (M, N) of each row.
 
+    Outputs come first, then targets: the other way round than in Keras and in metrics. A function whose parameters are
+    called (y_true, y_pred) or the like is refused, since its gradient would lead uphill.
+
     The engine weights and averages the rows: the loss of a batch is sum(w_i l_i) / sum(w_i). The result of `function`
     for a row must not depend on other rows. It has the same bits as a built-in loss if it computes each row by the same
     formula in the same order. For sums over several outputs, that is the order of `fastreg.kernels.mse` and similar
@@ -742,6 +746,7 @@ class Custom(Loss, saved=False):
             raise TypeError(f"function: got {checking.shown(function)}, expected a function of outputs and targets")
         if not isinstance(name, str):
             raise TypeError(f"name: got {checking.shown(name)}, expected a string")
+        _check_order(function)
         self._set(
             function=function,
             kind=checking.choice("targets", targets, ("values", "labels")),
@@ -781,6 +786,23 @@ class Custom(Loss, saved=False):
         return {"type": "Custom", "targets": self.kind, "transform": self.transform, "name": self.name}
 
 
+TARGETS_FIRST = {"y_true", "true", "target", "targets", "label", "labels"}
+OUTPUTS_SECOND = {"y_pred", "pred", "preds", "prediction", "predictions", "output", "outputs", "logits", "y_hat"}
+
+
+def _check_order(function) -> None:
+    """Refuses a function whose parameters say that it takes targets first, as Keras's losses and all metrics do."""
+    try:
+        first, second = list(inspect.signature(function).parameters)[:2]
+    except (TypeError, ValueError):  # it has no signature that can be read, or takes other arguments
+        return
+    if first.lower() in TARGETS_FIRST and second.lower() in OUTPUTS_SECOND:
+        raise ValueError(
+            f"function: got the parameters ({first}, {second}), expected ({second}, {first}): outputs come first, the "
+            "gradient is that of the outputs"
+        )
+
+
 softmax_cross_entropy = SoftmaxCrossEntropy()
 sigmoid_cross_entropy = SigmoidCrossEntropy()
 mse = MSE()
@@ -810,6 +832,8 @@ def get(value: str | Loss, name: str = "loss") -> Loss:
         return value
     checking.made(name, value)
     advice = "; fr.losses.Custom(function) takes a loss written in Python" if callable(value) else ""
+    if isinstance(value, (list, tuple)):
+        advice = "; of several heads give a dict by their names"
     if "optimizers" in type(value).__module__:
         advice = f"; an optimizer is given by name: optimizer={value!r}"
     raise TypeError(f"{name}: got {checking.shown(value)}, expected one of {', '.join(BY_NAME)}{advice}")

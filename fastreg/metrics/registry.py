@@ -39,7 +39,10 @@ class Measure:
     largest: bool = True
     ranks: bool = False
 
-    def __call__(self, y_true, y_pred, sample_weight=None) -> float:
+    def __call__(self, y_true=None, y_pred=None, sample_weight=None) -> float:
+        if y_pred is None:
+            told = f"a trainer takes it by name: metrics=[{self.name!r}]"
+            raise TypeError(f"{self.name}: got no predictions, expected y_true and y_pred; {told}")
         return self.compute(answers(y_true, y_pred, sample_weight, kind=VALUES if self.kinds == (VALUES,) else None))
 
 

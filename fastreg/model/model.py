@@ -841,6 +841,7 @@ class Model(Settable):
         config = json.dumps(self.config(), allow_nan=False, separators=(",", ":"))
         return {FORMAT_KEY: FORMAT, MODEL_KEY: config}
 
+    @understood
     def summary(self, batch_size: int | None = None) -> Summary:
         """A table of the layers: their shapes, activations and number of parameters, the share of weights that are
         exactly zero, and their memory; of a graph what each layer reads. A `Dropout` has both its probabilities.

@@ -9,7 +9,7 @@ from itertools import islice
 from fastreg.common import checking
 from fastreg.common.understood import understood
 from fastreg.intake.schema import Schema, Target
-from fastreg.layers import Flatten, Layer, Residual, Standardize
+from fastreg.layers import Flatten, Input, Layer, Residual, Standardize
 from fastreg.model.graph import ONE_HEAD, ONE_INPUT, Entry, Graph, Node
 from fastreg.model.model import MAX_LAYERS, Layers, Model, check_count, listed, named
 
@@ -21,7 +21,8 @@ class Sequential(Model):
     ----------
     layers
         Objects of `fastreg.layers`, a `fastreg.Residual`, or specs of them such as "dropout(keep_prob=0.5)"
-        (`fastreg.specs`). A `fastreg.data.Schema` or a fitted `fastreg.data.Standardizer` may come first, a fitted
+        (`fastreg.specs`). An `fastreg.Input` may come first, where the shape of a sample shall be known before there
+        are data. A `fastreg.data.Schema` or a fitted `fastreg.data.Standardizer` may come first, a fitted
         `fastreg.data.TargetScaler` last. The model keeps named copies of the layers. The default name of a layer is its
         index ("0", "1", ...).
 
@@ -66,6 +67,8 @@ class Sequential(Model):
         schema, given = _with_schema(layers)
         row, graph = _row(given)
         self._begin(schema, _in_row(row), graph)
+        if graph.inputs[0].shape is not None:
+            self._shapes_of_parameters(self._shape(None))  # refuses at once what does not fit
 
     def _given_layers(self, value: Iterable[Layer]) -> tuple[Schema, Layers, Graph]:
         schema, given = _with_schema(value)
@@ -76,13 +79,22 @@ class Sequential(Model):
     def __repr__(self) -> str:
         if not self.graph.is_chain:
             return Model.__repr__(self)
-        return f"Sequential([{listed(self.layers)}])"
+        shape = self.graph.inputs[0].shape
+        return f"Sequential([{'' if shape is None else f'Input({shape}), '}{listed(self.layers)}])"
 
 
 def _row(given: list) -> tuple[list[Layer], Graph]:
     """The layers of a list, those of residual blocks included, and their graph."""
     layers: list[Layer] = []
     nodes: list[Node] = []
+    entry = Entry(ONE_INPUT)
+    if given and isinstance(given[0], Input):
+        if given[0].name is not None or given[0].columns is not None:
+            raise ValueError(
+                f"layers[0]: got {given[0]!r}, expected an Input with a shape alone; names and columns are for "
+                "fr.Model(inputs, outputs)"
+            )
+        entry, given = Entry(ONE_INPUT, given[0].shape), given[1:]
 
     def add(layer: Layer, *values: int) -> int:
         """The value of a layer on others."""
@@ -102,7 +114,7 @@ def _row(given: list) -> tuple[list[Layer], Graph]:
         return value
 
     end = go(given, 0)
-    return layers, Graph((Entry(ONE_INPUT),), tuple(nodes), {ONE_HEAD: end})
+    return layers, Graph((entry,), tuple(nodes), {ONE_HEAD: end})
 
 
 def _in_row(row: list) -> tuple[Layer, ...]:

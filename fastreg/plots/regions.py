@@ -73,7 +73,7 @@ class BoundaryDisplay(Display):
         X: Any,
         y: Any = None,
         *,
-        features: tuple[Any, Any] = (0, 1),
+        features: tuple[Any, Any] | None = None,
         output: int | None = None,
         grid_resolution: int = 200,
         ax: Axes | None = None,
@@ -82,6 +82,11 @@ class BoundaryDisplay(Display):
         rows, columns = table_of(X)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2:
             raise ValueError(f"X: got shape {rows.shape}, expected rows of at least two numbers")
+        if features is None and rows.shape[1] > 2:
+            own = "two of their names" if columns is not None else "two places"
+            got = f"X: got {rows.shape[1]} columns"
+            raise ValueError(f"{got}, expected two, or features=({_two(columns)}): {own} of those that are drawn")
+        features = (0, 1) if features is None else features
         places = tuple(_column(name, columns, rows.shape[1]) for name in features)
         if len(places) != 2 or places[0] == places[1]:
             raise ValueError(f"features: got {checking.shown(features)}, expected two different columns")
@@ -166,6 +171,11 @@ class BoundaryDisplay(Display):
             self.points_.append(axes.scatter(*own.T, **style))
 
 
+def _two(columns: Any) -> str:
+    """Two columns, as `features=` takes them."""
+    return "0, 1" if columns is None else ", ".join(repr(str(name)) for name in list(columns)[:2])
+
+
 def _column(name: Any, names: list[str] | None, count: int) -> int:
     """The place of a column that is given by its place or its name."""
     if isinstance(name, str):
@@ -196,7 +206,7 @@ def boundary(
     X: Any,
     y: Any = None,
     *,
-    features: tuple[Any, Any] = (0, 1),
+    features: tuple[Any, Any] | None = None,
     output: int | None = None,
     grid_resolution: int = 200,
     ax: Axes | None = None,

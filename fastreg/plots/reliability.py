@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STRATEGIES = ("uniform", "quantile")
+ROUNDING = 1e-6  # of probabilities in float32: a point that is so near to the diagonal lies on it
 
 
 class CalibrationDisplay(Display):
@@ -121,10 +122,10 @@ class CalibrationDisplay(Display):
         (self.line_,) = axes.plot(
             self.prob_pred, self.prob_true, color=BLUE, marker="o", markersize=5, linewidth=1.8, label=name
         )
-        outside = self.prob_true < self.prob_pred
+        outside = self.prob_pred - self.prob_true > ROUNDING
         if outside.any():
             own = self.prob_pred[outside], self.prob_true[outside]
-            axes.plot(*own, "v", color=VERMILION, markersize=7, label="too confident")
+            axes.plot(*own, "v", color=VERMILION, markersize=7, label="probability too high")
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         label(axes, f"predicted probability of {self.event}", "share of the rows where it is so")
@@ -153,7 +154,8 @@ def calibration(
 ) -> CalibrationDisplay:
     """Draw a reliability curve: the share of rows where something is so, over the probability that the model gives it.
 
-    A curve below the diagonal means that the model is too confident.
+    Where the curve is below the diagonal, the probability is too high. Above 1/2, and where the predicted class is
+    judged, that is a model that is too confident; below 1/2 one that is not confident enough.
 
     Parameters
     ----------

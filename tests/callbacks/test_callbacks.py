@@ -71,6 +71,39 @@ def test_the_order_of_calls(engine):
     assert record.calls == ["train", *epochs[0], *epochs[1], "done"]
 
 
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("on_train_batch_end", "the nearest is 'on_batch_end'"),  # Keras
+        ("on_train_epoch_start", "the nearest is 'on_epoch_begin'"),  # Lightning
+        ("on_epoch_ends", "the nearest is 'on_epoch_end'"),
+        ("on_test_end", "the values of held-back data are in the logs of on_epoch_end"),
+        ("on_predict_end", "predict calls no hooks"),
+    ],
+)
+def test_a_hook_that_does_not_exist_is_refused_where_the_class_is_made(name, told):
+    with pytest.raises(TypeError, match=f"^Mine.{name}: there is no such hook, expected one of .*{told}$"):
+        type("Mine", (Callback,), {name: lambda self, *_: None})
+    with pytest.raises(TypeError, match=told):  # from a class that is no callback
+        type("Mine", (type("Mixed", (), {name: print}), Callback), {})
+    callback = Callback()
+    setattr(callback, name, print)
+    with pytest.raises(TypeError, match=told):
+        train([callback])
+
+
+def test_hooks_and_other_names_are_free():
+    made = type("Mine", (Callback,), {"on_epoch_end": lambda self, epoch, logs=None: None, "once": 1, "_on_idle": 2})
+    train([made()])
+
+
+def test_verbose_auto_shows_progress(capsys):
+    train([], verbose="auto")
+    assert "epoch 2/2" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="verbose: got 'yes', expected 0, 1"):
+        train([], verbose="yes")
+
+
 def test_batch_hooks_make_slices_of_one_step(engine):
     record = RecordBatches()
     trainer, _ = train([record], epochs=1, engine=engine)

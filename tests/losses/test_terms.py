@@ -512,3 +512,12 @@ def test_names_of_classes_may_be_missing(loss, hole, rng):
     plain = network(loss, units=2 if loss.startswith("softmax") else 1)
     with pytest.raises(ValueError, match=r"holds no label, .*missing_targets=True"):
         plain.fit(X, holes)
+
+
+@pytest.mark.parametrize("parameters", ["y_true, y_pred", "target, output", "labels, logits"])
+def test_a_loss_whose_parameters_are_in_the_order_of_keras_is_refused(parameters):
+    first, second = parameters.split(", ")
+    with pytest.raises(ValueError, match=rf"got the parameters \({parameters}\), expected \({second}, {first}\)"):
+        fr.losses.Custom(eval(f"lambda {parameters}: None"))
+    fr.losses.Custom(eval(f"lambda {second}, {first}: None"))
+    fr.losses.Custom(lambda y, t: None)

@@ -365,3 +365,24 @@ def test_a_pickle_of_an_older_version():
     X = np.ones((2, 3))
     np.testing.assert_array_equal(old.predict(X), model.predict(X))
     np.testing.assert_array_equal(old.copy().predict(X), model.predict(X))
+
+
+def test_an_input_may_come_first_in_a_row(tmp_path):
+    X, y = np.eye(4, dtype=np.float32), np.arange(4) % 2
+    row = fr.Sequential([fr.Input((4,)), fr.Dense(3, "relu"), fr.Dense(2)])
+    plain = fr.Sequential([fr.Dense(3, "relu"), fr.Dense(2)])
+    assert repr(row) == "Sequential([Input((4,)), Dense(3, activation='relu'), Dense(2)])"
+    row.build(seed=3)  # its shape is known
+    plain.build(4, seed=3)
+    np.testing.assert_array_equal(row.predict(X), plain.predict(X))
+    fr.Trainer(row).fit(X, y)
+    row.save(tmp_path / "row.safetensors")
+    np.testing.assert_array_equal(fr.load(tmp_path / "row.safetensors").predict(X), row.predict(X))
+    with pytest.raises(ValueError, match=r"expected .*4"):
+        fr.Trainer(fr.Sequential([fr.Input(4), fr.Dense(2)])).fit(np.eye(3), [0, 1, 1])
+    with pytest.raises(ValueError, match="Conv2D"):  # what does not fit is refused at once
+        fr.Sequential([fr.Input(4), fr.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match=r"layers\[0\]: got Input\(\(4,\), name='a'\), expected an Input with a shape"):
+        fr.Sequential([fr.Input(4, name="a"), fr.Dense(2)])
+    with pytest.raises(TypeError, match=r"layers\[1\]: got Input"):
+        fr.Sequential([fr.Dense(2), fr.Input(2)])

@@ -360,3 +360,22 @@ def test_refuses(case, trainer):
     with pytest.raises((ValueError, TypeError), match=message) as error:
         call(trainer)
     assert "\n" not in str(error.value)
+
+
+def test_calibration_marks_probabilities_that_are_too_high_and_none_on_the_diagonal():
+    told = np.repeat([0.25, 0.5, 0.75], 4)
+    happened = np.array([0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1])
+    display = fr.plots.CalibrationDisplay.from_predictions(happened, told, bins=4)
+    marked = [line for line in display.ax_.get_lines() if line.get_label() == "probability too high"]
+    assert [line.get_xydata().tolist() for line in marked] == [[[0.25, 0.0]]]
+    exact = fr.plots.CalibrationDisplay.from_predictions([0, 0, 0, 1], np.full(4, np.float32(0.25) + 1e-8), bins=4)
+    assert "probability too high" not in exact.ax_.get_legend_handles_labels()[1]
+
+
+def test_a_boundary_of_more_than_two_columns_needs_features():
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]))
+    trainer.fit(X, y)
+    with pytest.raises(ValueError, match=r"^X: got 3 columns, expected two, or features=\(0, 1\): two places of"):
+        fr.plots.boundary(trainer, X, y)
+    assert fr.plots.boundary(trainer, X, y, features=(0, 2), grid_resolution=5).response.shape == (5, 5)

@@ -1,5 +1,6 @@
 """Names of Keras, scikit-learn and PyTorch: understood where they have one meaning, else refused with the right one."""
 
+import inspect
 import pickle
 import zipfile
 
@@ -14,6 +15,22 @@ X, Y = np.eye(4), np.arange(4) % 2
 
 def trainer(loss=None, optimizer="sgd", **settings):
     return fr.Trainer(fr.Sequential([fr.Dense(2)]), loss, optimizer, **settings)
+
+
+def built():
+    model = fr.Sequential([fr.Dense(2)])
+    model.build(4)
+    return model
+
+
+def trained():
+    made = trainer()
+    made.fit(X, Y)
+    return made
+
+
+def stop(model):
+    model.stop_training = True
 
 
 UNDERSTOOD = {
@@ -41,6 +58,12 @@ UNDERSTOOD = {
     "random_state": (lambda: trainer(random_state=3, n_jobs=2).settings()["seed"], 3),
     "layers in specs": (lambda: fr.Sequential(["Linear(4)"]).layers[0].units, 4),
     "engine": (lambda: trainer(engine="numpy").engine, "reference"),
+    "Embedding of Keras": (lambda: fr.Embedding(input_dim=10, output_dim=4), fr.Embedding(10, 4)),
+    "Embedding of PyTorch": (lambda: fr.Embedding(num_embeddings=10, embedding_dim=4), fr.Embedding(10, 4)),
+    "data_format": (lambda: fr.Conv2D(3, 3, data_format="channels_last", dilation_rate=(1, 1)), fr.Conv2D(3, 3)),
+    "restore": (lambda: repr(fr.EarlyStopping(restore_best_weights=True)), repr(fr.EarlyStopping())),
+    "verbose of predict": (lambda: built().predict(X, verbose=0).shape, (4, 2)),
+    "verbose of evaluate": (lambda: trained().evaluate(X, Y, verbose=False).keys(), {"loss": 0, "accuracy": 0}.keys()),
 }
 
 
@@ -83,7 +106,52 @@ REFUSED = {
     ),
     "epochs": (lambda: trainer(epochs=3), r"Trainer: got the argument 'epochs', .*it is an argument of fit"),
     "initial_epoch": (lambda: trainer().fit(X, Y, initial_epoch=3), r"another fit continues where the last one ended"),
-    "restore": (lambda: fr.EarlyStopping(restore_best_weights=True), r"the best weights are always restored"),
+    "restore": (
+        lambda: fr.EarlyStopping(restore_best_weights=False),
+        r"got restore_best_weights=False, expected True: the best weights are always restored$",
+    ),
+    "verbose of predict": (lambda: built().predict(X, verbose=1), r"got verbose=1, expected 0: it prints nothing$"),
+    "channels first": (lambda: fr.MaxPool2D(2, data_format="channels_first"), r"expected 'channels_last': images are"),
+    "dilation": (lambda: fr.Conv2D(3, 3, dilation_rate=2), r"got dilation_rate=2, expected 1: "),
+    "restore elsewhere": (lambda: fr.Dense(3, restore_best_weights=True), r"Dense: got the argument 'restore_best_wei"),
+    "Lambda": (lambda: fr.Lambda, r"; fr.Function\(forward, backward\) is"),
+    "Normalization": (lambda: fr.Normalization, r"; fr.data.Standardizer\(\).fit\(X\)"),
+    "Rescaling": (lambda: fr.Rescaling, r"; fr.data.Standardizer\(\).fit\(X\)"),
+    "GaussianDropout": (lambda: fr.GaussianDropout, r'use fr.Dropout\(rate=0.5, kind="gaussian"\)'),
+    "L1L2": (lambda: fr.L1L2, r"use fr.ElasticNet\("),
+    "Softmax": (lambda: fr.Softmax(), r"leave it out: the loss takes logits"),
+    "SeparableConv2D": (lambda: fr.SeparableConv2D, r"the nearest is fr.Conv2D"),
+    "MaxNorm": (lambda: fr.constraints.MaxNorm, r"max_norm= is an option of layers"),
+    "PiecewiseConstantDecay": (lambda: fr.PiecewiseConstantDecay, r"use fr.schedules.Step, or a function"),
+    "RandomRotation": (lambda: fr.data.augment.RandomRotation, r"use fr.data.augment.Rotate"),
+    "RandomFlip": (lambda: fr.RandomFlip, r"use fr.data.augment.Flip"),
+    "RandomZoom": (lambda: fr.RandomZoom, r"use fr.data.augment.Resize"),
+    "ImageDataGenerator": (lambda: fr.ImageDataGenerator, r"fr.data.augment has its transforms"),
+    "mnist": (lambda: fr.data.load("mnist"), r"; fr.data.load_idx_folder\(folder\) reads its files"),
+    "set_random_seed": (lambda: fr.set_random_seed, r"use fr.Trainer\(..., seed=0\)"),
+    "utils": (lambda: fr.utils.set_random_seed, r"in place of set_random_seed give the trainer seed=0"),
+    "min_delta": (lambda: fr.ReduceOnPlateau(min_delta=1e-3), r"give threshold=, the share"),
+    "min_delta in a spec": (
+        lambda: trainer().fit(X, Y, callbacks="reduce_on_plateau('loss', min_delta=1)"),
+        r"give threshold=",
+    ),
+    "plots.filter": (lambda: fr.plots.filter, r"the nearest is 'filters'$"),
+    "save_weights_only": (lambda: fr.Checkpoint("a", save_weights_only=True), r"leave it out: a checkpoint holds the"),
+    "clipnorm": (lambda: fr.Adam(clipnorm=1.0), r"clip_norm= and clip_value= are arguments of the trainer"),
+    "global_clipnorm": (lambda: fr.SGD(global_clipnorm=1.0), r"are arguments of the trainer"),
+    "append": (lambda: fr.CSVLogger("a", append=True), r"a resumed fit and further fits of a trainer add lines"),
+    "no layers": (lambda: fr.Sequential(), r"Sequential: got no layers, expected layers$"),
+    "line_length": (lambda: built().summary(line_length=80), r"leave it out: print\(model.summary\(\)\)"),
+    "history.epoch": (lambda: trained().history.epoch, r"use history.epochs, counted from 0"),
+    "adapt": (lambda: fr.data.Standardizer().adapt(X), r"Standardizer.adapt: .*use fit\(X\)"),
+    "a metric as a class": (lambda: fr.metrics.AUC(), r"a trainer takes it by name: metrics=\['roc_auc'\]"),
+    "count_params": (lambda: built().count_params(), r"model.summary\(\) tells it"),
+    "stop_training": (lambda: stop(built()), r"it is of the trainer; in a callback self.trainer.stop_training"),
+    "losses in a list": (lambda: trainer(["mse", "mse"]), r"of several heads give a dict by their names$"),
+    "fields in a path": (
+        lambda: fr.Checkpoint("ck-{epoch:02d}.safetensors"),
+        r"got 'ck-\{epoch:02d\}.safetensors', expected a name without fields .* keep=, the best one by save_best=True",
+    ),
     "regularizer": (lambda: fr.Dense(2, kernel_regularizer=0.1), r"l2= and l1= are penalties on the weights"),
     "betas": (lambda: fr.Adam(betas=(0.9, 0.99)), r"Adam: got the argument 'betas', .*give beta1= and beta2="),
     "twice": (lambda: fr.SGD(0.1, lr=0.2), r"multiple values for argument 'lr'"),
@@ -146,6 +214,7 @@ def test_signatures_are_those_of_the_constructors():
 
 def test_every_alias_stands_for_a_name_that_exists():
     from fastreg.callbacks.argument import BY_NAME as callbacks
+    from fastreg.callbacks.base import HOOKS
     from fastreg.layers.initializers import BY_NAME as initializers
     from fastreg.optimizers.schedules import BY_NAME as schedules
 
@@ -158,6 +227,8 @@ def test_every_alias_stands_for_a_name_that_exists():
         "callbacks": callbacks,
         "lr": schedules,
         "engine": ("native", "reference"),
+        "hook": HOOKS,
+        "Embedding()": inspect.signature(fr.Embedding).parameters,
     }
     for kind, table in tables.items():
         assert set(names.ALIASES[kind].values()) <= set(table), kind
