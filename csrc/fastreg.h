@@ -28,7 +28,7 @@ enum { FR_SHUFFLE_STREAM = 2 << 16 }; /* of the draws that order the samples */
 
 typedef enum { FR_F32, FR_F64, FR_REALS } fr_real;
 
-typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED } fr_code;
+typedef enum { FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED, FR_FORKED } fr_code;
 
 /* Tables. A row is X(KIND, name, ...): FR_KIND in C, "name" in Python, and its properties. The enums follow from them,
  * and so do the names (tables.c), the cases of the kernels and the dictionaries of the extension.
@@ -606,7 +606,7 @@ typedef struct {
     int64_t max_rows;
     int64_t accumulate; /* batches in a step */
     double clean;       /* of doubled ops: the share of the batch's own rows in the loss */
-    double *clip;       /* the factor of the last CLIP_NORM; 1 before */
+    double *clip;       /* two factors, whose product is that of the last CLIP_NORM; 1 and 1 before */
 } fr_program;
 
 /* Tiles of the passes over a parameter, for `squares`. */
@@ -721,9 +721,12 @@ int fr_pool_size(void);
 void fr_normals(fr_real real, void *out, uint64_t seed, uint32_t column, uint32_t row, uint32_t step, uint32_t stream);
 
 /* random.c: draws outside the step, pure functions of (seed, stream, index). */
-void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream);
-void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream);
-void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch);
+/* `first` is the index of out[0], a multiple of FR_AT_ONCE, so that a caller can take piece by piece. */
+enum { FR_AT_ONCE = 1 << 16 };
+void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream, int64_t first);
+void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream, int64_t first);
+/* Shuffles 0 .. n - 1, which stand in order before the first piece: FR_AT_ONCE exchanges for each piece, n - 1 in all. */
+void fr_shuffle(int64_t *order, int64_t n, uint64_t seed, uint32_t epoch, int64_t piece);
 /* What a batch of `rows` rows is mixed by in a step. With shift 0 nothing is mixed. */
 typedef struct {
     double share;

@@ -29,6 +29,7 @@ static struct {
     pthread_mutex_t busy; /* held by the run that has the pool */
     int size;             /* workers alive */
     int wanted;           /* threads of the current run, the caller's included */
+    int forks;            /* between the process that loaded this and this one */
     fr_job job;
     void *arg;
     member members[FR_MAX_THREADS]; /* [0] is unused: it stands for the caller */
@@ -40,6 +41,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void forget(void) {
     pthread_mutex_init(&pool.busy, NULL);
     pool.size = 0;
+    pool.forks++;
 }
 
 static void prepare(void) { pthread_atfork(NULL, NULL, forget); }
@@ -111,3 +113,5 @@ void fr_pool_end(void) {
 }
 
 int fr_pool_size(void) { return pool.size; }
+
+int fr_pool_forks(void) { return pool.forks; }

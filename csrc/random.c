@@ -35,10 +35,10 @@ static void words_of(uint64_t words[CHUNK], int64_t chunk, uint64_t seed, uint32
     for (int i = 0; i < CHUNK; i++) words[i] = (uint64_t)halves[2 * i] << 32 | halves[2 * i + 1];
 }
 
-void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream) {
+void fr_fill_uniform(double *out, int64_t n, uint64_t seed, uint32_t stream, int64_t first) {
     for (int64_t i = 0; i < n; i += CHUNK) {
         uint64_t words[CHUNK];
-        words_of(words, i / CHUNK, seed, 0, stream);
+        words_of(words, (first + i) / CHUNK, seed, 0, stream);
         for (int64_t j = i; j < n && j < i + CHUNK; j++) {
             out[j] = ((double)(words[j - i] >> 12) + 0.5) * 0x1p-52; /* the middle of an interval: never 0, never 1 */
         }
@@ -116,8 +116,8 @@ static double inverse_normal(double p) {
     return sign * numerator / denominator;
 }
 
-void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream) {
-    fr_fill_uniform(out, n, seed, stream);
+void fr_fill_normal(double *out, int64_t n, uint64_t seed, uint32_t stream, int64_t first) {
+    fr_fill_uniform(out, n, seed, stream, first);
     for (int64_t i = 0; i < n; i++) out[i] = inverse_normal(out[i]);
 }
 
@@ -173,16 +173,17 @@ fr_mixture fr_draw_mixture(const fr_mix *mix, uint64_t seed, uint32_t step, int6
 }
 
 /* Fisher and Yates, from the end; the index comes from 64 bits by multiplication (bias below 2^-32 for n below 2^32). */
-void fr_fill_permutation(int64_t *out, int64_t n, uint64_t seed, uint32_t epoch) {
-    for (int64_t i = 0; i < n; i++) out[i] = i;
-    for (int64_t last = n - 1, chunk = 0; last > 0; chunk++) {
+void fr_shuffle(int64_t *order, int64_t n, uint64_t seed, uint32_t epoch, int64_t piece) {
+    int64_t last = n - 1 - piece * FR_AT_ONCE, chunk = piece * (FR_AT_ONCE / CHUNK);
+    const int64_t end = last > FR_AT_ONCE ? last - FR_AT_ONCE : 0;
+    for (; last > end; chunk++) {
         uint64_t words[CHUNK];
         words_of(words, chunk, seed, epoch, FR_SHUFFLE_STREAM);
-        for (int k = 0; k < CHUNK && last > 0; k++, last--) {
+        for (int k = 0; k < CHUNK && last > end; k++, last--) {
             const int64_t j = (int64_t)(((unsigned __int128)words[k] * (uint64_t)(last + 1)) >> 64);
-            const int64_t swap = out[last];
-            out[last] = out[j];
-            out[j] = swap;
+            const int64_t swap = order[last];
+            order[last] = order[j];
+            order[j] = swap;
         }
     }
 }

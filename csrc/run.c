@@ -41,6 +41,8 @@ typedef struct {
     int64_t updates;
     atomic_int cpu[FR_MAX_THREADS]; /* where each worker was at the start of its batch */
     fenv_t callers_mode;            /* of floating point, on the caller's thread */
+    int forks;                      /* of this process when the run began */
+    int alone; /* what was called has forked: this is the child, in which only the thread of worker 0 lives */
     barrier barrier;
 } run_state;
 
@@ -144,10 +146,12 @@ static int call_back(run_state *run, int32_t op, int64_t rows) {
     const int failed = run->options->call(run->options->call_context, op, rows);
     fegetenv(&run->callers_mode); /* it may have changed */
     fr_small_is_zero();
-    return failed;
+    if (run->n > 1 && fr_pool_forks() != run->forks) run->alone = 1;
+    return failed || run->alone;
 }
 
-/* After an interruption every worker still meets the others at all later barriers. Only tiles are left out. */
+/* After an interruption every worker still meets the others at all later barriers. Only tiles, rows and whole ops are left
+ * out. */
 void fr_look(fr_worker *w) {
     run_state *run = w->run;
     const double t = now();
@@ -194,11 +198,13 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         const fr_op *op = &program->ops[i];
         if (!w->batch.closes && op->flags & FR_ONCE_A_STEP) continue;
         if (op->wait) {
+            if (run->alone) return 0;
             barrier_wait(&run->barrier);
             if (may_fail && has_failed(run, i)) return 0;
             if (gathered && w->batch.empty) return 1;
             gathered = may_fail = 0;
         }
+        if (atomic_load_explicit(&run->abandoned, memory_order_relaxed)) continue;
         check_op(run, op);
         gathered |= op->flags & FR_READS_DATA;
         may_fail |= op->flags & FR_MAY_FAIL;
@@ -209,6 +215,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
             run->table->op[op->kind](w);
         } else if (w->id == 0 && call_back(run, i, w->batch.rows)) {
             atomic_store_explicit(&run->failed_call, i, memory_order_relaxed);
+            if (run->alone) return 0;
         }
     }
     return 1;
@@ -301,6 +308,7 @@ static void worker_main(void *arg, int id) {
                 atomic_store_explicit(&run->halt, batch, memory_order_relaxed);
             }
         }
+        if (run->alone) break;
         barrier_wait(&run->barrier);
         if (id == 0 && pending) add_penalties(run, w.batch.step_rows);
         if (id == 0 && batch > run->first) add_mean(run->tally, before, w.batch.count);
@@ -348,6 +356,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .worker_bytes = worker_bytes(program),
         .deadline = options->seconds > 0 ? now() + options->seconds : 0,
         .updates = tally->updates,
+        .forks = fr_pool_forks(),
     };
     memcpy(run.power, tally->power, sizeof run.power);
     atomic_init(&run.bad_row, INT64_MAX);
@@ -362,11 +371,11 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
     if (run.n > 1) {
         fr_pool_start(worker_main, &run);
         worker_main(&run, 0);
-        fr_pool_end();
+        if (!run.alone) fr_pool_end(); /* the pool of a child is a new one */
     } else {
         worker_main(&run, 0);
     }
-    barrier_destroy(&run.barrier);
+    if (!run.alone) barrier_destroy(&run.barrier); /* where others may seem to sleep */
     memcpy(tally->power, run.power, sizeof run.power);
     tally->updates = run.updates;
     if (atomic_load(&run.bad_row) != INT64_MAX) {
@@ -375,6 +384,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         tally->bad_row = fr_index_at(feed, position);
     }
     if (atomic_load(&run.failed_call) < FR_MAX_OPS || atomic_load(&run.abandoned)) tally->code = FR_CALL_FAILED;
+    if (run.alone) tally->code = FR_FORKED;
     return run.next;
 }
 

@@ -41,16 +41,22 @@ typedef struct fr_worker {
     uint64_t scramble;     /* not 0: tiles go to other workers than usual, for tests */
     fr_round_keys keys;    /* of the feed's seed */
     fr_batch batch;
-    double *clip; /* the factor of CLIP_NORM, one for all workers */
+    double *clip; /* the two factors of CLIP_NORM, for all workers */
     char *scratch;
     void *run;             /* run.c's own */
     atomic_int *abandoned; /* the run has ended in the middle of a batch: no more tiles, for anyone */
-    int tiles_until_look;  /* worker 0 looks for an interruption after this number of tiles of long ops, */
+    int tiles_until_look;  /* worker 0 looks for an interruption after so many tiles of long ops, or rows, */
     double look_at;        /* but not before this time */
 } fr_worker;
 
 /* run.c: asks the caller whether to interrupt the run, if it is time to. For worker 0. */
 void fr_look(fr_worker *worker);
+
+/* Whether a worker goes on with its next row, before which it looks now and then. */
+static inline int fr_goes_on(fr_worker *worker) {
+    if (worker->id == 0 && --worker->tiles_until_look <= 0) fr_look(worker);
+    return !atomic_load_explicit(worker->abandoned, memory_order_relaxed);
+}
 
 /* The row of the data that is at a position of the epoch. */
 static inline int64_t fr_index_at(const fr_feed *feed, int64_t position) {

@@ -29,7 +29,7 @@ static void append_row(real *y, const real *x, const real *g, const fr_append_op
 static void op_append(fr_worker *w) {
     const fr_append_op *op = &w->op->append;
     const fr_range mine = fr_share(w, w->batch.count);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = (const real *)op->out.data + row * op->out.ld;
         real *y = (real *)op->out.data + (w->batch.count + row) * op->out.ld;
         if (!op->gradient.data) {

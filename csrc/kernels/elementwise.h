@@ -15,7 +15,7 @@ static void op_elementwise(fr_worker *w) {
     const int within = op->within;
     real from[FR_PANEL] = {0}, to[FR_PANEL];
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = (const real *)op->x.data + row * op->x.ld + op->x_column;
         const real *plus = op->plus.data ? (const real *)op->plus.data + row * op->plus.ld : NULL;
         real *z = op->z.data ? (real *)op->z.data + row * op->z.ld : NULL;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "activation.h"
+#include "exact_norm.h"
 #include "lanes.h"
 #include "rows.h"
 #include "update.h"
@@ -33,7 +34,7 @@ static void op_embed(fr_worker *w) {
     const fr_codes *codes = &op->codes;
     const int64_t width = codes->width, columns = codes->columns * width;
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t j = 0; j < codes->columns; j++) {
             int64_t at = named_row(codes, row, j);
@@ -137,7 +138,11 @@ static void op_row_norm(fr_worker *w) {
                 sum.v[i] = vfma(v, v, sum.v[i]);
             }
         }
-        const double norm = __builtin_sqrt((double)lanes_sum(&sum));
+        const double squares = (double)lanes_sum(&sum), norm = __builtin_sqrt(squares);
+        if (is_doubtful(squares, op->limit) || op->limit < norm * SMALLEST) {
+            limit_exactly(x, width, 1, op->limit);
+            continue;
+        }
         if (!(norm > op->limit)) continue;
         const vec factor = vset1((real)(op->limit / norm));
         for (int64_t j = 0; j < width; j += VL) vstore(x + j, vload(x + j) * factor);

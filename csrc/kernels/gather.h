@@ -85,7 +85,7 @@ static void op_gather(fr_worker *w) {
     real *other = (real *)(w->scratch + other_row_at(op));
     const fr_range mine = fr_share(w, w->batch.rows);
     int64_t asked = mine.begin + 1;
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         real *out = (real *)op->out.data + row * op->out.ld;
         if (w->feed->order) {
             for (; asked < mine.end && asked <= row + ROWS_AHEAD; asked++) {

@@ -496,7 +496,7 @@ static void op_affine(fr_worker *w) {
     const real *mean = table_row(op, FR_TABLE_MEAN), *scale = table_row(op, FR_TABLE_SCALE);
     const real *shift = table_row(op, FR_TABLE_SHIFT);
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld;
         int64_t at = 0;
         for (int64_t column = 0; column < op->N; column += FR_PANEL) {
@@ -520,7 +520,7 @@ static void op_affine_dx(fr_worker *w) {
     const real *rest = table_row(op, FR_TABLE_REST), *scale = table_row(op, FR_TABLE_SCALE);
     const real *k1 = table_row(op, FR_TABLE_K1), *k2 = table_row(op, FR_TABLE_K2);
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld, *dz = at_column(&op->dz, 0) + row * op->dz.ld;
         int64_t at = 0;
         for (int64_t column = 0; column < op->N; column += FR_PANEL) {
@@ -580,7 +580,7 @@ static void op_layer_norm(fr_worker *w) {
     const real *gamma = op->gamma.value.data, *beta = op->beta.value.data;
     const vec zero = {0};
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld;
         real *moments = (real *)op->table.data + row * op->table.ld;
         row_moments(moments, x, N, op->eps);
@@ -604,7 +604,7 @@ static void op_layer_norm_dx(fr_worker *w) {
     const int64_t N = op->N;
     const real *gamma = op->gamma.value.data;
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld, *dz = at_column(&op->dz, 0) + row * op->dz.ld;
         const real *moments = (const real *)op->table.data + row * op->table.ld;
         const vec mean = vset1(moments[0]), rstd = vset1(moments[1]), rest = vset1(moments[2]);

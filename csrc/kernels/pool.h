@@ -94,7 +94,7 @@ static void op_pool(fr_worker *w) {
     const int64_t N = op->window.down * op->window.across * op->window.channels;
     const int pairs = pool_way_of(&op->window).pairs;
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *image = (const real *)op->x.data + row * op->x.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
         if (op->average) pool_image(out, image, &op->window, 1, 0);
@@ -164,7 +164,7 @@ static void op_pool_dx(fr_worker *w) {
     const int64_t line = at->step_down * wide * C;
     real *dx = (real *)w->scratch;
     const fr_range mine = fr_share(w, w->batch.rows);
-    for (int64_t row = mine.begin; row < mine.end; row++) {
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *image = (const real *)op->x.data + row * op->x.ld;
         const real *dy = (const real *)op->dz.data + row * op->dz.ld;
         real *out = (real *)op->out.data + row * op->out.ld;

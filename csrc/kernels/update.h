@@ -25,7 +25,7 @@
 /* The numbers of a rule for one step. */
 typedef struct {
     int kind, proximal, non_negative, penalized, opens, scaled;
-    real scale, clip;
+    real scale, rescale, clip; /* scaled: by the first, and above 1 by both */
     real l1, l2, half_l2, subgradient, decay, lr, inverse_lr, threshold;
     real momentum, beta1, beta2, rest1, rest2, eps, step_size, gradient_step, root_fix;
 } fr_numbers;
@@ -202,6 +202,7 @@ INLINE vec finish(real *weight, move m, vec old, const fr_numbers *n, const int 
 /* The gradient of loss and penalties. */
 INLINE vec full_gradient(vec g, vec w, const fr_numbers *n, const int plain) {
     if (!plain && n->scaled) g *= n->scale;
+    if (!plain && n->scaled > 1) g *= n->rescale;
     g = vfma(vset1(n->l2), w, g);
     if (!plain && n->subgradient != 0) g = vfma(vset1(n->subgradient), sign_of(w), g);
     if (!plain && n->clip != 0) g = vmin(vset1(n->clip), vmax(vset1(-n->clip), g)); /* this way round a NaN stays */
@@ -350,8 +351,9 @@ INLINE region update_tile(const fr_param *param, const fr_tiles *tiles, int64_t 
 static void op_update(fr_worker *w) {
     const fr_param *param = &w->op->update.param;
     fr_numbers numbers = numbers_of(&param->rule, &w->batch);
-    numbers.scaled = w->op->update.scaled;
-    numbers.scale = (real)*w->clip;
+    numbers.scaled = w->op->update.scaled ? 1 + (w->clip[1] != 1) : 0;
+    numbers.scale = (real)w->clip[0];
+    numbers.rescale = (real)w->clip[1];
     fr_tiles tiles_left = update_tiles(param);
     int64_t t;
     while ((t = fr_next_tile(w, &tiles_left)) >= 0) {

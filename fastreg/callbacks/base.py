@@ -112,7 +112,8 @@ class Callback:
         """Called before each epoch with the learning rates of its batches, float64 (batches,), to change in place.
 
         They come from the optimizer and from the callbacks before this one. With `accumulate=`, all batches of a step
-        have the same rate. The first rate is that of step number `trainer.updates`.
+        have the same rate. The first rate is that of step number `trainer.updates`. A step of zero weight is not taken,
+        so the next one has its number and its rate.
         """
 
     def on_batch_begin(self, batch: int) -> None:

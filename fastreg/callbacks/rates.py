@@ -45,7 +45,8 @@ class LRScheduler(Callback):
         self.schedule = schedules.rate("schedule", schedule)
 
     def on_rates(self, epoch: int, rates: np.ndarray) -> None:
-        schedules.fill(rates, self.schedule, epoch, self.trainer.updates, self.trainer.accumulate)
+        trainer = self.trainer
+        schedules.fill(rates, self.schedule, epoch, trainer.updates, trainer.accumulate, trainer._taken)
 
     def settings(self) -> Mapping[str, Any]:
         return {"schedule": self.schedule}

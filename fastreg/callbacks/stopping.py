@@ -67,9 +67,9 @@ class BestWeights(Callback):
         """Keeps the weights of the epoch if they are the best so far."""
         value = watched(self, self.monitor, logs)
         if math.isfinite(value) and self._sign * value < self._sign * self.best:
-            self.best, self.best_epoch = value, epoch
-            self._best_updates, self._best_loss = self.trainer.updates, logs["loss"]
-            self._weights = self.model.state_dict()
+            found = {"best": value, "best_epoch": epoch, "_weights": self.model.state_dict()}
+            found |= {"_best_updates": self.trainer.updates, "_best_loss": logs["loss"]}
+            vars(self).update(found)  # at once: should memory or time run out, the weights are still those of the best
 
     def on_train_end(self) -> None:
         if self._weights is None or self.best_epoch is None:

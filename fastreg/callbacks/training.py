@@ -52,6 +52,7 @@ class Training(Protocol):
     best: Best | None
     history: History
     model: Model
+    _taken: np.ndarray | None  # whether each step of the epoch is taken; None if all are
 
     @property
     def loss(self) -> Any: ...

@@ -86,8 +86,8 @@ class Standardizer:
         variance, mean = squares / rows, first + mean
         if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
             raise ValueError("X: got values of a variance beyond float64, expected smaller numbers")
-        self.mean_, self.var_ = mean, variance
-        self.scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)
+        scale = np.where(variance > 0, np.sqrt(variance), 1.0)
+        self.__dict__.update(mean_=mean, var_=variance, scale_=scale)  # at once: Ctrl-C leaves no half of it
         return self
 
     def transform(self, X) -> np.ndarray:

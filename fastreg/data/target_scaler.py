@@ -64,7 +64,7 @@ class TargetScaler:
             sigma = np.sqrt((np.where(present, away - mean, 0.0) ** 2).sum(axis=0) / count)
         if not np.isfinite(sigma).all():
             raise ValueError("y: got values of a variance beyond float64, expected smaller numbers")
-        self.mean_, self.scale_ = first + mean, np.where(sigma > 0, sigma, 1.0)
+        self.__dict__.update(mean_=first + mean, scale_=np.where(sigma > 0, sigma, 1.0))  # at once
         return self
 
     def transform(self, y) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastreg.common.names import advice
 from fastreg.engines.memory import padded, padded_width
+from fastreg.machine import _core
 
 
 class Named(dict):
@@ -75,9 +76,12 @@ class Arena(Mapping):
         return {name: np.ascontiguousarray(values).copy() for name, values in self.arrays.items()}
 
     def take(self, values: Mapping[str, np.ndarray]) -> None:
-        """Copies values in, by name."""
-        for name, own in self.arrays.items():
-            own[...] = values[name]
+        """Copies values in, by name: all of them, or none."""
+        _core.replace(self.pairs(values))
+
+    def pairs(self, values: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What `_core.replace` needs to copy these values in."""
+        return [(own, np.asarray(values[name], own.dtype)) for name, own in self.arrays.items()]
 
     def __reduce__(self):
         return _arena, (self.copies(), self.flat.dtype.name)

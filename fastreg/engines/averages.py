@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastreg.common.pieces import pieces
 from fastreg.engines.arena import Arena
 from fastreg.program.program import Program
 from fastreg.reference.small import small_to_zero
@@ -102,5 +103,7 @@ def is_known(parameters: Arena, state: Mapping[str, np.ndarray]) -> bool:
 
 
 def _mark(parameters: Arena) -> list[int]:
-    value = zlib.crc32(parameters.flat.data)
+    value = 0
+    for part in pieces(parameters.flat.size, 1 << 24):
+        value = zlib.crc32(parameters.flat[part].data, value)
     return [value >> 16, (value & 0xFFFF) + 1]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fastreg.common.pieces import listen
 from fastreg.common.sparse import SparseRows
 from fastreg.engines.memory import padded, padded_bytes
 from fastreg.machine import _core
@@ -166,10 +167,6 @@ def _shapes_of_buffers(program: Program, batch_size: int) -> dict[str, tuple[int
     return {name: (rows,) if name in single else (rows, width) for name, width in program.buffers.items()}
 
 
-def nothing() -> None:
-    """The `look` of a run that nothing interrupts."""
-
-
 def beside_params(program: Program, params: dict[str, np.ndarray], dtype) -> dict[str, np.ndarray]:
     """Arrays that ops make: the noisy or flipped copies of weights, the tables of normalizations, and the averages and
     counts that are not among the parameters."""
@@ -194,7 +191,7 @@ class Engine(Protocol):
     params: dict[str, np.ndarray]  # with what ops make beside them
     buffers: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]  # of the parameters whose rule stores the gradient
-    clip: np.ndarray  # one number: the factor of the last ClipNorm
+    clip: np.ndarray  # two numbers, whose product is the factor of the last ClipNorm
 
     def run(
         self,
@@ -203,7 +200,7 @@ class Engine(Protocol):
         first: int,
         stop: int,
         seconds: float | None = None,
-        look: Callable[[], None] = nothing,
+        look: Callable[[], None] = listen,
     ) -> int:
         """Runs batches first to stop - 1, or fewer if `seconds` have passed. Returns the next batch.
 

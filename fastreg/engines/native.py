@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastreg.common.pieces import listen
 from fastreg.common.sparse import SparseRows
-from fastreg.engines.base import Feed, Tally, beside_params, named, new_buffers, nothing
+from fastreg.engines.base import Feed, Tally, beside_params, named, new_buffers
 from fastreg.engines.binding import Binding
 from fastreg.engines.memory import CACHE_LINE
 from fastreg.engines.pace import Pace
@@ -53,7 +54,7 @@ class NativeEngine:
             program.accumulate,
             program.clean,
         )
-        self.clip = self._core.clip  # one number: the factor of the last ClipNorm
+        self.clip = self._core.clip  # two numbers, whose product is the factor of the last ClipNorm
         moving = (rule for rule in program.rules.values() if rule.kind not in STORES_GRADIENT)
         self._rule = next(moving, Rule())  # they are of one optimizer
         self._powers = list(AT_REST)  # its running numbers after _updates steps
@@ -62,7 +63,7 @@ class NativeEngine:
         self._pace = Pace()
         self._feed: tuple[Feed, _core.Feed] | None = None
 
-    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
+    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=listen) -> int:
         asked = threads.asked(self.n_threads)
         if seconds is None or asked:
             return self._run(feed, tally, first, stop, asked, seconds=seconds or UNLIMITED, look=look)
@@ -85,7 +86,7 @@ class NativeEngine:
         n: int | None = None,
         *,
         seconds: float,
-        look=nothing,
+        look=listen,
         **ops: int,
     ) -> int:
         n = n or threads.resolve(self.n_threads, self.flops)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fastreg.common.pieces import listen
 from fastreg.common.transforms import TRANSFORMS
-from fastreg.engines.base import Feed, Tally, beside_params, new_buffers, nothing
+from fastreg.engines.base import Feed, Tally, beside_params, new_buffers
 from fastreg.engines.batch import Batch, Stop, batch_at
 from fastreg.engines.memory import padded
 from fastreg.machine import _core
@@ -22,7 +23,7 @@ from fastreg.program import ops as O
 from fastreg.program import rules
 from fastreg.program.program import Program
 from fastreg.program.riders import PANEL, Mask, Mix, Noise, Through
-from fastreg.reference import bf16, embedding, images
+from fastreg.reference import bf16, embedding, images, norms
 from fastreg.reference import functions as R
 from fastreg.reference import normalize as F
 from fastreg.reference import updates as U
@@ -59,7 +60,7 @@ class ReferenceEngine:
     gradients
         The gradients of the parameters whose rule stores them.
     clip
-        One number: the factor of the last ClipNorm.
+        Two numbers, whose product is the factor of the last ClipNorm.
     """
 
     def __init__(self, program: Program, params: dict, state: dict, batch_size: int, dtype: str):
@@ -73,10 +74,10 @@ class ReferenceEngine:
         self.gradients = {name: padded(w.shape, dtype) for name, w in params.items() if O.gradient(name) in written}
         gradients = {O.gradient(name): array for name, array in self.gradients.items()}
         self._arrays = self.params | self.buffers | gradients  # by the names that ops use
-        self.clip = np.ones(1)
+        self.clip = np.ones(2)
         self.trains = any(rule.kind not in rules.STORES_GRADIENT for rule in program.rules.values())
 
-    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=nothing) -> int:
+    def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=listen) -> int:
         """Runs batches first to stop - 1, or fewer if `seconds` have passed. Returns the next batch.
 
         If a bad row or a loss that is not finite stops the run, it returns the batch in which it stopped.
@@ -324,21 +325,16 @@ class ReferenceEngine:
         self._step(op.param, self.gradients[op.param], replace(op.rule, kind="gradient"), batch)
 
     def _clip_norm(self, op: O.ClipNorm, batch: Batch) -> None:
-        squares = [np.square(self.gradients[name], dtype=np.float64).sum() for name in op.params]
-        self.clip[0] = np.minimum(1.0, op.limit / (np.sqrt(sum(squares)) + 1e-6))
+        norm = norms.norm([self.gradients[name] for name in op.params])
+        self.clip[:] = norms.ratio(op.limit, norm, self.dtype, plus=1e-6)
 
     def _update(self, op: O.Update, batch: Batch) -> None:
         gradient = self.gradients[op.param]
-        self._step(op.param, gradient * self.clip.astype(self.dtype) if op.scaled else gradient, op.rule, batch)
+        self._step(op.param, norms.scaled(gradient, tuple(self.clip)) if op.scaled else gradient, op.rule, batch)
 
     def _max_norm(self, op: O.MaxNorm, batch: Batch) -> None:
         w = self.params[op.weight]
-        norm = np.sqrt(np.square(w, dtype=np.float64).sum(axis=0))
-        factor = np.where(norm > op.limit, op.limit / norm, 1.0) if op.limit else np.ones_like(norm)
-        whole = np.sqrt(np.square(norm * factor).sum())
-        if op.whole and whole > op.whole:
-            factor *= op.whole / whole
-        w *= factor.astype(self.dtype)
+        w[...] = norms.limited(w, op.limit, op.whole)
 
     def _count(self, op: O.Count, batch: Batch) -> None:
         self.params[op.count] += 1

@@ -13,18 +13,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 
+from fastreg.common import pieces
 from fastreg.engines import averages
 from fastreg.engines.arena import Arena
 from fastreg.engines.averages import Averages
 from fastreg.engines.base import Engine, Feed, Tally
 from fastreg.engines.make import make_engine
+from fastreg.machine import _core
 from fastreg.program.embedding import Embed, refusal
 from fastreg.program.ops import Gather
 from fastreg.program.program import Program
 from fastreg.program.rules import UPDATE_SLOTS
+
+T = TypeVar("T")
 
 SLICE_SECONDS = 0.1  # Python gets control back about this often
 ROWS = 512  # of a batch if nothing is trained: enough for full speed, few enough for the caches
@@ -48,12 +53,20 @@ class Session:
         if not self._saved:
             self._saved = tuple(np.empty_like(values) for values in live)
         for saved, values in zip(self._saved, live, strict=True):
-            np.copyto(saved, values)
+            pieces.copy(saved, values)
 
-    def put_back(self) -> None:
-        """Restores the parameters and the state that were saved."""
-        np.copyto(self.parameters.flat, self._saved[0])
-        np.copyto(self.state.flat, self._saved[1])
+    def put_back(self, owner: object, counters: dict[str, int]) -> None:
+        """Restores the parameters and the state that were saved, and with them the counters of their owner."""
+        _core.replace(self._pairs(), vars(owner), counters)
+
+    def all_or_nothing(
+        self, act: Callable[[], T], owner: object, counters: dict[str, int], kept: tuple[type[BaseException], ...] = ()
+    ) -> T:
+        """act(). If it raises, everything is put back, unless the exception is one of `kept`."""
+        return _core.all_or_nothing(act, self._pairs(), vars(owner), counters, kept)
+
+    def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return list(zip((self.parameters.flat, self.state.flat), self._saved, strict=True))
 
 
 class Sessions:
@@ -91,12 +104,12 @@ class Claim:
     def held(self, what: str) -> Iterator[None]:
         """Holds the claim during the block. Refuses `what` if another holds it."""
         mine, process = object(), os.getpid()
-        if self._held.setdefault(process, mine) is not mine:  # atomic
-            raise RuntimeError(f"{what}: the model is already being fitted; wait for that fit to end")
         try:
+            if self._held.setdefault(process, mine) is not mine:  # atomic
+                raise RuntimeError(f"{what}: the model is already being fitted; wait for that fit to end")
             yield
         finally:
-            del self._held[process]  # not os.getpid(): a child forked in the block may leave it, too
+            _core.let_go(self._held, process, mine)  # not os.getpid(): a child forked in the block may leave it, too
 
     def check_free(self, what: str) -> None:
         """Refuses `what` while a fit holds the claim."""
@@ -210,6 +223,7 @@ class Uninterrupted:
         """Called during a batch; raises if Ctrl-C has waited long enough. Normally it waits for the end of the slice,
         since otherwise all work since the start of the epoch would be lost. But it must not wait for a long batch. A
         handler of the user's own always waits: it may want to end the fit in another way."""
+        pieces.listen()
         if self._signal and self._handler is default_int_handler and perf_counter() >= self._give_up:
             self._signal = None
             raise KeyboardInterrupt

@@ -111,9 +111,9 @@ class Rules(Callback):
             if self.given.early:
                 improves = score >= course.best_score + tol  # NaN is no improvement
             if score > course.best_score:
-                course.best_score = score
                 if self.given.early:
                     self._keep()
+                course.best_score = score
         course.worse = 0 if improves else course.worse + 1
 
     def _keep(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from fastreg.common import checking, names, specs
 from fastreg.common.description import Description
 from fastreg.common.names import missing as _missing
+from fastreg.common.pieces import pieces
 from fastreg.common.showing import exact
 from fastreg.program import random
 
@@ -67,9 +68,12 @@ class Initializer(Description):
             scale = std if distribution == "normal" else math.sqrt(3) * std
         else:
             scale = self.scale or 0.0
-        if distribution == "normal":
-            return scale * random.normal(shape, seed, stream)
-        return scale * (2 * random.uniform(shape, seed, stream) - 1)
+        is_normal = distribution == "normal"
+        drawn = random.normal(shape, seed, stream) if is_normal else random.uniform(shape, seed, stream)
+        flat = drawn.reshape(-1)
+        for part in pieces(flat.size):
+            flat[part] = scale * (flat[part] if is_normal else 2 * flat[part] - 1)
+        return drawn
 
     def __repr__(self) -> str:
         return f"{self.name}({'' if self.scale is None else exact(self.scale)})"

@@ -8,7 +8,8 @@ cdef extern from "fastreg.h" nogil:
     enum: FR_POWERS, FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_HAS_PARAM, FR_TABLE_ROWS
     enum: FR_F32, FR_F64
     enum: FR_PER_ONE, FR_PER_ROW, FR_PER_WEIGHT
-    enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED
+    enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED, FR_FORKED
+    enum: FR_AT_ONCE
     enum: FR_LINEAR, FR_RULE_SGD
     const char *fr_op_name(int)
     const char *fr_activation_name(int)
@@ -302,10 +303,10 @@ cdef extern from "fastreg.h" nogil:
     void fr_hand_out_pieces(int64_t *, const fr_turns *, int64_t, int64_t, fr_cut)
     int64_t fr_update_tiles(int64_t, int64_t)
     void fr_normals(int, void *, uint64_t, uint32_t, uint32_t, uint32_t, uint32_t)
-    void fr_fill_normal(double *, int64_t, uint64_t, uint32_t)
-    void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t)
+    void fr_fill_normal(double *, int64_t, uint64_t, uint32_t, int64_t)
+    void fr_fill_uniform(double *, int64_t, uint64_t, uint32_t, int64_t)
     fr_mixture fr_draw_mixture(const fr_mix *, uint64_t, uint32_t, int64_t)
-    void fr_fill_permutation(int64_t *, int64_t, uint64_t, uint32_t)
+    void fr_shuffle(int64_t *, int64_t, uint64_t, uint32_t, int64_t)
     void fr_philox(uint32_t *, const uint32_t *, const uint32_t *, int)
 
     enum: FR_SEEN_POINT, FR_SEEN_HOLE, FR_SEEN_TEXT, FR_SEEN_LARGE

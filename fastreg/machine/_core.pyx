@@ -33,6 +33,7 @@ cnp.import_array()
 LANES, PANEL, ROW_GROUP, SUM_BLOCK = FR_LANES, FR_PANEL, FR_ROW_GROUP, FR_SUM_BLOCK
 MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX_TRANSFORMS, FR_SLOTS
 MAX_SOURCES, MAX_HEADS, BF16_GROUP = FR_MAX_SOURCES, FR_MAX_HEADS, FR_BF16_GROUP
+AT_ONCE = FR_AT_ONCE
 SHUFFLE_STREAM, ONCE_A_STEP, TABLE_ROWS = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_TABLE_ROWS
 NORMS = {"BatchNorm", "BatchNormDx", "Moments", "NormScale", "Affine", "NormSums", "ScaleDw", "AffineDx", "LayerNorm",
          "LayerNormDx", "LayerNormDw"}
@@ -113,7 +114,7 @@ cdef class Program:
     cdef fr_op *ops
     cdef list arrays
     cdef object dtype, pins
-    cdef readonly cnp.ndarray clip  # one number: the factor of the last ClipNorm
+    cdef readonly cnp.ndarray clip  # two numbers, whose product is the factor of the last ClipNorm
 
     def __cinit__(self, dtype, int64_t max_rows, list ops, int64_t accumulate=1, double clean=1.0):
         cdef int i
@@ -128,7 +129,7 @@ cdef class Program:
         self.program.n_ops = <int32_t>len(ops)
         self.program.ops = self.ops
         self.program.max_rows, self.program.accumulate, self.program.clean = max_rows, accumulate, clean
-        self.clip = np.ones(1)
+        self.clip = np.ones(2)
         self.program.clip = <double *>cnp.PyArray_DATA(self.clip)
         for i, fields in enumerate(ops):
             self._fill(&self.ops[i], fields)
@@ -691,6 +692,10 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         tally.bad_row = t.bad_row
     elif t.code == FR_CALL_FAILED:
         raise calls[2]
+    elif t.code == FR_FORKED:
+        raise calls[2] if len(calls) > 2 else RuntimeError(
+            "a function in Python has forked this process in the middle of a batch: the child has none of the threads that "
+            "were at work on it, and cannot go on; end it there with os._exit, fork between fits, or train with threads=1")
     return reached
 
 
@@ -717,16 +722,18 @@ def advanced(list powers, rule, int64_t times):
     return [power[i] for i in range(FR_POWERS)]
 
 
-def fill_normal(double[::1] out, uint64_t seed, uint32_t stream):
+# Of very many numbers a caller asks for a piece at a time. `first` is the index of out[0], a multiple of AT_ONCE.
+
+def fill_normal(double[::1] out, uint64_t seed, uint32_t stream, int64_t first=0):
     if out.shape[0]:
         with nogil:
-            fr_fill_normal(&out[0], out.shape[0], seed, stream)
+            fr_fill_normal(&out[0], out.shape[0], seed, stream, first)
 
 
-def fill_uniform(double[::1] out, uint64_t seed, uint32_t stream):
+def fill_uniform(double[::1] out, uint64_t seed, uint32_t stream, int64_t first=0):
     if out.shape[0]:
         with nogil:
-            fr_fill_uniform(&out[0], out.shape[0], seed, stream)
+            fr_fill_uniform(&out[0], out.shape[0], seed, stream, first)
 
 
 def draw_mixture(mix, uint64_t seed, uint32_t step, int64_t rows):
@@ -738,10 +745,11 @@ def draw_mixture(mix, uint64_t seed, uint32_t step, int64_t rows):
     return found.share, found.shift
 
 
-def fill_permutation(int64_t[::1] out, uint64_t seed, uint32_t epoch):
-    if out.shape[0]:
+def shuffle(int64_t[::1] order, uint64_t seed, uint32_t epoch, int64_t piece):
+    """The exchanges of this piece. All pieces, of AT_ONCE elements each, shuffle what stood in order."""
+    if order.shape[0]:
         with nogil:
-            fr_fill_permutation(&out[0], out.shape[0], seed, epoch)
+            fr_shuffle(&order[0], order.shape[0], seed, epoch, piece)
 
 
 def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t first=0):
@@ -753,6 +761,40 @@ def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t firs
             fr_normals(real, cnp.PyArray_DATA(panel), seed, column, first + row, step, stream)
             width = min(FR_PANEL, out.shape[1] - column)
             out[row, column:column + width] = panel[:width]
+
+
+def replace(list pairs not None, dict attributes=None, dict values=None):
+    """Copies arrays into others, `pairs` of (into, from), then sets `attributes` to `values`: all of it, or nothing.
+
+    Python runs no handler of a signal and no other code in between. So Ctrl-C comes before it or after it.
+    """
+    for own, new in pairs:
+        if not (isinstance(own, np.ndarray) and isinstance(new, np.ndarray) and own.dtype == new.dtype
+                and (own.shape == new.shape or new.ndim == 0)):
+            raise ValueError(f"got {np.shape(new)} to copy into {np.shape(own)}, expected equal shapes and dtypes")
+    for own, new in pairs:
+        cnp.PyArray_CopyInto(own, new)
+    if attributes is not None:
+        attributes.update(values)
+
+
+def all_or_nothing(act, list pairs not None, dict attributes not None, dict values not None, kept=()):
+    """act(). If it raises, `replace` takes everything back, unless the exception is of the type `kept`.
+
+    This is no `except` in Python, because the handler of another signal may raise before its first line.
+    """
+    try:
+        return act()
+    except BaseException as error:
+        if not isinstance(error, kept):
+            replace(pairs, attributes, values)
+        raise
+
+
+def let_go(dict held not None, key, value):
+    """Removes what is held under the key if it is this value: at once, as `replace` does."""
+    if held.get(key) is value:
+        del held[key]
 
 
 def philox(counter, key, int rounds=7):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.pieces import AT_ONCE, pieces
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.engines.base import Feed, count_rows
 from fastreg.intake import frames
@@ -108,7 +109,29 @@ class Data(NamedTuple):
 
     def ordered(self, permutation: np.ndarray) -> np.ndarray:
         """The selected rows, in the order of a permutation of `size`."""
-        return permutation if self.rows is None else self.rows[permutation]
+        if self.rows is None:
+            return permutation
+        found = np.empty(len(permutation), self.rows.dtype)
+        for part in pieces(len(permutation)):
+            found[part] = self.rows[permutation[part]]
+        return found
+
+    def taken(self, order: np.ndarray | None, rows: int) -> np.ndarray | None:
+        """Whether each step of an epoch is taken, which needs a weight above 0 among its `rows` in some head. None if
+        all are."""
+        weights = [labels.weights for labels in self.heads.values() if labels.weights is not None]
+        if len(weights) < len(self.heads) or any(some.all() for some in weights):
+            return None
+        order = self.rows if order is None else order
+        found = np.zeros(-(-self.size // rows), bool)
+        for step in pieces(len(found), max(1, AT_ONCE // rows)):
+            place = slice(step.start * rows, min(step.stop * rows, self.size))
+            chosen = place if order is None else order[place]
+            starts = np.arange(0, place.stop - place.start, rows)
+            for some in weights:
+                counts = some[chosen] >= np.finfo(some.dtype).tiny
+                found[step] |= np.logical_or.reduceat(counts, starts)
+        return found
 
     def feed(self, batch_size: int, order: np.ndarray | None = None, **more) -> Feed:
         """What an epoch reads: the selected rows in `order`, or in their own order. `more` are fields of Feed."""

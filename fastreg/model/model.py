@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from fastreg.common import checking, checksum, specs
+from fastreg.common import checking, checksum, pieces, specs
 from fastreg.common.attributes import Settable
 from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
@@ -141,15 +141,19 @@ class Model(Settable):
         value = value if check is None else check(value)
         if name == "loss":
             value = None if value is None else unwrapped(of_heads("loss", value, self.heads, _loss))
-            super().__setattr__("loss_weights", None)
         elif name == "output_transform":
             value = unwrapped(of_heads("output_transform", value, self.heads, _transform))
         if name == "dtype" and self._parameters is not None and value != self._parameters.flat.dtype.name:
             raise ValueError(f"dtype: got {value!r} for a model that has parameters, expected copy(dtype={value!r})")
         if name == "loss":
-            super().__setattr__("output_transform", unwrapped(self._transforms_of(value)))
-            super().__setattr__("_told", True)
+            self.__dict__.update(self._of_loss(value))
+            return
         super().__setattr__(name, value)
+
+    def _of_loss(self, value, weights: dict[str, float] | None = None) -> dict[str, Any]:
+        """The attributes of a model that keeps this loss, and weights of the losses of its heads."""
+        transform = unwrapped(self._transforms_of(value))
+        return {"loss": value, "loss_weights": weights, "output_transform": transform, "_told": True}
 
     def _transforms_of(self, loss) -> dict[str, str]:
         """The transform of each head under a loss, or under a dict of them."""
@@ -180,9 +184,10 @@ class Model(Settable):
 
     def keep(self, tasks: Sequence[Task]) -> None:
         """Keeps the losses that it is trained under, and their weights."""
-        self.loss = {task.head: task.loss for task in tasks}
-        if any(task.weight != 1 for task in tasks):
-            self.loss_weights = {task.head: task.weight for task in tasks}
+        weights = {task.head: task.weight for task in tasks}
+        weighted = any(weight != 1 for weight in weights.values())
+        loss = unwrapped({task.head: task.loss for task in tasks})
+        self.__dict__.update(self._of_loss(loss, weights if weighted else None))
 
     # --- Parameters ----------------------------------------------------------------------------------------------
 
@@ -202,23 +207,23 @@ class Model(Settable):
         """
         shape, seed, dtype = self._shape(input_shape), checking.seed(seed), checking.dtype(dtype)
         self._claim.check_free("build")
-        self._shapes_of_parameters(shape)
-        if self.built:
-            self.loss = None  # a new model, which nothing has trained
-        drawn = {}
+        made = self._allocated(shape, dtype)
+        arena = made["_parameters"]
         for index, (layer, (before, _)) in enumerate(zip(self.layers, self.layer_shapes(shape), strict=True)):
             for part, (key, p) in enumerate(layer.parameters(before).items()):
                 # Weight and bias of a layer draw from different streams.
                 place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
-                drawn[f"{layer.name}.{key}"] = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
-        self._allocate(shape, dtype)
-        self._arena.take(drawn)
+                drawn = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
+                pieces.copy(arena[f"{layer.name}.{key}"], drawn)
+        if self.built:
+            made |= self._of_loss(None)  # a new model, which nothing has trained
+        self.__dict__.update(made)  # at once: a model that was interrupted is as it was
 
-    def _allocate(self, shape: InputShape, dtype: str) -> None:
+    def _allocated(self, shape: InputShape, dtype: str) -> dict[str, Any]:
+        """The attributes of a model that is built, with parameters of zeros."""
         for layer in self.embeddings:
             layer.check_dtype(dtype)
-        self._parameters = Arena(self._shapes_of_parameters(shape), dtype)
-        self.input_shape, self.dtype = shape, dtype
+        return {"_parameters": Arena(self._shapes_of_parameters(shape), dtype), "input_shape": shape, "dtype": dtype}
 
     def _shapes_of_parameters(self, shape: InputShape) -> dict[str, tuple[int, ...]]:
         shapes = {name: parameter.shape for name, parameter in self.network(shape).parameters().items()}
@@ -421,10 +426,7 @@ class Model(Settable):
             self._claim.check_free("layers")
             schema, layers, graph = self._given_layers(value)
             self._check_layers(layers, graph)
-            self.graph = graph
-            if schema:
-                self.schema = schema
-            self._adopt(layers)
+            self._adopt(layers, graph=graph, schema=schema or self.schema)
         else:
             self._adopt(Layers(value))
 
@@ -435,12 +437,11 @@ class Model(Settable):
             raise ValueError(f"layers: got {len(layers)}, expected {len(self.layers)}, one for each layer of the graph")
         return Schema(), layers, self.graph
 
-    def _adopt(self, layers: Layers) -> None:
+    def _adopt(self, layers: Layers, **more) -> None:
+        """Takes layers, and what goes with them. This drops the programs of the layers before."""
         for layer in layers:
             layer._set(_owner=weakref.ref(self))
-        self.__dict__["layers"] = layers
-        self._changes += 1
-        self._sessions = Sessions()  # drops the programs of the layers before
+        self.__dict__.update(more, layers=layers, _changes=self._changes + 1, _sessions=Sessions())
 
     def _set_option(self, layer: Layer, name: str, value) -> None:
         """Sets an option of one layer, for all that use the model."""
@@ -457,8 +458,8 @@ class Model(Settable):
         if len({own.name for own in layers}) < len(layers):
             raise ValueError(f"layers: got the name {value!r} twice, expected different names")
         self._check_layers(layers, self.graph)
+        self._adopt(self.layers)  # first: should Ctrl-C come now, the programs are made anew for nothing
         layer._set(**changed.__dict__)
-        self._adopt(self.layers)
 
     def _check_layers(self, layers: Layers, graph: Graph) -> None:
         """Refuses layers that do not fit the parameters of this model."""
@@ -787,7 +788,7 @@ class Model(Settable):
             model.schema = Schema.from_config(config["schema"])
         dtype = checking.dtype(config["dtype"])
         if config["input_shape"] is not None:
-            model._allocate(model._shape(config["input_shape"]), dtype)
+            model.__dict__.update(model._allocated(model._shape(config["input_shape"]), dtype))
         return model
 
     @classmethod
@@ -807,7 +808,7 @@ class Model(Settable):
         other.loss_weights = self.loss_weights
         other.dtype, other.schema = dtype, self.schema
         if self.input_shape is not None:
-            other._allocate(self.input_shape, dtype)
+            other.__dict__.update(other._allocated(self.input_shape, dtype))
             other._arena.take(self.parameters)
         return other
 

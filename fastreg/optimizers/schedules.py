@@ -367,11 +367,24 @@ def rate(name: str, value) -> Schedule | float:
     return checking.number(name, value)
 
 
-def fill(rates: np.ndarray, lr: Schedule | float, epoch: int, step: int, accumulate: int = 1) -> None:
-    """Writes the rates of an epoch's batches. The first `accumulate` of them make up step `step`, and so on."""
+def fill(
+    rates: np.ndarray,
+    lr: Schedule | float,
+    epoch: int,
+    step: int,
+    accumulate: int = 1,
+    taken: np.ndarray | None = None,
+) -> None:
+    """Writes the rates of an epoch's batches. The first `accumulate` of them make up step `step`, and so on. `taken`
+    says of each step whether it is taken: one of zero weight is not, and the next one has its rate. None for all."""
     if isinstance(lr, Schedule) and lr.per in ("step", "update"):  # a user's schedule may say either
-        steps = -(-len(rates) // accumulate)
-        rates[...] = lr.rates(step, step + steps).repeat(accumulate)[: len(rates)]
+        if taken is None:
+            own = lr.rates(step, step + -(-len(rates) // accumulate))
+        else:
+            before = np.cumsum(taken) - taken
+            count = max(1, int(taken.sum()))
+            own = lr.rates(step, step + count)[np.minimum(before, count - 1)]
+        rates[...] = own.repeat(accumulate)[: len(rates)]
     else:
         rates.fill(_at(lr, epoch))
 

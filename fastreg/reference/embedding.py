@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastreg.reference import norms
+
 
 def embed(table: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The named rows of the table (R, width), side by side: (M, columns * width) for rows (M, columns)."""
@@ -20,6 +22,5 @@ def embed_dw(dz: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 
 def limit_rows(table: np.ndarray, limit: float) -> np.ndarray:
     """The table, in which rows with a larger norm are scaled down to the limit."""
-    norm = np.sqrt(np.square(table, dtype=np.float64).sum(axis=1, keepdims=True))
-    factor = np.divide(limit, norm, out=np.ones_like(norm), where=norm > limit)
-    return table * factor.astype(table.dtype)
+    first, second = norms.ratio(limit, norms.norm([table], axis=1), table.dtype)
+    return norms.scaled(table, (first[:, np.newaxis], second[:, np.newaxis]))

@@ -204,14 +204,14 @@ class Bagging:
                     limit = None if self.threads is None else max(1, self.threads // jobs.workers)
                     tasks = [(i, members[i], watchers[i], limit) for i in range(self.k)]
                     trained = jobs.run(_train, tasks, [f"member {i}" for i in range(self.k)])
-                    self.members, self.rows = [trainer for trainer, _ in trained], rows
+                    self.__dict__.update(members=[trainer for trainer, _ in trained], rows=rows)
                     return [history for _, history in trained]
             settings |= {name: data[name] for name in ("sample_weight", "validation_data")}
         count = self.threads or threads.get_num_threads()
         together = self._together(members[0], checked, checking.integer("batch_size", batch_size), count)
         histories = side_by_side([partial(train, i, 1) for i in range(together)], count) if together else []
         histories += [train(i, self.threads) for i in range(together, self.k)]
-        self.members, self.rows = members, rows
+        self.__dict__.update(members=members, rows=rows)
         return histories
 
     def _build(self) -> list[Trainer]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, Union
 
@@ -120,16 +122,18 @@ def run_epochs(
             epoch = training.epoch
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
-            schedules.fill(rates, training.optimizer.lr, epoch, training.updates, training.accumulate)
+            start, updates = perf_counter(), training.updates
+            order = data.ordered(random.permutation(rows, training.seed, epoch)) if shuffle else None
+            training._taken = data.taken(order, batch_size * training.accumulate)
+            steps = training.updates, training.accumulate, training._taken
+            schedules.fill(rates, training.optimizer.lr, epoch, *steps)
             for callback in callbacks:
                 callback.on_rates(epoch, rates)
             _check_rates(rates, epoch)
             rates[rates < smallest] = 0
             if decays is not None and decay is not None:
-                schedules.fill(decays, decay, epoch, training.updates, training.accumulate)
+                schedules.fill(decays, decay, epoch, *steps)
                 _check_decays(decays, epoch)
-            start, updates = perf_counter(), training.updates
-            order = data.ordered(random.permutation(rows, training.seed, epoch)) if shuffle else None
             place = {"seed": training.seed, "epoch": epoch, "step": training.batches}
             feed = data.feed(batch_size, order=order, rates=rates, decays=decays, **place)
             tally = training._tally = _run_epoch(training, session, feed, callbacks, last_update)
@@ -139,11 +143,13 @@ def run_epochs(
                 "seconds": perf_counter() - start,
                 "lr": float(rates[training.batches - feed.step - 1]),
             }
+            start_of_epoch = {"batches": feed.step, "updates": updates}
             for name, held_back in by_name(validation).items():
-                logs |= _validate(training, session, name, held_back, feed.step, updates)
-            training.epoch += 1
-            history.record(epoch, logs)
-            whole.record(epoch, logs)
+                logs |= _validate(training, session, name, held_back, start_of_epoch)
+            with Uninterrupted():
+                training.epoch += 1
+                history.record(epoch, logs)
+                whole.record(epoch, logs)
             for callback in callbacks:
                 before = dict(logs)
                 callback.on_epoch_end(epoch, logs)
@@ -154,19 +160,30 @@ def run_epochs(
         error.history = history  # type: ignore[union-attr]
         raise
     finally:
-        _end(begun)
+        try:
+            _end(begun)
+        finally:
+            _let_go(plan)
     return history
 
 
-def _validate(training: Training, session: Session, name: str, data: Data, step: int, updates: int) -> dict[str, float]:
-    """The logs of a held-back set. If it refuses a row of a memory map, or a metric fails, the epoch does not count."""
+def _let_go(plan: Plan) -> None:
+    """Leaves the callbacks a plan without callbacks, since through it each of them would hold itself and the trainer
+    until Python looks for cycles."""
+    alone = replace(plan, callbacks=()) if plan.callbacks else plan
+    for callback in plan.callbacks:
+        if vars(callback).get("plan") is plan:
+            callback.plan = alone
+
+
+def _validate(
+    training: Training, session: Session, name: str, data: Data, start_of_epoch: dict[str, int]
+) -> dict[str, float]:
+    """The logs of a held-back set. If it refuses a row of a memory map, or a metric or a function in Python fails, the
+    epoch does not count. Ctrl-C leaves the parameters as the last slice has left them."""
     told = "validation_data" if name == "val" else f"validation_data[{name!r}]"
-    try:
-        measured = training._evaluate_data(data, told)
-    except Exception:
-        session.put_back()
-        training.batches, training.updates = step, updates
-        raise
+    evaluate = partial(training._evaluate_data, data, told)
+    measured = session.all_or_nothing(evaluate, training, start_of_epoch, (KeyboardInterrupt,))
     return {f"{name}_{column}": value for column, value in measured.items()}
 
 
@@ -175,29 +192,44 @@ def _run_epoch(
 ) -> Tally:
     """Runs one epoch, at most up to step `last_update` of the optimizer. If it must not count, everything returns to
     its state at the start."""
-    before = training.batches, training.updates
-    averages = session.averages
-    if averages:
-        averages.begin()
+    before = {"batches": training.batches, "updates": training.updates}
+    if session.averages:
+        session.averages.begin()
     session.save()
     tally = Tally(updates=training.updates)
     try:
         reached = _run_slices(training, session, feed, tally, callbacks, last_update)
-    finally:
-        if averages:
-            averages.leave()
+    except BaseException:
+        session.all_or_nothing(partial(_break_off, training, session, before), training, before)
+        raise
+    settle = partial(_settle, training, session, feed, tally, reached, before["updates"])
+    session.all_or_nothing(settle, training, before)
+    return tally
+
+
+def _break_off(training: Training, session: Session, before: dict[str, int]) -> None:
+    """What remains of an epoch that ends between two slices."""
+    if session.averages:
+        session.averages.leave()
+    if not _is_finite(session):
+        session.put_back(training, before)
+
+
+def _settle(training: Training, session: Session, feed: Feed, tally: Tally, reached: int, updates: int) -> None:
+    """The end of the steps of an epoch, which began after so many updates. Raises if the epoch must not count."""
+    averages = session.averages
+    if averages:
+        averages.leave()
     failure = None
     if tally.diverged:
         failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
-    elif tally.bad_row < 0 and not all(map(all_finite, (session.parameters.flat, *(averages.raw if averages else ())))):
+    elif tally.bad_row < 0 and not _is_finite(session):
         failure = "parameters are not finite at its end"
-    if failure or tally.bad_row >= 0:
-        session.put_back()
-        training.batches, training.updates = before
-        restored = "; the parameters are those of the start of the epoch"
-        refuse_bad_row(tally, session.engine, feed, dtype=training.dtype, advice=restored)
+    restored = "; the parameters are those of the start of the epoch"
+    refuse_bad_row(tally, session.engine, feed, dtype=training.dtype, advice=restored)
+    if failure:
         advice = "A lower learning rate, scaled inputs or a smaller penalty may help."
-        if tally.diverged and training.updates == 0 and reached < training.accumulate:
+        if tally.diverged and updates == 0 and reached < training.accumulate:
             # this is the very first step, so the learning rate is not the cause
             advice = f"No step was taken before: data or parameters are too large for {training.dtype}; scale them."
         raise DivergenceError(
@@ -206,37 +238,44 @@ def _run_epoch(
         )
     if averages and training.averaging is not None and training.averaging.due(training.epoch):
         averages.add()
-    return tally
+
+
+def _is_finite(session: Session) -> bool:
+    """Whether all parameters are finite, also those that are averaged."""
+    averages = session.averages
+    return all(map(all_finite, (session.parameters.flat, *(averages.raw if averages else ()))))
 
 
 def _run_slices(
     training: Training, session: Session, feed: Feed, tally: Tally, callbacks: tuple[Callback, ...], last_update: int
 ) -> int:
-    """Runs the batches in slices, and updates the counters after each. Returns how many batches were run."""
+    """Runs the batches in slices, and updates the counters with each. Returns how many batches were run."""
     single = any(callback.wants_batches for callback in callbacks)
-    first, updates, accumulate = 0, tally.updates, training.accumulate
+    first, accumulate = 0, training.accumulate
+    before = {"batches": feed.step, "updates": tally.updates}
+
+    def run(first: int, stop: int, look: Callable[[], None]) -> int:
+        reached = session.engine.run(feed, tally, first, stop, SLICE_SECONDS, look)
+        training.batches, training.updates = feed.step + reached, tally.updates
+        return reached
+
     while not tally.ended:
         # Up to the last update, if all coming steps are taken. Steps of zero weight are not: then the loop runs again.
         stop = min(feed.batches, (first // accumulate + last_update - tally.updates) * accumulate)
         if first >= stop:
             break
-        batch, before = first, list(tally.totals)
+        batch, totals = first, list(tally.totals)
         if single:
             for callback in callbacks:
                 callback.on_batch_begin(batch)
         with Uninterrupted() as signals:
-            try:
-                last = first + 1 if single else stop
-                first = session.engine.run(feed, tally, first, last, SLICE_SECONDS, signals.look)
-            except BaseException:  # from a layer or a loss in Python, or Ctrl-C, maybe in the middle of a step
-                session.put_back()
-                training.batches, training.updates = feed.step, updates
-                raise
-            training.batches, training.updates = feed.step + first, tally.updates
+            # It raises if a layer or a loss in Python does, or by a signal, maybe in the middle of a step.
+            slice_ = partial(run, first, first + 1 if single else stop, signals.look)
+            first = session.all_or_nothing(slice_, training, before)
         if not callbacks or tally.ended:
             continue
         if single:
-            logs = {"loss": training._loss_since(tally, before)}
+            logs = {"loss": training._loss_since(tally, totals)}
             for callback in callbacks:
                 callback.on_batch_end(batch, logs)
         logs = {"loss": training._loss_since(tally)}

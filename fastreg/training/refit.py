@@ -9,11 +9,14 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+import numpy as np
+
 from fastreg.callbacks.argument import listed
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Best, Training
 from fastreg.common import checking
+from fastreg.machine import _core
 from fastreg.model.dataset import Data
 from fastreg.model.model import trained_layers
 
@@ -167,20 +170,20 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     fresh.build(fresh.input_shape or (), trainer.seed, trainer.dtype)
     redrawn = tuple(f"{layer.name}." for layer in trained_layers(model))
     drawn = {name: (fresh if name.startswith(redrawn) else model).parameters[name] for name in model.parameters}
-    before, counters = model.state_dict(), (trainer.epoch, trainer.batches, trainer.updates)
-    history = trainer.history
+    before, history = model.state_dict(), trainer.history
+    counters = {name: getattr(trainer, name) for name in ("epoch", "batches", "updates")}
     state = {name: value.copy() for name, value in trainer.optimizer_state.items()}
-    model._arena.take(drawn)
-    trainer.reset()
     try:
+        model._arena.take(drawn)
+        trainer.reset()
         return trainer.fit(X, y, epochs=epochs, callbacks=[*callbacks, _Steps(best.updates)], **settings)
     except BaseException:
-        if trainer.batches == 0:  # an argument was refused, or the end came before a step: restores everything
-            model._arena.take(before)
-            trainer.epoch, trainer.batches, trainer.updates = counters
-            trainer.history = history
-            for name, value in trainer.optimizer_state.items():
-                value[...] = state.get(name, 0)
+        if trainer.batches == 0 or trainer.history is history:
+            # an argument was refused, or the end came before a step: restores everything
+            arrays = model._arena.pairs(before)
+            zero = np.zeros((), trainer.dtype)
+            arrays += [(value, state.get(name, zero)) for name, value in trainer.optimizer_state.items()]
+            _core.replace(arrays, vars(trainer), {**counters, "history": history})
         raise
     finally:
         trainer.best = best

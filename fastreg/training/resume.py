@@ -28,6 +28,7 @@ from fastreg.engines.arena import Arena
 from fastreg.engines.session import make_state
 from fastreg.intake.schema import Schema, Target
 from fastreg.layers import Function, Standardize
+from fastreg.machine import _core
 from fastreg.model import files
 from fastreg.model.files import CHECKPOINT_KEY, CHECKPOINT_PREFIX
 from fastreg.model.graph import node_names
@@ -67,26 +68,19 @@ class Saved:
         """Puts trainer and callbacks into the state of the checkpoint. If that fails, all are unchanged."""
         lasting = to_repeat(callbacks)
         before = [dict(vars(callback)) for callback in lasting]
-        arrays = [trainer.model._arena.flat, *trainer.optimizer_state.values()]
-        values, facts = [array.copy() for array in arrays], dict(vars(trainer))
         try:
             for callback, state in zip(lasting, self.callbacks, strict=True):
                 if state is not None:
                     with _reading(self.path, callback):
                         callback.load_state_dict(state)
-            trainer.model._arena.take(self.model.parameters)
-            for name, own in trainer.optimizer_state.items():
-                own[...] = self.state[name]
-            trainer.epoch, trainer.batches, trainer.updates = self.epoch, self.step, self.updates
-            trainer.stop_training = self.stopped
-            trainer.history = self.whole
+            arrays = trainer.model._arena.pairs(self.model.parameters)
+            arrays += [(own, self.state[name]) for name, own in trainer.optimizer_state.items()]
+            counters = {"epoch": self.epoch, "batches": self.step, "updates": self.updates}
+            _core.replace(arrays, vars(trainer), counters | {"stop_training": self.stopped, "history": self.whole})
         except BaseException:
             for callback, attributes in zip(lasting, before, strict=True):
                 vars(callback).clear()
                 vars(callback).update(attributes)
-            for array, own in zip(arrays, values, strict=True):
-                array[...] = own
-            vars(trainer).update(facts)
             raise
 
 

@@ -8,10 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
-
-
-class _Stopped(Exception):
-    """Another fit has failed, or Ctrl-C was pressed."""
+from fastreg.common.pieces import Stopped, ending_with
 
 
 class _StopAll(Callback):
@@ -22,7 +19,7 @@ class _StopAll(Callback):
 
     def on_slice_end(self, batches: int, logs) -> None:
         if self.stop.is_set():
-            raise _Stopped
+            raise Stopped
 
 
 def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
@@ -31,8 +28,13 @@ def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
     A job takes a callback and passes it to its fit.
     """
     stop = threading.Event()
+
+    def run(job: Callable[..., History]) -> History:
+        with ending_with(stop):
+            return job(_StopAll(stop))
+
     with ThreadPoolExecutor(min(n, len(jobs)), "fastreg-bagging") as pool:
-        futures: list[Future[History]] = [pool.submit(job, _StopAll(stop)) for job in jobs]
+        futures: list[Future[History]] = [pool.submit(run, job) for job in jobs]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -41,6 +43,6 @@ def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
                 pool.shutdown(cancel_futures=True)
     failures = [future.exception() for future in futures if not future.cancelled()]
     for failure in failures:
-        if failure is not None and not isinstance(failure, _Stopped):
+        if failure is not None and not isinstance(failure, Stopped):
             raise failure
     return [future.result() for future in futures]

@@ -30,6 +30,7 @@ from fastreg.losses import penalties
 from fastreg.losses.adversarial import FGSM
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2, Distance, ElasticNet
+from fastreg.machine import _core
 from fastreg.model.dataset import Data
 from fastreg.model.model import Model, check_trainable
 from fastreg.model.tasks import means, of_each, total_loss, unwrapped
@@ -168,6 +169,8 @@ class Trainer(Settable):
     >>> trainer.evaluate(X, y)["accuracy"] > 0.95
     True
     """
+
+    _taken: np.ndarray | None = None  # which steps of the current epoch are taken; None for all
 
     @understood
     def __init__(
@@ -502,10 +505,9 @@ class Trainer(Settable):
         Callbacks of earlier fits then start afresh, too.
         """
         self.model._claim.check_free("reset")
-        self.epoch = self.batches = self.updates = 0
-        self.best, self.history = None, History()
-        if self._state is not None:
-            self._state.flat[...] = 0
+        state = [] if self._state is None else [(self._state.flat, np.zeros((), self._state.flat.dtype))]
+        counters = dict.fromkeys(("epoch", "batches", "updates"), 0)
+        _core.replace(state, self.__dict__, {**counters, "best": None, "history": History()})
 
     @property
     def optimizer_state(self) -> dict[str, np.ndarray]:
@@ -761,20 +763,19 @@ class Trainer(Settable):
     def _bind(self, mode: str, settings: Settings, key: tuple) -> Session:
         batch_size, rows, dropout, *_ = key
         program = make_program(settings, mode, rows, dropout)
-        arena, state = settings.model._arena, None
+        arena, state, kind = settings.model._arena, None, settings.optimizer.rule().kind
         if mode == "train":
-            fresh = make_state(program, arena, settings.dtype)
-            kind = settings.optimizer.rule().kind
-            if self._state is None or self._trained is not arena or self._state.keys() != fresh.keys():
-                # the first fit, a model that was built again, another optimizer, or a layer frozen or thawed
-                if self._state is not None and self._trained is arena:
-                    same = self._state_of == kind
-                    kept = {name: slot for name, slot in self._state.items() if same or averages.belongs(name)}
-                    fresh.take({**fresh, **{name: slot for name, slot in kept.items() if name in fresh}})
-                self._state, self._trained = fresh, arena
-            self._state_of = kind
-            state = self._state
-        return bind(key, program, arena, state, batch_size, settings.engine, settings.threads)
+            state = make_state(program, arena, settings.dtype)
+            if self._state is not None and self._trained is arena and self._state.keys() == state.keys():
+                state = self._state
+            elif self._state is not None and self._trained is arena:  # another optimizer, or a layer frozen or thawed
+                same = self._state_of == kind
+                kept = {name: slot for name, slot in self._state.items() if same or averages.belongs(name)}
+                state.take({**state, **{name: slot for name, slot in kept.items() if name in state}})
+        session = bind(key, program, arena, state, batch_size, settings.engine, settings.threads)
+        if mode == "train":
+            self.__dict__.update(_state=state, _trained=arena, _state_of=kind)
+        return session
 
 
 def _with_early(given: dict[str, Any], early: dict[str, Any]) -> dict[str, Any]:

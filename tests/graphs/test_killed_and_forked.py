@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 from graph_trainings import TRAININGS, answers, bits, new
 from resumable import digest
@@ -168,3 +169,91 @@ def test_a_child_that_is_forked_while_another_thread_trains(name):
     codes = [in_child(lambda: end(name) == expected) for _ in range(3)]
     busy.join()
     assert codes == [0, 0, 0]
+
+
+# --- Forks inside a function in Python, in the middle of a batch ------------------------------------------------------
+
+
+class Forks:
+    """Forks in the call with this number. `child` is its process in the parent, 0 in the child."""
+
+    def __init__(self, at):
+        self.left, self.child = at, None
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            self.child = os.fork()
+
+
+def with_functions(forks, where, threads, engine="native"):
+    """A trainer of two hidden layers, one of which is written in Python, as is the loss."""
+
+    def called(name, value):
+        if name == where:
+            forks()
+        return value
+
+    layer = fr.Function(lambda x: called("forward", np.abs(x)), lambda dy, x, y: called("backward", dy * np.sign(x)))
+    loss = fr.losses.Custom(lambda y, t: called("loss", (np.square(y - t).mean(axis=1), 2 * (y - t) / y.shape[1])))
+    layers = [fr.Dense(200, "relu"), layer, fr.Dense(150, "relu"), fr.Dense(1)]
+    return fr.Trainer(fr.Sequential(layers), loss, fr.SGD(0.01), threads=threads, engine=engine)
+
+
+FORKED = np.random.default_rng(5).normal(size=(300, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("where", ["forward", "backward", "loss"])
+def test_a_fork_inside_a_function_is_noticed(where, threads):
+    """The child gets an error, and then is as good as any other; the parent goes on as if nothing had been."""
+    X, y = FORKED, FORKED[:, 0]
+    plain = with_functions(Forks(0), where, threads)
+    plain.fit(X, y, epochs=2, batch_size=50)
+    forks = Forks(9)  # in the second epoch
+    trainer = with_functions(forks, where, threads)
+    told = ""
+    try:
+        trainer.fit(X, y, epochs=2, batch_size=50)
+    except RuntimeError as error:
+        told = str(error)
+    if forks.child == 0:
+        code = 1
+        try:
+            if threads > 1:
+                assert "has forked this process" in told and (trainer.epoch, trainer.updates) == (1, 6)
+                trainer.fit(X, y, batch_size=50)
+            assert bits(trainer) == bits(plain)
+            trainer.predict(X)
+            code = 0
+        finally:
+            os._exit(code)
+    assert told == "" and bits(trainer) == bits(plain)
+    assert ended(forks.child) == 0
+
+
+def test_a_child_that_leaves_inside_a_function_is_gone():
+    """sys.exit in the child comes through as it is, in training and in prediction."""
+    for act in (lambda trainer: trainer.fit(FORKED, FORKED[:, 0]), lambda trainer: trainer.predict(FORKED)):
+        forks = Forks(0)
+        trainer = with_functions(forks, "forward", 3)
+        trainer.model.build(30)
+        forks.left, left = 1, None
+
+        def leave(function=trainer.model.layers[1].forward, forks=forks):
+            def forward(x):
+                value = function(x)
+                if forks.child == 0:
+                    raise SystemExit(7)
+                return value
+
+            return forward
+
+        trainer.model.layers[1].forward = leave()
+        try:
+            act(trainer)
+        except SystemExit as error:
+            left = error.code
+        if forks.child == 0:
+            os._exit(7 if left == 7 else 1)
+        assert left is None and ended(forks.child) == 7

@@ -40,7 +40,7 @@ static void gathers(void) {
             char *data = cleared(ROWS * COLUMNS * 32);
             int64_t offsets[COLUMNS], order[ROWS];
             for (int64_t j = 0; j < COLUMNS; j++) offsets[j] = j * spread;
-            fr_fill_permutation(order, ROWS, 1, 2);
+            fill_permutation(order, ROWS, 1, 2);
             for (int64_t i = 0; i < ROWS * COLUMNS; i++) {
                 const uint64_t word = bits_of(50, (uint64_t)i);
                 const double d = uniform(50, (uint64_t)i) * (i % 7 ? 1 : 0x1p-140); /* some are subnormal as floats */
@@ -230,15 +230,15 @@ static void draws(void) {
     double *out = cleared(N * sizeof *out);
     int64_t *order = cleared(N * sizeof *order);
     digest_start();
-    fr_fill_uniform(out, N, 0xfedcba9876543210u, 3);
+    fr_fill_uniform(out, N, 0xfedcba9876543210u, 3, 0);
     digest_doubles(out, N);
     digest_print("uniform");
     digest_start();
-    fr_fill_normal(out, N, 0xfedcba9876543210u, 4);
+    fr_fill_normal(out, N, 0xfedcba9876543210u, 4, 0);
     digest_doubles(out, N);
     digest_print("normal");
     digest_start();
-    fr_fill_permutation(order, N, 17, 3);
+    fill_permutation(order, N, 17, 3);
     digest_bytes(order, N * sizeof *order);
     digest_print("permutation");
     digest_start();

@@ -65,7 +65,7 @@ static void train(const network *n, const char *name) {
     int64_t *order = cleared((size_t)rows * sizeof *order), *labels = cleared((size_t)rows * sizeof *labels);
     unsigned char *inputs = cleared((size_t)(rows * K) * 8);
     void *targets = cleared((size_t)(rows * N) * 8), *weights = cleared((size_t)rows * 8);
-    fr_fill_permutation(order, rows, 5, 6);
+    fill_permutation(order, rows, 5, 6);
     for (int64_t i = 0; i < rows * K; i++) {
         if (n->bytes) inputs[i] = (unsigned char)bits_of(1, (uint64_t)i);
         else put(inputs, i, uniform(1, (uint64_t)i));

@@ -38,6 +38,12 @@ static uint64_t bits_of(uint64_t seed, uint64_t i) {
 /* in [-1, 1) */
 static double uniform(uint64_t seed, uint64_t i) { return (double)(int64_t)bits_of(seed, i) * 0x1p-63; }
 
+/* The order of the samples in an epoch. */
+static void fill_permutation(int64_t *order, int64_t n, uint64_t seed, uint32_t epoch) {
+    for (int64_t i = 0; i < n; i++) order[i] = i;
+    for (int64_t piece = 0; piece * FR_AT_ONCE < n; piece++) fr_shuffle(order, n, seed, epoch, piece);
+}
+
 /* ---- digests: FNV-1a ---- */
 
 static uint64_t digest;
@@ -151,7 +157,7 @@ static fr_param param_of(int64_t rows, int64_t columns, const fr_rule *rule, uin
 
 /* Runs the ops over all batches and digests the tally; the buffers are digested by the caller. */
 static void run(fr_op *ops, int n_ops, int accumulate, const fr_feed *feed, fr_code expected, const char *name) {
-    double clip = 1;
+    double clip[2] = {1, 1};
     void *row_loss = matrix_of(1, feed->batch_size).data, *row_hit = matrix_of(1, feed->batch_size).data;
     for (int i = 0; i < n_ops; i++) {
         if (ops[i].kind == FR_LOSS) ops[i].loss.row_loss = row_loss, ops[i].loss.row_hit = row_hit;
@@ -163,7 +169,7 @@ static void run(fr_op *ops, int n_ops, int accumulate, const fr_feed *feed, fr_c
         .ops = ops,
         .max_rows = feed->batch_size,
         .accumulate = accumulate,
-        .clip = &clip,
+        .clip = clip,
     };
     void *scratch = cleared(fr_scratch_bytes(&program, threads));
     const fr_options options = {.threads = threads, .stop_op = n_ops, .scramble = scramble, .scratch = scratch};

@@ -93,7 +93,7 @@ def test_growth_without_bound_is_infinite():
     assert S.Exponential(0.0, 1.5).at(10**6) == S.Step(0.0, 1, 1e9).at(10**6) == 0.0
 
 
-# --- In training --------------------------------------------------------------------------------------------------
+# --- In training ------------------------------------------------------------------------------------------------------
 
 
 class Rates(fr.Callback):
@@ -140,7 +140,7 @@ def test_rates_that_grow_without_bound_diverge(blobs):
         fit(classifier(optimizer=fr.SGD(S.Exponential(1.0, 1e300))), blobs, epochs=9)
 
 
-# --- On a plateau -------------------------------------------------------------------------------------------------
+# --- On a plateau -----------------------------------------------------------------------------------------------------
 
 
 def plateau_rates(values, lr=0.3, **settings):
@@ -263,3 +263,54 @@ def test_a_schedule_of_a_user_may_count_updates():
     rates = np.empty(5)
     S.fill(rates, Harmonic(), epoch=7, step=1, accumulate=2)
     np.testing.assert_array_equal(rates, [1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 4])
+
+
+# --- Steps of zero weight ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("given", ["optimizer", "callback", "decay"])
+def test_steps_of_zero_weight_use_no_rate(engine, blobs, accumulate, given):
+    """They are not taken. So a training with such steps is one without their rows, to the bit, rates included."""
+    X, y = blobs
+    rows = 10 * accumulate  # of a step
+    weights = np.ones(len(y))
+    for step in (0, 2, 3, 6):
+        weights[step * rows : (step + 1) * rows] = 0
+    if accumulate == 2:
+        weights[2 * rows : 2 * rows + 1] = 0.5  # of two batches, the first one has a weight
+    kept = np.repeat([weights[first : first + rows].any() for first in range(0, len(y), rows)], rows)[: len(y)]
+    schedule = S.Exponential(0.1, 0.8, per="step")
+    found = []
+    for some in (slice(None), kept):
+        optimizer = {"optimizer": fr.SGD(schedule), "decay": fr.SGD(0.1, weight_decay=schedule)}.get(given, fr.SGD(1.0))
+        model = fr.Sequential([fr.Dense(8, "relu"), fr.Dense(3)])
+        trainer = fr.Trainer(model, optimizer=optimizer, accumulate=accumulate, engine=engine)
+        fit = {"batch_size": 10, "shuffle": False, "sample_weight": weights[some], "epochs": 3}
+        history = trainer.fit(X[some], y[some], callbacks=[fr.LRScheduler(schedule)] * (given == "callback"), **fit)
+        found.append((state(trainer), trainer.updates, history["lr"], history["loss"]))
+    assert same(found[0][0], found[1][0]) and found[0][1:] == found[1][1:]
+    if given != "decay":
+        assert found[0][2] == pytest.approx([0.1 * 0.8 ** (epoch * found[0][1] // 3 - 1) for epoch in (1, 2, 3)])
+
+
+def test_steps_are_known_in_any_order(blobs):
+    """Shuffled, on chosen rows, with heads of which each has weights: held against the steps that are taken."""
+    X, y = blobs
+    rng = np.random.default_rng(3)
+    x = fr.Input(4)
+    model = fr.Model(x, {"a": fr.Dense(3)(x), "b": fr.Dense(3)(x)})
+    weights = {name: (rng.random(150) < 0.06).astype(float) for name in "ab"}
+    rows = rng.integers(0, 150, 133)
+    taken = []
+
+    class Counts(fr.Callback):
+        def on_rates(self, epoch, rates):
+            self.expected = self.trainer.updates + np.array([0, *np.cumsum(self.trainer._taken)])
+
+        def on_batch_end(self, batch, logs):
+            taken.append(self.trainer.updates == self.expected[batch + 1])
+
+    trainer = fr.Trainer(model, "softmax_cross_entropy")
+    trainer.fit(X, {"a": y, "b": y}, batch_size=4, rows=rows, sample_weight=weights, epochs=3, callbacks=[Counts()])
+    assert all(taken) and len(taken) == 3 * 34 and trainer.updates < 100

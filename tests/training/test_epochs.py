@@ -38,7 +38,16 @@ def fit(callbacks=(), losses=LOSSES):
     calls = []
     session = SimpleNamespace(engine=FakeEngine(losses), rates=None, averages=None)
     session.parameters = SimpleNamespace(flat=np.zeros(3))
-    session.save, session.put_back, session.calls = lambda: calls.append("save"), lambda: calls.append("back"), calls
+
+    def all_or_nothing(act, owner, counters, kept=()):
+        try:
+            return act()
+        except BaseException:
+            calls.append("back")
+            vars(owner).update(counters)
+            raise
+
+    session.save, session.all_or_nothing, session.calls = lambda: calls.append("save"), all_or_nothing, calls
     data = Data(np.zeros((10, 2)), {"output": Labels(np.zeros((10, 1)), None)})
     plan = make_plan(training, data, data, len(losses), 4, False, list(callbacks))
     return (lambda: run_epochs(training, session, data, data, plan, None)), training, session

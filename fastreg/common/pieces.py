@@ -1,0 +1,48 @@
+"""Long work in pieces. Between them Python hears Ctrl-C, and a thread hears that it should end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+AT_ONCE = 1 << 20  # elements of a piece: a few milliseconds
+
+_heard = threading.local()
+
+
+class Stopped(Exception):
+    """Another thread has asked this one to end."""
+
+
+@contextmanager
+def ending_with(stop: threading.Event) -> Iterator[None]:
+    """Work of this thread in the block ends soon after `stop` is set. Only the main thread hears Ctrl-C by itself."""
+    _heard.stop = stop
+    try:
+        yield
+    finally:
+        _heard.stop = None
+
+
+def listen() -> None:
+    """Raises if this thread should end."""
+    stop = getattr(_heard, "stop", None)
+    if stop is not None and stop.is_set():
+        raise Stopped
+
+
+def pieces(count: int, at_once: int = AT_ONCE) -> Iterator[slice]:
+    """The pieces of so many elements."""
+    for start in range(0, count, at_once):
+        listen()
+        yield slice(start, min(start + at_once, count))
+
+
+def copy(into: np.ndarray, values: np.ndarray) -> None:
+    """Copies an array into another of its shape, some rows at a time."""
+    rows = len(into)
+    for part in pieces(rows, max(1, AT_ONCE * rows // max(into.size, 1))):
+        into[part] = values[part]
