@@ -330,7 +330,7 @@ class ReferenceEngine:
 
     def _update(self, op: O.Update, batch: Batch) -> None:
         gradient = self.gradients[op.param]
-        self._step(op.param, norms.scaled(gradient, tuple(self.clip)) if op.scaled else gradient, op.rule, batch)
+        self._step(op.param, norms.scaled(gradient, self.clip) if op.scaled else gradient, op.rule, batch)
 
     def _max_norm(self, op: O.MaxNorm, batch: Batch) -> None:
         w = self.params[op.weight]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Norm = tuple[np.ndarray, np.ndarray]  # m, e
 Factors = tuple[np.ndarray, np.ndarray]  # the product of both, in the dtype of the numbers
@@ -38,7 +39,7 @@ def ratio(limit: float, norm: Norm, dtype: np.dtype, plus: float = 0.0) -> Facto
     return first, second
 
 
-def scaled(x: np.ndarray, factors: Factors) -> np.ndarray:
+def scaled(x: np.ndarray, factors: Iterable[ArrayLike]) -> np.ndarray:
     """x times both factors."""
     first, second = (np.asarray(factor, x.dtype) for factor in factors)
     return x * first if (second == 1).all() else x * first * second
