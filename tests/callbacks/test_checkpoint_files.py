@@ -177,16 +177,16 @@ def test_a_resume_that_fails_half_way_changes_nothing(path, monkeypatch):
     plain(path, 3)
     own = trainer()
     own.fit(X, Y, epochs=1)
-    take, state = Arena.take, own.model.state_dict()
+    pairs, state = Arena.pairs, own.model.state_dict()
     slots = {name: slot.copy() for name, slot in own.optimizer_state.items()}
     facts = own.epoch, own.batches, own.updates, own.history
 
     def full(arena, values):
-        take(arena, values)
         if arena is own.model._arena:
             raise MemoryError
+        return pairs(arena, values)
 
-    monkeypatch.setattr(Arena, "take", full)
+    monkeypatch.setattr(Arena, "pairs", full)
     with pytest.raises(MemoryError):
         own.fit(X, Y, epochs=9, callbacks=[fr.Checkpoint(path)], resume=path)
     assert same(own.model.state_dict(), state) and same(dict(own.optimizer_state), slots)
