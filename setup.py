@@ -10,6 +10,7 @@ Each SIMD target is a static library, because each needs its own flags. Only the
 import os
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -76,8 +77,10 @@ NO_COMPILER = "fastreg needs a C compiler (GCC or Clang) to build, and this one 
 
 class BuildLibraries(build_clib):
     def build_libraries(self, libraries):
+        build = super().build_libraries
         try:
-            super().build_libraries(libraries)
+            with ThreadPoolExecutor(os.cpu_count()) as side_by_side:  # each waits for a compiler of its own
+                list(side_by_side.map(lambda one: build([one]), libraries))
         except (CCompilerError, CompileError, PlatformError, OSError) as error:
             sys.exit(NO_COMPILER + str(error).splitlines()[0])
 
