@@ -9,7 +9,7 @@ from fastreg.experiments.harness.results import Runs
 
 
 def test_the_net_is_that_of_the_paper():
-    layers = srivastava.network(1024)
+    layers = srivastava.network(1024, augment=False)
     dense = [layer for layer in layers if isinstance(layer, fr.Dense)]
     assert [layer.units for layer in dense] == [1024, 1024, 1024, 10]
     assert [layer.keep_prob for layer in layers if isinstance(layer, fr.Dropout)] == [0.8, 0.5, 0.5, 0.5]

@@ -278,9 +278,10 @@ def test_a_file_that_nobody_changed_can_be_read(tmp_path):
 def test_values_and_models_where_layers_belong():
     x = fr.Input(4, name="x")
     chain = fr.Sequential([fr.Dense(3)])
-    for wrong, got in (([x, fr.Dense(3)], "Input"), ([fr.Dense(3)(x)], "Value")):
-        with pytest.raises(TypeError, match=rf"^layers\[0\]: got {got}\(.*, expected a layer such as Dense\(10\): "):
-            fr.Sequential(wrong)
+    with pytest.raises(ValueError, match=r"^layers\[0\]: got Input\(.*, expected an Input with a shape alone; "):
+        fr.Sequential([x, fr.Dense(3)])
+    with pytest.raises(TypeError, match=r"^layers\[0\]: got Value\(.*, expected a layer such as Dense\(10\): "):
+        fr.Sequential([fr.Dense(3)(x)])
     for model in (chain, fr.Model(x, fr.Dense(3)(x))):
         with pytest.raises(TypeError, match=r"^(Sequential|Model): got a call, expected model\.predict\(X\); "):
             model(x)
