@@ -29,6 +29,13 @@ TRAINING = {
         """gather inputs; dense 0 relu; dense 1; loss softmax_cross_entropy;
            dx 1 through relu; | dw 1 sgd; dw 0 sgd; totals""",
     ),
+    "in bfloat16 an operand of an op that rounds nothing is rounded by a pass of its own": (
+        [HIDDEN, DOUBLE, HEAD],
+        {"precision": "bfloat16"},
+        """gather inputs; dense 0 relu; | call; round 1.y; dense 2; loss softmax_cross_entropy;
+           dx 2 through linear; | call; | elementwise through relu; dw 2 sgd; bias_dw 2 sgd; round d:0.y;
+           | dw 0 sgd; bias_dw 0 sgd; totals""",
+    ),
     "the derivative of a GELU needs the pre-activation, which is stored": (
         [fr.Dense(4, "gelu"), HEAD],
         {},
@@ -240,6 +247,8 @@ def described(op):
     match op:
         case ops.Gather():
             text = f"gather {op.source}{riders(op)}"
+        case ops.Round():
+            text = f"round {op.x}"
         case ops.Perturb():
             text = f"perturb {layer_of(op.weight)}"
         case ops.Dense():
