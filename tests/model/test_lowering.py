@@ -32,7 +32,7 @@ TRAINING = {
     "in bfloat16 an operand of an op that rounds nothing is rounded by a pass of its own": (
         [HIDDEN, DOUBLE, HEAD],
         {"precision": "bfloat16"},
-        """gather inputs; dense 0 relu; | call; round 1.y; dense 2; loss softmax_cross_entropy;
+        """gather inputs; dense 0 relu; | call; | round 1.y; dense 2; loss softmax_cross_entropy;
            dx 2 through linear; | call; | elementwise through relu; dw 2 sgd; bias_dw 2 sgd; round d:0.y;
            | dw 0 sgd; bias_dw 0 sgd; totals""",
     ),

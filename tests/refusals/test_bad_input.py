@@ -230,7 +230,7 @@ DESCRIPTIONS = {
     "l2 of L1": (lambda: fr.Dense(2, l2=fr.L1(1)), r"l2: got L1\(1\), expected a number or a fastreg.L2"),
     "net alpha": (lambda: fr.ElasticNet(-1), r"ElasticNet alpha: got -1, expected a finite number of at least 0"),
     "l1_ratio": (lambda: fr.ElasticNet(1, 1.5), r"ElasticNet l1_ratio: got 1\.5, expected a finite number from 0 to 1"),
-    "net m": (lambda: fr.ElasticNet(1, m=0), r"ElasticNet m: got 0, expected 'batch', 'weights', 'train' or a number above 0"),
+    "net m": (lambda: fr.ElasticNet(1, m=0), r"ElasticNet m: got 0, expected .batch., .weights., .train. or a number"),
     "l1 of a net": (lambda: fr.Dense(2, l1=fr.ElasticNet(1)), r"l1: got ElasticNet\(1\.?0?\), expected a number"),
     "penalty": (lambda: fr.Dense(2, penalty=0.1), r"penalty: got 0\.1, expected a fastreg\.L1, L2 or ElasticNet"),
     "penalty and l2": (lambda: fr.Dense(2, penalty=fr.L1(1), l2=1), r"penalty: got L1\(1\) with l1=None and l2=1, exp"),

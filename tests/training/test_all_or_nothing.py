@@ -1,6 +1,7 @@
 """What is replaced is replaced as a whole: at whatever line an exception comes, from a handler of a signal say,
 parameters, state and counters are those of one moment."""
 
+import signal
 import weakref
 from contextlib import suppress
 
@@ -13,6 +14,14 @@ import fastreg as fr
 from fastreg.engines import arena
 
 COUNTERS = ("epoch", "batches", "updates")
+
+
+@pytest.fixture(autouse=True)
+def own_handler():
+    """What is interrupted while it holds Ctrl-C back may never let it go."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def moment(trainer) -> tuple:
