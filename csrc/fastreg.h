@@ -245,9 +245,9 @@ typedef struct {
     fr_mask mask;
 } fr_through;
 
-/* What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2: the coefficients are divided by 1, by the rows
- * of the step, or by the sum of their weights in the first head
- * (by the rows where that is 0). Proximal, L1 is a soft threshold after the step and no part of the gradient. */
+/* What a parameter costs in the objective, l1 |W|_1 + l2/2 |W|^2. The coefficients are divided by 1, by the rows of the
+ * step, or by the sum of their weights in the first head (by the rows where that is 0). Proximal, L1 is a soft threshold
+ * after the step and no part of the gradient. */
 enum { FR_PER_ONE, FR_PER_ROW, FR_PER_WEIGHT };
 
 typedef struct {

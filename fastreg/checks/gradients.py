@@ -162,9 +162,7 @@ def check_gradients(trainer, X, y, sample_weight=None, *, epsilon=1e-7, step=Non
         )
     _check_moves(epsilon, copy.model.parameters)
     gradients = copy.gradients(X, y, sample_weight, step=step)
-    rows = data.size
-    first = next(iter(data.heads.values())).weights
-    weight = 0.0 if first is None else float(first.sum(dtype=np.float64))
+    rows, weight = data.size, data.total_weight
     share = np.full(rows, 1 / rows)
     rules = copy.program("gradients", rows).rules
     if copy.adversarial is not None:  # the same objective, as that of a batch of twice the size with the perturbed rows

@@ -88,6 +88,12 @@ class Data(NamedTuple):
         """The same data with something changed in a head."""
         return self._replace(heads={**self.heads, name: self.heads[name]._replace(**changes)})
 
+    @property
+    def total_weight(self) -> float:
+        """The sum of the sample weights of the first head; 0 without any."""
+        weights = next(iter(self.heads.values())).weights
+        return 0.0 if weights is None else float(weights.sum(dtype=np.float64))
+
     def without_weights(self) -> Data:
         """The same data, each row of which counts once."""
         return self._replace(heads={name: labels._replace(weights=None) for name, labels in self.heads.items()})

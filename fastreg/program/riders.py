@@ -90,7 +90,7 @@ class Penalty:
         return bool(self.l1 or self.l2)
 
     def at(self, rows: int, weight: float = 0.0) -> tuple[float, float]:
-        """The coefficients of L1 and L2 in a step of so many rows. `weight` is the sum of their weights, 0 for rows."""
+        """The coefficients of L1 and L2 in a step. `weight` is the total weight of its rows; 0 if they have none."""
         weight = weight if weight > 0 else rows
         l1 = self.l1 / (rows if self.l1_per_row else weight if self.l1_per_weight else 1)
         return l1, self.l2 / (rows if self.l2_per_row else weight if self.l2_per_weight else 1)

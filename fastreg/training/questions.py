@@ -80,9 +80,7 @@ def objective(trainer: Asked, X, y, sample_weight, step: int | None) -> float:
     """Data loss plus penalties of X as one batch."""
     data = trainer.arguments.checked(X, y, sample_weight)
     rows = row_parts(trainer, data, step)
-    weights = data.heads[trainer.arguments.tasks[0].head].weights
-    total = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
-    return float(rows.mean()) + penalty_value(trainer.arguments, len(rows), total)
+    return float(rows.mean()) + penalty_value(trainer.arguments, len(rows), data.total_weight)
 
 
 def row_parts(trainer: Asked, data: Data, step: int | None) -> np.ndarray:
