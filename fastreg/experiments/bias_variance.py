@@ -94,8 +94,7 @@ def draw(figure, runs: Runs) -> None:
         names, colors = ["bias", "variance", "dev error"], [figures.VERMILION, figures.BLUE, figures.EDGE]
         figures.bars(axes, names, [train, dev - train, dev], colors)
         axes.axhline(LIMIT, color=figures.INK, linestyle="--", linewidth=1.2)
+        axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", labelsize=8)
         figures.label(axes, "", "share of images wrong" if axes is panels[0] else "", f"{name}\n{case}", grid="y")
-    panels[-1].annotate(
-        "limit of what is high", (2.4, LIMIT), (0, 4), textcoords="offset points", ha="right", fontsize=8
-    )
+    panels[-1].annotate("dashed: what is above\nis called high", (1, 2 * LIMIT), ha="center", fontsize=9)
