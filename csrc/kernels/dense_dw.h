@@ -27,9 +27,10 @@ INLINE destination destination_of(const fr_param *param, fr_range rows, int64_t 
     };
 }
 
-/* db = the sums of the columns of dz: blocks of FR_SUM_BLOCK rows, then the blocks in order. */
-static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int vectors) {
-    for (int j = 0; j < vectors * VL; j += VL) {
+/* db = the sums of the columns of dz: blocks of FR_SUM_BLOCK rows, then the blocks in order. What follows the last column
+ * of a buffer may be anything, but zero in a gradient: norms and penalties count it. */
+static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int64_t columns) {
+    for (int j = 0; j < vectors_of(columns) * VL; j += VL) {
         vec total = {0};
         for (int64_t first = 0; first < M; first += FR_SUM_BLOCK) {
             const int64_t last = first + FR_SUM_BLOCK < M ? first + FR_SUM_BLOCK : M;
@@ -39,6 +40,7 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int v
         }
         vstore(db + j, total);
     }
+    clear_tail(db, columns);
 }
 
 /* What a worker does of a dense_dw. Where the weight comes from far, the tiles of a group of rows are consecutive, so
@@ -110,7 +112,7 @@ static void op_dense_dw(fr_worker *w) {
         };
         if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.claim_keeps = 1;
         if (rows.begin == 0 && op->bias.value.data) {
-            bias_gradient(c, dz, op->dz.ld, M, vectors);
+            bias_gradient(c, dz, op->dz.ld, M, at.columns);
             const region all = {.rows = 1, .column = at.column, .columns = vectors * VL};
             update_region(&op->bias, &all, c, 0, &bias_numbers);
         }
@@ -121,6 +123,7 @@ static void op_dense_dw(fr_worker *w) {
             ask_on(&ahead, at.columns * height);
             ask_for_destination(&later, s.row, s.row + height, FR_PANEL * sizeof(real));
             multiply(scratch, &p, &s);
+            for (int64_t i = 0; at.columns < done.columns && i < height; i++) clear_tail(c + i * FR_PANEL, at.columns);
             update_region(&op->weight, &done, c, FR_PANEL, &weight_numbers);
         }
     }
@@ -134,9 +137,9 @@ static void op_bias_dw(fr_worker *w) {
     const fr_range panels = fr_share(w, panels_of(op->N));
     real sums[FR_PANEL];
     for (int64_t column = panels.begin * FR_PANEL; column < panels.end * FR_PANEL; column += FR_PANEL) {
-        const int vectors = vectors_of(panel_columns(op->N, column));
-        bias_gradient(sums, (const real *)op->dz.data + column, op->dz.ld, w->batch.rows, vectors);
-        const region all = {.rows = 1, .column = column, .columns = vectors * VL};
+        const int64_t columns = panel_columns(op->N, column);
+        bias_gradient(sums, (const real *)op->dz.data + column, op->dz.ld, w->batch.rows, columns);
+        const region all = {.rows = 1, .column = column, .columns = vectors_of(columns) * VL};
         update_region(&op->bias, &all, sums, 0, &numbers);
     }
 }

@@ -105,7 +105,7 @@ static real shares_row(real *g, const real *z, const real *t, int64_t N, real sm
     const real shares = lanes_sum(&whole);
     for (int64_t j = 0; j < N; j += VL) {
         const vec tj = vfma(vload(t + j), kept, share);
-        vstore(g + j, vload(g + j) / sum * shares - tj);
+        vstore(g + j, vkeep(lanes_below(j, N, 0), vload(g + j) / sum * shares - tj));
     }
     *hit = first_largest(z, N) == first_largest(t, N);
     return shares * scalar_log(sum) - lanes_sum(&logits);

@@ -40,11 +40,6 @@ enum { ROW_BLOCK = 1024, SHORT_BLOCK = 4, FAR_COLUMNS = 2048 / sizeof(real) };
 
 INLINE real *table_row(const fr_norm_op *op, int row) { return (real *)op->table.data + row * op->table.ld; }
 
-/* Zeros after the last column of a panel. */
-INLINE void clear_tail(real *x, int64_t columns) {
-    for (int64_t j = columns; j < vectors_of(columns) * VL; j++) x[j] = 0;
-}
-
 /* Tiles of columns: panels, or narrower ones where there are too few for all workers. Where x comes from far, what only
  * reads it takes wider ones, so that each row has some length to stream. A result does not depend on them. */
 typedef struct {

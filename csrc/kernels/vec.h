@@ -69,6 +69,11 @@ INLINE int64_t panel_columns(int64_t columns, int64_t column) {
 /* Vectors of that panel. */
 INLINE int panel_vectors(int64_t columns, int64_t column) { return vectors_of(panel_columns(columns, column)); }
 
+/* Zeros after the last column of a panel. */
+INLINE void clear_tail(real *x, int64_t columns) {
+    for (int64_t j = columns; j < vectors_of(columns) * VL; j++) x[j] = 0;
+}
+
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
 INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }
 INLINE vec vset1(real x) { return x - (vec){0}; }

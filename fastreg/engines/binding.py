@@ -252,10 +252,9 @@ class Binding:
         for name, trained in zip((op.a, op.b), op.trained, strict=True):
             if trained and name not in self.gradients:
                 self.gradients[name] = padded(shape, self.dtype)
-        rule = Rule(kind="gradient", penalty=op.penalty)
-        value, _, rule_, penalty, _ = self._param(op.a, rule)
+        a = self.params[op.a]
         return {
-            "a": (value, (), rule_, penalty, None),
+            "a": (a, (), Rule(kind="gradient", penalty=op.penalty), self._sums(a), None),
             "b": self.params[op.b],
             "gradient_a": self.gradients[op.a] if a_trained else None,
             "gradient_b": self.gradients[op.b] if b_trained else None,
@@ -312,8 +311,6 @@ class Binding:
         """
         value, penalty = self.params[name], None
         slots: tuple[np.ndarray, ...] = ()
-        rows = value.shape[0] if value.ndim == 2 else 1
-        sums = -(-rows // _core.ROW_GROUP), value.shape[-1]  # one for each row group and column
         if rule is not None:
             slots = self.state.get(name, ())
             if rule.kind in STORES_GRADIENT:
@@ -321,13 +318,18 @@ class Binding:
                     self.gradients[name] = padded(value.shape, self.dtype)
                 slots = (self.gradients[name],)
             if rule.counted and rule.kind not in ("raw", "add") and rule.penalty:
-                penalty = padded(sums, self.dtype)
+                penalty = self._sums(value)
             if rule.limits_norms and rule.kind not in STORES_GRADIENT:
-                self._norms[name] = padded(sums, self.dtype)
+                self._norms[name] = self._sums(value)
             # The padding after the last column is zero and must stay zero, so nothing may be divided by 0 there.
             tiny = float(np.finfo(self.dtype).tiny)
             rule = replace(rule, eps=tiny) if rule.eps < tiny else rule
         return value, slots, rule, penalty, self._norms.get(name)
+
+    def _sums(self, value: np.ndarray) -> np.ndarray:
+        """Room for a sum over each row group of each column."""
+        rows = value.shape[0] if value.ndim == 2 else 1
+        return padded((-(-rows // _core.ROW_GROUP), value.shape[-1]), self.dtype)
 
 
 def _shape(weight: np.ndarray, transposed: bool) -> tuple[int, int]:

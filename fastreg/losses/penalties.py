@@ -58,8 +58,8 @@ class L1(Penalty):
     lam
         The coefficient, at least 0.
     m
-        1 (the default) or another number. "batch": the rows of the batch. "weights": the sum of their sample weights.
-        "train": the rows of the training set.
+        1 (the default) or another number. "batch": the rows of the batch. "weights": the sum of their sample weights,
+        of several heads those of the first. "train": the rows of the training set.
     proximal
         True: after the step each weight moves towards zero by lr lam/m and stops there, so zeros are exact (Parikh and
         Boyd, Proximal Algorithms, 2014). Under RMSprop, Adam and NAdam the move is divided by the optimizer's own
@@ -96,8 +96,8 @@ class L2(Penalty):
     lam
         The coefficient, at least 0.
     m
-        1 (the default) or another number. "batch": the rows of the batch. "weights": the sum of their sample weights.
-        "train": the rows of the training set.
+        1 (the default) or another number. "batch": the rows of the batch. "weights": the sum of their sample weights,
+        of several heads those of the first. "train": the rows of the training set.
 
     Raises
     ------

@@ -55,6 +55,7 @@ def _gelu_tanh(z: np.ndarray) -> np.ndarray:
 
 
 def _gelu_tanh_slope(z: np.ndarray) -> np.ndarray:
+    z = np.clip(z, -30, 30)  # beyond, it is 0 or 1, and squares may overflow
     u = z * (A + B * z * z)
     s = sigmoid(u)
     return s + z * s * sigmoid(-u) * (A + 3 * B * z * z)  # sigmoid(-u) is 1 - s, to full precision

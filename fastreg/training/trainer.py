@@ -99,7 +99,8 @@ class Trainer(Settable):
         ["accuracy"]}; a list is for all heads whose loss its metrics fit.
     clip_norm
         Limit on the norm of all gradients of a step together. Above it, they are scaled down to it (Pascanu et al.,
-        2013). The gradients include the penalties, except a proximal L1.
+        2013): multiplied by clip_norm / (norm + 1e-6), as in PyTorch. The gradients include the penalties, except a
+        proximal L1.
     clip_value
         Each element of the gradients is cut to +- this limit, before clip_norm.
     accumulate

@@ -97,3 +97,18 @@ def test_the_engines_agree_op_by_op(dtype, seed):
     X, y = graph.data(dtype)
     comparison = fr.compare_engines(graph.trainer(dtype=dtype, seed=seed), X, y, graph.sample_weight)
     assert comparison.ok, str(comparison)
+
+
+def test_a_frozen_end_of_a_distance_has_no_gradient(engine):
+    x = fr.Input(3)
+    free, frozen = fr.Dense(2, name="free")(x), fr.Dense(2, name="frozen", trainable=False)(x)
+    model = fr.Model(x, fr.Add(name="sum")([free, frozen]))
+    model.build(dtype="float64")
+    for ends in (("free", "frozen"), ("frozen", "free")):
+        near = fr.penalties.Distance(*ends, lam=2.0)
+        trainer = fr.Trainer(model, "mse", distance=near, engine=engine, dtype="float64")
+        X = np.eye(3)
+        found = trainer.gradients(X, trainer.predict(X))  # nothing but the penalty pulls
+        assert sorted(found) == ["free.bias", "free.weight"]
+        apart = model.parameters["free.weight"] - model.parameters["frozen.weight"]
+        np.testing.assert_allclose(found["free.weight"], 2 * apart, rtol=1e-12)

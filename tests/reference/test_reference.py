@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from fastreg import kernels
 from fastreg import reference as R
 from fastreg.reference import Key
 
@@ -149,6 +150,20 @@ def test_activations_hold_at_the_ends_and_keep_the_dtype(name, dtype):
     scale = 1.0507009873554804934 if name == "selu" else 1
     expected = {"sigmoid": (1, 0), "tanh": (1, 0)}.get(name, (1000 * scale, scale))
     np.testing.assert_allclose((a[-1], slope(a, z)[-1]), expected, rtol=np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", R.ACTIVATIONS)
+def test_slopes_hold_as_far_as_numbers_go(name, dtype):
+    """Far out an activation is a line through 0 or a constant, so its slope there is a / z, or nearly."""
+    size = np.logspace(4, np.log10(np.finfo(dtype).max) - 1, 60)
+    z = np.concatenate([size, -size]).astype(dtype)[:, np.newaxis]
+    one = np.ones((1, 1), dtype)
+    for functions in (R, kernels):
+        with np.errstate(over="ignore"):
+            a = functions.dense(z, one, activation=name)
+            slope, _, _ = functions.dense_backward(np.ones_like(z), z, one, a, activation=name, z=z)
+        np.testing.assert_allclose(slope, a / z, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", R.ACTIVATIONS)
