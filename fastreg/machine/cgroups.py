@@ -75,6 +75,8 @@ def _own(process: Path, controller: str) -> dict[int, str]:
     """The path of the group that the process is in, by version."""
     found = {}
     for line in _lines(process / "cgroup"):
+        if line.count(":") < 2:
+            continue
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
             found[2] = path
@@ -95,7 +97,7 @@ def _mounts(process: Path, controller: str) -> Iterator[tuple[int, str, str]]:
 
 def _lines(path: Path) -> list[str]:
     with suppress(OSError):  # not Linux
-        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        return path.read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n").split("\n")
     return []
 
 

@@ -70,6 +70,12 @@ def test_paths_with_spaces(system):
     assert cgroups.processors(system([(TWO, "/")], "0::/\n", {"cpu.max": "50000 100000"}, "a b")) == 0.5
 
 
+@pytest.mark.parametrize("name", ["a:b", "line\u2028separator", "\x1c\x85", "job (deleted)"])
+def test_odd_names_of_groups(system, name):
+    files = {"cpu.max": "max 100000", f"{name}/cpu.max": "250000 100000"}
+    assert cgroups.processors(system([(TWO, "/")], f"0::/{name}\n", files)) == 2.5
+
+
 @pytest.mark.parametrize("text", ["", "max", "a b", "1 0", "1 2 3"])
 def test_what_is_no_limit(system, text):
     assert cgroups.processors(system([(TWO, "/")], "0::/\n", {"cpu.max": text})) == math.inf
