@@ -3,7 +3,12 @@ stands for a function that a file only names."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import numpy as np
+
+from fastreg.common.showing import function_name, shown
 
 
 class Absent:
@@ -18,6 +23,9 @@ class Absent:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def __repr__(self) -> str:
+        return f"Absent({self.name!r})"
+
     def __call__(self, *_):
         raise self.refusal()
 
@@ -27,6 +35,21 @@ class Absent:
             f"loss: the file only names the loss {self.name!r}, which is written in Python; "
             f"give it: fr.load(path, custom={{{self.name!r}: function}}), or loss= of the trainer"
         )
+
+
+def takes(argument: str, function: Callable, given: str) -> None:
+    """Refuses what is not a function, and one that does not take so many arguments. `given` names them: "dy, x, y"."""
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"{argument}: got {shown(function)}, expected a function of ({given})")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a C function without one
+        return
+    try:
+        signature.bind(*given.split(", "))
+    except TypeError:
+        own = f"{function_name(function).rpartition('.')[2]}{signature}"
+        raise TypeError(f"{argument}: got {own}, expected a function of ({given})") from None
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

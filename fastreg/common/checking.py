@@ -160,6 +160,8 @@ def sample_shape(value) -> tuple[int, ...]:
     if isinstance(value, numbers.Real):
         value = (value,)
     sizes = tuple(islice(iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
+    if sizes[:1] == (None,):
+        raise TypeError(f"input_shape: got {shown(sizes)}, expected the shape of one sample, without its rows")
     if len(sizes) > MAX_DIMENSIONS:
         raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most {MAX_DIMENSIONS}")
     if not sizes:
@@ -190,6 +192,8 @@ def as_array(name: str, value) -> np.ndarray:
     (`fastreg.common.columns`). Masked values are refused."""
     if type(value) is np.ndarray:
         return value
+    if hasattr(value, "__iter__") and not any(hasattr(value, name) for name in ("__getitem__", "__array__", "tocsr")):
+        raise TypeError(f"{name}: got {shown(value)}, expected an array of all rows, which may be a memory map")
     masked = sys.modules.get("numpy.ma")  # if not loaded, nothing is masked; an import takes milliseconds
     if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
         count = masked.count_masked(value)

@@ -168,6 +168,8 @@ _NOT_YET = "fastreg has no such layer"
 _PLATEAU = "fr.ReduceOnPlateau() is a callback: fit(..., callbacks=[fr.ReduceOnPlateau()])"
 _RATE = "the learning rate is that of the optimizer: optimizer=fr.SGD(0.1)"
 _OF_FIT = "it is an argument of fit"
+_SHOWN = "leave it out: fit(verbose=1) shows progress, and the history keeps every value"
+_FUNCTION = "fr.Function(forward, backward) is a layer written in Python"
 _TRAINER = "a trainer fits a model: fr.Trainer(model, loss=..., optimizer=...).fit(X, y)"
 ADVICE: dict[str, dict[str, str]] = {
     "loss": _advice(f"""
@@ -194,6 +196,8 @@ ADVICE: dict[str, dict[str, str]] = {
             the nearest is 'mse' on np.log1p(y)
         smooth_l1, SmoothL1Loss
             the nearest is 'huber'
+        sgd, adam, adamw, rmsprop, nadam
+            it is an optimizer, which comes after: fr.Trainer(model, loss, optimizer)
     """),
     "optimizer": _advice("""
         nesterov, nag
@@ -208,6 +212,9 @@ ADVICE: dict[str, dict[str, str]] = {
             fastreg trains by batches; the nearest is 'adam'
         muon, signsgd, sign_sgd
             the nearest is 'lion'
+        mse, mae, cross_entropy, categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy,
+        softmax_cross_entropy, sigmoid_cross_entropy
+            it is a loss, which comes before: fr.Trainer(model, loss, optimizer)
     """),
     "activation": _advice("""
         softmax, log_softmax
@@ -239,14 +246,20 @@ ADVICE: dict[str, dict[str, str]] = {
     "layers": _advice(f"""
         BatchNormalization
             'batch_norm' takes momentum= in PyTorch's meaning: Keras's momentum is 1 - this one
-        GroupNorm, InstanceNorm, RMSNorm
+        GroupNorm, InstanceNorm, RMSNorm, GroupNormalization, UnitNormalization, RMSNormalization
             {_NOT_YET}; the nearest is 'layer_norm'
         MaxPooling2D
             the nearest is 'max_pool2d'
         Conv1D
             {_NOT_YET}; the nearest is 'conv2d', on inputs of the shape (length, 1, channels)
-        LSTM, GRU, RNN, Attention, MultiHeadAttention
+        LSTM, GRU, RNN, SimpleRNN, Bidirectional, TimeDistributed, Attention, MultiHeadAttention
             {_NOT_YET}
+        Multiply, Subtract, Average, Maximum, Minimum, Dot
+            {_NOT_YET}; values are joined by fr.Add() and fr.Concatenate()
+        Reshape, Permute, RepeatVector, Masking, ZeroPadding2D, Cropping2D, UpSampling2D
+            {_NOT_YET}; give X the shape it should have: images are (rows, height, width, channels)
+        StringLookup, IntegerLookup, CategoryEncoding, Discretization, Hashing, TextVectorization
+            fr.data.infer_schema(table, target=...) makes numbers of texts, as part of the model
         Softmax, LogSoftmax
             leave it out: the loss takes logits, and predict gives probabilities
         ReLU, Sigmoid, Tanh, GELU, LeakyReLU, ELU
@@ -254,7 +267,7 @@ ADVICE: dict[str, dict[str, str]] = {
         Input, InputLayer
             leave it out: the shape is found in the data
         Lambda, Module
-            fr.Function(forward, backward) is a layer written in Python
+            {_FUNCTION}
         Normalization, StandardScaler
             fr.data.Standardizer().fit(X) comes first in a model
         AlphaDropout, SpatialDropout1D
@@ -278,8 +291,12 @@ ADVICE: dict[str, dict[str, str]] = {
     "lr": _advice(f"""
         ReduceLROnPlateau, plateau, adaptive
             {_PLATEAU}
-        invscaling
+        invscaling, InverseTimeDecay, PolynomialDecay, PolynomialLR
             use a function of the epoch: lambda epoch: 0.1 / (epoch + 1) ** 0.5
+        CosineDecayRestarts, CosineAnnealingWarmRestarts, CyclicLR
+            use a function of the epoch; the nearest is 'cosine'
+        PiecewiseConstantDecay, MultiStepLR
+            use 'step', or a function of the epoch: lambda epoch: 0.1 if epoch < 10 else 0.01
         constant
             give a number
     """),
@@ -316,6 +333,16 @@ ADVICE: dict[str, dict[str, str]] = {
             leave it out: an epoch is all rows, and the last batch may be smaller
         validation_freq
             leave it out: every epoch is validated
+        validation_batch_size
+            leave it out: rows of held-back data go through in parts anyway, with the same result
+        workers, use_multiprocessing, max_queue_size
+            leave it out: threads= is an argument of the trainer
+        jit_compile, run_eagerly, steps_per_execution
+            leave it out: every step runs in C already
+        weighted_metrics
+            give metrics=, and fit or evaluate sample_weight=
+        input_length, mask_zero
+            leave it out: each column of codes becomes its vector
         validation_fraction, validation_size
             give fit validation_split=0.1
         return_X_y, as_frame
@@ -374,6 +401,8 @@ ADVICE: dict[str, dict[str, str]] = {
             leave it out: an old file is replaced when the new one is complete
         with_mean, with_std
             leave it out: both are done
+        return_dict
+            leave it out: evaluate returns a dict
         test_size, train_size
             give the share of each part: fr.data.split(X, y, (0.8, 0.2))
         sep, delimiter
@@ -382,9 +411,19 @@ ADVICE: dict[str, dict[str, str]] = {
         resume
             {_OF_FIT}
     """),
-    "ReduceOnPlateau()": _advice("""
+    "ReduceOnPlateau()": _advice(f"""
         min_delta, epsilon, tol
             give threshold=, the share by which the value has to fall: 1e-3 of it by default
+        verbose
+            {_SHOWN}
+    """),
+    **dict.fromkeys(["EarlyStopping()", "Checkpoint()", "LRScheduler()"], _advice(f"verbose\n    {_SHOWN}")),
+    **dict.fromkeys(
+        ["Dropout()", "GaussianNoise()"], _advice("seed\n    leave it out: the seed is an argument of the trainer")
+    ),
+    "evaluate()": _advice("""
+        batch_size
+            leave it out: rows go through in parts anyway, with the same result
     """),
     "name": _advice("""
         mnist, fashion_mnist, emnist, kmnist
@@ -436,7 +475,7 @@ ADVICE: dict[str, dict[str, str]] = {
             set trainer.seed
         criterion, loss_fn
             set trainer.loss
-        metric_names
+        metric_names, metrics_names
             it follows from metrics and loss
         layers, parameters, weights
             it is of the model: trainer.model
@@ -458,8 +497,10 @@ ADVICE: dict[str, dict[str, str]] = {
             it is of a layer: model.layers[0].trainable = False
         activation, rate, keep_prob, l1, l2, max_norm, lr_scale
             it is of a layer: model.layers[0].activation = 'tanh'
-        optimizer, metrics, lr, learning_rate, seed
+        optimizer, metrics, metrics_names, lr, learning_rate, seed
             {_TRAINER}
+        output_shape
+            model.layer_shapes(model.input_shape) has the shape before and after each layer
         fit, compile, train_on_batch, history, fit_generator
             {_TRAINER}
         stop_training
@@ -526,6 +567,22 @@ _AUGMENTATIONS = """
             fr.data.augment has its transforms; they are augment= of the trainer
 """
 _OUTSIDE = f"""
+        keras, tensorflow, tf, torch
+            the names of fastreg are its own: fr.Sequential, fr.Dense, fr.Trainer
+        backend, ops, math, tensor, Variable, constant, convert_to_tensor
+            fastreg has no tensors: NumPy's arrays go in and come out
+        clone_model
+            use model.copy()
+        plot_model
+            use print(model.summary())
+        applications
+            fr.from_torch(module) takes over a trained net
+        wrappers, KerasClassifier, KerasRegressor, SciKeras
+            fr.estimators has MLPClassifier and MLPRegressor
+        tuner, keras_tuner, Tuner, Hyperband, GridSearch, RandomSearch
+            use fr.grid_search, and fr.random_search, whose factor=3 halves
+        mixed_precision, autocast, amp
+            use fr.Trainer(..., precision="bfloat16")
         Linear, nn, FullyConnected
             the layer is fr.Dense
         Module, models, Net, MLP
@@ -538,12 +595,20 @@ _OUTSIDE = f"""
             the layer is fr.MaxPool2D
         Conv1D
             {_NOT_YET}; the nearest is fr.Conv2D, on inputs of the shape (length, 1, channels)
-        LSTM, GRU, RNN, Attention, MultiHeadAttention
+        LSTM, GRU, RNN, SimpleRNN, Attention, MultiHeadAttention
             {_NOT_YET}
+        GlobalAveragePooling2D
+            the layer is fr.GlobalAvgPool2D
+        AveragePooling2D
+            the layer is fr.AvgPool2D
         BatchNormalization
             the layer is fr.BatchNorm; its momentum is 1 - Keras's
         BatchNorm1d, BatchNorm2d
             the layer is fr.BatchNorm; its momentum is PyTorch's
+        ExponentialDecay
+            use fr.schedules.Exponential, whose times are epochs
+        CosineDecay
+            use fr.schedules.Cosine, whose times are epochs
         LayerNormalization
             the layer is fr.LayerNorm
         Softmax, LogSoftmax
@@ -553,7 +618,7 @@ _OUTSIDE = f"""
         InputLayer
             leave it out: the shape is found in the data
         Lambda
-            fr.Function(forward, backward) is a layer written in Python
+            {_FUNCTION}
         Normalization
             fr.data.Standardizer().fit(X) comes first in a model
         Rescaling
@@ -566,8 +631,10 @@ _OUTSIDE = f"""
             use fr.ElasticNet(l1, l2)
         constraints, MaxNorm, max_norm
             max_norm= is an option of layers: fr.Dense(64, "relu", max_norm=3)
-        PiecewiseConstantDecay
+        PiecewiseConstantDecay, MultiStepLR
             use fr.schedules.Step, or a function of the epoch: fr.SGD(lambda epoch: 0.1 if epoch < 10 else 0.01)
+        PolynomialDecay, InverseTimeDecay, CosineDecayRestarts
+            use a function of the epoch: fr.SGD(lambda epoch: 0.1 / (epoch + 1))
         LambdaCallback
             derive from fr.Callback: class Mine(fr.Callback)
         to_categorical
@@ -575,7 +642,7 @@ _OUTSIDE = f"""
         optim
             use fr.optimizers
         activations, functional, F
-            use fr.layers.ACTIVATIONS has their names
+            give a name: fr.Dense(64, activation="relu"); fr.layers.ACTIVATIONS has all
         metrics, metric
             use fr.Trainer(..., metrics=['accuracy'])
         datasets, preprocessing, DataLoader, Dataset
@@ -585,7 +652,8 @@ _OUTSIDE = f"""
         StandardScaler
             use fr.data.Standardizer
         utils
-            splits and files are in fr.data; in place of set_random_seed give the trainer seed=0
+            splits and files are in fr.data; in place of set_random_seed give the trainer seed=0; in place of
+            to_categorical, y may be labels
         regularizers
             use fr.L1, fr.L2 and fr.ElasticNet
         set_seed, set_random_seed, manual_seed, random, seed
@@ -612,8 +680,14 @@ _OUTSIDE = f"""
             the nearest is fr.RMSprop
         Adamax, RAdam, Adafactor
             the nearest is fr.Adam
-        Optimizer, Callback, Layer, Loss
-            the base classes are fr.optimizers.Optimizer, fr.Callback, fr.layers.Layer, fr.losses.Loss
+        Layer
+            {_FUNCTION}
+        Callback
+            the base class is fr.Callback
+        Loss
+            {_CUSTOM}
+        Optimizer
+            fr.optimizers has those that there are
 """
 ADVICE["fastreg"] = _advice(_OUTSIDE) | _advice(_AUGMENTATIONS)
 MODULES = {  # the table for names that a public module does not have

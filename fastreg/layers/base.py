@@ -13,6 +13,7 @@ from fastreg.common.description import Description
 from fastreg.common.understood import keywords
 from fastreg.layers.values import Value, called
 
+CODE = frozenset(("build", "call", "forward", "backward"))  # what Keras and PyTorch call in a layer
 Self = TypeVar("Self", bound="Layer")
 
 
@@ -78,6 +79,15 @@ class Layer(Description):
 
     _: KW_ONLY
     name: str | None = None
+
+    def __init_subclass__(cls, **kwargs):
+        own = cls.__module__.partition(".")[0] == "fastreg"
+        if not own and (Layer in cls.__bases__ or not CODE.isdisjoint(vars(cls))):
+            raise TypeError(
+                f"class {cls.__name__}({cls.__bases__[0].__name__}): the engines run fastreg's own layers alone; "
+                "fr.Function(forward, backward) is a layer written in Python, a Dense before it has the weights"
+            )
+        super().__init_subclass__(**kwargs)
 
     instead: ClassVar[dict[str, tuple[str, ...]]] = {}  # option -> the options whose place it takes
     passes: ClassVar[bool] = False  # whether it only passes a value on, as dropout does in prediction

@@ -36,7 +36,8 @@ class Function(Layer, saved=False):
     Raises
     ------
     TypeError
-        `forward` or `backward` is not callable. While running: one of them did not return real numbers.
+        `forward` or `backward` is no function of these arguments. While running: one of them did not return real
+        numbers.
     ValueError
         While running: one of them returned a wrong shape.
 
@@ -68,9 +69,8 @@ class Function(Layer, saved=False):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("forward", "backward"):
-            if not callable(getattr(self, name)):
-                raise TypeError(f"{name}: got {checking.shown(getattr(self, name))}, expected a function")
+        calls.takes("forward", self.forward, "x")
+        calls.takes("backward", self.backward, "dy, x, y")
         if self.units is not None:
             self._set(units=checking.integer("units", self.units, high=checking.MAX_WIDTH))
 

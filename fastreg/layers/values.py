@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastreg.common import checking
 from fastreg.common.understood import understood
@@ -37,6 +37,11 @@ class Caller(Protocol):
 _numbers = count()
 
 
+def plain_shape(shape: tuple[int, ...]) -> int | tuple[int, ...]:
+    """A shape as a user writes it: a number for columns."""
+    return shape[0] if len(shape) == 1 else shape
+
+
 class Value:
     """What a layer makes of other values.
 
@@ -55,10 +60,21 @@ class Value:
         self.number = next(_numbers)  # the order in which values were made
 
     def __repr__(self) -> str:
-        return f"Value(shape={self.shape}, layer={self.layer!r})"
+        return f"<value of {self.layer!r}, of shape {plain_shape(self.shape)}>"
 
     def __iter__(self):
         raise TypeError(f"{self!r}: got a loop over a value, which has no numbers; model.predict(X) computes")
+
+    if not TYPE_CHECKING:
+
+        def _refuse(self, *_, **__):
+            raise TypeError(
+                f"{self!r}: got arithmetic with a value, which has no numbers; fr.Add()([a, b]), "
+                "fr.Concatenate()([a, b]) and fr.Function(forward, backward) compute in a model"
+            )
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+        __matmul__ = __pow__ = __neg__ = __getitem__ = __array_ufunc__ = _refuse
 
 
 class Input(Value):
@@ -96,7 +112,7 @@ class Input(Value):
         super().__init__(None, (), own)
 
     def __repr__(self) -> str:
-        what = f"{self.shape}" if self.columns is None else f"columns={list(self.columns)}"
+        what = f"{plain_shape(self.shape)}" if self.columns is None else f"columns={list(self.columns)}"
         return f"Input({what}{'' if self.name is None else f', name={self.name!r}'})"
 
 

@@ -24,6 +24,8 @@ from fastreg.program.riders import PLAIN, Terms
 if TYPE_CHECKING:
     from fastreg.program.ops import RowLoss
 
+CODE = frozenset(("call", "forward"))  # what Keras and PyTorch call in a loss
+
 
 class Loss(Description):
     """Base of the losses.
@@ -42,6 +44,14 @@ class Loss(Description):
     >>> isinstance(fr.losses.mse, fr.losses.Loss)
     True
     """
+
+    def __init_subclass__(cls, **kwargs):
+        if not CODE.isdisjoint(vars(cls)):
+            raise TypeError(
+                f"class {cls.__name__}({cls.__bases__[0].__name__}): the engines call no methods of a loss; "
+                "fr.losses.Custom(function) is a loss written in Python, with its gradient"
+            )
+        super().__init_subclass__(**kwargs)
 
     name: str
     transform: str
@@ -703,7 +713,7 @@ class Custom(Loss, saved=False):
         How predict transforms the outputs: "linear", "exp", "sigmoid" or "softmax". "yes_scores" and "class_scores"
         leave them as they are, and say what they are.
     name
-        The name in errors.
+        The name in errors and files. By default that of the function, or "custom" if it has none, such as a lambda.
 
     Raises
     ------
@@ -741,9 +751,11 @@ class Custom(Loss, saved=False):
     name: str
     counts_hits = False
 
-    def __init__(self, function, targets: str = "values", transform: str = "linear", name: str = "custom"):
-        if not callable(function) or isinstance(function, type):
-            raise TypeError(f"function: got {checking.shown(function)}, expected a function of outputs and targets")
+    def __init__(self, function, targets: str = "values", transform: str = "linear", name: str | None = None):
+        calls.takes("function", function, "outputs, targets")
+        if name is None:
+            name = getattr(function, "__name__", "custom")
+            name = "custom" if name == "<lambda>" else name
         if not isinstance(name, str):
             raise TypeError(f"name: got {checking.shown(name)}, expected a string")
         _check_order(function)

@@ -39,10 +39,11 @@ class Measure:
     largest: bool = True
     ranks: bool = False
 
-    def __call__(self, y_true=None, y_pred=None, sample_weight=None) -> float:
-        if y_pred is None:
+    def __call__(self, y_true=None, y_pred=None, sample_weight=None, **options) -> float:
+        if y_pred is None or options:
+            got = f"the argument {next(iter(options))!r}" if options else "no predictions"
             told = f"a trainer takes it by name: metrics=[{self.name!r}]"
-            raise TypeError(f"{self.name}: got no predictions, expected y_true and y_pred; {told}")
+            raise TypeError(f"{self.name}: got {got}, expected y_true and y_pred; {told}")
         return self.compute(answers(y_true, y_pred, sample_weight, kind=VALUES if self.kinds == (VALUES,) else None))
 
 

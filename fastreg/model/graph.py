@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from fastreg.common import checking
 from fastreg.layers import Dense, Embedding, Layer
 from fastreg.layers.base import Parameter
-from fastreg.layers.values import Input, Value, shape_after
+from fastreg.layers.values import Input, Value, plain_shape, shape_after
 
 Shape = tuple[int, ...]
 
@@ -318,7 +318,10 @@ def _name_of(what: str, value: Value, place: int, count: int) -> str:
     """The name of an input or of a head that was given none: its own, that of its layer, or the usual one."""
     if isinstance(value, Input):
         if value.name is None and value.columns is None and count > 1:
-            raise ValueError(f"{what}: got {value!r} without a name, expected one for each of several inputs")
+            raise ValueError(
+                f"{what}: got {value!r} without a name, expected one for each of several inputs: "
+                f"fr.Input({plain_shape(value.shape)}, name='a')"
+            )
         usual = ONE_INPUT if value.columns is None else f"columns{place}"
         return usual if value.name is None else value.name
     owner = value

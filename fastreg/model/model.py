@@ -49,6 +49,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "dtype": checking.dtype,
 }
 MAX_PARAMETERS = 1 << 40
+CODE = frozenset(("call", "forward", "train_step", "test_step", "training_step"))  # of models in Keras and PyTorch
 MOST_SHOWN, FIRST_SHOWN = 24, 6  # of the layers in the repr of a model, and of one that has more
 NO_LOSS = "the model keeps no loss, since it is not trained or its file is of an older version"
 Self = TypeVar("Self", bound="Model")
@@ -105,6 +106,14 @@ class Model(Settable):
     _another = "fr.Model(inputs, outputs)"
     _known_widths: tuple[Any, dict[str, int]] = (None, {})
     _seen_shape: tuple[int, ...] | None = None  # of the data that were checked last, before the model is built
+
+    def __init_subclass__(cls, **kwargs):
+        if not CODE.isdisjoint(vars(cls)):
+            raise TypeError(
+                f"class {cls.__name__}({cls.__bases__[0].__name__}): the engines run layers, not code of a model; "
+                "fr.Sequential([...]) has layers in a row, fr.Model(inputs, outputs) any graph of them"
+            )
+        super().__init_subclass__(**kwargs)
 
     @understood
     def __init__(self, inputs, outputs):

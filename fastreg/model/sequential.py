@@ -10,6 +10,7 @@ from fastreg.common import checking
 from fastreg.common.understood import understood
 from fastreg.intake.schema import Schema, Target
 from fastreg.layers import Flatten, Input, Layer, Residual, Standardize
+from fastreg.layers.values import plain_shape
 from fastreg.model.graph import ONE_HEAD, ONE_INPUT, Entry, Graph, Node
 from fastreg.model.model import MAX_LAYERS, Layers, Model, check_count, listed, named
 
@@ -80,7 +81,7 @@ class Sequential(Model):
         if not self.graph.is_chain:
             return Model.__repr__(self)
         shape = self.graph.inputs[0].shape
-        return f"Sequential([{'' if shape is None else f'Input({shape}), '}{listed(self.layers)}])"
+        return f"Sequential([{'' if shape is None else f'Input({plain_shape(shape)}), '}{listed(self.layers)}])"
 
 
 def _row(given: list) -> tuple[list[Layer], Graph]:

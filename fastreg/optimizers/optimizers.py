@@ -17,7 +17,7 @@ or step, whatever lr is. (In Loshchilov and Hutter's paper d is eta_t lambda, an
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastreg.common import checking, specs
 from fastreg.common.description import Description
@@ -43,7 +43,13 @@ class Optimizer(Description):
 
     def rule(self) -> Rule:
         """The update of a weight. A bias has the same update without weight decay and penalties."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: the engines have the rules of {', '.join(BY_NAME)} alone")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # only for what does not exist
+            told = "; the rate is lr" if name == "learning_rate" else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{told}")
 
 
 @dataclass(frozen=True, repr=False)

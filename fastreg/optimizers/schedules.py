@@ -88,7 +88,9 @@ class Given(Schedule, saved=False):
             inspect.signature(self.function).bind(0)
         except TypeError:
             name = checking.shown(self.function)
-            raise TypeError(f"function: got {name}, expected one that takes one argument, the epoch") from None
+            raise TypeError(
+                f"function: got {name}, expected one that takes one argument, the epoch: lambda epoch: 0.1 * 0.9**epoch"
+            ) from None
         except ValueError:  # of a C function without a signature
             pass
 

@@ -449,6 +449,8 @@ class Trainer(Settable):
         callbacks = gather(callbacks, verbose)
         settings = self.arguments
         check_trainable(settings.model)
+        if y is None and type(X) is tuple and len(X) == 2:
+            raise TypeError("X: got a pair, expected two arguments: fit(X, y)")
         schema = settings.seen(X, y)
         data = settings.checked(X, y, sample_weight, rows, schema=schema)
         shape = data.sample_shape

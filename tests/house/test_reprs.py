@@ -70,7 +70,7 @@ CALLBACKS = [
 BLOCKS = fr.Sequential([fr.Dense(4), fr.Residual(["dense(4)"], activation="relu"), fr.Dense(2)])
 GRAPH = fr.Model(x := fr.Input(3, name="x"), {"a": fr.Dense(2, name="end")(x)})
 SHOWN = [
-    *(fr.Function(np.abs, lambda x, y, dy: dy), fr.losses.Custom(abs), fr.schedules.Given(lambda epoch: 0.1)),
+    *(fr.Function(np.abs, lambda x, y, dy: dy), fr.losses.Custom(max), fr.schedules.Given(lambda epoch: 0.1)),
     *(fr.Sequential([fr.Dense(3)]), BLOCKS, GRAPH, fr.Residual([fr.Dense(4)]), fr.Input(3), fr.Input(3, name="x")),
     fr.Trainer(GRAPH),
     *(fr.History(), fr.Bagging(lambda seed: None, 3), fr.data.Standardizer(), fr.data.Standardizer().fit(np.eye(300))),

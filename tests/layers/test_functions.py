@@ -77,6 +77,7 @@ def test_a_custom_loss_trains_and_its_gradients_are_checked(engine, rng):
     assert history["loss"][-1] < 1e-6 < history["loss"][0] and "accuracy" not in history
     assert fr.check_gradients(trainer, X[:30], y[:30] + rng.normal(scale=2, size=(30, 2)), epsilon=1e-6).ok
     assert "huber" in repr(loss)
+    assert fr.losses.Custom(huber).name == "huber" and fr.losses.Custom(lambda y, t: None).name == "custom"
     np.testing.assert_allclose(trainer.row_losses(X, y + 3), 2.5, atol=1e-3)
 
 
