@@ -27,7 +27,9 @@ class Progress(Callback):
 
     The bar is tqdm's (`tqdm.auto`) if tqdm is installed, with a widget in notebooks that have ipywidgets. Otherwise it
     is one of its own. It gets at most ten updates per second, so not all short epochs are shown, but the last one
-    always is. Elsewhere, such as in a pipe or under nohup, there is at most one line per epoch, about a hundred for a
+    always is. Where a line of a terminal has no room for all values, those of held-back data come first, and what does
+    not fit is left out. Epochs count from 1 here, as people count; in callbacks and in the history they count from 0.
+    Elsewhere, such as in a pipe or under nohup, there is at most one line per epoch, about a hundred for a
     fit of more, and nothing is written over.
 
     Parameters
@@ -56,16 +58,30 @@ class Progress(Callback):
     def on_train_begin(self) -> None:
         first, last = self.plan.first_epoch, self.plan.last_epoch
         self._screen = _screen(self.file, self.lines, first, last)
+        names = self.plan.names
+        self._held_back = names[names.index("lr") + 1 :] if "lr" in names else ()
+        self._before: dict[str, float] = {}  # of held-back data, of the epoch before
 
     def on_epoch_begin(self, epoch: int) -> None:
         self._epoch, self._label = epoch, f"epoch {epoch + 1}/{self.plan.last_epoch}"
 
     def on_slice_end(self, batches: int, logs: Mapping[str, float]) -> None:
-        values = _values(logs, self._screen.brief)
+        values = self._values({**self._before, **logs})
         self._screen.during(self._epoch, batches / self.plan.batches, self._label, values)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self._screen.end(epoch, self._label, _values(logs, self._screen.brief))
+        self._before = {name: logs[name] for name in self._held_back if name in logs}
+        self._screen.end(epoch, self._label, self._values(logs))
+
+    def _values(self, logs: Mapping[str, float]) -> list[str]:
+        """The values as texts. On a terminal the first ones are those that decide, since the last may not fit."""
+        names = list(logs)
+        if self._screen.narrow:
+            names.sort(key=lambda name: 0 if name in self._held_back else 2 if name in UNJUDGED else 1)
+        if self._screen.brief:
+            names = [name for name in names if name not in UNJUDGED]
+        known = ((name, number(logs[name])) for name in names if name != "penalty" or logs[name])
+        return [f"{name} {value:.4g}" for name, value in known if value is not None]
 
     def on_train_end(self) -> None:
         screen = self.__dict__.pop("_screen", None)  # an open file is not for pickles
@@ -73,10 +89,15 @@ class Progress(Callback):
             screen.close()
 
 
-def _values(logs: Mapping[str, float], brief: bool) -> str:
-    shown = {name: value for name, value in logs.items() if not (brief and name in UNJUDGED)}
-    known = ((name, number(value)) for name, value in shown.items() if name != "penalty" or value)
-    return "  ".join(f"{name} {value:.4g}" for name, value in known if value is not None)
+def _joined(values: list[str], room: float = math.inf) -> str:
+    """As many of the values as there is room for, in a line."""
+    line = ""
+    for value in values:
+        longer = f"{line}  {value}" if line else value
+        if len(longer) > room:
+            break
+        line = longer
+    return line
 
 
 class _Nowhere(io.TextIOBase):
@@ -90,14 +111,16 @@ class _Nowhere(io.TextIOBase):
 
 
 class _Screen(Protocol):
-    """Where progress is shown. Epochs count from 0. `brief` says whether there is no room for all values."""
+    """Where progress is shown. Epochs count from 0. `narrow` says whether a line may have no room for all values,
+    `brief` whether only those are shown that tell how good the model is."""
 
+    narrow: bool
     brief: bool
 
-    def during(self, epoch: int, share: float, label: str, values: str) -> None:
+    def during(self, epoch: int, share: float, label: str, values: list[str]) -> None:
         """A share of an epoch is done."""
 
-    def end(self, epoch: int, label: str, values: str) -> None:
+    def end(self, epoch: int, label: str, values: list[str]) -> None:
         """An epoch is done."""
 
     def close(self) -> None:
@@ -145,18 +168,18 @@ def _tqdm() -> Any:
 class _Lines:
     """A plain line at the ends of some epochs."""
 
-    brief = False
+    narrow = brief = False
 
     def __init__(self, out: Any, first: int, last: int, most: int):
         self.out, self.first, self.last = out, first, last
         self.every = max(1, math.ceil((last - first) / most))
         self.skipped, self.wrote = "", perf_counter()
 
-    def during(self, epoch: int, share: float, label: str, values: str) -> None:
+    def during(self, epoch: int, share: float, label: str, values: list[str]) -> None:
         pass
 
-    def end(self, epoch: int, label: str, values: str) -> None:
-        self.skipped, now = f"{label}  {values}", perf_counter()
+    def end(self, epoch: int, label: str, values: list[str]) -> None:
+        self.skipped, now = f"{label}  {_joined(values)}", perf_counter()
         done = epoch + 1 - self.first
         if done % self.every == 0 or epoch + 1 == self.last or now - self.wrote >= QUIET:
             self._write()
@@ -174,20 +197,20 @@ class _Lines:
 class _Bar:
     """A bar of a terminal, and a line for the end of an epoch."""
 
-    brief = False
+    narrow, brief = True, False
 
     def __init__(self, out: Any):
         self.line = LiveLine(out)
         self.ended, self.skipped = -math.inf, ""  # when the end of an epoch was shown
 
-    def during(self, epoch: int, share: float, label: str, values: str) -> None:
+    def during(self, epoch: int, share: float, label: str, values: list[str]) -> None:
         # Bars come at half the rate, so that bars and ends of epochs together keep the limit.
         if perf_counter() - self.line.shown >= 2 * self.line.interval:
-            bar = "=" * int(WIDTH * share)
-            self.line.show(f"{label} [{bar.ljust(WIDTH)}] {values}"[: _width()], at_once=True)
+            begin = f"{label} [{('=' * int(WIDTH * share)).ljust(WIDTH)}] "
+            self.line.show(f"{begin}{_joined(values, _width() - len(begin))}"[: _width()], at_once=True)
 
-    def end(self, epoch: int, label: str, values: str) -> None:
-        text = f"{label}  {values}"
+    def end(self, epoch: int, label: str, values: list[str]) -> None:
+        text = f"{label}  {_joined(values, _width() - len(label) - 2)}"[: _width()]
         if perf_counter() - self.ended < self.line.interval:
             self.skipped = text
             return
@@ -204,31 +227,33 @@ class _Bar:
 class _Tqdm:
     """tqdm's bar over all epochs of the fit."""
 
-    brief = True
+    narrow = brief = True
+    FRAME: ClassVar[str] = " 100%|------| 00:00<00:00, "  # what is between label and values, with a short bar
     FORMAT: ClassVar[str] = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
     def __init__(self, kind: Any, out: Any, first: int, last: int):
         # its own class, so that no thread watches over slow bars
         own = type("Bar", (kind,), {"monitor_interval": 0})
         size = {} if out is None else {"ncols": _width(), "nrows": 24}  # not every terminal tells it to tqdm
+        self.room = math.inf if out is None else _width() - len(self.FRAME)  # for label and values
         self.bar = own(total=last, initial=first, file=out, bar_format=self.FORMAT, mininterval=INTERVAL, **size)
         self.shown = perf_counter()
         self.pending = False
 
-    def _set(self, done: float, label: str, values: str, at_once: bool = False) -> None:
+    def _set(self, done: float, label: str, values: list[str]) -> None:
         self.bar.n = done
         self.bar.set_description_str(label, refresh=False)
-        self.bar.set_postfix_str(values, refresh=False)
+        self.bar.set_postfix_str(_joined(values, self.room - len(label)), refresh=False)
         now = perf_counter()
-        self.pending = not at_once and now - self.shown < INTERVAL
+        self.pending = now - self.shown < INTERVAL
         if not self.pending:
             self.bar.refresh()
             self.shown = now
 
-    def during(self, epoch: int, share: float, label: str, values: str) -> None:
+    def during(self, epoch: int, share: float, label: str, values: list[str]) -> None:
         self._set(epoch + share, label, values)
 
-    def end(self, epoch: int, label: str, values: str) -> None:
+    def end(self, epoch: int, label: str, values: list[str]) -> None:
         self._set(epoch + 1, label, values)
 
     def close(self) -> None:
@@ -240,17 +265,17 @@ class _Tqdm:
 class _Notebook:
     """One output of a cell, which is changed in its place."""
 
-    brief = False
+    narrow = brief = False
 
     def __init__(self) -> None:
         self.handle: Any = None
         self.shown, self.pending = -math.inf, ""
 
-    def during(self, epoch: int, share: float, label: str, values: str) -> None:
-        self._show(f"{label}  {values}", share)
+    def during(self, epoch: int, share: float, label: str, values: list[str]) -> None:
+        self._show(f"{label}  {_joined(values)}", share)
 
-    def end(self, epoch: int, label: str, values: str) -> None:
-        self._show(f"{label}  {values}", 1.0)
+    def end(self, epoch: int, label: str, values: list[str]) -> None:
+        self._show(f"{label}  {_joined(values)}", 1.0)
 
     def _show(self, text: str, share: float, at_once: bool = False) -> None:
         self.pending, now = text, perf_counter()

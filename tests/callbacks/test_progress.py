@@ -116,6 +116,42 @@ def test_tqdms_bar_has_at_most_ten_updates_a_second_and_ends_at_the_last_epoch(c
     assert stopped.startswith("epoch 3/10  30%|")
 
 
+def shown_in(columns: int, monkeypatch, clock) -> list[str]:
+    """What stands in a terminal of this width, one text after the other, for epochs of two slices."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+    progress = fr.Progress(out)
+    training = {"loss": 0.123456, "accuracy": 0.987654}
+    rest = {"penalty": 0.001, "seconds": 1.5, "lr": 0.01}
+    held_back = {"val_loss": 0.234567, "val_accuracy": 0.876543, "val_f1_macro": 0.765432}
+    progress.plan = Plan(0, 4, 2, tuple({**training, **rest, **held_back}))
+    progress.on_train_begin()
+    for epoch in range(4):
+        progress.on_epoch_begin(epoch)
+        clock[0] += 0.5
+        progress.on_slice_end(1, training)
+        clock[0] += 0.5
+        progress.on_epoch_end(epoch, {**training, **rest, **held_back})
+    progress.on_train_end()
+    return [line.rstrip() for line in re.split(r"[\r\n]+", out.getvalue()) if line.strip()]
+
+
+@pytest.mark.parametrize("with_tqdm", [pytest.param(True, marks=pytest.mark.skipif(not TQDM, reason="no tqdm")), False])
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_in_a_narrow_terminal_values_of_held_back_data_come_first(columns, with_tqdm, monkeypatch, clock):
+    if not with_tqdm:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    lines = shown_in(columns, monkeypatch, clock)
+    assert max(map(len, lines)) < columns
+    later = [line for line in lines if line.startswith(("epoch 2/4", "epoch 3/4", "epoch 4/4"))]
+    assert len(later) >= 5 and all("val_loss 0.2346" in line for line in later)  # during an epoch, too
+    assert all(("val_accuracy 0.8765" in line) == (columns > 60 or "[" not in line) for line in later if not with_tqdm)
+    assert ("loss 0.1235" in later[-1]) == (columns == 200)
+    values = re.findall(r"(\w+) 0\.\d+", later[-1])
+    assert values[:1] == ["val_loss"] and not later[-1].endswith((".", "_"))  # no value is cut
+
+
 @pytest.mark.usefixtures("bare")
 def test_the_line_ends_when_training_is_cut():
     class Cut(Callback):
