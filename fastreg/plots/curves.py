@@ -36,6 +36,7 @@ TRAINING, HELD_BACK = BLUE, VERMILION  # in grey, dashes tell them apart
 VALUES = ("loss", "accuracy")
 LOG_RANGE = 30.0  # of largest to smallest value; from here on a linear axis hides the small ones
 DASHES = (0, (4, 1.5))
+MEANINGS = {"lr": "learning rate", "seconds": "seconds of an epoch"}  # of columns whose name is short
 STYLES = ("-", "-.", ":")  # of several held-back sets of one of several runs
 MOST = 4  # values that are drawn if none are named
 
@@ -111,12 +112,15 @@ class HistoryDisplay(Display):
             raise ValueError(f"ax: got {len(self.axes_)} axes, expected one, or {len(values)}: one for each value")
         self.lines_: dict[Any, Any] = {}
         for one, value in zip(self.axes_, values, strict=True):
-            self._draw(self._begin(one, 0, 0), value)
+            self._draw(self._begin(one, 0, 0), value, legend=ax is not None)
         self.ax_ = self.axes_[0]
+        if ax is None and any(one.get_legend_handles_labels()[1] for one in self.axes_):
+            across = 3 * len(self.axes_) if len(self.runs) == 1 else 2
+            legend_below(self.figure_, self.axes_, columns=across, size=9)
         return self
 
-    def _draw(self, axes: Axes, value: str) -> None:
-        drawn = []
+    def _draw(self, axes: Axes, value: str, legend: bool) -> None:
+        drawn, judged = [], []
         alone = len(self.runs) == 1
         for place, (run, (epochs, columns)) in enumerate(self.runs.items()):
             held_back = 0
@@ -130,17 +134,19 @@ class HistoryDisplay(Display):
                     style["linestyle"] = "-" if alone else STYLES[held_back % len(STYLES)]
                     held_back += 1
                     style["color"] = COLORS[held_back % len(COLORS)] if alone else style["color"]
-                else:
+                elif value not in UNJUDGED:
                     style["linestyle"] = DASHES
-                told = part or "training, as it went"
-                told = told if alone else f"{run}: {told}"
+                told = part or ("" if value in UNJUDGED else "training, as it went")
+                told = told if alone else f"{run}: {told}".removesuffix(": ")
                 (line,) = axes.plot([epoch + 1 for epoch in epochs], curve, label=told, **style)
                 self.lines_[name if alone else (run, name)] = line
                 drawn.append(list(curve))
-                if part:
-                    _dot(axes, line, largest_is_best(name))
-        label(axes, "epoch", value)
-        axes.locator_params(axis="x", integer=True)
+                if part and len(epochs) > 1:
+                    judged.append((line, largest_is_best(name)))
+        for line, largest in judged:  # after all lines, also in the legend
+            _dot(axes, line, largest)
+        label(axes, "epoch", MEANINGS.get(value, value), legend=legend)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         _scale(axes, value, drawn)
 
 
@@ -150,7 +156,8 @@ def _dot(axes: Axes, line: Any, largest: bool | None) -> None:
     if largest is None:
         return
     at = int(np.nanargmax(curve) if largest else np.nanargmin(curve))
-    axes.plot(epochs[at], curve[at], marker="o", markersize=6, color=line.get_color(), markeredgecolor="white")
+    style: Any = {"linestyle": "", "markersize": 7, "markeredgecolor": "white", "label": "the best"}
+    axes.plot(epochs[at], curve[at], "o", color=line.get_color(), **style)
 
 
 def _value_of(column: str) -> str:
@@ -339,7 +346,7 @@ def _draw(axes: Axes, history: History, value: str, validation: str) -> None:
         axes.plot(epochs, history[f"val_{value}"], color=HELD_BACK, label=validation, **common)
         _mark_best(axes, epochs, history[f"val_{value}"], f"{validation} {value}")
     plain(axes)
-    axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 
 
 def _mark_best(axes: Axes, epochs: list[int], curve: list[float], name: str) -> None:
@@ -378,5 +385,5 @@ def _scale(axes: Axes, value: str, curves: Sequence[Sequence[float]]) -> None:
     elif numbers and min(numbers) > 0 and max(numbers) / min(numbers) > LOG_RANGE:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
-    elif numbers:
-        axes.set_ylim(bottom=0)
+    elif numbers and min(numbers) >= 0 and not largest_is_best(value):
+        axes.set_ylim(0, 1.05 * max(numbers) or 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,14 +73,15 @@ def own_figure(width: float, height: float) -> Figure:
     return pyplot.figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def label(axes: Axes, x: str, y: str, title: str = "", grid: str = "both") -> None:
-    """Names the axes, with units, and gives them their plain look. A legend appears where curves have names."""
+def label(axes: Axes, x: str, y: str, title: str = "", grid: str = "both", legend: bool = True) -> None:
+    """Names the axes, with units, and gives them their plain look. A legend appears where curves have names, unless it
+    comes later."""
     plain(axes, grid)
     axes.set_xlabel(x, fontsize=10, color=INK, parse_math=False)
     axes.set_ylabel(y, fontsize=10, color=INK, parse_math=False)
     if title:
         axes.set_title(title, fontsize=11, color=INK, parse_math=False)
-    if axes.get_legend_handles_labels()[1]:
+    if legend and axes.get_legend_handles_labels()[1]:
         for text in axes.legend(frameon=False, fontsize=9).get_texts():
             text.set_parse_math(False)
 
@@ -132,11 +133,16 @@ def plain(axes: Axes, grid: str = "both") -> None:
         axes.spines[side].set_color(EDGE)
 
 
-def legend_below(figure: Figure, axes: Axes, side: str = "center", columns: int | None = None) -> None:
-    """Puts the legend of the axes below the plot. Its texts are drawn as they are: a dollar sign begins no formula."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend_below(
+    figure: Figure, axes: Axes | Iterable[Axes], side: str = "center", columns: int | None = None, size: int = 10
+) -> None:
+    """Puts the legend of the axes below the plot, each name once. Its texts are drawn as they are: a dollar sign begins
+    no formula."""
+    every = list(np.ravel(np.asarray(axes, object)))
+    named = {name: handle for one in every for handle, name in zip(*one.get_legend_handles_labels(), strict=True)}
     place: Any = f"outside lower {side}"
-    legend = figure.legend(handles, labels, loc=place, ncols=columns or len(labels), frameon=False, fontsize=10)
+    style: Any = {"ncols": columns or len(named), "frameon": False, "fontsize": size}
+    legend = figure.legend(list(named.values()), list(named), loc=place, **style)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

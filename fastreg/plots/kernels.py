@@ -83,7 +83,7 @@ class FiltersDisplay(Display):
         """Draws it, on axes or on a new figure. Each image has its own scale."""
         across = math.ceil(math.sqrt(len(self.filters) * 1.6))
         down = math.ceil(len(self.filters) / across)
-        axes = self._begin(ax, max(3.0, 0.75 * across), 0.5 + 0.8 * down)
+        axes = self._begin(ax, max(3.6, 0.75 * across), 0.7 + 0.8 * down)
         self.images_: list[Any] = []
         for place, cell in enumerate(cells(axes, down, across)):
             if place >= len(self.filters):
@@ -96,7 +96,7 @@ class FiltersDisplay(Display):
             else:
                 self.images_.append(cell.imshow(own, cmap=SIGNED, vmin=-reach, vmax=reach))
         how = "grey is 0" if self.filters.ndim == 4 else "red above 0, blue below"
-        axes.set_title(f"{self.title} ({how})".strip(), fontsize=10, color=INK, parse_math=False)
+        axes.set_title(f"{self.title}\n{how}".strip(), fontsize=9, color=INK, parse_math=False)
         return self
 
 

@@ -107,7 +107,7 @@ class ErrorsDisplay(Display):
         down = math.ceil(len(self.rows) / across)
         shown = min(self.drawn.shape[1], COLUMNS)
         size = (
-            (max(3.6, 1.05 * across), 0.5 + 1.25 * down) if images else (max(5.6, 2.2 + 0.55 * shown), 1.6 + 0.3 * down)
+            (max(3.6, 1.05 * across), 0.6 + 1.25 * down) if images else (max(5.6, 2.2 + 0.55 * shown), 1.6 + 0.3 * down)
         )
         axes = self._begin(ax, *size)
         self.images_: list[Any] = []
@@ -118,7 +118,8 @@ class ErrorsDisplay(Display):
             self._draw_images(axes, down, across)
         else:
             self._draw_table(axes, shown)
-        axes.set_title(self.title, fontsize=11, color=INK, parse_math=False)
+        how = "\ntrue → predicted, how sure" if images and len(self.rows) else ""
+        axes.set_title(f"{self.title}{how}", fontsize=10, color=INK, parse_math=False)
         return self
 
     def _draw_images(self, axes: Axes, down: int, across: int) -> None:
@@ -143,8 +144,8 @@ class ErrorsDisplay(Display):
         for place, row in enumerate(self.drawn):
             for across, column in enumerate(order):
                 ink = "white" if abs(scores[place, column]) > 0.6 * CUT else INK
-                axes.text(across, place, f"{row[column]:.3g}", ha="center", va="center", fontsize=7, color=ink)
-        label(axes, "column (colour: how far from its mean)", "row: its target → the prediction")
+                axes.text(across, place, _figure(row[column]), ha="center", va="center", fontsize=7, color=ink)
+        label(axes, "column (red: above its mean, blue: below)", "row: its target → the prediction")
         axes.grid(False)
         told = [f"{row}: {text}" for row, text in zip(self.rows, self.told, strict=True)]
         axes.set_yticks(range(len(told)), told, fontsize=8, parse_math=False)
@@ -170,7 +171,7 @@ def _told(found: Answers, targets: np.ndarray, row: int) -> str:
     if found.classes is None:
         return f"{targets[row]:.4g} → {found.values[row, 0]:.4g}"
     names, code = known(found.classes), int(found.codes[row])
-    sure = f" {100 * found.values[row, code]:.0f} %" if found.probabilities else ""
+    sure = f", {100 * found.values[row, code]:.0f} %" if found.probabilities else ""
     return f"{_short(names[int(targets[row])])} → {_short(names[code])}{sure}"
 
 
@@ -188,6 +189,11 @@ def _numbers(data: np.ndarray, names: list[str] | None) -> tuple[np.ndarray, lis
     if not found:
         raise TypeError("X: got no column of numbers, expected at least one")
     return np.stack(list(found.values()), axis=1), list(found)
+
+
+def _figure(value: float) -> str:
+    """A number in few characters, without an exponent where it has up to five digits."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
 def _short(name: str) -> str:

@@ -130,13 +130,14 @@ class BoundaryDisplay(Display):
         if self.targets is not None:
             low, high = min(low, float(self.targets.min())), max(high, float(self.targets.max()))
         style: Any = {"vmin": low, "vmax": high, "cmap": "viridis"}
-        levels = np.linspace(low, high, LEVELS) if high > low else LEVELS
+        levels = _levels(low, high) if high > low else LEVELS
         self.surface_ = axes.contourf(self.xx0, self.xx1, self.response, levels=levels, **style)
         if self.points is not None and self.targets is not None:
-            style |= {"edgecolor": "white", "linewidth": 0.6, "s": 22}
+            style |= {"edgecolor": "white", "linewidth": 0.5, "s": _size(len(self.points))}
             self.points_.append(axes.scatter(self.points[:, 0], self.points[:, 1], c=self.targets, **style))
         if own:  # it takes room from the axes, and those that were given are the user's
-            self.figure_.colorbar(self.surface_, ax=axes, label="predicted value")
+            told = "predicted value; points: the target" if self.points_ else "predicted value"
+            self.figure_.colorbar(self.surface_, ax=axes, label=told)
 
     def _draw_classes(self, axes: Axes, classes: tuple) -> None:
         """Each point has the colour of its class, the stronger the further it is above the others."""
@@ -167,8 +168,21 @@ class BoundaryDisplay(Display):
                 own = np.empty((0, 2))
             else:
                 own = self.points[self.targets == place]
-            style |= {"s": 24, "edgecolor": "white", "linewidth": 0.6, "label": f"class {name}"}
+            told = name if isinstance(classes[place], str) else f"class {name}"
+            style |= {"s": _size(len(own)), "edgecolor": "white", "linewidth": 0.5, "label": told}
             self.points_.append(axes.scatter(*own.T, **style))
+
+
+def _size(count: int) -> float:
+    """The area of a point: smaller where there are many, so that they do not hide each other."""
+    return float(np.clip(24 * (400 / max(count, 1)) ** 0.5, 8, 24))
+
+
+def _levels(low: float, high: float) -> np.ndarray:
+    """Round numbers from one that is at most `low` to one that is at least `high`."""
+    from matplotlib.ticker import MaxNLocator
+
+    return np.asarray(MaxNLocator(LEVELS).tick_values(low, high))
 
 
 def _two(columns: Any) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.understood import understood
 from fastreg.plots.answers import answers
-from fastreg.plots.figure import BLUE, EDGE, INK, VERMILION, Display, label
+from fastreg.plots.figure import BLUE, EDGE, INK, VERMILION, Display, label, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ class CalibrationDisplay(Display):
 
     def plot(self, ax: Axes | None = None) -> CalibrationDisplay:
         """Draws it, on axes or on a new figure."""
-        axes = self._begin(ax, 5.2, 4.8)
+        axes = self._begin(ax, 5.0, 5.2)
         axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 2)), label="perfectly calibrated")
         width = np.minimum(0.8 / (len(self.edges) - 1), 0.08)
         self.bars_ = axes.bar(
@@ -128,7 +128,9 @@ class CalibrationDisplay(Display):
             axes.plot(*own, "v", color=VERMILION, markersize=7, label="probability too high")
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
-        label(axes, f"predicted probability of {self.event}", "share of the rows where it is so")
+        label(axes, f"predicted probability of {self.event}", "share of the rows where it is so", legend=ax is not None)
+        if ax is None:
+            legend_below(self.figure_, axes, columns=2, size=9)
         return self
 
 

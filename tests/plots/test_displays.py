@@ -186,7 +186,7 @@ def test_the_line_lies_where_the_probability_is_a_half():
 def test_boundary_of_three_classes_named_by_texts_and_of_numbers():
     names = np.array(["low", "mid", "high"])[np.digitize(X[:, 0], [-0.5, 0.5])]
     three = fr.plots.boundary(fitted(3, y=names), X, names, grid_resolution=40)
-    assert sorted(points.get_label() for points in three.points_) == ["class high", "class low", "class mid"]
+    assert sorted(points.get_label() for points in three.points_) == ["high", "low", "mid"]
     assert len(three.lines_) >= 2 and set(np.unique(three.response)) <= {0, 1, 2}
     numbers = fitted(1, "mse", y=X[:, 0])
     display = fr.plots.boundary(numbers, X, X[:, 0], grid_resolution=12)
@@ -217,7 +217,7 @@ def test_errors_are_the_wrong_rows_surest_first(trainer):
     lead = p[display.rows, 1 - Y[display.rows]]
     assert (np.diff(lead) <= 0).all()
     assert f"{len(wrong)} mistakes in 300 rows" in display.title
-    assert display.told[0] == f"{Y[display.rows[0]]} → {1 - Y[display.rows[0]]} {100 * lead[0]:.0f} %"
+    assert display.told[0] == f"{Y[display.rows[0]]} → {1 - Y[display.rows[0]]}, {100 * lead[0]:.0f} %"
 
 
 def test_errors_of_images_shows_those_images():
