@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -388,11 +388,14 @@ def pad(use: Use) -> Known:
 def _padding(use: Use, size: tuple[int, int], strides: tuple[int, int], own: Border, ceil: bool = False) -> str:
     """Which padding of fastreg gives the windows of a module with this border."""
     image = _image(use)
+    on = f"on images of {image[0]} x {image[1]}"
     given = NO_BORDER if use.value.border is None else use.value.border[0]
     left, right, top, bottom = (a + b for a, b in zip(own, given, strict=True))
     places = []
     for side, k, step, before, after in zip(image, size, strides, (top, left), (bottom, right), strict=False):
         room = side + before + after - k
+        if room < 0:
+            raise use.refuse(f"{on}, which are smaller than its kernel")
         n = room // step + 1
         if ceil and room % step and n * step < side + before:  # a last window that reaches over the border
             n += 1
@@ -401,20 +404,49 @@ def _padding(use: Use, size: tuple[int, int], strides: tuple[int, int], own: Bor
         found = window(image, size, strides, how)
         if found.places == tuple(places) and found.before == (top, left) and min(places) > 0:
             return how
+    windows = _Windows(image, size, strides, tuple(places), (top, left))
     raise use.refuse(
-        f"on images of {image[0]} x {image[1]}, whose windows lie as neither padding='valid' nor padding='same' of "
-        f"fastreg has them, expected a border of 0{_same(image, size, strides)}"
+        f"{on}, whose windows lie as neither padding='valid' nor padding='same' of fastreg has them, expected padding=0"
+        f"{_same(use, windows)}{_with_zeros(use, windows)}"
     )
 
 
-def _same(image: tuple[int, int, int], size: tuple[int, int], strides: tuple[int, int]) -> str:
-    """The border that is padding="same" of fastreg."""
+class _Windows(NamedTuple):
+    """Windows that no padding of fastreg has: how many there are, and how far the first reaches over the border."""
+
+    image: tuple[int, int, int]
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    places: tuple[int, ...]
+    before: tuple[int, int]
+
+
+def _same(use: Use, windows: _Windows) -> str:
+    """How PyTorch writes what padding="same" of fastreg is."""
     from fastreg.exchange.plan import borders
 
-    left, right, top, bottom = borders(window(image, size, strides, "same"))
+    border = left, right, top, bottom = borders(window(windows.image, windows.size, windows.strides, "same"))
+    kind = kind_of(use.module)
     if (left, top) == (right, bottom):
-        return f", or padding={(top, left)}"
-    return f", or nn.ZeroPad2d({(left, right, top, bottom)}) before it"
+        counts = ", count_include_pad=False" if kind == "AvgPool2d" and (left or top) else ""
+        return f", or padding={(top, left)}{counts}" if left or top else ""
+    if kind == "AvgPool2d":
+        return ""
+    before = f"nn.ConstantPad2d({border}, -math.inf)" if kind == "MaxPool2d" else f"nn.ZeroPad2d({border})"
+    return f" (with {before} before it, that is padding='same')"
+
+
+def _with_zeros(use: Use, windows: _Windows) -> str:
+    """A larger kernel that computes the same with zeros in its last rows and columns, where it has padding="same"."""
+    if kind_of(use.module) != "Conv2d":
+        return ""
+    for more in ((0, 1), (1, 0), (1, 1)):
+        size = windows.size[0] + more[0], windows.size[1] + more[1]
+        found = window(windows.image, size, windows.strides, "same")
+        if found.places == windows.places and found.before == windows.before:
+            what = " and ".join(word for word, one in zip(("row", "column"), more, strict=True) if one)
+            return f"; kernel_size={size} with zeros in the last {what} of its weight gives the same values"
+    return ""
 
 
 def conv(use: Use) -> Known:

@@ -1,6 +1,7 @@
 """from_torch and to_torch against PyTorch itself: the same outputs, gradients and trained weights."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -562,6 +563,22 @@ REFUSED = {
         (1, 8, 8),
         r"module '0'.*8 x 8.*nn.ZeroPad2d\(\(0, 1, 0, 1\)\)",
     ),
+    "a border of an even kernel": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 2, padding=1)),
+        (1, 8, 8),
+        r"expected padding=0 \(with nn.ZeroPad2d\(\(0, 1, 0, 1\)\) before it, that is padding='same'\)$",
+    ),
+    "a border of a maximum": (
+        lambda: nn.Sequential(nn.MaxPool2d(3, 2, padding=1)),
+        (1, 8, 8),
+        r"nn.ConstantPad2d\(\(0, 1, 0, 1\), -math.inf\) before it, that is padding='same'\)$",
+    ),
+    "a border that is wide": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3, padding=2)),
+        (1, 8, 8),
+        r"expected padding=0, or padding=\(1, 1\)$",
+    ),
+    "a kernel that is larger": (lambda: nn.Sequential(nn.Conv2d(1, 4, 9)), (1, 8, 8), "smaller than its kernel$"),
     "a counted border": (lambda: nn.Sequential(nn.AvgPool2d(3, padding=1)), (1, 9, 9), "count_include_pad=False"),
     "part of a sample": (lambda: nn.Sequential(nn.LayerNorm(4)), (3, 4), r"normalized_shape=\(3, 4\)"),
     "no moments": (
@@ -593,6 +610,24 @@ def test_refusals_name_what_they_refuse(name):
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         fr.from_torch(make(), shape)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kernel, stride, padding, side", [(3, 2, 1, 8), (7, 2, 3, 10), ((3, 5), (2, 1), (1, 2), 8)])
+def test_the_larger_kernel_that_is_advised_gives_the_same_values(kernel, stride, padding, side):
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(2, 3, kernel, stride=stride, padding=padding)
+    with pytest.raises(ValueError, match=r"gives the same values$") as caught:
+        fr.from_torch(nn.Sequential(theirs), (2, side, side))
+    size = tuple(map(int, re.findall(r"kernel_size=\((\d+), (\d+)\) with zeros", str(caught.value))[0]))
+    larger = nn.Conv2d(2, 3, size, stride=stride, padding=padding)
+    down, across = theirs.kernel_size
+    with torch.no_grad():
+        larger.weight.zero_()[:, :, :down, :across] = theirs.weight
+        larger.bias.copy_(theirs.bias)
+    images = torch.randn(4, 2, side, side)
+    same = theirs(images).detach().numpy().transpose(0, 2, 3, 1).reshape(4, -1)
+    own = fr.from_torch(nn.Sequential(larger), (2, side, side)).predict(images.numpy().transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(own, same, atol=1e-6)
 
 
 def test_models_that_cannot_go():
