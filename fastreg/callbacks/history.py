@@ -20,7 +20,8 @@ class History(Mapping):
     """Lists of equal length by name, with one value per epoch. An index gives an epoch as a dict, a slice several.
 
     "lr" is the learning rate of the last batch of the epoch. An epoch without a value, such as one before a metric was
-    added, has NaN there.
+    added, has NaN there. Epochs count from 0 in `epochs`, `to_dict` and `to_frame`, from 1 where a person reads them:
+    `print(history)`.
 
     Attributes
     ----------
@@ -82,7 +83,8 @@ class History(Mapping):
     __copy__ = copy
 
     def to_dict(self) -> dict[str, list]:
-        """A dict of lists with the numbers of the epochs, for any data frame: `polars.DataFrame(history.to_dict())`."""
+        """A dict of lists with the numbers of the epochs, counted from 0, for any data frame:
+        `polars.DataFrame(history.to_dict())`."""
         return {"epoch": list(self.epochs), **{name: list(column) for name, column in self._columns.items()}}
 
     def to_frame(self):

@@ -41,7 +41,7 @@ class BestWeights(Callback):
     best : float
         The best value. A value that is not finite is never the best.
     best_epoch : int or None
-        The epoch with the best value.
+        The epoch with the best value, counted from 0: `history.epochs` has it.
     """
 
     mode = "min"
@@ -137,14 +137,14 @@ class EarlyStopping(BestWeights):
         "min", "max" or "auto": the direction that the name of the monitor says, such as "max" for val_accuracy, val_f1
         and val_r2, and "min" for losses and errors. A name that says nothing needs "min" or "max".
     start_from_epoch
-        Epochs before this one are ignored.
+        Epochs before this one, counted from 0, are ignored.
 
     Attributes
     ----------
     best : float
         The best value. NaN is never the best.
     best_epoch : int or None
-        The epoch with the best value.
+        The epoch with the best value, counted from 0: `history.epochs` has it.
 
     Examples
     --------
