@@ -24,13 +24,27 @@ FOLDER = Path(__file__).parent / "api"
 NAME = re.compile(r"(?:fr|fastreg)((?:\.[A-Za-z_]\w*)+)")
 COLUMNS = re.compile(r"\S {2,}\S")
 MARKUP = re.compile(r"([|*]|(?<=\w)_(?=\W|$))")
+ROOMS = {  # of the package, in the order in which a reader meets them
+    "model": "Models",
+    "layers": "Layers",
+    "training": "Training",
+    "losses": "Penalties, attacks",
+    "optimizers": "Optimizers, averages",
+    "callbacks": "Callbacks",
+    "checks": "Checks",
+    "exchange": "Other libraries",
+    "machine": "Threads, machine",
+    "common": "Errors",
+}
 log = logging.getLogger(__name__)
 
 
 def setup(app) -> None:
     """Called by conf.py."""
     app.connect("builder-inited", write)
-    app.connect("autodoc-process-docstring", plain, priority=400)  # before napoleon reads it
+    app.connect(
+        "autodoc-process-docstring", plain, priority=400
+    )  # before napoleon reads it
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", others)
     app.connect("autodoc-process-bases", bases)
@@ -58,7 +72,9 @@ def write(app) -> None:
             old.unlink()
     for name, text in pages.items():
         path = FOLDER / f"{name}.rst"
-        if not path.exists() or path.read_text() != text:  # what has not changed is not read again
+        if (
+            not path.exists() or path.read_text() != text
+        ):  # what has not changed is not read again
             path.write_text(text)
 
 
@@ -67,10 +83,18 @@ def index(top: dict[str, object], modules: list[str]) -> str:
     rooms: dict[str, list[str]] = {}
     for name, value in top.items():
         rooms.setdefault(value.__module__.split(".")[1], []).append(name)
-    text = title("API") + "Every public name. ``import fastreg as fr`` makes all of them ``fr.NAME``.\n\n"
-    for room in sorted(rooms):
-        text += title(room.capitalize(), "-") + table(rooms[room]) + toctree(rooms[room])
-    return text + title("Modules", "-") + table(modules) + toctree(modules)
+    text = (
+        title("API")
+        + "Every public name. ``import fastreg as fr`` makes all of them ``fr.NAME``.\n\n"
+    )
+    for room in sorted(rooms, key=[*ROOMS, *sorted(rooms)].index):
+        text += group(ROOMS.get(room, room.capitalize()), rooms[room])
+    return text + group("Modules", modules)
+
+
+def group(name: str, names: list[str]) -> str:
+    """A part of the index, which is one of the side bar too."""
+    return title(name, "-") + table(names) + toctree(names, name)
 
 
 def module_page(home: str, known: dict[int, str]) -> str:
@@ -96,12 +120,14 @@ def module(name: str) -> str:
 
 def table(names: list[str]) -> str:
     rows = "".join(f"   {name.removeprefix('fastreg.')}\n" for name in names)
-    return f".. currentmodule:: fastreg\n\n.. autosummary::\n   :nosignatures:\n\n{rows}\n"
+    return (
+        f".. currentmodule:: fastreg\n\n.. autosummary::\n   :nosignatures:\n\n{rows}\n"
+    )
 
 
-def toctree(names: list[str]) -> str:
+def toctree(names: list[str], caption: str) -> str:
     rows = "".join(f"   {name.removeprefix('fastreg.')} <{name}>\n" for name in names)
-    return f".. toctree::\n   :hidden:\n\n{rows}\n"
+    return f".. toctree::\n   :hidden:\n   :caption: {caption}\n\n{rows}\n"
 
 
 def entry(name: str, value: object) -> str:
@@ -125,7 +151,9 @@ def paragraph(text: str) -> str:
     rows = text.split("\n")
     if ">>>" in text:
         return text
-    if len(rows) > 1 and sum(COLUMNS.search(row) is not None for row in rows) * 2 > len(rows):
+    if len(rows) > 1 and sum(COLUMNS.search(row) is not None for row in rows) * 2 > len(
+        rows
+    ):
         return "\n".join(["::", "", *(f"    {row}" for row in rows)])
     parts = re.split(r"(`[^`]*`)", text)
     parts[::2] = [MARKUP.sub(r"\\\1", part) for part in parts[::2]]
@@ -137,7 +165,9 @@ def signature(app, what, name, value, options, args, returns):
     """A class has the signature of its constructor, not that of its metaclass."""
     if what == "class":
         try:
-            return stringify_signature(inspect.signature(value), show_annotation=False), None
+            return stringify_signature(
+                inspect.signature(value), show_annotation=False
+            ), None
         except ValueError:
             return None
     return None
@@ -145,7 +175,9 @@ def signature(app, what, name, value, options, args, returns):
 
 def others(app, what, name, value, skip, options):
     """Methods that another library gives to a class are told there."""
-    home = getattr(value, "__globals__", {}).get("__name__", "fastreg")  # where the code is
+    home = getattr(value, "__globals__", {}).get(
+        "__name__", "fastreg"
+    )  # where the code is
     return None if home.startswith("fastreg") else True
 
 
@@ -168,16 +200,28 @@ class Links(SphinxTransform):
     default_priority = 500
 
     def apply(self, **_) -> None:
-        if self.env.docname.startswith("api/") or self.env.docname == "changelog":  # it tells of names that are gone
+        if (
+            self.env.docname.startswith("api/") or self.env.docname == "changelog"
+        ):  # it tells of names that are gone
             return
         for node in list(self.document.findall(nodes.literal)):
             found = NAME.match(node.astext())
-            if found is None or isinstance(node.parent, (nodes.reference, nodes.title, addnodes.pending_xref)):
+            if found is None or isinstance(
+                node.parent, (nodes.reference, nodes.title, addnodes.pending_xref)
+            ):
                 continue
             link = addnodes.pending_xref(
-                "", refdomain="py", reftype="obj", reftarget=f"fastreg{found[1]}", refexplicit=True, refwarn=False
+                "",
+                refdomain="py",
+                reftype="obj",
+                reftarget=f"fastreg{found[1]}",
+                refexplicit=True,
+                refwarn=False,
             )
-            link.source, link.line = node.source, node.line or getattr(node.parent, "line", None)
+            link.source, link.line = (
+                node.source,
+                node.line or getattr(node.parent, "line", None),
+            )
             node.replace_self(link)
             link += node
 
@@ -192,7 +236,9 @@ def resolve(app, env, node, inner):
     for name in (target, f"fastreg.{target}"):
         if name in documented:
             place = documented[name]
-            return make_refnode(app.builder, node["refdoc"], place.docname, place.node_id, inner, name)
+            return make_refnode(
+                app.builder, node["refdoc"], place.docname, place.node_id, inner, name
+            )
     if target.startswith("fastreg."):
         return near(app, env, node, inner, target)
     return None
@@ -203,10 +249,14 @@ def near(app, env, node, inner, target: str):
     value, home, documented = fr, "", env.domains["py"].objects
     path = target.split(".")
     for count, part in enumerate(path[1:], 2):
-        if inspect.ismodule(value) and not hasattr(value, part):  # a module that nobody has imported yet?
+        if inspect.ismodule(value) and not hasattr(
+            value, part
+        ):  # a module that nobody has imported yet?
             with contextlib.suppress(ImportError):
                 importlib.import_module(".".join(path[:count]))
-        if not hasattr(value, part) and part not in getattr(value, "__dataclass_fields__", ()):
+        if not hasattr(value, part) and part not in getattr(
+            value, "__dataclass_fields__", ()
+        ):
             log.warning("%s: there is no such name", target, location=node)
             return None
         value = getattr(value, part, None)
@@ -214,4 +264,11 @@ def near(app, env, node, inner, target: str):
             home = ".".join(path[:count])
     if not home:
         return None
-    return make_refnode(app.builder, node["refdoc"], documented[home].docname, documented[home].node_id, inner, home)
+    return make_refnode(
+        app.builder,
+        node["refdoc"],
+        documented[home].docname,
+        documented[home].node_id,
+        inner,
+        home,
+    )

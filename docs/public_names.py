@@ -4,7 +4,11 @@ import inspect
 
 import fastreg as fr
 
-PLUMBING = {"get", "fill", "rate"}  # of modules without __all__: what other modules call
+PLUMBING = {
+    "get",
+    "fill",
+    "rate",
+}  # of modules without __all__: what other modules call
 
 
 def modules() -> list[str]:
@@ -14,7 +18,13 @@ def modules() -> list[str]:
 
 def top_level() -> dict[str, object]:
     """The classes and functions of `fastreg.__all__`."""
-    return _documented({f"fastreg.{name}": _found(name) for name in fr.__all__ if name not in modules()})
+    return _documented(
+        {
+            f"fastreg.{name}": _found(name)
+            for name in fr.__all__
+            if name not in modules()
+        }
+    )
 
 
 def of_module(name: str) -> dict[str, object]:
@@ -23,7 +33,9 @@ def of_module(name: str) -> dict[str, object]:
     for part in name.split("."):
         home = getattr(home, part)
     names = getattr(home, "__all__", None) or [
-        key for key, value in vars(home).items() if getattr(value, "__module__", None) == home.__name__
+        key
+        for key, value in vars(home).items()
+        if getattr(value, "__module__", None) == home.__name__
     ]
     if name == "reference":  # its other names are the parts that the engine is made of
         names = fr.kernels.__all__
@@ -47,4 +59,8 @@ def _found(name: str, home=fr) -> object:
 
 
 def _documented(found: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in found.items() if inspect.isclass(value) or inspect.isroutine(value)}
+    return {
+        name: value
+        for name, value in found.items()
+        if inspect.isclass(value) or inspect.isroutine(value)
+    }

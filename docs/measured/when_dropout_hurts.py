@@ -19,15 +19,26 @@ STEPS, BATCH, HELD_BACK = 4_000, 64, 2_000
 
 
 def accuracy(train, held_back, test, width, rate, seed):
-    hidden = [layer for _ in range(2) for layer in (fr.Dense(width, "relu"), fr.Dropout(rate=rate))]
+    hidden = [
+        layer
+        for _ in range(2)
+        for layer in (fr.Dense(width, "relu"), fr.Dropout(rate=rate))
+    ]
     optimizer = fr.Adam(fr.schedules.OneCycle(2e-3, STEPS))
-    trainer = fr.Trainer(fr.Sequential([*hidden, fr.Dense(10)]), optimizer=optimizer, seed=seed)
+    trainer = fr.Trainer(
+        fr.Sequential([*hidden, fr.Dense(10)]), optimizer=optimizer, seed=seed
+    )
     epochs = STEPS // -(-len(train[1]) // BATCH)
     looks = max(1, epochs // 40)  # the held-back images are looked at about 40 times
     best = fr.EarlyStopping("val_loss", patience=epochs)
     rows = np.tile(np.arange(len(train[1])), looks)
     trainer.fit(
-        *train, rows=rows, epochs=max(1, epochs // looks), batch_size=BATCH, validation_data=held_back, callbacks=best
+        *train,
+        rows=rows,
+        epochs=max(1, epochs // looks),
+        batch_size=BATCH,
+        validation_data=held_back,
+        callbacks=best,
     )
     return trainer.evaluate(*test)["accuracy"]
 
@@ -45,14 +56,19 @@ def main(arguments=None):
         for seed in range(options.seeds):
             some = np.random.default_rng(seed).permutation(len(X) - HELD_BACK)[:rows]
             for rate in RATES:
-                found[rate].append(accuracy((X[some], y[some]), held_back, test, width, rate, seed))
+                found[rate].append(
+                    accuracy((X[some], y[some]), held_back, test, width, rate, seed)
+                )
         plain = np.array(found[0.0])
         gains = [100 * (np.array(found[rate]) - plain) for rate in RATES[1:]]
         told = ", ".join(
             f"rate {rate}: {gain.mean():+.2f} ± {gain.std(ddof=1):.2f}"
             for rate, gain in zip(RATES[1:], gains, strict=True)
         )
-        print(f"width {width:4}, rows {rows:6,}: plain {100 * plain.mean():.2f} %, {told}", flush=True)
+        print(
+            f"width {width:4}, rows {rows:6,}: plain {100 * plain.mean():.2f} %, {told}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
