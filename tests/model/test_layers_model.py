@@ -371,7 +371,7 @@ def test_an_input_may_come_first_in_a_row(tmp_path):
     X, y = np.eye(4, dtype=np.float32), np.arange(4) % 2
     row = fr.Sequential([fr.Input((4,)), fr.Dense(3, "relu"), fr.Dense(2)])
     plain = fr.Sequential([fr.Dense(3, "relu"), fr.Dense(2)])
-    assert repr(row) == "Sequential([Input((4,)), Dense(3, activation='relu'), Dense(2)])"
+    assert repr(row) == "Sequential([Input(4), Dense(3, activation='relu'), Dense(2)])"
     row.build(seed=3)  # its shape is known
     plain.build(4, seed=3)
     np.testing.assert_array_equal(row.predict(X), plain.predict(X))
