@@ -145,6 +145,8 @@ def plain(app, what, name, value, options, lines) -> None:
     aligned."""
     paragraphs = "\n".join(lines).split("\n\n")
     lines[:] = "\n\n".join(map(paragraph, paragraphs)).split("\n")
+    if what in ("property", "attribute", "data") and ":" in lines[0]:
+        lines.insert(0, "\\")  # else napoleon takes what is before the colon for a type
 
 
 def paragraph(text: str) -> str:
@@ -174,7 +176,9 @@ def signature(app, what, name, value, options, args, returns):
 
 
 def others(app, what, name, value, skip, options):
-    """Methods that another library gives to a class are told there."""
+    """Methods that another library gives to a class are told there. Fields of a tuple have nothing to say."""
+    if (getattr(value, "__doc__", None) or "").startswith("Alias for field number"):
+        return True
     home = getattr(value, "__globals__", {}).get(
         "__name__", "fastreg"
     )  # where the code is

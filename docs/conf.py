@@ -40,6 +40,7 @@ autosummary_generate = False  # api_pages writes the pages
 autodoc_typehints = "none"  # the docstrings say what arguments are, in words
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"  # beside a page: fit, not Trainer.fit
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [  # several names may share a line

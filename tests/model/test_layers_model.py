@@ -382,7 +382,7 @@ def test_an_input_may_come_first_in_a_row(tmp_path):
         fr.Trainer(fr.Sequential([fr.Input(4), fr.Dense(2)])).fit(np.eye(3), [0, 1, 1])
     with pytest.raises(ValueError, match="Conv2D"):  # what does not fit is refused at once
         fr.Sequential([fr.Input(4), fr.Conv2D(2, 3)])
-    with pytest.raises(ValueError, match=r"layers\[0\]: got Input\(\(4,\), name='a'\), expected an Input with a shape"):
+    with pytest.raises(ValueError, match=r"layers\[0\]: got Input\(4, name='a'\), expected an Input with a shape"):
         fr.Sequential([fr.Input(4, name="a"), fr.Dense(2)])
     with pytest.raises(TypeError, match=r"layers\[1\]: got Input"):
         fr.Sequential([fr.Dense(2), fr.Input(2)])
