@@ -451,7 +451,7 @@ def sample_weight(name: str, value, rows: int, working: str) -> np.ndarray | Non
 
 
 def weights(name: str, value, rows: int, working: str) -> np.ndarray:
-    """Weights (rows,) in the working dtype: finite, none negative."""
+    """Weights (rows,) in the working dtype: finite, none negative. What counts as zero in a run is zero."""
     result = array(name, value, working)
     if result.shape == (rows, 1):  # a frame of one column
         result = result[:, 0]
@@ -465,4 +465,5 @@ def weights(name: str, value, rows: int, working: str) -> np.ndarray:
     if rows and result.min() < 0:
         row = int(np.argmax(result < 0))
         raise ValueError(f"{name}: got {result[row]} in row {row}, expected numbers of at least 0")
+    result[result < np.finfo(working).tiny] = 0
     return result

@@ -241,7 +241,7 @@ def _labels(task: Task, y, sample_weight, rows: int, outputs: int, dtype: str, n
     shares = loss.shares_there(targets)
     if shares is None:
         return Labels(targets, given, given=given)
-    weights = (shares if given is None else shares * given).astype(dtype)
+    weights = checking.weights(weight_name, shares if given is None else shares * given, rows, dtype)
     if task.alone and not weights.any():
         of = "" if given is None else " in a row with a weight"
         raise ValueError(f"{name}: got no target{of}, expected at least one that is not NaN")

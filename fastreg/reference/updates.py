@@ -407,9 +407,10 @@ def penalized(w, g, l1=0.0, l2=0.0) -> np.ndarray:
 
 
 def penalty_of(w, l1, l2) -> float:
-    """l2/2 |W|^2 + l1 |W|_1, added in float64."""
+    """l2/2 |W|^2 + l1 |W|_1, added in float64. A coefficient of 0 takes no part, however large the weights are."""
     w = w.astype(np.float64)
-    return l2 / 2 * float((w * w).sum()) + l1 * float(np.abs(w).sum())
+    squares = l2 / 2 * float((w * w).sum()) if l2 else 0.0
+    return squares + l1 * float(np.abs(w).sum()) if l1 else squares
 
 
 def _above_zero(eps, v) -> float:

@@ -214,6 +214,47 @@ def keeps_small_numbers() -> bool:
     return all((np.full(64, np.finfo(d).tiny / 8, d) * np.dtype(d).type(2)).all() for d in ("float32", "float64"))
 
 
+def test_small_weights_of_samples_are_zero(engine, dtype, rng):
+    """They are refused where zeros are, also as a product, and a training with some is one with zeros."""
+    X, y, small = rng.normal(size=(8, 3)), rng.integers(0, 2, 8), np.full(8, smallest(dtype) / 4)
+
+    def trainer(units=2, loss="softmax_cross_entropy", **settings):
+        return fr.Trainer(fr.Sequential([fr.Dense(units)]), loss, engine=engine, dtype=dtype, **settings)
+
+    refused = {
+        "sample_weight: got zeros only": lambda: trainer().fit(X, y, sample_weight=small),
+        "sample_weight: got zeros only in the selected": lambda: trainer().fit(
+            X, y, sample_weight=np.where(np.arange(8) < 4, 1, small), rows=[5, 6]
+        ),
+        r"validation_data\[2\]: got zeros only": lambda: trainer().fit(X, y, validation_data=(X, y, small)),
+        "class_weight: got": lambda: trainer().fit(
+            X, y, sample_weight=8 * small, class_weight=dict.fromkeys((0, 1), 0.1)
+        ),
+        "y: got no target in a row with a weight": lambda: trainer(4, "mse", missing_targets=True).fit(
+            X, np.where(np.arange(4) > 0, np.nan, X[:, :1]), sample_weight=6 * small
+        ),
+    }
+    for message, call in refused.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    found = []
+    for weights in (np.where(np.arange(8) % 3, 1, small), np.arange(8) % 3 > 0):
+        one = trainer()
+        one.fit(X, y, sample_weight=weights, batch_size=2, epochs=2)
+        found.append((one.updates, one.model.parameters["0.weight"].tobytes()))
+    assert found[0] == found[1]
+
+
+def test_weights_whose_squares_overflow_have_no_penalty_without_a_coefficient(engine, dtype):
+    model = fr.Sequential([fr.Dense(1, use_bias=False)])
+    model.build(1, dtype=dtype)
+    model.load_state_dict({"0.weight": [[np.finfo(dtype).max / 4]]})
+    trainer = fr.Trainer(model, "mae", engine=engine, dtype=dtype)
+    assert trainer.objective([[0.0]], [1.0]) == 1
+    assert trainer.penalty(1) == 0
+
+
 def test_python_has_its_own_mode():
     """In layers, losses and callbacks, after a run, and after one that failed."""
     seen = []
