@@ -66,10 +66,14 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs the command. It fails after Ctrl-C, having kept what was finished."""
-    from fastreg.experiments.harness.find import experiments
+    from fastreg.experiments.harness.find import survey
     from fastreg.experiments.harness.page import write_page
 
-    known = experiments()
+    known, broken = survey()
+    for error in [broken[name] for name in options.names if name in broken]:
+        raise error
+    for error in broken.values():
+        print(f"left out: {error}", file=sys.stderr, flush=True)
     if options.list:
         print(table(["experiment", "system", "claim"], [[e.name, e.systems, e.claim] for e in known.values()], left=3))
         return
@@ -88,6 +92,8 @@ def run(options: argparse.Namespace) -> None:
     try:
         for experiment in chosen:
             _run(experiment, options, [flag for flag in flags if flag in experiment.options], folder)
+        for error in broken.values() if options.all else ():
+            raise error
     finally:
         if folder.is_dir():
             pages = " and ".join(map(str, write_page(folder)))

@@ -15,7 +15,7 @@ import fastreg as fr
 from fastreg.cli import main
 from fastreg.experiments.harness import Claim, Lab, Runs, Table, page, plus_minus
 from fastreg.experiments.harness import lab as labs
-from fastreg.experiments.harness.find import Experiment, experiments
+from fastreg.experiments.harness.find import Experiment, survey
 from fastreg.experiments.harness.page import write_page
 from fastreg.experiments.harness.results import as_plain, half_interval
 from fastreg.experiments.harness.running import Interrupted, MissingData, run
@@ -245,26 +245,67 @@ def test_a_file_is_no_folder_for_pictures(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_a_module_with_a_mistake_is_named(monkeypatch, tmp_path):
-    (tmp_path / "mistaken.py").write_text('"""A claim."""\n\ndef measure(lab:\n')
+BROKEN = {
+    "mistaken": ('"""A claim."""\n\ndef measure(lab:\n', r"mistaken\.py, line 3: "),
+    "half_done": (
+        '"""Half."""\n\n\ndef measure(lab):\n    return {}\n',
+        r"half_done\.py: it has no table and no claims and no draw",
+    ),
+    "stumbles": ('"""A claim."""\nSIZE = (9.0, 1 / 0)\n', r"stumbles\.py, line 2: ZeroDivisionError: division by zero"),
+    "astray": ('"""A claim."""\n\nimport no_such_module\n', "No module named 'no_such_module'"),
+}
+WHOLE = """\
+"A claim that holds."
+from fastreg.experiments.harness import Claim, Table
+
+def measure(lab):
+    return {"value": lab.seed}
+
+def table(runs):
+    return Table(["", "value"], [["mean", runs.text("value")]])
+
+def claims(runs):
+    return [Claim("seeds are numbers", True, "")]
+
+def draw(figure, runs):
+    figure.subplots().plot(runs.values("value"))
+"""
+
+
+@pytest.fixture
+def with_broken(monkeypatch, tmp_path):
+    """A folder of one experiment and four broken ones."""
     import fastreg.experiments
 
+    for name, text in {"whole": WHOLE, **{name: text for name, (text, _) in BROKEN.items()}}.items():
+        (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setattr(fastreg.experiments, "__path__", [str(tmp_path)])
-    with pytest.raises(ImportError, match=r"mistaken\.py, line 3: "):
-        experiments()
+    yield
+    for name in ("whole", *BROKEN):
+        sys.modules.pop(f"fastreg.experiments.{name}", None)
+        vars(fastreg.experiments).pop(name, None)
 
 
-def test_an_unfinished_module_is_named(monkeypatch, tmp_path):
-    (tmp_path / "half_done.py").write_text('"""Half."""\n\n\ndef measure(lab):\n    return {}\n')
-    import fastreg.experiments
+def test_what_is_wrong_with_a_module_is_named(with_broken):
+    found, broken = survey()
+    assert list(found) == ["whole"] and broken.keys() == {"mistaken", "half-done", "stumbles", "astray"}
+    for name, (_, told) in BROKEN.items():
+        assert re.search(told, str(broken[name.replace("_", "-")])), name
 
-    monkeypatch.setattr(fastreg.experiments, "__path__", [str(tmp_path)])
-    try:
-        with pytest.raises(ImportError, match=r"half_done\.py: it has no table and no claims and no draw"):
-            experiments()
-    finally:
-        sys.modules.pop("fastreg.experiments.half_done", None)
-        vars(fastreg.experiments).pop("half_done", None)
+
+def test_broken_experiments_do_not_stop_the_others(with_broken, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["run", "whole", "--seeds", "2", "--out", out]) == 0
+    told = capsys.readouterr()
+    assert "A claim that holds." in told.out and (tmp_path / "out" / "whole.json").exists()
+    assert told.err.count("left out: ") == 4 and "mistaken.py, line 3" in told.err
+    assert main(["run", "--list"]) == 0
+    assert "A claim that holds." in capsys.readouterr().out
+    assert main(["run", "stumbles", "--out", out]) == 1
+    assert "stumbles.py, line 2: ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["run", "--all", "--seeds", "2", "--out", out]) == 1
+    told = capsys.readouterr()
+    assert "A claim that holds." in told.out and told.err.splitlines()[-1].startswith("fastreg: ")
 
 
 def test_runs_find_nested_numbers():

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import traceback
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -61,21 +62,38 @@ class Experiment:
 
 
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name, in the order of the systems that they show."""
-    found = []
+    """All experiments by name, in the order of the systems that they show. Those that cannot be used are left out."""
+    return survey()[0]
+
+
+def survey() -> tuple[dict[str, Experiment], dict[str, ImportError]]:
+    """The experiments, and what is wrong with those that cannot be used, by name."""
+    found, broken = [], {}
     for entry in pkgutil.iter_modules(fastreg.experiments.__path__):
         if not entry.ispkg:
+            name = entry.name.replace("_", "-")
             try:
-                module = importlib.import_module(f"fastreg.experiments.{entry.name}")
-            except SyntaxError as error:
-                raise ImportError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
-            missing = [part for part in PARTS if not callable(getattr(module, part, None))]
-            if missing:
-                raise ImportError(
-                    f"{module.__file__}: it has no {' and no '.join(missing)}; see {fastreg.experiments.__file__}"
-                )
-            found.append(Experiment(entry.name.replace("_", "-"), module))
-    return {experiment.name: experiment for experiment in sorted(found, key=_order)}
+                found.append(Experiment(name, _module(f"fastreg.experiments.{entry.name}")))
+            except ImportError as error:
+                broken[name] = error
+    return {experiment.name: experiment for experiment in sorted(found, key=_order)}, broken
+
+
+def _module(name: str) -> ModuleType:
+    """An experiment's module. An ImportError says what is wrong with it, and where."""
+    try:
+        module = importlib.import_module(name)
+    except SyntaxError as error:
+        raise ImportError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ImportError(f"{place.filename}, line {place.lineno}: {type(error).__name__}: {error}") from error
+    missing = [part for part in PARTS if not callable(getattr(module, part, None))]
+    if missing:
+        raise ImportError(
+            f"{module.__file__}: it has no {' and no '.join(missing)}; see {fastreg.experiments.__file__}"
+        )
+    return module
 
 
 def _order(experiment: Experiment) -> list:
