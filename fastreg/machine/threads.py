@@ -31,6 +31,8 @@ MAX_THREADS = _core.MAX_THREADS
 # one core).
 MIN_FLOPS = 100_000
 
+POOLS = "multiprocessing.pool", "concurrent.futures.process"  # where the functions are that their workers run
+
 _asked: int | None = None
 _limit: int | None = None  # of threadpoolctl
 
@@ -110,19 +112,29 @@ def _in_pool() -> int:
 
 
 def _in_process_pool() -> int:
-    """How many processes share the machine with this worker of a `multiprocessing` pool, itself included. Else 1.
+    """How many processes share the machine with this worker of a process pool, itself included. Else 1.
 
-    joblib's backend of that name limits its workers by no variable, and a worker is not told how many there are. So all
-    children of the process that started it count. Where they cannot be seen, each worker gets one thread."""
+    Pools of `multiprocessing` and `concurrent.futures`, and joblib's backend of that name, limit their workers by no
+    variable, and a worker is not told how many there are. So all children of the process that started it count, but for
+    Python's tracker of what they share. Where they cannot be seen, each worker gets one thread."""
     processes = sys.modules.get("multiprocessing.process")
-    if processes is None or "PoolWorker" not in (mine := processes.current_process()).name or not mine.daemon:
+    work = None if processes is None else getattr(processes.current_process(), "_target", None)
+    if getattr(work, "__module__", None) not in POOLS:
         return 1
     try:
         folder = f"/proc/{os.getppid()}/task"
-        lists = [Path(folder, task, "children").read_text() for task in os.listdir(folder)]
+        children = " ".join(Path(folder, task, "children").read_text() for task in os.listdir(folder)).split()
+        return sum(b"multiprocessing.resource_tracker" not in _command(child) for child in children) or _AVAILABLE
     except OSError:
-        lists = []
-    return sum(len(text.split()) for text in lists) or _AVAILABLE
+        return _AVAILABLE
+
+
+def _command(process: str) -> bytes:
+    """The command of a process, which may have ended."""
+    try:
+        return Path("/proc", process, "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _in_dask() -> bool:

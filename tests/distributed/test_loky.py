@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -204,4 +205,14 @@ def test_processes_of_a_pool_share_the_processors(method):
         there = joblib.Parallel()(joblib.delayed(fr.get_num_threads)() for _ in range(4))
     with multiprocessing.get_context(method).Pool(2) as pool:
         there.append(pool.apply(fr.get_num_threads))
+    with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
+        there += executor.map(threads_with_others, range(2))
     assert 1 <= min(there) <= max(there) <= SHARE
+
+
+def threads_with_others(_):
+    """The number of threads here, asked for some time, so that the other worker has begun."""
+    end = time.monotonic() + 5
+    while fr.get_num_threads() > SHARE and time.monotonic() < end:
+        time.sleep(0.01)
+    return fr.get_num_threads()
