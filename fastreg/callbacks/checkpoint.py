@@ -138,19 +138,20 @@ class Checkpoint(Callback):
         if self.save_best:
             for _, row in self.plan.history.rows():
                 self._best = min(self._best, self._sign * row.get(self.monitor, math.nan))
-            self._best = min(self._best, self._sign * self._kept())
+            kept = self._last_epoch(self.beside("best"))
+            self._best = min(self._best, self._sign * kept.get(self.monitor, math.nan))
         for path in (self.path, self.beside("best"), self.beside(self.plan.first_epoch)):
             remove_leftovers(path)
         if self.plan.resumed and self.path.exists() and self.path.samefile(self.plan.resumed):
             self._written = self.plan.first_epoch
             self._older = self._found(self.plan.first_epoch)
 
-    def _kept(self) -> float:
-        """The value of the best checkpoint there is, if it is of this training: if its last epoch is one of the
-        trainer's, to the bit. Else NaN."""
-        path, whole = self.beside("best"), self.plan.whole
+    def _last_epoch(self, path: Path) -> dict[str, float]:
+        """The last epoch in the history of a checkpoint, if it is of this training: if the trainer has the same one, to
+        the bit. Else nothing."""
+        whole = self.plan.whole
         if not whole.epochs or not path.is_file():
-            return math.nan
+            return {}
         try:
             tensors, metadata = read_tensors(path)
             checksum.verify(tensors, metadata)
@@ -158,15 +159,16 @@ class Checkpoint(Callback):
             epoch, row = int(tensors[EPOCHS][-1]), dict(zip(columns, tensors[HISTORY][-1].tolist(), strict=True))
             own = whole[whole.epochs.index(epoch)]
         except (FileNotFoundError, LookupError, TypeError, ValueError):
-            return math.nan
+            return {}
         same = all(own.get(name) == row.get(name) for name in ("loss", "seconds"))
-        return float(row.get(self.monitor, math.nan)) if same else math.nan
+        return {"epoch": epoch, **row} if same else {}
 
     def _found(self, end: int) -> list[int]:
-        """The numbers below `end` of the files next to `path`."""
+        """The numbers below `end` of the files next to `path` that this training has written."""
         pattern = re.compile(rf"{re.escape(self.path.stem)}\.([0-9]+){re.escape(self.path.suffix)}")
         matches = filter(None, (pattern.fullmatch(file.name) for file in self.path.parent.iterdir()))
-        return sorted(number for match in matches if (number := int(match[1])) < end)
+        numbers = sorted(number for match in matches if str(number := int(match[1])) == match[1] and number < end)
+        return [number for number in numbers if self._last_epoch(self.beside(number)).get("epoch") == number - 1]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         done = epoch + 1

@@ -102,6 +102,19 @@ def test_the_last_three_are_kept(path):
     assert epoch_of(path) == 6
 
 
+def test_a_resumed_fit_removes_no_file_that_it_has_not_written(path):
+    plain(path, 4, keep=3)
+    folder = path.parent
+    (folder / "run.0.safetensors").write_bytes((folder / "run.2.safetensors").read_bytes())  # a copy of somebody's
+    plain(folder / "other.safetensors", 1)  # has seconds of its own
+    os.replace(folder / "other.safetensors", folder / "run.1.safetensors")
+    (folder / "run.02.safetensors").write_bytes((folder / "run.2.safetensors").read_bytes())
+    (folder / "run.2.safetensors").write_bytes(b"notes")
+    plain(path, 7, resume=path, keep=3)
+    kept = [f"run.{mark}.safetensors" for mark in ("0", "02", "1", "2", "5", "6")]
+    assert names(path) == [*kept, "run.safetensors"]
+
+
 def test_every_third_epoch_and_the_last(path):
     plain(path, 7, every=3, keep=9)
     assert names(path) == ["run.3.safetensors", "run.6.safetensors", "run.safetensors"] and epoch_of(path) == 7
