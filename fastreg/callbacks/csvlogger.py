@@ -13,7 +13,6 @@ from fastreg.callbacks.history import number
 from fastreg.callbacks.training import Training
 from fastreg.common import checking
 from fastreg.common.fileio import PathLike, atomic_write, check_target, writing
-from fastreg.common.temporary import remove_leftovers
 
 
 class CSVLogger(Callback):
@@ -49,7 +48,6 @@ class CSVLogger(Callback):
         check_target("CSVLogger path", self.path)
 
     def on_train_begin(self) -> None:
-        remove_leftovers(self.path)
         if not self.continues():
             self._first = 0 if self.plan.resumed else len(self.plan.whole.epochs)
         self._write()

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fastreg.common import checking
-from fastreg.common.temporary import lock, temporary, temporary_name
+from fastreg.common.temporary import lock, remove_leftovers, temporary, temporary_name
 
 MAX_DIMENSIONS = 64  # NumPy's limits
 MAX_BYTES = 2**63 - 1
@@ -130,7 +130,8 @@ def writing(path: PathLike, temporary: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
-    """A file to write. It replaces `path` if the block ends well, and otherwise leaves no trace.
+    """A file to write. It replaces `path` if the block ends well, and otherwise leaves no trace. What killed processes
+    have left of the same file goes.
 
     Examples
     --------
@@ -145,6 +146,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     _check_regular("path", path)
     if path.is_dir():  # before there is a temporary file, which the error of renaming would name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    remove_leftovers(path)
     with temporary(path) as (file, name), writing(path, name):
         yield file
         file.flush()
@@ -158,19 +160,23 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
 def atomic_link(source: PathLike, path: PathLike) -> None:
     """Makes `path` a second name of the file `source`, atomically. A copy if the file system has no such links."""
     path = Path(path)
-    name = temporary_name(path)
-    with open(source, "rb") as file:
-        lock(file)  # or another process takes the link for what a killed one left
-        try:
-            os.link(source, name)
-        except OSError:
-            with atomic_write(path) as copy:
-                shutil.copyfileobj(file, copy)
-            return
-        try:
+    name = str(temporary_name(path))
+    try:
+        with open(source, "rb") as file:
+            lock(file)  # or another process takes the link for what a killed one left
+            try:
+                os.link(source, name)
+            except OSError:
+                with atomic_write(path) as copy:
+                    shutil.copyfileobj(file, copy)
+                return
             os.replace(name, path)
-        finally:
-            name.unlink(missing_ok=True)  # it still exists if both were already names of one file
+    finally:
+        # It still exists if both were already names of one file. As in `temporary`, one call without code of Python.
+        try:  # noqa: SIM105
+            os.unlink(name)
+        except OSError:
+            pass
     _sync_folder(path)
 
 

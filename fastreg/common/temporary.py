@@ -36,21 +36,24 @@ FOREIGN_SECONDS = 24 * 60 * 60.0
 @contextmanager
 def temporary(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside `path` to write, and its name. If it still has this name at the end, it is removed."""
-    name = temporary_name(path)
+    name = str(temporary_name(path))
     try:
         file = _new(name, path)
         while not _held(file):
             file.close()
-            name = temporary_name(path)
+            name = str(temporary_name(path))
             file = _new(name, path)
         with file:
-            yield file, name
+            yield file, Path(name)
     finally:
-        with suppress(OSError):
-            name.unlink()
+        # One call without code of Python, before which no handler of a signal can raise.
+        try:  # noqa: SIM105
+            os.unlink(name)
+        except OSError:
+            pass
 
 
-def _new(name: Path, path: Path) -> BinaryIO:
+def _new(name: str, path: Path) -> BinaryIO:
     try:
         return open(name, "x+b")  # also to read, since network file systems give no shared lock otherwise
     except OSError as error:
@@ -72,7 +75,11 @@ def temporary_name(path: Path) -> Path:
 def remove_leftovers(path: Path) -> None:
     """Removes temporary files of `path` whose writers were killed. Files of a process that still writes them stay."""
     pattern = re.compile(re.escape(_stem(path)) + r"\.([0-9a-f]{8})\.[0-9a-f]{16}\.tmp")
-    for name in os.listdir(path.parent):
+    try:
+        names = os.listdir(path.parent)
+    except OSError:  # there is no such folder, or it may not be listed
+        return
+    for name in names:
         if match := pattern.fullmatch(name):
             with suppress(OSError):  # another process was faster, or may not be disturbed
                 _remove_if_left(path.parent / name, match[1] == _machine())

@@ -41,8 +41,9 @@ def test_a_file_is_left_over_once_its_process_is_dead(tmp_path):
     assert hidden(tmp_path) == [left]
     remove_leftovers(tmp_path / "run.safetensor")
     assert hidden(tmp_path) == [left]
-    remove_leftovers(path)
-    assert hidden(tmp_path) == []
+    with atomic_write(path) as file:
+        file.write(b"whole")
+    assert hidden(tmp_path) == [] and path.read_bytes() == b"whole"
 
 
 def test_files_of_this_process_are_not_left_over(tmp_path):
