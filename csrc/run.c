@@ -92,6 +92,12 @@ static double sum_real(const void *x, int64_t n, int real) {
     return total;
 }
 
+/* Whether an op leaves the sums of a penalty. */
+static int leaves_penalty(const fr_op *op) {
+    const fr_param *p = &op->param;
+    return op->flags & FR_HAS_PARAM && p->penalty && (p->rule.penalty.l1 != 0 || p->rule.penalty.l2 != 0);
+}
+
 /* The penalties of the batch just done, from the column sums that the updates left. */
 static void add_penalties(run_state *run, int64_t step_rows) {
     const fr_program *program = run->program;
@@ -99,8 +105,7 @@ static void add_penalties(run_state *run, int64_t step_rows) {
     for (int i = 0; i < program->n_ops; i++) {
         const fr_op *op = &program->ops[i];
         const fr_param *p = &op->param;
-        if (!(op->flags & FR_HAS_PARAM) || !p->penalty || (p->rule.penalty.l1 == 0 && p->rule.penalty.l2 == 0))
-            continue;
+        if (!leaves_penalty(op)) continue;
         sum += sum_real(p->penalty, (p->rows + FR_ROW_GROUP - 1) / FR_ROW_GROUP * p->value.ld, program->real);
     }
     run->tally->penalty += sum;
@@ -169,11 +174,13 @@ static const fr_op *asking_op(const fr_program *program) {
     return NULL;
 }
 
-/* What Python must ensure. Checked in debugging builds only. */
-static void check_op(const run_state *run, const fr_op *op) {
+/* What Python must ensure. Checked in debugging builds only. While a batch has not yet `waited`, worker 0 may still be
+ * adding up the penalties of the batch before. */
+static void check_op(const run_state *run, const fr_op *op, int waited) {
+    assert(waited || run->stop - run->first == 1 || !leaves_penalty(op));
     assert(op->kind >= 0 && op->kind < FR_OP_KINDS);
     assert(op->kind == FR_CALL ? run->options->call != NULL : run->table->op[op->kind] != NULL);
-    (void)run, (void)op;
+    (void)run, (void)op, (void)waited;
 }
 
 /* A worker's counters for a batch, at the start of its scratch. */
@@ -193,7 +200,7 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
     const fr_program *program = run->program;
     const fr_options *options = run->options;
     atomic_ullong *taken = taken_of(run, 0, batch);
-    int gathered = 0, may_fail = 0;
+    int gathered = 0, may_fail = 0, waited = 0;
     for (int i = options->first_op; i < options->stop_op; i++) {
         const fr_op *op = &program->ops[i];
         if (!w->batch.closes && op->flags & FR_ONCE_A_STEP) continue;
@@ -203,9 +210,10 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
             if (may_fail && has_failed(run, i)) return 0;
             if (gathered && w->batch.empty) return 1;
             gathered = may_fail = 0;
+            waited = 1;
         }
         if (atomic_load_explicit(&run->abandoned, memory_order_relaxed)) continue;
-        check_op(run, op);
+        check_op(run, op, waited);
         gathered |= op->flags & FR_READS_DATA;
         may_fail |= op->flags & FR_MAY_FAIL;
         w->op = op;
@@ -312,7 +320,7 @@ static void worker_main(void *arg, int id) {
         barrier_wait(&run->barrier);
         if (id == 0 && pending) add_penalties(run, w.batch.step_rows);
         if (id == 0 && batch > run->first) add_mean(run->tally, before, w.batch.count);
-        before = run->tally->head[0];
+        if (id == 0) before = run->tally->head[0];
         pending = 0;
         /* a batch number, not a flag: worker 0 may already be at the end of this batch when another looks */
         if (atomic_load_explicit(&run->halt, memory_order_relaxed) <= batch) break;
