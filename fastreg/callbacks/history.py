@@ -58,16 +58,20 @@ class History(Mapping):
 
     def record(self, epoch: int, row: Mapping[str, Any]) -> None:
         """Adds an epoch. Columns may be new or missing in it; they have NaN where there is no value."""
-        self.epochs.append(epoch)
-        for column in self._columns.values():
-            column.append(math.nan)
-        self.amend(row)
+        for own, value in self.row(epoch, row):
+            own.append(value)
+
+    def row(self, epoch: int, row: Mapping[str, Any]) -> list[tuple[list, Any]]:
+        """The lists that `record` appends to, each with its element."""
+        told = {name: value for name, given in row.items() if (value := _told(name, given)) is not None}
+        for name in told:
+            self._columns.setdefault(name, [math.nan] * len(self.epochs))
+        return [(self.epochs, epoch), *((own, told.get(name, math.nan)) for name, own in self._columns.items())]
 
     def amend(self, row: Mapping[str, Any]) -> None:
         """Sets values of the last epoch. What is not a number is left out."""
         for name, value in row.items():
-            told = number(value)
-            if told is None or not isinstance(name, str):
+            if (told := _told(name, value)) is None:
                 continue
             if name not in self._columns:
                 self._columns[name] = [math.nan] * len(self.epochs)
@@ -202,6 +206,11 @@ class History(Mapping):
             return "", ""
         best = max(value for value, _ in finite) if largest else min(value for value, _ in finite)
         return f"{best:.4g}", str(self.epochs[column.index(best)] + 1)
+
+
+def _told(name: Any, value: Any) -> float | None:
+    """The number that a history keeps under a name; None if it keeps none."""
+    return number(value) if isinstance(name, str) else None
 
 
 def number(value: Any) -> float | None:

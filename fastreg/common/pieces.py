@@ -18,8 +18,9 @@ class Stopped(Exception):
 
 
 @contextmanager
-def ending_with(stop: threading.Event) -> Iterator[None]:
-    """Work of this thread in the block ends soon after `stop` is set. Only the main thread hears Ctrl-C by itself."""
+def ending_with(stop: list) -> Iterator[None]:
+    """Work of this thread in the block ends soon after `stop` gets an element. Only the main thread hears Ctrl-C by
+    itself."""
     _heard.stop = stop
     try:
         yield
@@ -29,8 +30,7 @@ def ending_with(stop: threading.Event) -> Iterator[None]:
 
 def listen() -> None:
     """Raises if this thread should end."""
-    stop = getattr(_heard, "stop", None)
-    if stop is not None and stop.is_set():
+    if getattr(_heard, "stop", None):
         raise Stopped
 
 
@@ -46,3 +46,10 @@ def copy(into: np.ndarray, values: np.ndarray) -> None:
     rows = len(into)
     for part in pieces(rows, max(1, AT_ONCE * rows // max(into.size, 1))):
         into[part] = values[part]
+
+
+def copied(values: np.ndarray) -> np.ndarray:
+    """A copy of an array, in C order."""
+    out = np.empty(values.shape, values.dtype)
+    copy(out, values)
+    return out

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from fastreg.common.names import advice
+from fastreg.common.pieces import copied, copy
 from fastreg.engines.memory import padded, padded_width
 from fastreg.machine import _core
 
@@ -73,7 +74,12 @@ class Arena(Mapping):
 
     def copies(self) -> dict[str, np.ndarray]:
         """Plain copies, without padding."""
-        return {name: np.ascontiguousarray(values).copy() for name, values in self.arrays.items()}
+        return {name: copied(values) for name, values in self.arrays.items()}
+
+    def fill(self, values: Mapping[str, np.ndarray]) -> None:
+        """Copies values in, by name, where nobody sees that they come one by one."""
+        for name, own in self.arrays.items():
+            copy(own, np.asarray(values[name]))
 
     def take(self, values: Mapping[str, np.ndarray]) -> None:
         """Copies values in, by name: all of them, or none."""
@@ -89,5 +95,5 @@ class Arena(Mapping):
 
 def _arena(values: dict[str, np.ndarray], dtype: str) -> Arena:
     arena = Arena({name: v.shape for name, v in values.items()}, dtype)
-    arena.take(values)
+    arena.fill(values)
     return arena

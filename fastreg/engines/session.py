@@ -5,13 +5,13 @@ Binding takes milliseconds. So the session of a program is kept and used again, 
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]  # `signal` itself takes 8 us to make enums of these calls' numbers
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from fastreg.program.rules import UPDATE_SLOTS
 T = TypeVar("T")
 
 SLICE_SECONDS = 0.1  # Python gets control back about this often
+BUSY = "the model is already being fitted; wait for that fit to end"
 ROWS = 512  # of a batch if nothing is trained: enough for full speed, few enough for the caches
 
 
@@ -45,28 +46,27 @@ class Session:
     state: Arena
     averages: Averages | None = None  # of the parameters, if the program has any
     rates: np.ndarray | None = None  # the learning rate of each batch of an epoch, kept from fit to fit
-    _saved: tuple[np.ndarray, ...] = ()
+    _pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # live arrays, and what was saved of them
 
     def save(self) -> None:
-        """Saves parameters and state for `put_back`."""
+        """Saves parameters and state for `all_or_nothing`."""
         live = self.parameters.flat, self.state.flat
-        if not self._saved:
-            self._saved = tuple(np.empty_like(values) for values in live)
-        for saved, values in zip(self._saved, live, strict=True):
+        if not self._pairs:
+            self._pairs = [(values, np.empty_like(values)) for values in live]
+        for values, saved in self._pairs:
             pieces.copy(saved, values)
 
-    def put_back(self, owner: object, counters: dict[str, int]) -> None:
-        """Restores the parameters and the state that were saved, and with them the counters of their owner."""
-        _core.replace(self._pairs(), vars(owner), counters)
-
     def all_or_nothing(
-        self, act: Callable[[], T], owner: object, counters: dict[str, int], kept: tuple[type[BaseException], ...] = ()
+        self,
+        act: Callable[[], T],
+        owner: object,
+        counters: dict[str, int],
+        kept: Callable[[BaseException], bool] | None = None,
+        appends: bool = False,
     ) -> T:
-        """act(). If it raises, everything is put back, unless the exception is one of `kept`."""
-        return _core.all_or_nothing(act, self._pairs(), vars(owner), counters, kept)
-
-    def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        return list(zip((self.parameters.flat, self.state.flat), self._saved, strict=True))
+        """act(). If it raises, everything is put back, unless kept(error) says that it stays. Nothing here needs memory
+        before act() does: what it might raise came too early to be put back."""
+        return _core.all_or_nothing(act, self._pairs, vars(owner), counters, kept=kept, appends=appends)
 
 
 class Sessions:
@@ -100,21 +100,14 @@ class Claim:
     def __init__(self):
         self._held: dict[int, object] = {}  # by process: a child forked during a fit does not hold the claim
 
-    @contextmanager
-    def held(self, what: str) -> Iterator[None]:
-        """Holds the claim during the block. Refuses `what` if another holds it."""
-        mine, process = object(), os.getpid()
-        try:
-            if self._held.setdefault(process, mine) is not mine:  # atomic
-                raise RuntimeError(f"{what}: the model is already being fitted; wait for that fit to end")
-            yield
-        finally:
-            _core.let_go(self._held, process, mine)  # not os.getpid(): a child forked in the block may leave it, too
+    def during(self, what: str, act: Callable[[], T]) -> T:
+        """act(), while this claim is held. Refuses `what` if another holds it."""
+        return _core.claimed(act, self._held, os.getpid(), f"{what}: {BUSY}")
 
     def check_free(self, what: str) -> None:
         """Refuses `what` while a fit holds the claim."""
         if os.getpid() in self._held:
-            raise RuntimeError(f"{what}: the model is already being fitted; wait for that fit to end")
+            raise RuntimeError(f"{what}: {BUSY}")
 
     def __reduce__(self):
         return Claim, ()
@@ -200,36 +193,26 @@ def _bad_code(program: Program, feed: Feed, row: int) -> str | None:
     return None
 
 
-class Uninterrupted:
-    """Holds Ctrl-C back until a slice has finished, so that parameters and counters fit together."""
+def uninterrupted(act: Callable[[Callable[[], None]], T]) -> T:
+    """act(look), with Ctrl-C held back until it ends, so that parameters and counters fit together.
 
-    def __enter__(self):
-        self._signal, self._give_up = None, math.inf
-        handler = getsignal(SIGINT)
-        self._handler = handler if callable(handler) and threading.current_thread() is threading.main_thread() else None
-        if self._handler:
-            self._start = perf_counter()
-            signal(SIGINT, self._note)
-        return self
+    look() is called during a batch. It raises if Ctrl-C has waited long enough. Normally that waits for the end of the
+    slice, since otherwise all work since the start of the epoch would be lost. But it must not wait for a long batch. A
+    handler of the user's own always waits: it may want to end the fit in another way.
+    """
+    handler = getsignal(SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        return act(pieces.listen)
+    start, held = perf_counter(), _core.Held(perf_counter)
 
-    def _note(self, *arguments) -> None:
-        if self._signal is None:  # only the first Ctrl-C counts: pressing it again does not end the slice sooner
-            # Waits for one more slice, but until at least 1.5 and at most 2 slices after the start of this one.
-            lasted = perf_counter() - self._start
-            self._give_up = self._start + min(max(lasted + SLICE_SECONDS, 1.5 * SLICE_SECONDS), 2 * SLICE_SECONDS)
-        self._signal = arguments
-
-    def look(self) -> None:
-        """Called during a batch; raises if Ctrl-C has waited long enough. Normally it waits for the end of the slice,
-        since otherwise all work since the start of the epoch would be lost. But it must not wait for a long batch. A
-        handler of the user's own always waits: it may want to end the fit in another way."""
+    def look() -> None:
         pieces.listen()
-        if self._signal and self._handler is default_int_handler and perf_counter() >= self._give_up:
-            self._signal = None
+        if held.arguments is None or handler is not default_int_handler:
+            return
+        # It waits for one more slice, but until at least 1.5 and at most 2 slices after the start of this one.
+        waits = min(max(held.at - start + SLICE_SECONDS, 1.5 * SLICE_SECONDS), 2 * SLICE_SECONDS)
+        if perf_counter() >= start + waits:
+            held.take()
             raise KeyboardInterrupt
 
-    def __exit__(self, *_):
-        if self._handler:
-            signal(SIGINT, self._handler)
-            if self._signal:
-                self._handler(*self._signal)
+    return _core.held_back(partial(act, look), held, partial(signal, SIGINT), handler)

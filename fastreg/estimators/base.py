@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from numbers import Real
 from typing import Any
 
@@ -36,16 +36,17 @@ from fastreg.estimators import arguments
 from fastreg.estimators.arguments import Arguments
 from fastreg.estimators.course import Course, Rules
 from fastreg.estimators.lbfgs import FAILED, INTERRUPTED, minimize
-from fastreg.estimators.undo import Before
 from fastreg.intake.schema import Schema
 from fastreg.layers import Dense
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2
+from fastreg.machine import _core
 from fastreg.machine.threads import checked as checked_threads
 from fastreg.model.model import Model
 from fastreg.model.sequential import Sequential
 from fastreg.training.epochs import DivergenceError
 from fastreg.training.trainer import Trainer
+from fastreg.training.undo import before
 
 AUTO_ROWS = 200  # of a batch, if there are as many
 ANEW = "; fit with warm_start=False begins anew"
@@ -165,17 +166,16 @@ class Estimator(BaseEstimator):
 
     def _fit(self, X, y, sample_weight, held: Held, incremental: bool = False, classes=None):
         """`fit` and `partial_fit`. If they are refused, the estimator is as it was."""
-        before = Before(self)
-        try:
-            if incremental:
-                self._begin(y, classes)
-            return self._train(X, y, sample_weight, held, incremental)
-        except BaseException:
-            before.put_back()
-            raise
+        trainer = vars(self).get("_trainer")
+        undone = {"pairs": [], "wholes": []} if trainer is None else before(trainer)
+        undone["wholes"].append((vars(self), dict(vars(self))))
+        train = partial(self._train, X, y, sample_weight, held, incremental, classes)
+        return _core.all_or_nothing(train, **undone)
 
-    def _train(self, X, y, sample_weight, held: Held, incremental: bool):
+    def _train(self, X, y, sample_weight, held: Held, incremental: bool, classes):
         """Trains on what it has checked."""
+        if incremental:
+            self._begin(y, classes)
         given = self._arguments()
         if incremental and given.early:
             raise ValueError("partial_fit does not support early_stopping=True")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastreg.engines.base import Tally
 from fastreg.engines.session import Session, refuse_bad_row
+from fastreg.machine import _core
 from fastreg.machine.threads import one_blas_thread
 from fastreg.model.dataset import Data
 from fastreg.training.trainer import Trainer
@@ -127,18 +129,22 @@ def minimize(
     tol         ends where no element of the gradient is larger
     precision   ends where J falls by less than this share of it in an iteration
     """
-    # SciPy's own products are too small for the threads of a BLAS.
-    with one_blas_thread(), trainer.model._claim.held("fit"), _session(trainer, data) as session:
+
+    def move(session: Session) -> Found:
         objective = Objective(session, data, l1, l2)
         first = objective.start
-        try:
-            found, theta = _descend(objective, first, tol, iterations, evaluations, precision, say)
-        except BaseException:
-            objective.put(first)
-            raise
+        found, theta = _descend(objective, first, tol, iterations, evaluations, precision, say)
         finite = (found.ended == INTERRUPTED or np.isfinite(found.loss)) and np.isfinite(theta).all()
         objective.put(theta if finite else first)
-    return found if finite else found._replace(ended=FAILED)
+        return found if finite else found._replace(ended=FAILED)
+
+    def run() -> Found:
+        # SciPy's own products are too small for the threads of a BLAS.
+        with one_blas_thread(), _session(trainer, data) as session:
+            flat = session.parameters.flat
+            return _core.all_or_nothing(partial(move, session), [(flat, flat.copy())])
+
+    return trainer.model._claim.during("fit", run)
 
 
 def _descend(

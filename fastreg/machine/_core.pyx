@@ -763,11 +763,14 @@ def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t firs
             out[row, column:column + width] = panel[:width]
 
 
-def replace(list pairs not None, dict attributes=None, dict values=None):
-    """Copies arrays into others, `pairs` of (into, from), then sets `attributes` to `values`: all of it, or nothing.
+# --- All or nothing ---------------------------------------------------------------------------------------------------
 
-    Python runs no handler of a signal and no other code in between. So Ctrl-C comes before it or after it.
-    """
+# Python runs the handlers of signals between two instructions of Python code, and the functions here have none. So what
+# one of them does without calling Python code cannot be cut, neither by Ctrl-C nor by another signal.
+
+def replace(list pairs not None, dict attributes=None, dict values=None, list wholes=[]):
+    """Copies arrays into others, `pairs` of (into, from), and sets `attributes` to `values`: all of it, or nothing.
+    Each pair of `wholes` is a dict, and one that it shall be equal to."""
     for own, new in pairs:
         if not (isinstance(own, np.ndarray) and isinstance(new, np.ndarray) and own.dtype == new.dtype
                 and (own.shape == new.shape or new.ndim == 0)):
@@ -776,25 +779,99 @@ def replace(list pairs not None, dict attributes=None, dict values=None):
         cnp.PyArray_CopyInto(own, new)
     if attributes is not None:
         attributes.update(values)
+    for own, new in wholes:
+        own.update(new)  # before anything goes: it may need memory
+        for key in [key for key in own if key not in new]:
+            del own[key]
 
 
-def all_or_nothing(act, list pairs not None, dict attributes not None, dict values not None, kept=()):
-    """act(). If it raises, `replace` takes everything back, unless the exception is of the type `kept`.
-
-    This is no `except` in Python, because the handler of another signal may raise before its first line.
-    """
+def append(list pairs not None, dict attributes not None, dict values not None):
+    """Appends to lists, `pairs` of (list, element), and sets `attributes` to `values`: all of it, or nothing."""
+    cdef list lengths = [len(<list>own) for own, _ in pairs]
     try:
-        return act()
-    except BaseException as error:
-        if not isinstance(error, kept):
-            replace(pairs, attributes, values)
+        for own, new in pairs:
+            (<list>own).append(new)
+        attributes.update(values)
+    except MemoryError:
+        for (own, _), length in zip(pairs, lengths):
+            del (<list>own)[length:]
         raise
 
 
-def let_go(dict held not None, key, value):
-    """Removes what is held under the key if it is this value: at once, as `replace` does."""
-    if held.get(key) is value:
-        del held[key]
+def all_or_nothing(act, list pairs not None, dict attributes=None, dict values=None, list wholes=[], kept=None,
+                   bint appends=False):
+    """act(), and what it returns goes to `append` if `appends`. If one of them raises, `replace` takes everything back,
+    unless kept(error) says that it stays."""
+    try:
+        found = act()
+        if appends:
+            append(*found)
+        return found
+    except BaseException as error:
+        try:
+            stays = kept is not None and kept(error)
+        except BaseException:
+            replace(pairs, attributes, values, wholes)
+            raise
+        if not stays:
+            replace(pairs, attributes, values, wholes)
+        raise
+
+
+def claimed(act, dict held not None, key, str refusal not None):
+    """act(), while it alone holds the key. A RuntimeError says `refusal` if another holds it."""
+    mine = object()
+    if held.setdefault(key, mine) is not mine:
+        raise RuntimeError(refusal)
+    try:
+        return act()
+    finally:
+        if held.get(key) is mine:
+            del held[key]
+
+
+cdef class Held:
+    """A handler of Ctrl-C that notes only the first one: what its handler would have got, and when, by `clock`."""
+
+    cdef readonly object arguments, at
+    cdef object clock
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def __call__(self, *arguments):
+        if self.arguments is None:
+            self.at, self.arguments = self.clock(), arguments
+
+    def take(self):
+        """What was noted, which counts as done from now on."""
+        arguments, self.arguments = self.arguments, None
+        return arguments
+
+
+def held_back(act, Held held not None, signal, handler):
+    """act(), while `held` takes the place of the handler of Ctrl-C, as `signal` sets it. Then that handler is back,
+    however act ends, and gets what was noted."""
+    signal(held)
+    try:
+        return act()
+    finally:
+        _set(signal, handler)
+        if held.arguments is not None:
+            handler(*held.take())
+
+
+cdef _set(signal, handler):
+    """signal(handler). It hears other signals before it does anything, and again if one of their handlers raises."""
+    late = None
+    while True:
+        try:
+            signal(handler)
+            break
+        except BaseException as error:
+            late = error
+    if late is not None:
+        raise late
 
 
 def philox(counter, key, int rounds=7):

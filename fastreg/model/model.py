@@ -32,7 +32,7 @@ from fastreg.model.codes import check_codes
 from fastreg.model.dataset import checked
 from fastreg.model.graph import MAX_NODES, Graph, Network, chain, check_uses, trace
 from fastreg.model.lowering import lower
-from fastreg.model.tasks import DEFAULT_METRICS, Task, means, of_heads, only, unwrapped
+from fastreg.model.tasks import DEFAULT_METRICS, Task, loss_weights, means, of_heads, only, unwrapped
 from fastreg.program.precision import in_bfloat16
 from fastreg.program.riders import PURPOSE_INIT, stream
 
@@ -792,7 +792,7 @@ class Model(Settable):
             model.loss = {head: losses.of_config(one, transforms.get(head, ""), custom) for head, one in told.items()}
             model.output_transform = transforms
         if "loss_weights" in config:
-            model.loss_weights = of_heads("loss_weights", config["loss_weights"], model.heads, checking.number)
+            model.loss_weights = loss_weights(config["loss_weights"], model.heads)
         if "schema" in config:
             model.schema = Schema.from_config(config["schema"])
         dtype = checking.dtype(config["dtype"])
@@ -818,7 +818,7 @@ class Model(Settable):
         other.dtype, other.schema = dtype, self.schema
         if self.input_shape is not None:
             other.__dict__.update(other._allocated(self.input_shape, dtype))
-            other._arena.take(self.parameters)
+            other._arena.fill(self.parameters)
         return other
 
     __copy__ = copy

@@ -119,6 +119,16 @@ def of_heads(
     return {name: check(argument if alone else f"{argument}[{name!r}]", one) for name, one in named.items()}
 
 
+def loss_weights(value, heads: Sequence[str], default: Any = REQUIRED) -> dict[str, float]:
+    """A checked weight for each head, from a dict by head."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"loss_weights: got {checking.shown(value)}, expected a dict of numbers by head")
+    weights = of_heads("loss_weights", value, heads, checking.number, default)
+    if not any(weights.values()):
+        raise ValueError("loss_weights: got zeros only, expected at least one weight above 0")
+    return weights
+
+
 def unwrapped(found: dict[str, T]) -> T | dict[str, T]:
     """What users see: the value itself where there is one head."""
     return next(iter(found.values())) if len(found) == 1 else found

@@ -16,7 +16,7 @@ from fastreg.callbacks.history import History
 from fastreg.callbacks.training import Training
 from fastreg.common.checking import MAX_INT, all_finite
 from fastreg.engines.base import Feed, Tally
-from fastreg.engines.session import SLICE_SECONDS, Session, Uninterrupted, refuse_bad_row
+from fastreg.engines.session import SLICE_SECONDS, Session, refuse_bad_row, uninterrupted
 from fastreg.model.model import trained_layers
 from fastreg.optimizers import schedules
 from fastreg.program import random
@@ -136,20 +136,11 @@ def run_epochs(
                 _check_decays(decays, epoch)
             place = {"seed": training.seed, "epoch": epoch, "step": training.batches}
             feed = data.feed(batch_size, order=order, rates=rates, decays=decays, **place)
-            tally = training._tally = _run_epoch(training, session, feed, callbacks, last_update)
-            logs = {
-                **training._means(tally),
-                "penalty": tally.penalty / tally.batches,
-                "seconds": perf_counter() - start,
-                "lr": float(rates[training.batches - feed.step - 1]),
-            }
+            logs: dict[str, float] = {}
+            measure = partial(_measure, training, plan, feed, validation, start, logs)
             start_of_epoch = {"batches": feed.step, "updates": updates}
-            for name, held_back in by_name(validation).items():
-                logs |= _validate(training, session, name, held_back, start_of_epoch)
-            with Uninterrupted():
-                training.epoch += 1
-                history.record(epoch, logs)
-                whole.record(epoch, logs)
+            _run_epoch(training, session, feed, callbacks, last_update)
+            session.all_or_nothing(measure, training, start_of_epoch, _is_ctrl_c, appends=True)
             for callback in callbacks:
                 before = dict(logs)
                 callback.on_epoch_end(epoch, logs)
@@ -176,43 +167,50 @@ def _let_go(plan: Plan) -> None:
             callback.plan = alone
 
 
-def _validate(
-    training: Training, session: Session, name: str, data: Data, start_of_epoch: dict[str, int]
-) -> dict[str, float]:
-    """The logs of a held-back set. If it refuses a row of a memory map, or a metric or a function in Python fails, the
-    epoch does not count. Ctrl-C leaves the parameters as the last slice has left them."""
-    told = "validation_data" if name == "val" else f"validation_data[{name!r}]"
-    evaluate = partial(training._evaluate_data, data, told)
-    measured = session.all_or_nothing(evaluate, training, start_of_epoch, (KeyboardInterrupt,))
-    return {f"{name}_{column}": value for column, value in measured.items()}
+def _measure(
+    training: Training, plan: Plan, feed: Feed, validation: HeldBack, start: float, logs: dict[str, float]
+) -> tuple:
+    """Fills the logs of an epoch whose steps are done. Returns what `_core.append` needs to count it.
+
+    If a held-back set has a bad row in a memory map, or a metric or a function in Python fails, the epoch does not
+    count. Ctrl-C leaves the parameters as the last slice has left them."""
+    tally = training._tally
+    assert tally is not None and feed.rates is not None
+    seconds, lr = perf_counter() - start, float(feed.rates[training.batches - feed.step - 1])
+    logs |= training._means(tally) | {"penalty": tally.penalty / tally.batches, "seconds": seconds, "lr": lr}
+    for name, held_back in by_name(validation).items():
+        told = "validation_data" if name == "val" else f"validation_data[{name!r}]"
+        measured = training._evaluate_data(held_back, told)
+        logs |= {f"{name}_{column}": value for column, value in measured.items()}
+    grown = [*plan.history.row(feed.epoch, logs), *plan.whole.row(feed.epoch, logs)]
+    return grown, vars(training), {"epoch": training.epoch + 1}
 
 
 def _run_epoch(
     training: Training, session: Session, feed: Feed, callbacks: tuple[Callback, ...], last_update: int
-) -> Tally:
+) -> None:
     """Runs one epoch, at most up to step `last_update` of the optimizer. If it must not count, everything returns to
     its state at the start."""
     before = {"batches": training.batches, "updates": training.updates}
     if session.averages:
         session.averages.begin()
     session.save()
-    tally = Tally(updates=training.updates)
-    try:
-        reached = _run_slices(training, session, feed, tally, callbacks, last_update)
-    except BaseException:
-        session.all_or_nothing(partial(_break_off, training, session, before), training, before)
-        raise
+    tally = training._tally = Tally(updates=training.updates)
+    slices = partial(_run_slices, training, session, feed, tally, callbacks, last_update)
+    reached = session.all_or_nothing(slices, training, before, partial(_is_kept, session))
     settle = partial(_settle, training, session, feed, tally, reached, before["updates"])
     session.all_or_nothing(settle, training, before)
-    return tally
 
 
-def _break_off(training: Training, session: Session, before: dict[str, int]) -> None:
-    """What remains of an epoch that ends between two slices."""
+def _is_ctrl_c(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _is_kept(session: Session, error: BaseException) -> bool:
+    """Whether the steps stay of an epoch that ends between two slices."""
     if session.averages:
         session.averages.leave()
-    if not _is_finite(session):
-        session.put_back(training, before)
+    return _is_finite(session)
 
 
 def _settle(training: Training, session: Session, feed: Feed, tally: Tally, reached: int, updates: int) -> None:
@@ -268,10 +266,9 @@ def _run_slices(
         if single:
             for callback in callbacks:
                 callback.on_batch_begin(batch)
-        with Uninterrupted() as signals:
-            # It raises if a layer or a loss in Python does, or by a signal, maybe in the middle of a step.
-            slice_ = partial(run, first, first + 1 if single else stop, signals.look)
-            first = session.all_or_nothing(slice_, training, before)
+        # It raises if a layer or a loss in Python does, or by a signal, maybe in the middle of a step.
+        slice_ = partial(run, first, first + 1 if single else stop)
+        first = uninterrupted(lambda look: session.all_or_nothing(partial(slice_, look), training, before))  # noqa: B023
         if not callbacks or tally.ended:
             continue
         if single:

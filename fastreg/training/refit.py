@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-import numpy as np
-
 from fastreg.callbacks.argument import listed
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
@@ -19,6 +17,7 @@ from fastreg.common import checking
 from fastreg.machine import _core
 from fastreg.model.dataset import Data
 from fastreg.model.model import trained_layers
+from fastreg.training.undo import before
 
 STRATEGIES = ("restart", "continue")
 
@@ -170,21 +169,19 @@ def _restart(trainer: Refitted, X, y, best: Best, callbacks: list[Callback], set
     fresh.build(fresh.input_shape or (), trainer.seed, trainer.dtype)
     redrawn = tuple(f"{layer.name}." for layer in trained_layers(model))
     drawn = {name: (fresh if name.startswith(redrawn) else model).parameters[name] for name in model.parameters}
-    before, history = model.state_dict(), trainer.history
-    counters = {name: getattr(trainer, name) for name in ("epoch", "batches", "updates")}
-    state = {name: value.copy() for name, value in trainer.optimizer_state.items()}
-    try:
+    history = trainer.history
+
+    def fit() -> History:
         model._arena.take(drawn)
         trainer.reset()
         return trainer.fit(X, y, epochs=epochs, callbacks=[*callbacks, _Steps(best.updates)], **settings)
-    except BaseException:
-        if trainer.batches == 0 or trainer.history is history:
-            # an argument was refused, or the end came before a step: restores everything
-            arrays = model._arena.pairs(before)
-            zero = np.zeros((), trainer.dtype)
-            arrays += [(value, state.get(name, zero)) for name, value in trainer.optimizer_state.items()]
-            _core.replace(arrays, vars(trainer), {**counters, "history": history})
-        raise
+
+    def has_begun(error: BaseException) -> bool:
+        """Whether a step was taken. Else an argument was refused, or the end came before."""
+        return trainer.batches > 0 and trainer.history is not history
+
+    try:
+        return _core.all_or_nothing(fit, **before(trainer), kept=has_begun)
     finally:
         trainer.best = best
 

@@ -67,8 +67,8 @@ class Saved:
     def restore(self, trainer: Training, callbacks: tuple[Callback, ...]) -> None:
         """Puts trainer and callbacks into the state of the checkpoint. If that fails, all are unchanged."""
         lasting = to_repeat(callbacks)
-        before = [dict(vars(callback)) for callback in lasting]
-        try:
+
+        def put() -> None:
             for callback, state in zip(lasting, self.callbacks, strict=True):
                 if state is not None:
                     with _reading(self.path, callback):
@@ -77,11 +77,8 @@ class Saved:
             arrays += [(own, self.state[name]) for name, own in trainer.optimizer_state.items()]
             counters = {"epoch": self.epoch, "batches": self.step, "updates": self.updates}
             _core.replace(arrays, vars(trainer), counters | {"stop_training": self.stopped, "history": self.whole})
-        except BaseException:
-            for callback, attributes in zip(lasting, before, strict=True):
-                vars(callback).clear()
-                vars(callback).update(attributes)
-            raise
+
+        _core.all_or_nothing(put, [], wholes=[(vars(callback), dict(vars(callback))) for callback in lasting])
 
 
 def resume(

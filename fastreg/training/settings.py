@@ -25,7 +25,7 @@ from fastreg.metrics.answers import VALUES
 from fastreg.metrics.registry import Metric
 from fastreg.model.dataset import Data, checked, targets_of
 from fastreg.model.model import Model, check_loss, losses_for, trained_layers
-from fastreg.model.tasks import DEFAULT_METRICS, Task, of_each, of_heads, only, unwrapped
+from fastreg.model.tasks import DEFAULT_METRICS, Task, loss_weights, of_each, of_heads, only, unwrapped
 from fastreg.optimizers import averaging
 from fastreg.optimizers.averaging import Averaging
 from fastreg.optimizers.optimizers import Optimizer
@@ -71,11 +71,7 @@ def _loss_weights(value, heads: tuple[str, ...]) -> dict[str, float] | None:
     """The argument `loss_weights`: numbers of at least 0 by head. None for 1."""
     if value is None:
         return None
-    if not isinstance(value, Mapping):
-        raise TypeError(f"loss_weights: got {checking.shown(value)}, expected a dict of numbers by head")
-    weights = of_heads("loss_weights", value, heads, checking.number, 1.0)
-    if not any(weights.values()):
-        raise ValueError("loss_weights: got zeros only, expected at least one weight above 0")
+    weights = loss_weights(value, heads, 1.0)
     return None if set(weights.values()) == {1.0} else weights
 
 

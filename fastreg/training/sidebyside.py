@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
@@ -12,13 +12,13 @@ from fastreg.common.pieces import Stopped, ending_with
 
 
 class _StopAll(Callback):
-    """Ends a fit within a slice after `stop` is set."""
+    """Ends a fit within a slice after `stop` has got an element."""
 
-    def __init__(self, stop: threading.Event):
+    def __init__(self, stop: list):
         self.stop = stop
 
     def on_slice_end(self, batches: int, logs) -> None:
-        if self.stop.is_set():
+        if self.stop:
             raise Stopped
 
 
@@ -27,22 +27,40 @@ def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
 
     A job takes a callback and passes it to its fit.
     """
-    stop = threading.Event()
+    # Lists and this queue are used by single calls of C, which no signal can cut. The locks of `concurrent.futures` and
+    # of Events stay locked if Ctrl-C comes within their code, and then the threads would wait for ever.
+    stop: list[str] = []
+    todo, done = enumerate(jobs), SimpleQueue[tuple[int, History | BaseException]]()
 
-    def run(job: Callable[..., History]) -> History:
+    def work() -> None:
         with ending_with(stop):
-            return job(_StopAll(stop))
+            for number, job in todo:
+                try:
+                    done.put((number, job(_StopAll(stop))))
+                except BaseException as error:
+                    done.put((number, error))
+                    return
 
-    with ThreadPoolExecutor(min(n, len(jobs)), "fastreg-bagging") as pool:
-        futures: list[Future[History]] = [pool.submit(run, job) for job in jobs]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            if not all(future.done() and not future.exception() for future in futures):
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-    failures = [future.exception() for future in futures if not future.cancelled()]
-    for failure in failures:
-        if failure is not None and not isinstance(failure, Stopped):
-            raise failure
-    return [future.result() for future in futures]
+    threads = [Thread(target=work, name="fastreg-bagging") for _ in range(min(n, len(jobs)))]
+    found: dict[int, History] = {}
+    try:
+        for thread in threads:
+            thread.start()
+        while len(found) < len(jobs):
+            try:
+                number, result = done.get(timeout=1.0)
+            except Empty:
+                if done.empty() and not any(thread.is_alive() for thread in threads):
+                    raise MemoryError("a thread had none left to say how its fit has ended") from None
+                continue
+            if isinstance(result, BaseException):
+                raise result
+            found[number] = result
+    except BaseException:
+        stop.append("cut short")
+        raise
+    finally:
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
+    return [found[number] for number in range(len(jobs))]

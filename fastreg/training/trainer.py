@@ -478,13 +478,13 @@ class Trainer(Settable):
         settings.build(shape)
         n = data.size
         settings.check_batches(n, batch_size)
-        with (
-            self._fitting.held("fit"),
-            settings.model._claim.held("fit"),
-            self._session("train", min(batch_size, n), n, True, data.losses) as session,
-        ):
-            settings.keep(schema)
-            return run_epochs(self, session, data, validation, plan, saved)
+
+        def run() -> History:
+            with self._session("train", min(batch_size, n), n, True, data.losses) as session:
+                settings.keep(schema)
+                return run_epochs(self, session, data, validation, plan, saved)
+
+        return self._fitting.during("fit", lambda: settings.model._claim.during("fit", run))
 
     def _training_data(
         self, X, y, sample_weight=None, class_weight=None, rows=None, schema: Schema | None = None
@@ -537,7 +537,7 @@ class Trainer(Settable):
         other.history = self.history.copy()
         if self._state is not None and self._trained is self.model._arena:
             other._state = Arena({name: slot.shape for name, slot in self._state.items()}, other.dtype)
-            other._state.take(self._state)
+            other._state.fill(self._state)
             other._trained = other.model._arena
             if averages.is_known(self.model._arena, self._state):  # in another dtype they have another mark
                 averages.note(other.model._arena, other._state)

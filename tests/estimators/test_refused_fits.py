@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from interrupted import at_every_line
 from sklearn.base import clone
 
 import fastreg as fr
@@ -43,6 +44,29 @@ REFUSED = {
     "divergence": ({"solver": "sgd", "learning_rate_init": 1e300}, (WIDE, XYZ), {}),
     "divergence of lbfgs": ({"solver": "lbfgs"}, (WIDE * 1e200, XYZ), {}),
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_interrupted_refit_changes_nothing_or_all(solver):
+    """Also not for the fit that comes next."""
+
+    def make():
+        model = MLPClassifier(warm_start=True, solver="lbfgs", **SHORT).fit(X, ABC)
+        return model.set_params(solver=solver)
+
+    def trained(model):
+        """What does not hang on the clock."""
+        return [array.tobytes() for array in model.coefs_ + model.intercepts_], model.loss_curve_, model.t_
+
+    before, after = make(), trained(make().fit(X, ABC))
+
+    def check(model):
+        if trained(model) != after:
+            assert told(model) == told(before)
+            assert trained(model.fit(X, ABC)) == after
+
+    assert at_every_line(make, lambda model: model.fit(X, ABC), check, step=397) > 5
 
 
 @pytest.mark.parametrize("warm", [False, True])

@@ -28,9 +28,11 @@ LIBRARY = "FASTREG_FAULTS_LIBRARY"
 OF_PYTHON = (
     "can't allocate",
     "doesn't define __format__",
-    "path should be string, bytes",
+    "should be string, bytes",
     "os.PathLike object, not PosixPath",
+    "without setting an exception",
     "error return without exception set",
+    "NULL object passed to Py_BuildValue",
 )
 EPOCHS, BATCHES = 3, 2
 

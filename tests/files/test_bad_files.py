@@ -156,6 +156,8 @@ def test_bad_models(tmp_path):
         "input_shape a bool": change(config, input_shape=[True]),
         "dtype": change(config, dtype="object"),
         "transform": change(config, output_transform="eval"),
+        "loss_weights a number": change(config, loss_weights=1.0),
+        "loss_weights all 0": change(config, loss_weights=dict.fromkeys(model.heads, 0.0)),
     }
     for what, text in bad_configs.items():
         write_tensors(path, state, {FORMAT_KEY: "1"} if text is None else {FORMAT_KEY: "1", MODEL_KEY: text})

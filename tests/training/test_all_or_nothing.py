@@ -154,6 +154,7 @@ def test_an_interrupted_fit_is_between_two_epochs(blobs, kind):
 
     def check(trainer):
         assert moment(trainer) in good or trainer.best is not None  # the best weights may be back already
+        assert trainer.history.epochs == list(range(trainer.epoch))
         trainer.fit(X, y, batch_size=50)  # no claim is left behind
 
     assert at_every_line(make, fit, check, step=71, kind=kind) > 10

@@ -3,8 +3,11 @@
 import math
 import os
 import signal
+import sys
 import threading
+import time
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from trainers import classifier, line, same, state
 
 import fastreg as fr
 from fastreg.engines import session as sessions
-from fastreg.engines.session import Uninterrupted
+from fastreg.engines.session import uninterrupted
+from fastreg.machine import _core
 
 
 class Keep(fr.Callback):
@@ -196,16 +200,20 @@ def test_ctrl_c_waits_for_a_slice_but_not_for_a_long_batch(monkeypatch):
     try:
         for sent, expected in ((0.0, 0.15), (0.04, 0.15), (0.07, 0.17), (0.15, 0.2), (0.3, 0.3), (5.0, 5.0)):
             now[0] = 0.0
-            with pytest.raises(KeyboardInterrupt), Uninterrupted() as signals:
+
+            def slice_(look, sent=sent, expected=expected):
                 now[0] = sent
                 signal.raise_signal(signal.SIGINT)
                 now[0] = max(sent, expected - 0.001)
                 if sent < expected:
-                    signals.look()
+                    look()
                 signal.raise_signal(signal.SIGINT)  # once more changes nothing
                 now[0] = expected + 1e-9
-                signals.look()
+                look()
                 raise AssertionError(f"{sent}: still waiting")
+
+            with pytest.raises(KeyboardInterrupt):
+                uninterrupted(slice_)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -254,11 +262,58 @@ def test_a_long_batch_is_finished_under_a_handler_of_the_users_own(rng):
 def test_uninterrupted_leaves_other_handlers_alone():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Uninterrupted():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert uninterrupted(lambda look: signal.getsignal(signal.SIGINT)) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Other(BaseException):
+    """What the handler of another signal raises."""
+
+
+@pytest.fixture
+def other_signal():
+    """A function that sends a signal whose handler raises. Python has no time to run the handler before it returns."""
+
+    def raises(*_):
+        raise Other
+
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGUSR1, raises)
+    yield partial(os.kill, os.getpid(), signal.SIGUSR1)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGUSR1")
+def test_another_signal_as_a_slice_ends_does_not_leave_ctrl_c_held_back(other_signal):
+    """Its handler runs first when the handler of Ctrl-C is put back, and raises there."""
+    held, put = _core.Held(time.perf_counter), partial(signal.signal, signal.SIGINT)
+    with pytest.raises(Other):
+        _core.held_back(other_signal, held, put, signal.default_int_handler)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGUSR1")
+def test_another_signal_as_a_fit_ends_leaves_no_claim(other_signal):
+    claim = sessions.Claim()
+    with pytest.raises(Other):
+        claim.during("fit", other_signal)
+    claim.check_free("fit")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGUSR1")
+def test_another_signal_does_not_take_the_place_of_ctrl_c(other_signal):
+    def both(look):
+        signal.raise_signal(signal.SIGINT)
+        other_signal()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        uninterrupted(both)
+    assert isinstance(caught.value.__context__, Other)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.06, 0.09])
