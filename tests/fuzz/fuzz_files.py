@@ -35,7 +35,9 @@ from mutations import mutate
 import fastreg as fr
 from fastreg.callbacks.argument import gather
 from fastreg.common import checksum
+from fastreg.common.names import plain
 from fastreg.common.safetensors import DTYPES
+from fastreg.layers import ACTIVATIONS
 from fastreg.model.dataset import checked
 from fastreg.model.files import (
     CHECKPOINT_KEY,
@@ -229,7 +231,8 @@ def same_model(model: fr.Sequential, tensors: dict[str, np.ndarray], metadata: d
 
 
 def subset(said, meant) -> bool:
-    """A file and the model agree. A value of the file may be missing, null, or short: l2=0.1, "zeros"."""
+    """A file and the model agree. A value of the file may be missing, null, or as users may write it: l2=0.1, "zeros",
+    "Tanh"."""
     if said is None:
         return True
     if isinstance(said, dict) and isinstance(meant, dict):
@@ -240,6 +243,8 @@ def subset(said, meant) -> bool:
         return any(subset(said, meant[key]) for key in ("lam", "name") if key in meant)
     if type(said) in (int, float) and type(meant) in (int, float):
         return float(said) == float(meant)
+    if meant in ACTIVATIONS and isinstance(said, str):
+        return plain(said) == plain(meant)
     return type(said) is type(meant) and said == meant
 
 
