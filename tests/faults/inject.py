@@ -86,13 +86,16 @@ def uses(folder: Path) -> Iterator[tuple[Use, tuple[str, ...]]]:
     now: dict = {}
 
     def between_epochs(trainer: fr.Trainer) -> str | None:
-        """Parameters and counters are those of a fit that ended there."""
-        if trainer.batches != trainer.epoch * BATCHES:
+        """Parameters and counters are those of a fit that ended there, or behind the steps of the next epoch."""
+        done, rest = divmod(trainer.batches, BATCHES)
+        if rest or done not in (trainer.epoch, trainer.epoch + 1):
             return f"{trainer.batches} batches in {trainer.epoch} epochs"
+        if len(trainer.history.epochs) != trainer.epoch:
+            return f"a history of {len(trainer.history.epochs)} epochs, of {trainer.epoch}"
         if not trainer.model.built:
-            return None if trainer.epoch == 0 else "no parameters"
-        if not same(trainer.model.state_dict(), states[trainer.epoch]):
-            return f"other parameters than after {trainer.epoch} epochs"
+            return None if done == 0 else "no parameters"
+        if not same(trainer.model.state_dict(), states[done]):
+            return f"other parameters than after {trainer.batches} batches"
         return None
 
     def fit() -> Callable[[], object]:
@@ -103,8 +106,9 @@ def uses(folder: Path) -> Iterator[tuple[Use, tuple[str, ...]]]:
         trainer = now["trainer"]
         if wrong := between_epochs(trainer):
             return wrong
+        counted = trainer.batches == trainer.epoch * BATCHES  # else the steps of an epoch come twice
         trainer.fit(X, y, epochs=EPOCHS - trainer.epoch, batch_size=12) if trainer.epoch < EPOCHS else None
-        return between_epochs(trainer)
+        return between_epochs(trainer) if counted else None
 
     yield Use("fit", fit, fitted), ("allocation",)
 
