@@ -216,9 +216,16 @@ class _Roomed:
 
     @staticmethod
     def find_spec(name: str, path=None, target=None) -> ModuleSpec | None:
-        """The hook of `sys.meta_path`."""
+        """The hook of `sys.meta_path`. What other libraries call their modules is answered with what to do."""
         package, _, module = name.partition(".")
-        return ModuleSpec(name, _Roomed()) if package == "fastreg" and module in _ROOMED else None  # type: ignore[arg-type]
+        if package != "fastreg":
+            return None
+        if module in _ROOMED:
+            return ModuleSpec(name, _Roomed())  # type: ignore[arg-type]
+        names = sys.modules.get("fastreg.common.names")
+        if names is not None and names.has_advice("fastreg", module):
+            raise ModuleNotFoundError(f"No module named {name!r}{names.advice('fastreg', module)}", name=name)
+        return None
 
     def create_module(self, spec: ModuleSpec):
         """The module in its package."""

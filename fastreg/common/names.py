@@ -6,6 +6,7 @@ Case, underscores and hyphens do not count. Both tables are by the argument or t
 
 from __future__ import annotations
 
+import opcode
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
@@ -133,7 +134,7 @@ ALIASES: dict[str, dict[str, str]] = {
         clip_norm: global_clipnorm, max_grad_norm, grad_clip, gradient_clip_norm, clipnorm
         clip_value: clipvalue, gradient_clip_val
         accumulate: gradient_accumulation_steps, accumulation_steps, accumulate_grad_batches
-        weight_decay: decay, wd
+        weight_decay: wd
         momentum: mu
         nesterov: nesterovs_momentum, use_nesterov
         beta1: beta_1
@@ -325,6 +326,18 @@ ADVICE: dict[str, dict[str, str]] = {
             give fit callbacks=[fr.EarlyStopping(patience=10)]
         patience
             it is an argument of fr.EarlyStopping
+        decay
+            of the rate: a schedule, such as lr=lambda epoch: 0.1 / (1 + epoch); of the weights: weight_decay=
+        axis
+            leave it out: columns, and channels, are the last axis
+        dtype
+            it is an argument of the trainer
+        bias_constraint
+            leave it out: biases have no limits
+        batch_shape
+            give shape=, that of one sample
+        training
+            leave it out: dropout is on in fit; model.predict(X, samples=50) leaves it on
         warm_start
             leave it out: another fit continues
         initial_epoch
@@ -420,6 +433,9 @@ ADVICE: dict[str, dict[str, str]] = {
     **dict.fromkeys(["EarlyStopping()", "Checkpoint()", "LRScheduler()"], _advice(f"verbose\n    {_SHOWN}")),
     **dict.fromkeys(
         ["Dropout()", "GaussianNoise()"], _advice("seed\n    leave it out: the seed is an argument of the trainer")
+    ),
+    **dict.fromkeys(
+        ["Model()", "Sequential()"], _advice("name\n    leave it out: models have no names, layers and heads have")
     ),
     "evaluate()": _advice("""
         batch_size
@@ -781,6 +797,15 @@ def granted(who: str, name: str, value: Any) -> str | None:
     return "" if any(type(value) is type(one) and value == one for one in values) else f"{values[0]!r}: {why}"
 
 
+def _imports() -> bool:
+    """Whether `from module import name` asks, which hides what an AttributeError says. It is the instruction that runs
+    in the first frame outside of functions that look up attributes."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_name in ("refuse", "__getattr__"):
+        frame = frame.f_back
+    return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["IMPORT_FROM"]
+
+
 def missing(module: str, known: Iterable[str] | None = None) -> Callable[[str], Any]:
     """The `__getattr__` of a public module, for names that it does not have. By default `known` is what it defines."""
 
@@ -793,6 +818,8 @@ def missing(module: str, known: Iterable[str] | None = None) -> Callable[[str], 
                 own = vars(sys.modules[module]).items()
                 known = [key for key, value in own if getattr(value, "__module__", None) == module and key[0] != "_"]
             told = advice("fastreg" if has_advice("fastreg", name) else kind, name, known)
+        if told and _imports():
+            raise ImportError(f"cannot import name {name!r} from {module!r}{told}", name=module)
         raise AttributeError(f"module {module!r} has no attribute {name!r}{told}")
 
     return refuse

@@ -13,6 +13,15 @@ from fastreg.common.description import Description
 from fastreg.common.understood import keywords
 from fastreg.layers.values import Value, called
 
+OF_MODEL = {  # what layers of Keras have, and models have here
+    "build": "a model builds its layers: model.build(input_shape)",
+    "call": "a model computes: model.predict(X)",
+    **dict.fromkeys(
+        ("input", "output"),
+        "a layer holds no values; fr.Sequential(model.layers[:-1]) is a model of the layers before the last one, which "
+        "takes their parameters by load_state_dict",
+    ),
+}
 CODE = frozenset(("build", "call", "forward", "backward"))  # what Keras and PyTorch call in a layer
 Self = TypeVar("Self", bound="Layer")
 
@@ -139,10 +148,12 @@ class Layer(Description):
 
         def __getattr__(self, name: str) -> Any:  # only for what does not exist
             if name in ("weight", "bias", "kernel", "weights", "get_weights", "set_weights"):
-                key = "bias" if name == "bias" else "weight"
+                key = f"{'NAME' if self.name is None else self.name}.{'bias' if name == 'bias' else 'weight'}"
                 raise AttributeError(
-                    f"{type(self).__name__}.{name}: a model keeps the parameters: model.parameters['{self.name}.{key}']"
+                    f"{type(self).__name__}.{name}: a model keeps the parameters: model.parameters[{key!r}]"
                 )
+            if told := OF_MODEL.get(name):
+                raise AttributeError(f"{type(self).__name__}.{name}: {told}")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def option(self, name: str, default: Any = None) -> Any:

@@ -890,7 +890,7 @@ class Model(Settable):
         """The summary, for a notebook."""
         return self.summary().html
 
-    def __call__(self, *values):
+    def __call__(self, *values, **options):
         """Models are not called: this says what to do instead."""
         raise TypeError(
             f"{type(self).__name__}: got a call, expected model.predict(X); layers and fr.Residual are called on values"

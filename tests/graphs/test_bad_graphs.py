@@ -280,7 +280,9 @@ def test_values_and_models_where_layers_belong():
     chain = fr.Sequential([fr.Dense(3)])
     with pytest.raises(ValueError, match=r"^layers\[0\]: got Input\(.*, expected an Input with a shape alone; "):
         fr.Sequential([x, fr.Dense(3)])
-    with pytest.raises(TypeError, match=r"^layers\[0\]: got <value of Dense\(3\), of shape 3>, expected a layer such as Dense\(10\): "):
+    with pytest.raises(
+        TypeError, match=r"^layers\[0\]: got <value of Dense\(3\), of shape 3>, expected a layer such as Dense\(10\): "
+    ):
         fr.Sequential([fr.Dense(3)(x)])
     for model in (chain, fr.Model(x, fr.Dense(3)(x))):
         with pytest.raises(TypeError, match=r"^(Sequential|Model): got a call, expected model\.predict\(X\); "):

@@ -221,8 +221,33 @@ REFUSED = {
     "GroupNormalization": (lambda: fr.layers.GroupNormalization, r"the nearest is 'layer_norm'$"),
     "Multiply": (lambda: fr.layers.Multiply, r"values are joined by fr.Add\(\) and fr.Concatenate\(\)$"),
     "CosineDecay": (lambda: fr.schedules.CosineDecay, r"use fr.schedules.Cosine, whose times are epochs$"),
+    "decay": (lambda: fr.SGD(0.1, decay=1e-6), r"of the rate: a schedule, .*; of the weights: weight_decay=$"),
+    "name of a model": (
+        lambda: fr.Sequential([fr.Dense(2)], name="net"),
+        r"models have no names, layers and heads have$",
+    ),
+    "axis": (lambda: fr.Concatenate(axis=-1), r"are the last axis$"),
+    "a call in training": (lambda: built()(X, training=True), r"got a call, expected model.predict\(X\)"),
+    "output of a layer": (lambda: fr.Dense(2).output, r"fr.Sequential\(model.layers\[:-1\]\) is a model"),
     "split": (lambda: fr.data.split(X, Y, test_size=0.2), r"fr.data.split\(X, y, \(0.8, 0.2\)\)"),
 }
+
+
+IMPORTED = {
+    "from fastreg.layers import Dense, BatchNormalization": r"from 'fastreg.layers'; the layer is fr.BatchNorm; ",
+    "from fastreg.callbacks import ReduceLROnPlateau": r"use fr.ReduceOnPlateau$",
+    "from fastreg import Linear": r"cannot import name 'Linear' from 'fastreg'; the layer is fr.Dense$",
+    "from fastreg.losses import HuberLos": r"the nearest is '[Hh]uber",
+    "from fastreg.models import Sequential": r"^No module named 'fastreg.models'; the model is fr.Sequential",
+    "import fastreg.keras": r"^No module named 'fastreg.keras'; the names of fastreg are its own",
+}
+
+
+@pytest.mark.parametrize("statement", IMPORTED)
+def test_imports_of_other_names_are_refused_with_the_right_one(statement):
+    with pytest.raises(ImportError, match=IMPORTED[statement]):
+        exec(statement)
+    assert not hasattr(fr, "Linear") and not hasattr(fr.layers, "BatchNormalization")  # no ImportError there
 
 
 @pytest.mark.parametrize("case", REFUSED)
