@@ -40,7 +40,8 @@ class OpComparison:
     writes      the array with the largest error
     ulp         the largest error, in units in the last place of a magnitude. This magnitude is the largest of the
                 reference value, the largest value in its row and the root mean square of its array, because sums
-                cancel. Updates cancel too, so they also include the value before
+                cancel. All sums of a product may, so they include one of its terms. Updates cancel too, so they also
+                include the value before
     relative    the largest error over the same magnitude
     limit       the largest error allowed, in ulp; it grows with the length of the sums, as rounding errors do
     part        the layer that it belongs to, or the data, the loss, or clipping
@@ -258,13 +259,17 @@ def _error(
 def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     """The least magnitude that errors are measured by: a difference is only as exact as the numbers subtracted.
 
-    Losses subtract numbers of about one. Updates subtract a step from the parameter, or add one to their state. (The
-    step itself lies between the two, so its root and its division are not checked; they are right to a few ulp of it.)
+    A sum of products is as exact as one of its products. Losses subtract numbers of about one. Updates subtract a step
+    from the parameter, or add one to their state. (The step itself lies between the two, so its root and its division
+    are not checked; they are right to a few ulp of it.)
     """
     if isinstance(op, (O.DenseDw, O.Update, O.BiasDw, EmbedDw)):
         return _subtracted(op, name, feed, side)
     if isinstance(op, Norm):
         return _centred(op, name, feed, side)
+    if isinstance(op, (O.Dense, O.DenseDx)):  # all sums may cancel, as those behind a norm, which ignores any scale
+        factor = op.dz if isinstance(op, O.DenseDx) else op.x
+        return float(np.abs(side.arrays[factor][: feed.rows]).max() * np.abs(side.arrays[op.weight]).max())
     if not isinstance(op, O.Loss):
         return 0.0
     weights = feed.find(op.source.replace("targets", "weights", 1))

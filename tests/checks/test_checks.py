@@ -199,6 +199,17 @@ def test_a_verdict_of_what_is_not_a_number(data, monkeypatch):
     assert "first in Loss (d:0.y: nan ulp" in comparison.verdict
 
 
+def test_sums_that_cancel_are_no_difference():
+    """A norm lets no change of scale through, so the gradient at the one unit before it is all but 0."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        first = fr.Dense(1, "relu", bias_init=fr.initializers.uniform(1))
+        layers = [first, fr.Dense(40, use_bias=False), fr.LayerNorm("mish", shift=False, scale=False), fr.Dense(3)]
+        trainer = fr.Trainer(fr.Sequential(layers), seed=seed)
+        comparison = fr.compare_engines(trainer, 1 + rng.random((8, 3)), rng.integers(0, 3, 8))
+        assert comparison.ok, comparison.verdict
+
+
 CHECKS = {"check_gradients": fr.check_gradients, "compare_engines": fr.compare_engines, "profile": fr.profile}
 BAD = {
     "trainer None": ({"trainer": None}, r"trainer: got None, expected a fastreg\.Trainer"),
