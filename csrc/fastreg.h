@@ -559,12 +559,15 @@ typedef struct {
     int64_t N;
 } fr_round_op;
 
+/* Rows of the buffers: the batch's own, 0 .. M - 1; their perturbed copies, M .. 2 M - 1, which append has written; both. */
+enum { FR_OWN, FR_COPIES, FR_BOTH };
+
 /* One op. A call has nothing but what comes before the union. */
 typedef struct {
     int32_t kind, flags; /* a row of the table of ops */
     int32_t wait;        /* all workers meet before this op */
     int32_t rowwise; /* dense, dense_dx: every worker does its share of the rows (fr_share), as other kinds always do */
-    int32_t doubled; /* 2 M rows: append has put M rows after those of the batch */
+    int32_t span;    /* its rows of the buffers: FR_OWN, ... */
     union {
         fr_gather_op gather;
         fr_dense_op dense;
@@ -605,7 +608,7 @@ typedef struct {
     const fr_op *ops;
     int64_t max_rows;
     int64_t accumulate; /* batches in a step */
-    double clean;       /* of doubled ops: the share of the batch's own rows in the loss */
+    double clean;       /* the share of the batch's own rows in the loss; their copies have the rest */
     double *clip;       /* two factors, whose product is that of the last CLIP_NORM; 1 and 1 before */
 } fr_program;
 
@@ -672,9 +675,10 @@ typedef struct {
     double seconds; /* stop after the batch in which this time is up; 0: never */
     uint64_t scramble;
     void *scratch; /* fr_scratch_bytes() of it, aligned to 64 */
-    /* Runs a CALL on the caller's thread; not 0: it failed. With op -1, about every 50 ms of a long batch: looks for an
-     * interruption; not 0: the run ends there, in the middle of the batch, and what it writes to is left half done. */
-    int (*call)(void *context, int32_t op, int64_t rows);
+    /* Runs a CALL, in a batch of `count` rows, on the caller's thread; not 0: it failed. With op -1, about every 50 ms of a
+     * long batch: looks for an interruption; not 0: the run ends there, in the middle of the batch, and what it writes to is
+     * left half done. */
+    int (*call)(void *context, int32_t op, int64_t count);
     void *call_context;
 } fr_options;
 

@@ -146,9 +146,9 @@ static int has_failed(run_state *run, int here) {
 }
 
 /* Calls the caller back, in its own mode and on its own thread, which is worker 0's. */
-static int call_back(run_state *run, int32_t op, int64_t rows) {
+static int call_back(run_state *run, int32_t op, int64_t count) {
     fesetenv(&run->callers_mode);
-    const int failed = run->options->call(run->options->call_context, op, rows);
+    const int failed = run->options->call(run->options->call_context, op, count);
     fegetenv(&run->callers_mode); /* it may have changed */
     fr_small_is_zero();
     if (run->n > 1 && fr_pool_forks() != run->forks) run->alone = 1;
@@ -163,7 +163,7 @@ void fr_look(fr_worker *w) {
     w->tiles_until_look = TILES_BETWEEN_LOOKS;
     if (t < w->look_at || !run->options->call) return;
     w->look_at = t + SECONDS_BETWEEN_LOOKS;
-    if (call_back(run, -1, w->batch.rows)) atomic_store_explicit(&run->abandoned, 1, memory_order_relaxed);
+    if (call_back(run, -1, w->batch.count)) atomic_store_explicit(&run->abandoned, 1, memory_order_relaxed);
 }
 
 /* The op that asks for the rows of the next batch, NULL for none. */
@@ -217,11 +217,12 @@ static int walk(run_state *run, fr_worker *w, int64_t batch) {
         gathered |= op->flags & FR_READS_DATA;
         may_fail |= op->flags & FR_MAY_FAIL;
         w->op = op;
-        w->batch.rows = w->batch.count << op->doubled;
+        w->batch.from = op->span == FR_COPIES ? w->batch.count : 0;
+        w->batch.rows = op->span == FR_BOTH ? 2 * w->batch.count : w->batch.count;
         w->taken = taken + i;
         if (op->kind != FR_CALL) {
             run->table->op[op->kind](w);
-        } else if (w->id == 0 && call_back(run, i, w->batch.rows)) {
+        } else if (w->id == 0 && call_back(run, i, w->batch.count)) {
             atomic_store_explicit(&run->failed_call, i, memory_order_relaxed);
             if (run->alone) return 0;
         }

@@ -14,7 +14,7 @@
 /* The current batch. Every worker has its own copy with the same contents. */
 typedef struct {
     int64_t count;                    /* M */
-    int64_t rows;                     /* of the current op: M, or 2 M where it is doubled */
+    int64_t from, rows;               /* of the current op: its first row, and how many: M, or 2 M */
     int64_t first;                    /* position of its first row in the epoch */
     int64_t step_rows;                /* of the whole step, which may have several batches */
     double weight[FR_MAX_HEADS];      /* sum of a head's sample weights; M where there are none */
@@ -71,6 +71,15 @@ typedef struct {
 /* This worker's share of n equal items. */
 static inline fr_range fr_share(const fr_worker *worker, int64_t n) {
     return (fr_range){n * worker->id / worker->n, n * (worker->id + 1) / worker->n};
+}
+
+/* All rows of the current op, and this worker's share of them. It has the copies of the rows that are its own. */
+static inline fr_range fr_rows(const fr_worker *worker) {
+    return (fr_range){worker->batch.from, worker->batch.from + worker->batch.rows};
+}
+static inline fr_range fr_share_of_rows(const fr_worker *worker) {
+    const fr_range share = fr_share(worker, worker->batch.rows);
+    return (fr_range){worker->batch.from + share.begin, worker->batch.from + share.end};
 }
 
 #endif

@@ -172,10 +172,9 @@ INLINE int64_t index_of_row(const fr_worker *w, int64_t row) {
     return fr_index_at(w->feed, position);
 }
 
-/* The sample weight of a row of the batch; NULL: all are 1. A row and its perturbed copy share the weight. */
+/* The weight of a row in the loss, from the sample weights; NULL: all are 1. A row and its perturbed copy share one. */
 INLINE real weight_of_row(const fr_worker *w, const void *weights, int64_t row) {
     const double weight = weights ? (double)((const real *)weights)[index_of_row(w, row)] : 1;
-    if (!w->op->doubled) return (real)weight;
     return (real)((row < w->batch.count ? w->program->clean : 1 - w->program->clean) * weight);
 }
 

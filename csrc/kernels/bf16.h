@@ -40,7 +40,7 @@ INLINE void also_rounded(const fr_matrix *rounded, const real *x, int64_t row, i
 /* Workers take equal shares of the rows. */
 static void op_round(fr_worker *w) {
     const fr_round_op *op = &w->op->round;
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end; row++) {
         also_rounded(&op->out, (const real *)op->x.data + row * op->x.ld, row, 0, vectors_of(op->N));
     }

@@ -198,7 +198,7 @@ INLINE void multiply_images(fr_worker *w, const conv_work *given, const int back
     const fr_dense_dx_op *dx = &w->op->conv_dx.dense;
     const int64_t N = c.N, width = s->at.across * N; /* of a line of the result */
     const int own = w->op->rowwise;
-    const fr_range mine = own ? fr_share(w, w->batch.rows) : (fr_range){0, w->batch.rows};
+    const fr_range mine = own ? fr_share_of_rows(w) : fr_rows(w);
     const int64_t images = mine.end - mine.begin;
     if (!own && images * row_blocks(s->at.down, c.band) < 8 * w->n) { /* few images: cut into more bands */
         const int64_t lines = images * s->at.down / (8 * w->n) / c.unit * c.unit;

@@ -41,7 +41,7 @@ typedef struct {
 INLINE work work_of(const fr_worker *w, const factors *f) {
     const int64_t columns = f->columns, K = f->K;
     const int own = w->op->rowwise;
-    const fr_range mine = own ? fr_share(w, w->batch.rows) : (fr_range){0, w->batch.rows};
+    const fr_range mine = own ? fr_share_of_rows(w) : fr_rows(w);
     const int64_t rows = mine.end - mine.begin, blocks = row_blocks(rows, MR);
     work todo = {.first = mine.begin, .rows = rows, .blocks = blocks, .group_blocks = 1, .far = is_far(K * columns)};
     const int dynamic = is_long(2 * rows * columns * K, w->n);

@@ -14,7 +14,7 @@ static void op_elementwise(fr_worker *w) {
     const int back = op->through.y.data != NULL;
     const int within = op->within;
     real from[FR_PANEL] = {0}, to[FR_PANEL];
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = (const real *)op->x.data + row * op->x.ld + op->x_column;
         const real *plus = op->plus.data ? (const real *)op->plus.data + row * op->plus.ld : NULL;

@@ -33,7 +33,7 @@ static void op_embed(fr_worker *w) {
     const fr_embed_op *op = &w->op->embed;
     const fr_codes *codes = &op->codes;
     const int64_t width = codes->width, columns = codes->columns * width;
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         real *out = (real *)op->out.data + row * op->out.ld;
         for (int64_t j = 0; j < codes->columns; j++) {

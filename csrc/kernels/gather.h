@@ -83,7 +83,7 @@ static void op_gather(fr_worker *w) {
     if (op->augment) room = augment_room_of(op->augment, w->scratch);
     const fr_mixture mixture = fr_draw_mixture(&op->mix, w->feed->seed, w->batch.step, w->batch.count);
     real *other = (real *)(w->scratch + other_row_at(op));
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     int64_t asked = mine.begin + 1;
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         real *out = (real *)op->out.data + row * op->out.ld;

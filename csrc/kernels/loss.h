@@ -376,7 +376,7 @@ static void op_loss(fr_worker *w) {
     const void *weights = w->feed->head[op->head].weights;
     const double sum = w->batch.step_weight[op->head];
     const fr_mixture mixture = fr_draw_mixture(&op->mix, w->feed->seed, w->batch.step, w->batch.count);
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const int64_t index = index_of_row(w, row);
         const real weight = weight_of_row(w, weights, row);
@@ -472,7 +472,7 @@ static void op_totals(fr_worker *w) {
 static void op_emit(fr_worker *w) {
     const fr_emit_op *op = &w->op->emit;
     const int64_t N = op->N;
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *z = (const real *)op->x.data + row * op->x.ld;
         real *p = row_scratch(w), max;

@@ -490,7 +490,7 @@ static void op_affine(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const real *mean = table_row(op, FR_TABLE_MEAN), *scale = table_row(op, FR_TABLE_SCALE);
     const real *shift = table_row(op, FR_TABLE_SHIFT);
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld;
         int64_t at = 0;
@@ -514,7 +514,7 @@ static void op_affine_dx(fr_worker *w) {
     const real *mean = table_row(op, FR_TABLE_MEAN), *rstd = table_row(op, FR_TABLE_RSTD);
     const real *rest = table_row(op, FR_TABLE_REST), *scale = table_row(op, FR_TABLE_SCALE);
     const real *k1 = table_row(op, FR_TABLE_K1), *k2 = table_row(op, FR_TABLE_K2);
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld, *dz = at_column(&op->dz, 0) + row * op->dz.ld;
         int64_t at = 0;
@@ -574,7 +574,7 @@ static void op_layer_norm(fr_worker *w) {
     const int64_t N = op->N;
     const real *gamma = op->gamma.value.data, *beta = op->beta.value.data;
     const vec zero = {0};
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld;
         real *moments = (real *)op->table.data + row * op->table.ld;
@@ -598,7 +598,7 @@ static void op_layer_norm_dx(fr_worker *w) {
     const fr_norm_op *op = &w->op->norm;
     const int64_t N = op->N;
     const real *gamma = op->gamma.value.data;
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *x = at_column(&op->x, 0) + row * op->x.ld, *dz = at_column(&op->dz, 0) + row * op->dz.ld;
         const real *moments = (const real *)op->table.data + row * op->table.ld;

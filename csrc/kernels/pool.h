@@ -93,7 +93,7 @@ static void op_pool(fr_worker *w) {
     const fr_pool_op *op = &w->op->pool;
     const int64_t N = op->window.down * op->window.across * op->window.channels;
     const int pairs = pool_way_of(&op->window).pairs;
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *image = (const real *)op->x.data + row * op->x.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
@@ -163,7 +163,7 @@ static void op_pool_dx(fr_worker *w) {
     const int64_t C = at->channels, wide = at->image_width, N = at->image_height * wide * C;
     const int64_t line = at->step_down * wide * C;
     real *dx = (real *)w->scratch;
-    const fr_range mine = fr_share(w, w->batch.rows);
+    const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const real *image = (const real *)op->x.data + row * op->x.ld;
         const real *dy = (const real *)op->dz.data + row * op->dz.ld;

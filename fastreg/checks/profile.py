@@ -345,7 +345,8 @@ def _on(op: O.Op) -> str:
 
 def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
     """The floating-point operations of its matrix product, and the bytes that any implementation must move."""
-    rows, size, buffers = timer.rows * (1 + op.doubled), timer.itemsize, timer.engine.buffers
+    size, buffers = timer.itemsize, timer.engine.buffers
+    rows = timer.rows * (2 if op.span == "both" else 1)
     params = timer.params
 
     def of(names: Iterable[str | None]) -> int:

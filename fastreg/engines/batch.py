@@ -25,7 +25,7 @@ class Batch:
     opens, closes             whether it is the first and whether it is the last batch of its step
     step_rows, step_weights   the number of rows of the whole step, and of each head the sum of their weights
     penalty   value of the penalties, before the update
-    doubled   whether the current op also works on the perturbed rows
+    span      the rows of the buffers that the current op works on
     bad       rows of the batch in which a gather found a value that is not finite
     """
 
@@ -41,7 +41,7 @@ class Batch:
     step_rows: int
     step_weights: list[float]
     penalty: float = 0.0
-    doubled: bool = False
+    span: slice = field(default_factory=lambda: slice(0))
     bad: list[int] = field(default_factory=list)
 
     def row_of_data(self, row: int) -> int:
@@ -50,9 +50,9 @@ class Batch:
         return position if self.feed.order is None else int(self.feed.order[position])
 
     def key(self, drawing: Mask | Noise) -> R.Key:
-        """Coordinates of the draws for the rows of the batch."""
+        """Coordinates of the draws for the rows of the current op."""
         late, line = (0, self.position) if self.feed.by_position else (self.index, 0)
-        return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line)
+        return R.Key(self.feed.seed, (self.feed.step + late) & R.WORD, drawing.stream, line + self.span.start)
 
 
 def batch_at(

@@ -41,7 +41,7 @@ class Binding:
 
     def fields(self, op: O.Op) -> dict[str, object]:
         """All fields of the op, as `_core.Program` takes them."""
-        head = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise, "doubled": op.doubled}
+        head = {"kind": type(op).__name__, "wait": op.wait, "rowwise": op.rowwise, "span": op.span}
         return head | self._own(op)
 
     def _own(self, op: O.Op) -> dict[str, object]:

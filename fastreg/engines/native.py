@@ -113,11 +113,12 @@ class NativeEngine:
         finally:  # the powers have advanced even if a Call failed
             self._updates = tally.updates
 
-    def _call(self, index: int, rows: int) -> None:
-        """Runs the Python function of a Call on the rows of the batch."""
+    def _call(self, index: int, count: int) -> None:
+        """Runs the Python function of a Call in a batch of `count` rows."""
         op = self.program.ops[index]
         assert isinstance(op, Call)
-        op.function(*(self.buffers[name][:rows] for name in (*op.reads_, *op.writes_)))
+        rows = op.rows_of(count)
+        op.function(*(self.buffers[name][rows] for name in (*op.reads_, *op.writes_)))
 
     def _catch_up(self, updates: int) -> None:
         """Sets the running numbers. They change by one multiplication per step, so that a resumed run has the same bits

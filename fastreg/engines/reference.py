@@ -126,7 +126,7 @@ class ReferenceEngine:
             batch.tally.row_loss += loss / weight * batch.count
 
     def _run(self, op: O.Op, batch: Batch) -> None:
-        batch.doubled = op.doubled
+        batch.span = op.rows_of(batch.count)
         if isinstance(op, O.Call):
             op.function(*(self._rows(name, batch) for name in (*op.reads_, *op.writes_)))
         else:
@@ -217,7 +217,8 @@ class ReferenceEngine:
         if op.targets:
             targets = self._rows(op.targets, batch)
         else:
-            targets = np.concatenate([batch.feed.need(op.source)[batch.rows]] * (1 + op.doubled))
+            own = batch.feed.need(op.source)[batch.rows]
+            targets = np.concatenate([own, own])[batch.span]
         row_loss, row_hit = (self._rows(name, batch) for name in op.rows)
         if op.kind == "given":  # by the Call before it
             loss, gradient, hit = row_loss, targets, np.zeros_like(row_loss)
@@ -255,7 +256,7 @@ class ReferenceEngine:
         M = batch.count
         x = self.buffers[op.out][:M]
         if op.gradient and op.attack:
-            g, attack = self._rows(op.gradient, batch), op.attack
+            g, attack = self.buffers[op.gradient][:M], op.attack
             mean, scale = (self._param(name) for name in op.standardize) if op.standardize else (0.0, np.ones(1))
             mean, scale = np.asarray(mean, self.dtype), np.asarray(scale, self.dtype)
             step = self.dtype.type(attack.epsilon) * np.abs(scale)
@@ -481,7 +482,7 @@ class ReferenceEngine:
         return without_small(self.params[name])
 
     def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
-        return self.buffers[buffer][: batch.count * (1 + batch.doubled)]
+        return self.buffers[buffer][batch.span]
 
     def _also_rounded(self, rounded: str | None, buffer: str, batch: Batch) -> None:
         """Writes what is in a buffer to another one, or the same one, in bf16. None for nowhere."""
@@ -490,10 +491,8 @@ class ReferenceEngine:
 
     def _row_weights(self, batch: Batch, weight: np.ndarray) -> np.ndarray:
         """The weight of each row of the current op. A row and its perturbed copy share the sample weight."""
-        if not batch.doubled:
-            return weight
         clean, weight = self.program.clean, weight.astype(np.float64)
-        return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)
+        return np.concatenate([clean * weight, (1 - clean) * weight]).astype(self.dtype)[batch.span]
 
     def _pass_back(self, buffer: str, dy: np.ndarray, through: Through, add: bool, batch: Batch) -> None:
         """What an op on the way back adds to the gradient in a buffer, or is all of it."""

@@ -11,6 +11,7 @@ cdef extern from "fastreg.h" nogil:
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED, FR_FORKED
     enum: FR_AT_ONCE
     enum: FR_LINEAR, FR_RULE_SGD
+    enum: FR_OWN, FR_COPIES, FR_BOTH
     const char *fr_op_name(int)
     const char *fr_activation_name(int)
     const char *fr_loss_name(int)
@@ -204,7 +205,7 @@ cdef extern from "fastreg.h" nogil:
         fr_matrix out, x
         int64_t N
     ctypedef struct fr_op:
-        int32_t kind, flags, wait, rowwise, doubled
+        int32_t kind, flags, wait, rowwise, span
         fr_gather_op gather
         fr_dense_op dense
         fr_loss_op loss

@@ -48,6 +48,7 @@ cdef dict _numbered(const char *(*name_of)(int) noexcept nogil):
 
 
 OP_KINDS = _numbered(fr_op_name)
+SPANS = {"own": FR_OWN, "copies": FR_COPIES, "both": FR_BOTH}
 ACTIVATIONS = _numbered(fr_activation_name)
 LOSSES = _numbered(fr_loss_name)
 RULES = _numbered(fr_rule_name)
@@ -261,7 +262,7 @@ cdef class Program:
             raise TypeError(f"{name}: got the field {next(iter(fields))!r}, which it does not have")
 
     cdef _take(self, fr_op *op, str name, take):
-        op.wait, op.rowwise, op.doubled = take("wait"), take("rowwise"), take("doubled")
+        op.wait, op.rowwise, op.span = take("wait"), take("rowwise"), _number(SPANS, "span", take("span"))
         if name == "Gather":
             self._gather(&op.gather, take)
         elif name == "Dense":
@@ -626,13 +627,13 @@ def _nothing():
     pass
 
 
-cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
+cdef int _call(void *context, int32_t op, int64_t count) noexcept nogil:
     """Runs a Call, or checks for Ctrl-C. Keeps an exception for `run` to raise."""
     with gil:
         calls = <list>context
         try:
             if op >= 0:
-                calls[0](op, rows)
+                calls[0](op, count)
             else:
                 PyErr_CheckSignals()
                 calls[1]()
@@ -645,7 +646,8 @@ cdef int _call(void *context, int32_t op, int64_t rows) noexcept nogil:
 def run(Program program not None, Feed feed not None, tally, int64_t first, int64_t stop, *, uint32_t step,
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
         uint64_t scramble=0, list powers, call=None, look=_nothing):
-    """Runs batches first to stop - 1, adds to the tally and returns the next batch. call(op, rows) runs a Call.
+    """Runs batches first to stop - 1, adds to the tally and returns the next batch. call(op, count) runs a Call in
+    a batch of so many rows.
     The totals of the tally are a list of loss, weight and hits of each of MAX_HEADS heads.
     look() is called now and then in a long batch. If it raises, the run ends with the batch half done."""
     cdef fr_tally t

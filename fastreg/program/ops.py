@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from fastreg.program.riders import PLAIN, Attack, Augment, Mask, Mix, Noise, Penalty, Terms, Through
 from fastreg.program.rules import STORES_GRADIENT, Rule
@@ -29,12 +29,17 @@ class Op:
     wait      all workers meet before it, because it needs the complete result of an earlier op
     rowwise   each worker has the same rows of the batch as in all other rowwise ops, and needs no other rows. So
               workers do not wait between two such ops
-    doubled   it has 2 M rows: those of the batch, then the perturbed ones that an Append has added
+    span      its rows of the buffers: the batch's "own", 0 to M - 1; their perturbed "copies", M to 2 M - 1, which an
+              Append has written; or "both"
     """
 
     wait: bool = field(default=False, kw_only=True)
     rowwise: bool = field(default=False, kw_only=True)
-    doubled: bool = field(default=False, kw_only=True)
+    span: Literal["own", "copies", "both"] = field(default="own", kw_only=True)
+
+    def rows_of(self, M: int) -> slice:
+        """Its rows of the buffers in a batch of M."""
+        return slice(M if self.span == "copies" else 0, M if self.span == "own" else 2 * M)
 
     @property
     def reads(self) -> set[str]:
@@ -148,9 +153,10 @@ class Loss(Op):
 
     Let l_i be the loss of row i (a mean over outputs, except for losses of classes) and w_i its sample weight. Then
     batch loss = sum(w_i l_i) / sum(w_i), row_loss[i] = w_i l_i, and row_hit[i] = w_i if the prediction of row i is
-    correct, else 0. If doubled, a row of the batch has weight clean w_i and its perturbed copy (1 - clean) w_i, with
-    the `clean` of the program. dz is None in evaluation. Cross-entropies read labels or targets, and their logits are
-    through.y.
+    correct, else 0. dz is None in evaluation. Cross-entropies read labels or targets, and their logits are through.y.
+
+    Under an attack, w_i counts clean w_i in a row of the batch and (1 - clean) w_i in its perturbed copy, with the
+    `clean` of the program. The sum in the batch loss is that of the samples.
 
     With several heads, each has its own sample weights w_i and its own batch loss, and dz is the gradient of the sum of
     weight * batch loss over the heads. A head whose w_i in a step are all 0 has the gradient 0.
@@ -214,6 +220,7 @@ class Append(Op):
     """
 
     rowwise: bool = field(default=True, kw_only=True)
+    span: Literal["own", "copies", "both"] = field(default="copies", kw_only=True)
     out: str
     gradient: str | None = None
     attack: Attack | None = None

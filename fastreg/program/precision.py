@@ -37,17 +37,17 @@ def in_bfloat16(program: Program) -> Program:
             if buffer not in up_to_date:
                 buffers[name] = buffers[buffer]
                 made: Any = ops[writer[buffer]]
-                if type(made) in ROUNDING and made.doubled == op.doubled:
+                if type(made) in ROUNDING and made.span == op.span:
                     ops[writer[buffer]] = replace(made, rounded=name)
                 else:
-                    ops.append(Round(name, buffer, doubled=op.doubled))
+                    ops.append(Round(name, buffer, span=op.span))
                 up_to_date.add(buffer)
             op = replace(op, **{field: name})
         after: list[Op] = []
         if type(op) in OPERANDS:
             op = replace(op, bf16=True)
         if isinstance(op, DenseDw) and op.bias and op.bf16:  # whose gradient is a sum of dz as it is
-            after.append(BiasDw(op.bias, given.dz, op.bias_rule, doubled=op.doubled))
+            after.append(BiasDw(op.bias, given.dz, op.bias_rule, span=op.span))
             op = replace(op, bias=None)
         if written := alone & given.writes:
             op = replace(op, rounded=written.pop())

@@ -18,12 +18,12 @@ Source = tuple[str, tuple[int, ...] | None]  # of the feed: its name, and the co
 
 @dataclass(frozen=True)
 class Program:
-    """Ops in order, and the width of each buffer. All buffers have M rows, or 2 M if any op is doubled. Those for the
-    losses and hits of rows have width 1.
+    """Ops in order, and the width of each buffer. All buffers have M rows, or 2 M if an Append puts perturbed copies
+    behind them. Those for the losses and hits of rows have width 1.
 
     accumulate   batches per step. Their gradients add up to that of one large batch: row weights are divided by the
                  weight of the whole step. The ops of ONCE_A_STEP run only in the last batch of the step
-    clean        the share of the batch's own rows in the loss of doubled ops. The perturbed rows have the rest
+    clean        the share of the batch's own rows in the loss. Their perturbed copies have the rest
     averaged     the parameters that are averaged: those that training changes. The program trains their raw values,
                  which belong to the state; the model has the averages
     count        the name of the number of averaged steps or epochs in the state
@@ -38,8 +38,8 @@ class Program:
 
     @property
     def copies(self) -> int:
-        """How many copies of the rows of a batch the buffers can hold."""
-        return 2 if any(op.doubled for op in self.ops) else 1
+        """How many times the rows of a batch the buffers can hold."""
+        return 2 if any(op.span != "own" for op in self.ops) else 1
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -97,7 +97,9 @@ def with_waits(ops: list[Op], buffers: Collection[str]) -> tuple[Op, ...]:
 
 
 class _Since:
-    """What the ops since the last barrier have read and written, and how: (rowwise, doubled)."""
+    """What the ops since the last barrier have read and written, and how: (rowwise, whether on both halves).
+
+    A worker's share of the copies is that of its own rows."""
 
     def __init__(self, buffers: Collection[str]):
         self.buffers = buffers
@@ -107,12 +109,12 @@ class _Since:
     def add(self, op: Op) -> None:
         for names, known in ((op.reads, self.read), (op.writes, self.written)):
             for name in names:
-                known.setdefault(name, set()).add((op.rowwise, op.doubled))
+                known.setdefault(name, set()).add((op.rowwise, op.span == "both"))
 
     def conflicts(self, op: Op) -> bool:
         reads, writes = op.reads, op.writes
         return self._meets(op, reads | writes, self.written) or self._meets(op, writes, self.read)
 
     def _meets(self, op: Op, names: Collection[str], known: dict[str, set[tuple[bool, bool]]]) -> bool:
-        own = {(True, op.doubled)} if op.rowwise else set()
+        own = {(True, op.span == "both")} if op.rowwise else set()
         return any(known[name] - (own if name in self.buffers else set()) for name in names if name in known)

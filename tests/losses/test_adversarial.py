@@ -1,6 +1,7 @@
 """Adversarial training and input gradients: by hand, by differences, by PyTorch; engines, threads, resumed fits."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from trainers import same, state
 
 import fastreg as fr
 from fastreg.engines import reference as reference_engine
-from fastreg.program.ops import Append
+from fastreg.program.ops import Append, Dense
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(0, 1, size=(26, 5))
@@ -195,6 +196,23 @@ def test_the_same_bits_for_any_number_of_threads(dtype):
     assert all(same(state(one), state(other)) for other in others)
 
 
+@pytest.mark.parametrize("layers", ["plain", "dropout", "noise", "standardized", "function"])
+def test_the_rows_of_the_batch_need_only_one_pass(layers, engine, monkeypatch):
+    """What the attack has computed of them has the bits of a second pass, which other settings need."""
+    weights = np.random.default_rng(5).uniform(0, 2, size=26)
+
+    def run() -> tuple[fr.Trainer, set[str]]:
+        trainer = trained(engine, 3, layers=LAYERS[layers](), sample_weight=weights)
+        return trainer, {op.span for op in trainer.program("train").ops if isinstance(op, Dense)}
+
+    kept, spans = run()
+    assert spans == {"own", "copies"}
+    monkeypatch.setattr(import_module("fastreg.model.lowering.lower"), "_keeps", lambda forward, attack: False)
+    twice, spans = run()
+    assert spans == {"own", "both"}
+    assert same(state(kept), state(twice)) and kept.history["loss"] == twice.history["loss"]
+
+
 def test_no_step_and_all_weight_on_the_rows_change_nothing_but_rounding(engine):
     plain = trained(engine, fgsm=None)
     for fgsm in (fr.FGSM(0.0), fr.FGSM(0.3, weight=1), fr.FGSM(0.0, weight=0.0)):
@@ -244,9 +262,12 @@ def test_a_resumed_fit_goes_on_to_the_same_bits(tmp_path, engine):
 
 
 def test_profile_counts_both_halves():
+    """The products of the rows and of their copies, and the gradients of both."""
     profile = fr.profile(trained(), X, Y, repeats=1, seconds=1e-4)
     first, second = [op for op in profile.ops if op.op == "Dense" and op.on == "0.y"]
-    assert second.flops == 2 * first.flops == 2 * 2 * 26 * 5 * 8
+    assert second.flops == first.flops == 2 * 26 * 5 * 8
+    (both,) = [op for op in profile.ops if op.op == "DenseDw" and op.on == "0.weight"]
+    assert both.flops == 2 * first.flops
 
 
 BAD = {

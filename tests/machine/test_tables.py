@@ -99,6 +99,6 @@ def test_an_op_that_the_engine_does_not_know_is_refused():
 
 def test_more_arrays_of_state_than_c_has_room_for_are_refused():
     array = padded((4, 3), "float32")
-    update = {"kind": "Update", "wait": False, "rowwise": False, "doubled": False, "gradient": array, "scaled": False}
+    update = {"kind": "Update", "wait": False, "rowwise": False, "span": "own", "gradient": array, "scaled": False}
     with pytest.raises(ValueError, match="3 arrays of state for a parameter, which has at most 2"):
         _core.Program("float32", 4, [update | {"param": (array, (array,) * 3, rules.Rule("adam"), None, None)}])

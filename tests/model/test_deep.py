@@ -77,7 +77,7 @@ def plain_waits(ops, buffers):
 
     def conflict(op, before):
         names = (op.reads | op.writes) & before.writes | op.writes & before.reads
-        alike = op.rowwise and before.rowwise and op.doubled == before.doubled
+        alike = op.rowwise and before.rowwise and (op.span == "both") == (before.span == "both")
         return bool(names.difference(buffers) if alike else names)
 
     waits, since = [], []
@@ -97,6 +97,6 @@ def test_barriers_are_where_a_comparison_of_all_pairs_puts_them():
             op = Elementwise(str(out), str(x), plus=str(plus) if random.random() < 0.3 else None)
             if random.random() < 0.2:
                 op = Update(str(out), Rule())
-            ops.append(replace(op, doubled=bool(random.random() < 0.3)))
+            ops.append(replace(op, span=str(random.choice(("own", "own", "copies", "both")))))
         buffers = set(names[: random.integers(7)])
         assert [op.wait for op in with_waits(ops, buffers)] == plain_waits(ops, buffers)

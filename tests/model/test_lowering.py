@@ -174,11 +174,27 @@ TRAINING = {
            dx 3 through linear; dx 2 through linear; dx 1 through relu; | dw 3 sgd; dw 2 raw; dw 1 raw; dw 0 sgd;
            | couple 1.weight 2.weight; | update 2.weight sgd; update 1.weight sgd; totals""",
     ),
-    "adversarial training puts perturbed rows behind those of the batch": (
+    "adversarial training puts perturbed copies behind the rows of the batch, whose products it keeps": (
         [HIDDEN, HEAD],
         {"adversarial": fr.FGSM(0.1)},
+        """gather inputs; dense 0 relu; dense 1; loss softmax_cross_entropy; dx 1 through relu;
+           dx 0 through linear; M+ append inputs +gradient;
+           M+ dense 0 relu; M+ dense 1; M+ loss softmax_cross_entropy; M+ dx 1 through relu;
+           2x | dw 1 sgd; 2x dw 0 sgd; 2x totals""",
+    ),
+    "a penalty on activations is not attacked, so that the rows of the batch go twice": (
+        [fr.Dense(4, "relu", activity_l1=0.1), HEAD],
+        {"adversarial": fr.FGSM(0.1)},
         """gather inputs; dense 0 relu; dense 1; loss softmax_cross_entropy +by_row; dx 1 through relu;
-           dx 0 through linear; append inputs +gradient;
+           dx 0 through linear; M+ append inputs +gradient;
+           2x | dense 0 relu +activity; 2x dense 1; 2x loss softmax_cross_entropy; 2x dx 1 through relu +activity;
+           2x | dw 1 sgd; 2x dw 0 sgd; 2x totals +activity""",
+    ),
+    "and so they do if they have no share of the loss": (
+        [HIDDEN, HEAD],
+        {"adversarial": fr.FGSM(0.1, weight=0.0)},
+        """gather inputs; dense 0 relu; dense 1; loss softmax_cross_entropy +by_row; dx 1 through relu;
+           dx 0 through linear; M+ append inputs +gradient;
            2x | dense 0 relu; 2x dense 1; 2x loss softmax_cross_entropy; 2x dx 1 through relu;
            2x | dw 1 sgd; 2x dw 0 sgd; 2x totals""",
     ),
@@ -295,7 +311,8 @@ def described(op):
             text = f"totals{riders(op)}"
         case _:
             raise AssertionError(f"no notation for {op}")
-    return ("2x " if op.doubled else "") + ("| " if op.wait else "") + text
+    span = {"own": "", "copies": "M+ ", "both": "2x "}[op.span]
+    return span + ("| " if op.wait else "") + text
 
 
 def program_of(layers, mode="train", **options):

@@ -105,14 +105,14 @@ def lower(
     ops = forward.ops
     if transforms is not None:
         ops += _emits(heads, transforms)
-    first: list[Op] = []  # ops that run before the batch has its perturbed rows
+    first: list[Op] = []  # ops that run before the rows have their perturbed copies
     if input_gradient and losses is not None:
         begun = _losses(forward, heads, ops, losses, wanted=True, by_row=True)
         _back(Way(forward, ops, {}, everything=True), begun)
         ops += _totals(ops, losses)
     elif losses is not None:
         if attack is not None:
-            first, ops = _perturbed(forward, heads, ops, losses, attack)
+            first = _perturbed(forward, heads, losses, attack)
         begun = _losses(forward, heads, ops, losses, wanted=bool(rules))
         if rules:
             two_passes = clip_norm is not None or accumulate > 1
@@ -129,8 +129,12 @@ def lower(
         ops += _totals(ops, losses)
     if attack is None or losses is None:
         return Program(with_waits(forward.first + ops, forward.buffers), forward.buffers, accumulate)
-    ops = forward.first + first + [replace(op, doubled=True) for op in ops if not isinstance(op, Gather)]
-    return Program(with_waits(ops, forward.buffers), forward.buffers, accumulate, attack.clean)
+    keeps, after = _keeps(forward, attack), list[Op]()
+    for op in ops:
+        if not isinstance(op, Gather):  # an op on rows writes buffers; others sum over the rows and their copies
+            after.append(replace(op, span="copies" if keeps and op.writes & forward.buffers.keys() else "both"))
+    every = forward.first + first + after
+    return Program(with_waits(every, forward.buffers), forward.buffers, accumulate, attack.clean)
 
 
 def _heads(forward: Forward, network: Network) -> dict[str, Step]:
@@ -207,22 +211,30 @@ def _back(way: Way, begun: list[str]) -> None:
     way.run()
 
 
-def _perturbed(
-    forward: Forward, heads: Mapping[str, Step], ops: list[Op], losses: Mapping[str, Head], attack: Attack
-) -> tuple[list[Op], list[Op]]:
-    """The ops that append the perturbed rows to the batch, and the forward ops that then run on all rows.
+def _keeps(forward: Forward, attack: Attack) -> bool:
+    """Whether what an attack computes on the batch's own rows is what training needs of them, to the bit.
 
-    The gradient at the inputs uses the masks of the batch's own rows. The perturbed rows draw their own masks.
+    It is not under a penalty on activations, which is no part of the loss that is attacked. And if these rows have no
+    share of the loss, their gradients in training are 0, which is no direction.
     """
-    quiet, copies = forward.without_activity()
-    first = quiet.ops
-    begun = _losses(quiet, {name: copies[id(step)] for name, step in heads.items()}, first, losses, True, by_row=True)
-    _back(Way(quiet, first, {}, everything=True), begun)
-    for step in quiet.steps:
+    return attack.clean > 0.0 and not any(getattr(op, "activity", None) for op in forward.ops)
+
+
+def _perturbed(forward: Forward, heads: Mapping[str, Step], losses: Mapping[str, Head], attack: Attack) -> list[Op]:
+    """The ops that compute the gradient at the inputs and append the perturbed copies of the rows.
+
+    The gradient uses the masks of the batch's own rows. Their copies draw their own masks.
+    """
+    keeps, copies = _keeps(forward, attack), {id(step): step for step in forward.steps}
+    if not keeps:
+        forward, copies = forward.without_activity()
+    ops = forward.ops
+    begun = _losses(forward, {name: copies[id(step)] for name, step in heads.items()}, ops, losses, True, not keeps)
+    _back(Way(forward, ops, {}, everything=True), begun)
+    for step in forward.steps:
         if isinstance(step, InputStep):
-            first.append(Append(step.out, f"d:{step.out}", attack, step.op.standardize))
-    first += [Append(name) for name in forward.buffers if name.partition(":")[0] == "targets"]
-    return first, ops
+            ops.append(Append(step.out, f"d:{step.out}", attack, step.op.standardize))
+    return ops + [Append(name) for name in forward.buffers if name.partition(":")[0] == "targets"]
 
 
 def _totals(ops: list[Op], losses: Mapping[str, Head]) -> list[Op]:
