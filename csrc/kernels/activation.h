@@ -19,7 +19,7 @@ INLINE int masked_as(const fr_mask *mask) {
     return mask->std > 0 ? GAUSSIAN : mask->threshold < 65536 || mask->scale != 1 ? DROPPED : UNMASKED;
 }
 
-/* A part of a row of the batch, at most a panel. */
+/* A part of a row of the batch: of a panel, unless it is said to be all. */
 typedef struct {
     const fr_worker *w;
     int64_t row, column, columns; /* column is a multiple of 16 */
@@ -148,9 +148,9 @@ static void forward_row(real *y, const real *z, int activation, const fr_mask *m
     forward_row_inline(y, z, activation, mask, part);
 }
 
-/* y = x + std * draws */
-static void noise_row(real *y, const real *x, const fr_noise *noise, const row_part *part) {
-    real draws[FR_PANEL];
+/* y = x + std * draws in a part of a row, or in all of it. Where `late` is not NULL, some may be left to it. */
+static void noise_row(real *y, const real *x, const fr_noise *noise, const row_part *part, late_draws *late) {
+    const vec std = vset1((real)noise->std);
     const draw_place place = {
         .keys = &part->w->keys,
         .column = (uint32_t)part->column,
@@ -158,12 +158,10 @@ static void noise_row(real *y, const real *x, const fr_noise *noise, const row_p
         .step = part->w->batch.step,
         .stream = noise->stream,
     };
-    const int vectors = vectors_of(part->columns);
-    normal_draws(draws, &place, vectors);
-    const vec std = vset1((real)noise->std);
-    for (int j = 0; j < vectors * VL; j += VL) {
-        vstore(y + j, vfma(std, vload(draws + j), vload(x + j)));
-    }
+    late_draws own;
+    own.count = 0;
+    add_normals(y, x, std, part->columns, &place, late ? late : &own);
+    if (own.count) finish_late(&own, std);
 }
 
 /* The row of the data that a row of the batch is, or is a perturbed copy of. */

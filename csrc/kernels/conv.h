@@ -174,7 +174,7 @@ INLINE void finish_panel(const fr_dense_op *op, real *z, const real *bias, const
     } else if (bias) {
         for (int j = 0; j < vectors * VL; j += VL) vstore(z + j, vload(z + j) + vload(bias + j));
     }
-    if (op->noise.std != 0) noise_row(z, z, &op->noise, part);
+    if (op->noise.std != 0) noise_row(z, z, &op->noise, part, NULL);
     if (op->z.data) memcpy((real *)op->z.data + row * op->z.ld + column, z, sizeof(vec) * (size_t)vectors);
     real *y = (real *)op->out.data + row * op->out.ld + column;
     forward_row(y, z, op->activation, &op->mask, part);

@@ -133,7 +133,7 @@ static void op_dense(fr_worker *w) {
                     for (int j = 0; j < vectors * VL; j += VL) vstore(z + j, vload(z + j) + vload(bias + column + j));
                 }
                 const row_part part = part_of_row(w, row, column, at.columns);
-                if (op->noise.std != 0) noise_row(z, z, &op->noise, &part);
+                if (op->noise.std != 0) noise_row(z, z, &op->noise, &part, NULL);
                 if (op->z.data) memcpy((real *)op->z.data + row * op->z.ld + column, z, sizeof(vec) * (size_t)vectors);
                 real *y = (real *)op->out.data + row * op->out.ld + column;
                 forward_row_inline(y, z, op->activation, &op->mask, &part);

@@ -32,7 +32,7 @@ static void op_elementwise(fr_worker *w) {
                 in = y;
             }
             if (op->noise.std != 0) {
-                noise_row(y, in, &op->noise, &part);
+                noise_row(y, in, &op->noise, &part, NULL);
                 in = y;
             }
             if (z) memcpy(z + column, in, sizeof(vec) * (size_t)vectors);
@@ -51,15 +51,16 @@ static void op_perturb(fr_worker *w) {
     const fr_perturb_op *op = &w->op->perturb;
     fr_tiles tiles_left = {.panels = 1, .groups = op->rows, .weight = 1, .last = 1};
     tiles_left.dynamic = op->rows * op->columns > 1000 * 1000;
+    late_draws late;
+    late.count = 0;
     int64_t row;
     while ((row = fr_next_tile(w, &tiles_left)) >= 0) {
         const real *weight = (const real *)op->weight.data + row * op->weight.ld;
         real *out = (real *)op->out.data + row * op->out.ld;
-        for (int64_t column = 0; column < op->columns; column += FR_PANEL) {
-            const row_part part = {w, row, column, panel_columns(op->columns, column), .line = (uint32_t)row};
-            noise_row(out + column, weight + column, &op->noise, &part);
-        }
+        const row_part all = {w, row, 0, op->columns, .line = (uint32_t)row};
+        noise_row(out, weight, &op->noise, &all, &late);
     }
+    finish_late(&late, vset1((real)op->noise.std));
 }
 
 #endif

@@ -99,12 +99,13 @@ static void op_gather(fr_worker *w) {
             take_other(other, w, &room, w->batch.first + mixed_with(w, &mixture, row));
             mix_row(out, other, &mixture, op->columns);
         }
-        const int draws = op->noise.std != 0 || masked_as(&op->mask);
-        for (int64_t column = 0; draws && column < op->columns; column += FR_PANEL) {
+        if (op->noise.std != 0) {
+            const row_part all = part_of_row(w, row, 0, op->columns);
+            noise_row(out, out, &op->noise, &all, NULL);
+        }
+        for (int64_t column = 0; masked_as(&op->mask) && column < op->columns; column += FR_PANEL) {
             const row_part part = part_of_row(w, row, column, panel_columns(op->columns, column));
-            real *x = out + column;
-            if (op->noise.std != 0) noise_row(x, x, &op->noise, &part);
-            if (masked_as(&op->mask)) forward_row(x, x, FR_LINEAR, &op->mask, &part);
+            forward_row(out + column, out + column, FR_LINEAR, &op->mask, &part);
         }
         also_rounded(&op->rounded, out, row, 0, vectors_of(op->columns));
     }

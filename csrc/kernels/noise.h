@@ -18,8 +18,8 @@
 
 typedef int32_t i32vec __attribute__((vector_size(VL * 4)));
 typedef int32_t i32vec_mem __attribute__((vector_size(VL * 4), aligned(2), may_alias));
-typedef uint32_t eight_words __attribute__((vector_size(32)));
-typedef uint32_t eight_words_mem __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t u32vec __attribute__((vector_size(VL * 4)));
+typedef uint32_t u32vec_mem __attribute__((vector_size(VL * 4), aligned(2), may_alias));
 
 #define PAIR_FACTOR 0x9E3A75A9u
 #define PAIR_SHIFT 0x5A827999u
@@ -90,46 +90,103 @@ INLINE vec tail_normal(vec t) {
     return horner(x, TAIL_TOP, TAIL_TERMS) / horner(x, TAIL_BOTTOM, TAIL_TERMS);
 }
 
-/* Puts right what is in the tails. Side by side they fill few vectors. */
-static void tail_draws(real *out, const int32_t *words, int vectors) {
-    int32_t tails[FR_PANEL] = {0};
-    uint8_t where[FR_PANEL + 1];
-    int count = 0;
+/* The words of columns j .. j + VL - 1 of a panel, from what Philox has drawn for it. */
+INLINE i32vec words_at(const uint16_t *philox, int j) {
+#if VBYTES == 64 && REAL_BITS == 32
+#define EIGHT(x) x, x, x, x, x, x, x, x
+    const u32vec factor = {EIGHT(1), EIGHT(PAIR_FACTOR)}, shift = {EIGHT(0), EIGHT(PAIR_SHIFT)};
+#undef EIGHT
+    const __m512i eight = _mm512_broadcast_i32x8(_mm256_loadu_si256((const __m256i *)(philox + j)));
+    return (i32vec)((u32vec)eight * factor + shift);
+#else
+    const u32vec word = *(const u32vec_mem *)(philox + j / 16 * 16 + j % 8 * 2);
+    return (i32vec)(j % 16 < 8 ? word : word * PAIR_FACTOR + PAIR_SHIFT);
+#endif
+}
+
+/* The draws of at least that number of vectors of a panel, and their words. Returns whether some are in the tails; these
+ * are not right yet. */
+INLINE int central_draws(real *out, int32_t *words, const uint16_t *philox, int vectors) {
+    vec least = vset1((real)0.5);
+    for (int first = 0; first < vectors * VL; first += 16) {
+        UNROLL
+        for (int j = first; j < first + 16; j += VL) {
+            const i32vec word = words_at(philox, j);
+            const vec t = tail_of(word);
+            least = vmin(least, t);
+            *(i32vec_mem *)(words + j) = word;
+            vstore(out + j, signed_as(central_normal(t), word));
+        }
+    }
+    return vany(in_tail(least));
+}
+
+/* Draws in the tails: side by side they fill vectors. For each, y = x + std * draw is still to do. */
+typedef struct {
+    int count;
+    int32_t word[VL + FR_PANEL];
+    real x[VL + FR_PANEL];
+    real *y[VL + FR_PANEL];
+} late_draws;
+
+static void finish_late(late_draws *late, vec std) {
+    for (int i = late->count; i % VL; i++) late->word[i] = 0, late->x[i] = 0;
+    for (int i = 0; i < late->count; i += VL) {
+        const i32vec word = *(const i32vec_mem *)(late->word + i);
+        real y[VL];
+        vstore(y, vfma(std, signed_as(tail_normal(tail_of(word)), word), vload(late->x + i)));
+        for (int k = 0; k < VL && i + k < late->count; k++) *late->y[i + k] = y[k];
+    }
+    late->count = 0;
+}
+
+/* Takes note of the tails among the words of a panel. There is room for all if fewer than VL draws are late. */
+static void note_late(late_draws *late, real *y, const real *x, const int32_t *words, int vectors) {
     for (int j = 0; j < vectors * VL; j += VL) {
         if (!vany(in_tail(tail_of(*(const i32vec_mem *)(words + j))))) continue;
         for (int i = j; i < j + VL; i++) {
-            where[count] = (uint8_t)i;
-            count += (words[i] & INT32_MAX) < TAIL_WORDS;
+            late->word[late->count] = words[i], late->x[late->count] = x ? x[i] : 0, late->y[late->count] = y + i;
+            late->count += (words[i] & INT32_MAX) < TAIL_WORDS;
         }
-    }
-    for (int i = 0; i < count; i++) tails[i] = words[where[i]];
-    for (int i = 0; i < count; i += VL) {
-        const i32vec word = *(const i32vec_mem *)(tails + i);
-        real draws[VL];
-        vstore(draws, signed_as(tail_normal(tail_of(word)), word));
-        for (int k = 0; k < VL && i + k < count; k++) out[where[i + k]] = draws[k];
     }
 }
 
-/* The normal draws of the columns from `column` on, a multiple of 16, of one row: that number of vectors of them, at most
- * a panel. */
+/* The normal draws of the columns from `column` on, a multiple of 16, of one row: at least that number of vectors of them, at
+ * most a panel. */
 INLINE void normal_draws(real *out, const draw_place *place, int vectors) {
-    uint16_t draws[FR_PANEL];
+    uint16_t philox[FR_PANEL];
     int32_t words[FR_PANEL];
-    philox_draws(draws, place);
-    for (int j = 0; j < FR_PANEL; j += 16) {
-        const eight_words w = *(const eight_words_mem *)(draws + j);
-        *(eight_words_mem *)(words + j) = w;
-        *(eight_words_mem *)(words + j + 8) = w * PAIR_FACTOR + PAIR_SHIFT;
+    philox_draws(philox, place);
+    if (!central_draws(out, words, philox, vectors)) return;
+    late_draws late;
+    late.count = 0;
+    note_late(&late, out, NULL, words, vectors);
+    finish_late(&late, vset1(1));
+}
+
+/* y = x + std * draws in the columns from `column` on, any number of them. The draws in the tails may be left for later; y
+ * and x may be the same. */
+INLINE void add_normals(real *y, const real *x, vec std, int64_t columns, const draw_place *place, late_draws *late) {
+    uint16_t philox[2][FR_PANEL];
+    int32_t words[FR_PANEL];
+    real draws[FR_PANEL];
+    draw_place next = *place;
+    int here = 0;
+    philox_draws(philox[here], &next);
+    for (int64_t column = 0; column < columns; column += FR_PANEL, here = !here) {
+        const int vectors = panel_vectors(columns, column);
+        if (column + FR_PANEL < columns) { /* a long chain, beside which the quotients of this panel are computed */
+            next.column += FR_PANEL;
+            philox_draws(philox[!here], &next);
+        }
+        if (central_draws(draws, words, philox[here], vectors)) {
+            note_late(late, y + column, x + column, words, vectors);
+        }
+        for (int j = 0; j < vectors * VL; j += VL) {
+            vstore(y + column + j, vfma(std, vload(draws + j), vload(x + column + j)));
+        }
+        if (late->count >= VL) finish_late(late, std);
     }
-    vec least = vset1((real)0.5);
-    for (int j = 0; j < vectors * VL; j += VL) {
-        const i32vec word = *(const i32vec_mem *)(words + j);
-        const vec t = tail_of(word);
-        least = vmin(least, t);
-        vstore(out + j, signed_as(central_normal(t), word));
-    }
-    if (vany(in_tail(least))) tail_draws(out, words, vectors);
 }
 
 #endif
