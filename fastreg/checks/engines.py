@@ -269,7 +269,7 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
         return _centred(op, name, feed, side)
     if isinstance(op, (O.Dense, O.DenseDx)):  # all sums may cancel, as those behind a norm, which ignores any scale
         factor = op.dz if isinstance(op, O.DenseDx) else op.x
-        return float(np.abs(side.arrays[factor][: feed.rows]).max() * np.abs(side.arrays[op.weight]).max())
+        return float(np.abs(side.arrays[factor][op.rows_of(feed.rows)]).max() * np.abs(side.arrays[op.weight]).max())
     if not isinstance(op, O.Loss):
         return 0.0
     weights = feed.find(op.source.replace("targets", "weights", 1))
@@ -292,7 +292,8 @@ def _subtracted(op: O.DenseDw | O.Update | O.BiasDw | EmbedDw, name: str, feed: 
             param, rule = op.param, op.rule
     before = np.abs(side.arrays[name]).astype(np.float64)
     if isinstance(op, (O.DenseDw, O.BiasDw)) and op.bias and name.startswith(op.bias):
-        before += np.abs(side.arrays[op.dz][: feed.rows]).max()  # the sum of a bias before a BatchNorm cancels
+        dz = side.arrays[op.dz][op.rows_of(feed.rows)]
+        before += np.abs(dz).max()  # the sum of a bias before a BatchNorm cancels
     rate, (l1, _) = RATE * rule.lr_scale, rule.penalty.at(feed.rows)
     if not (rule.penalty.proximal and l1 and rate):
         return before
