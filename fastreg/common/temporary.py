@@ -82,10 +82,11 @@ def remove_leftovers(path: Path) -> None:
     for name in names:
         if match := pattern.fullmatch(name):
             with suppress(OSError):  # another process was faster, or may not be disturbed
-                _remove_if_left(path.parent / name, match[1] == _machine())
+                remove_if_left(path.parent / name, match[1] == _machine())
 
 
-def _remove_if_left(name: Path, here: bool) -> None:
+def remove_if_left(name: Path, here: bool = True) -> None:
+    """Removes a file, written here or on another machine, if nobody locks it. An OSError if somebody does."""
     if not here and time.time() - name.stat().st_mtime < FOREIGN_SECONDS:
         return
     with open(name, "r+b") as file:  # network file systems want what is locked to be open for it

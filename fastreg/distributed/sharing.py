@@ -12,17 +12,22 @@ import pickle
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from uuid import uuid4
 
 import numpy as np
 
+from fastreg.common.temporary import lock, remove_if_left
 from fastreg.distributed.packing import Packed, code, pack, unpack
 
 ALIGNED = 64  # bytes: where arrays begin in a file
+PREFIX = "fastreg-"  # of the folders of runs
+YOUNG = 60.0  # seconds; a younger file may not be locked yet
 OPEN = 2  # runs whose data a worker keeps
 Parts = tuple[Any, Any]  # what all tasks have in common, and the data
 
@@ -109,13 +114,18 @@ class InFile:
             start = -(-end // ALIGNED) * ALIGNED
             end = start + len(piece)
             spans.append((start, end))
-        self.folder = tempfile.mkdtemp(prefix="fastreg-", dir=_folder(end))
+        parent = Path(_folder(end) or tempfile.gettempdir())
+        _remove_left(parent)
+        self.folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        self._file: BinaryIO | None = None
         try:
             path = Path(self.folder, "data")
-            with open(path, "wb") as file:
-                for (start, _), piece in zip(spans, pieces, strict=True):
-                    file.seek(start)
-                    file.write(piece)
+            self._file = open(path, "x+b")  # noqa: SIM115 it is open, and locked, as long as the run lasts
+            lock(self._file)
+            for (start, _), piece in zip(spans, pieces, strict=True):
+                self._file.seek(start)
+                self._file.write(piece)
+            self._file.flush()
         except BaseException:
             self.close()
             raise
@@ -123,7 +133,18 @@ class InFile:
 
     def close(self) -> None:
         """Removes the file. Workers that have mapped it may go on."""
+        if self._file is not None:
+            self._file.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_left(parent: Path) -> None:
+    """Removes the files of killed runs, on which nobody holds a lock any more."""
+    for path in parent.glob(f"{PREFIX}*/data"):
+        with suppress(OSError):  # it is in use, or of another user
+            if time.time() - path.stat().st_mtime > YOUNG:
+                remove_if_left(path)
+                path.parent.rmdir()
 
 
 def _folder(size: int) -> str | None:

@@ -1,7 +1,6 @@
 """The machine under the engines: the one extension, threads, SIMD targets, peak rates, versions."""
 
 from importlib import import_module
-from pathlib import Path
 
 
 def __getattr__(name: str):
@@ -13,5 +12,7 @@ def __getattr__(name: str):
     except ModuleNotFoundError as error:
         if error.name != "fastreg.machine._core":
             raise
+        from pathlib import Path  # here, since a command should hear Ctrl-C soon (`begin_command`)
+
         root = Path(__file__).parents[2]
         raise ImportError(f"{root} holds the sources of fastreg, not built yet; run: pip install -e {root}") from None
