@@ -9,6 +9,7 @@ from threading import Thread
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.common.pieces import Stopped, ending_with
+from fastreg.engines.session import uninterrupted
 
 
 class _StopAll(Callback):
@@ -44,8 +45,7 @@ def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
     threads = [Thread(target=work, name="fastreg-bagging") for _ in range(min(n, len(jobs)))]
     found: dict[int, History] = {}
     try:
-        for thread in threads:
-            thread.start()
+        uninterrupted(lambda look: [thread.start() for thread in threads])  # `start` waits for such a lock
         while len(found) < len(jobs):
             try:
                 number, result = done.get(timeout=1.0)
