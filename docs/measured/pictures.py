@@ -72,6 +72,24 @@ def boundaries(nets):
     return every[0].figure
 
 
+# --- The tutorial ----------------------------------------------------------------------
+
+
+def tutorial():
+    X, y = fr.data.load("digits")
+    train, val, _ = fr.data.split(X, y, (0.5, 0.2, 0.3), stratify=True)
+    runs, stopping = {}, fr.EarlyStopping("val_loss", patience=10)
+    for name, layers, penalty, epochs, callbacks in (
+        ("plain", (), 0.0, 60, ()),
+        ("regularized", (fr.Dropout(rate=0.5),), 1e-4, 200, stopping),
+    ):
+        model, optimizer = dense(*layers, units=256), fr.Adam(1e-3)
+        trainer = fr.Trainer(model, optimizer=optimizer, l2=penalty, seed=0)
+        how = {"epochs": epochs, "batch_size": 32, "callbacks": callbacks}
+        runs[name] = trainer.fit(*train, validation_data=val, **how)
+    return fr.plots.history(runs, values="loss").figure_
+
+
 # --- The page on plots ---------------------------------------------------------------
 
 
@@ -290,6 +308,7 @@ def ensembles():
 
 
 EVERY = (
+    tutorial,
     *(plots_history, plots_weights, plots_boundary, plots_errors),
     *(plots_calibration, plots_filters, l2, l1, dropout, early_stopping),
     *(augmentation, label_smoothing, noise, ensembles),
