@@ -11,14 +11,21 @@
 
 #if REAL_BITS == 32
 
+/* Half a unit is added, less the smallest number where the last digit is even, and what is behind it goes. The sum carries
+ * into the exponent where it should, and to infinity. */
 INLINE vec to_bf16(vec x) {
     const ivec bits = vbits(x), upper = viset1((ireal)0xffff0000u), sign = viset1((ireal)0x80000000u);
-    const ivec quiet = viset1(0x00400000);
-    const ivec even = (bits >> 16) & viset1(1);
-    const ivec size = bits & viset1(0x7fffffff), nan = size > viset1(0x7f800000);
-    ivec rounded = bits + viset1(0x7fff) + even; /* carries into the exponent where it should, to infinity too */
-    rounded = (nan & (bits | quiet)) | (~nan & rounded);
-    return vfrombits(rounded & upper & ((size >= viset1(0x00800000)) | sign));
+    const vec nearest = vfrombits(bits + (viset1(0x7fff) + ((bits >> 16) & viset1(1))));
+#if defined(HAVE_AVX512)
+    const __m512i nan_stays = _mm512_set1_epi32(0x22); /* of both kinds, as a quiet one */
+    const __m512i chosen = (__m512i)_mm512_fixupimm_ps((__m512)nearest, (__m512)x, nan_stays, 0);
+    const __mmask16 normal = _mm512_test_epi32_mask((__m512i)bits, _mm512_set1_epi32(0x7f800000));
+    return (vec)_mm512_mask_and_epi32((__m512i)(bits & sign), normal, chosen, (__m512i)upper);
+#else
+    const ivec size = bits & ~sign;
+    const vec chosen = vselect(size > viset1(0x7f800000), vfrombits(bits | viset1(0x00400000)), nearest);
+    return vfrombits(vbits(chosen) & upper & ((size >= viset1(0x00800000)) | sign));
+#endif
 }
 
 #else

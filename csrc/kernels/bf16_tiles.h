@@ -1,11 +1,11 @@
-/* Register tiles of products in bf16: those of register_tiles.h, with sums in another order.
+/* Register tiles of products in bf16: like those of register_tiles.h, with sums in another order.
  *
  * The order is that of AMX (TDPBF16PS). Terms come in groups of FR_BF16_GROUP. Within a group, the even terms and the odd
  * ones are a chain of fused multiply-adds each, from 0; then c = c + (even + odd), where c is 0 at first. What is missing of
  * the last group are zeros, which make 0 of -0. Small numbers are zero everywhere, with their sign, by the mode of ../flush.h.
  *
- * A tile has one chain of all its sums in registers, and puts the even one aside. That takes no more registers than a
- * tile of float32, and loads as little.
+ * A tile is done in parts of 12 sums. Where there are 32 registers they hold c and one chain of all sums, and only the even
+ * chain is put aside: stores of 64 bytes are dear. With 16 registers c is in memory, too.
  *
  * Without fused multiply-add the product of two operands is exact in float32, because each has 8 bits, unless its size
  * is out of range. So a product and a sum give the same bits, and where the processor has noted a result out of range,
@@ -24,67 +24,75 @@
 #include <fenv.h>
 #endif
 
-/* c[mr][nv * VL], its rows FR_PANEL apart */
-INLINE void bf16_body(real *c, const tile_operands *t, const a_layout layout, const int mr, const int nv) {
-    const real *a = t->a, *b = t->b;
-    const int64_t s = t->s, ldb = t->ldb, terms = t->terms, row = t->row, column = t->column;
+enum { BF16_SUMS = 12, BF16_VECTORS = 2 }; /* of the largest part of a tile */
+
+/* sum = a chain of TERMS terms, every other one from ak and b_row on. Where one is missing, a zero is in its place. */
+#define CHAIN(TERMS)                                                                                                   \
+    {                                                                                                                  \
+        UNROLL                                                                                                         \
+        for (int i = 0; i < mr * nv; i++) sum[i] = (vec){0};                                                           \
+        for (int64_t k = 0; k < (TERMS); k++) {                                                                        \
+            if (next) {                                                                                                \
+                if (asked < mr) prefetch_row(next, row + asked++, column, nv);                                         \
+                __builtin_prefetch(ak + 64 / sizeof(real)); /* what a later tile reads, at the same distance */        \
+            }                                                                                                          \
+            vec bk[BF16_VECTORS];                                                                                      \
+            UNROLL                                                                                                     \
+            for (int j = 0; j < nv; j++) bk[j] = vload(b_row + j * VL);                                                \
+            UNROLL                                                                                                     \
+            for (int i = 0; i < mr; i++) {                                                                             \
+                const vec aik = vset1(ak[i * next_row]);                                                               \
+                UNROLL                                                                                                 \
+                for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bk[j], sum[i * nv + j]);                      \
+            }                                                                                                          \
+            ak += 2 * next_term;                                                                                       \
+            b_row += 2 * ldb;                                                                                          \
+        }                                                                                                              \
+        if ((TERMS) < FR_BF16_GROUP / 2) {                                                                             \
+            UNROLL                                                                                                     \
+            for (int i = 0; i < mr * nv; i++) sum[i] += (vec){0};                                                      \
+        }                                                                                                              \
+    }
+
+/* c[mr][nv * VL], its rows FR_PANEL apart: the part of a tile that begins at row i and vector j of it */
+INLINE void bf16_part(real *c, const tile_operands *t, const a_layout layout, const int i0, const int j0, const int mr,
+                      const int nv) {
+    const int64_t s = t->s, ldb = t->ldb, terms = t->terms, row = t->row + i0, column = t->column + j0 * VL;
     const destination *next = layout == A_ROWS ? NULL : t->next;
     const int64_t next_row = layout == A_ROWS ? s : 1, next_term = layout == A_ROWS ? 1 : s;
+    const real *a = t->a + i0 * next_row, *b = t->b + j0 * VL;
     int64_t asked = 0;
-    int adds = t->adds;
-    real even[MOST_SUMS * VL] __attribute__((aligned(VBYTES))) = {0};
+    vec total[BF16_SUMS], even[BF16_SUMS], sum[BF16_SUMS]; /* row by row */
+    UNROLL
+    for (int i = 0; i < mr * nv; i++) total[i] = (vec){0};
+    if (t->adds) {
+        UNROLL
+        for (int i = 0; i < mr * nv; i++) total[i] = vload(c + i / nv * FR_PANEL + i % nv * VL);
+    }
     for (int64_t first = 0; first < terms || first == 0; first += FR_BF16_GROUP) {
         const int64_t count = terms - first < FR_BF16_GROUP ? terms - first : FR_BF16_GROUP;
-        for (int odd = 0; odd < 2; odd++) {
-            const real *ak = a + odd * next_term, *bk = b + odd * ldb;
-            vec sum[MOST_SUMS]; /* row by row */
-            UNROLL
-            for (int i = 0; i < mr * nv; i++) sum[i] = (vec){0};
-#define TERM                                                                                                           \
-    {                                                                                                                  \
-        if (next) {                                                                                                    \
-            if (asked < mr) prefetch_row(next, row + asked++, column, nv);                                             \
-            __builtin_prefetch(ak + 64 / sizeof(real)); /* what a later tile reads, at the same distance */            \
-        }                                                                                                              \
-        vec bkj[MOST_VECTORS];                                                                                         \
-        UNROLL                                                                                                         \
-        for (int j = 0; j < nv; j++) bkj[j] = vload(bk + j * VL);                                                      \
-        UNROLL                                                                                                         \
-        for (int i = 0; i < mr; i++) {                                                                                 \
-            const vec aik = vset1(ak[i * next_row]);                                                                   \
-            UNROLL                                                                                                     \
-            for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bkj[j], sum[i * nv + j]);                         \
-        }                                                                                                              \
-        ak += 2 * next_term;                                                                                           \
-        bk += 2 * ldb;                                                                                                 \
-    }
-            if (count == FR_BF16_GROUP) { /* few jumps, so that the last one is foreseen */
-                for (int k = 0; k < FR_BF16_GROUP / 2; k += 4) {
-                    TERM TERM TERM TERM
-                }
-            } else {
-                for (int64_t k = odd; k < count; k += 2) TERM
-            }
-#undef TERM
-            if (count - odd < FR_BF16_GROUP - 1) { /* a term of the chain is missing */
-                UNROLL
-                for (int i = 0; i < mr * nv; i++) sum[i] += (vec){0};
-            }
-            if (!odd) {
-                UNROLL
-                for (int i = 0; i < mr * nv; i++) vstore(even + i * VL, sum[i]);
-                continue;
-            }
-            UNROLL
-            for (int i = 0; i < mr * nv; i++) {
-                real *cij = c + i / nv * FR_PANEL + i % nv * VL;
-                vstore(cij, (adds ? vload(cij) : (vec){0}) + (vload(even + i * VL) + sum[i]));
-            }
-        }
-        adds = 1;
+        const real *ak = a, *b_row = b;
+        CHAIN((count + 1) / 2);
+        UNROLL
+        for (int i = 0; i < mr * nv; i++) even[i] = sum[i];
+        ak = a + next_term, b_row = b + ldb;
+        CHAIN(count / 2);
+        UNROLL
+        for (int i = 0; i < mr * nv; i++) total[i] += even[i] + sum[i];
         a += FR_BF16_GROUP * next_term;
         b += FR_BF16_GROUP * ldb;
     }
+    UNROLL
+    for (int i = 0; i < mr * nv; i++) vstore(c + i / nv * FR_PANEL + i % nv * VL, total[i]);
+}
+#undef CHAIN
+
+/* A whole tile: wide ones are cut between columns, tall ones between rows. None is both. */
+INLINE void bf16_body(real *c, const tile_operands *t, const a_layout layout, const int mr, const int nv) {
+    const int tall = mr * BF16_VECTORS > BF16_SUMS ? (mr + 1) / 2 : mr, left = nv > BF16_VECTORS ? BF16_VECTORS : nv;
+    bf16_part(c, t, layout, 0, 0, tall, left);
+    if (nv > left) bf16_part(c + left * VL, t, layout, 0, left, tall, nv - left);
+    if (mr > tall) bf16_part(c + tall * FR_PANEL, t, layout, tall, 0, mr - tall, left);
 }
 
 #define DEFINE_BF16_TILE(layout, mr, nv)                                                                               \

@@ -20,6 +20,8 @@
 #include "gemm.h"
 #include "lanes.h"
 
+enum { FAR_BF16_KC = 128 }; /* the same in bf16, where those terms are packed: they should stay in the nearest cache */
+
 /* out = x * weight, or x * weight^T: `columns` columns, whose sums have K terms. */
 typedef struct {
     fr_matrix out, x, weight;
@@ -81,7 +83,9 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
                  .layout = A_ROWS,
                  .s = f->x.ld,
                  .K = f->K,
-                 .terms_at_once = todo->far ? FAR_KC : KC,
+                 .terms_at_once = !todo->far ? KC
+                                  : f->bf16  ? FAR_BF16_KC
+                                             : FAR_KC,
                  .vectors = vectors_of(at->columns),
                  .bf16 = f->bf16};
     if (w->n > 1) p.claimed = (fr_matrix){(real *)f->out.data + at->column, f->out.ld};

@@ -159,17 +159,21 @@ typedef struct {
 
 enum { ROUNDED_AHEAD = 8 }; /* rows of a panel that are asked for while this one is rounded */
 
-/* Terms of a panel as the tiles read them, where they cannot read them in their place. */
+/* Terms of a panel as the tiles read them, where they cannot read them in their place. What is turned is rounded while it
+ * is in the nearest cache. */
 INLINE void pack(real *packed, const b_panel *b, int64_t k, int64_t terms) {
-    const int64_t vectors = vectors_of(b->columns);
-    if (b->transposed) pack_transposed(packed, b->data + k, b->ld, b->columns, terms);
-    if (!b->rounds) return;
-    for (int64_t i = 0; i < terms; i++) {
-        real *row = packed + i * FR_PANEL;
-        if (!b->transposed && i + ROUNDED_AHEAD < terms) {
+    const int64_t vectors = vectors_of(b->columns), at_once = b->rounds ? FR_PANEL : terms;
+    for (int64_t first = 0; first < terms && b->transposed; first += at_once) {
+        const int64_t count = terms - first < at_once ? terms - first : at_once;
+        real *out = packed + first * FR_PANEL;
+        pack_transposed(out, b->data + k + first, b->ld, b->columns, count);
+        for (int64_t i = 0; i < count && b->rounds; i++) round_row(out + i * FR_PANEL, out + i * FR_PANEL, vectors);
+    }
+    for (int64_t i = 0; i < terms && !b->transposed; i++) {
+        if (i + ROUNDED_AHEAD < terms) {
             prefetch_near(b->data + (k + i + ROUNDED_AHEAD) * b->ld, b->columns * (int64_t)sizeof(real));
         }
-        round_row(row, b->transposed ? row : b->data + (k + i) * b->ld, vectors);
+        round_row(packed + i * FR_PANEL, b->data + (k + i) * b->ld, vectors);
     }
 }
 
