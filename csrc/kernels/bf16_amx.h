@@ -15,14 +15,24 @@
 typedef uint32_t u32vec __attribute__((vector_size(VBYTES)));
 typedef uint32_t u32vec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(uint32_t)), may_alias));
 
+/* Lines of a panel that are asked for while another one is multiplied: a few between products of tiles. In a burst they
+ * would hold up the loads of tiles. */
+typedef struct {
+    const char *row;
+    int64_t rows, ld, bytes; /* rows left, from a row to the next, of a row */
+    int64_t at;              /* the next line of the row */
+    int64_t at_once;
+} lines_ahead;
+
 /* What a worker has packed for the current op. */
 typedef struct {
+    lines_ahead ahead;
     const real *a_base;                                   /* of the operand A; NULL for none */
     int64_t a_from, a_row, a_end;                         /* terms from a_from on, of these rows */
     b_panel b_panel[AMX_PANELS / (AMX_PAIRS * FR_PANEL)]; /* where it begins; its vectors as columns */
     real turned[FR_PANEL * FR_PANEL];                     /* on the way from columns to rows */
-    uint32_t a[(AMX_STRIP_ROWS + AMX_TALL) * AMX_TERMS / 2];
-    uint32_t b[AMX_PANELS];
+    uint32_t a[(AMX_STRIP_ROWS + AMX_TALL) * AMX_TERMS / 2] __attribute__((aligned(64))); /* rows of tiles are lines */
+    uint32_t b[AMX_PANELS] __attribute__((aligned(64)));
 } amx_packed;
 
 /* Pairs of some terms: whole groups. */
@@ -114,11 +124,36 @@ static void pack_a(uint32_t *out, real *turned, const product *p, int64_t row, i
     }
 }
 
+/* The panel that comes after that of a product, spread over all groups of terms of all blocks of it. */
+INLINE lines_ahead lines_after(const product *p, int64_t blocks) {
+    const b_panel *b = &p->after;
+    if (b->columns == 0) return (lines_ahead){.rows = 0};
+    const int64_t rows = b->transposed ? b->columns : p->K;
+    const int64_t bytes = (b->transposed ? p->K : b->columns) * (int64_t)sizeof(real);
+    const int64_t lines = rows * ((bytes + 63) / 64), groups = blocks * (pairs_of(p->K) / AMX_PAIRS);
+    return (lines_ahead){
+        .row = (const char *)b->data,
+        .rows = rows,
+        .ld = b->ld * (int64_t)sizeof(real),
+        .bytes = bytes,
+        .at_once = (lines + groups - 1) / groups,
+    };
+}
+
+INLINE void ask_more(lines_ahead *ahead) {
+    for (int64_t i = 0; i < ahead->at_once && ahead->rows > 0; i++) {
+        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
+        ahead->at += 64;
+        if (ahead->at >= ahead->bytes) ahead->at = 0, ahead->row += ahead->ld, ahead->rows--;
+    }
+}
+
 /* The operands of a tile of C: a block of rows by a block of columns. */
 typedef struct {
     const uint32_t *a, *b;
     int64_t pairs; /* of the terms, and words from a row of A to the next */
     int adds;
+    lines_ahead *ahead;
 } amx_operands;
 
 /* c[16 * down][16 * across], its rows FR_PANEL apart */
@@ -141,6 +176,7 @@ INLINE void amx_block(real *c, const amx_operands *t, const int down, const int 
         EACH_SUM(ZERO);
     }
     for (int64_t p = 0; p < t->pairs; p += AMX_PAIRS) {
+        ask_more(t->ahead);
         amx_load(4, t->a + p, a_bytes);
         if (down > 1) amx_load(5, t->a + AMX_ROWS * t->pairs + p, a_bytes);
         amx_load(6, t->b + p * FR_PANEL, bytes);
@@ -187,7 +223,7 @@ INLINE const uint32_t *packed_b(amx_packed *packed, const product *p, int64_t k,
 /* c (rows x FR_PANEL) = A * B for the rows of the strip. */
 static void multiply_amx(real *c, amx_packed *packed, const product *p, const strip *s) {
     const int64_t columns = (p->vectors * VL + AMX_COLUMNS - 1) / AMX_COLUMNS;
-    ask_for(&(request){.panel = &p->after, .terms = p->K, .part = s->number, .parts = s->count});
+    if (s->number == 0) packed->ahead = lines_after(p, s->count * ((columns + 1) / 2));
     for (int64_t k = 0; k < p->K || k == 0; k += AMX_TERMS) {
         const int64_t terms = p->K - k < AMX_TERMS ? p->K - k : AMX_TERMS;
         const uint32_t *a = packed_a(packed, p, s, k, terms), *b = packed_b(packed, p, k, terms);
@@ -196,7 +232,7 @@ static void multiply_amx(real *c, amx_packed *packed, const product *p, const st
             claim(p, s->row + i, s->rows - i < 2 * AMX_ROWS ? s->rows - i : 2 * AMX_ROWS, p->vectors * VBYTES);
             const int down = s->rows - i > AMX_ROWS ? 2 : 1;
             for (int64_t j = 0; j < columns; j += 2) {
-                const amx_operands t = {a + i * pairs, b + j * AMX_COLUMNS, pairs, k > 0};
+                const amx_operands t = {a + i * pairs, b + j * AMX_COLUMNS, pairs, k > 0, &packed->ahead};
                 real *at = c + i * FR_PANEL + j * AMX_COLUMNS;
                 if (down == 2 && columns - j > 1) amx_block(at, &t, 2, 2);
                 else if (down == 2) amx_block(at, &t, 2, 1);
