@@ -18,12 +18,15 @@ X = rng.normal(size=(300, 30)).astype(np.float32)
 Y = rng.integers(0, 5, 300)
 
 
-def train(seed=0, n_threads=2, epochs=2) -> bytes:
+def train(seed=0, n_threads=2, epochs=2, precision="float32") -> bytes:
     """Trains with dropout, and returns the bytes of all parameters."""
     model = fr.Sequential([fr.Dropout(keep_prob=0.8), fr.Dense(70, "relu"), fr.Dropout(keep_prob=0.5), fr.Dense(5)])
-    trainer = fr.Trainer(model, optimizer=fr.Adam(1e-2), seed=seed, threads=n_threads)
+    trainer = fr.Trainer(model, optimizer=fr.Adam(1e-2), seed=seed, threads=n_threads, precision=precision)
     trainer.fit(X, Y, epochs=epochs, batch_size=64)
     return b"".join(array.tobytes() for array in model.state_dict().values())
+
+
+both_precisions = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 
 
 @pytest.fixture
@@ -45,13 +48,14 @@ def test_more_threads_than_processors():
     assert train(n_threads=7) == train(n_threads=1)
 
 
-def test_two_python_threads_train_at_once():
+@both_precisions
+def test_two_python_threads_train_at_once(precision):
     """A run that finds the pool busy continues on one thread: the same bits as one after the other."""
-    expected = [train(seed, epochs=4) for seed in range(4)]
+    expected = [train(seed, epochs=4, precision=precision) for seed in range(4)]
     got = [None] * 4
 
     def job(seed):
-        got[seed] = train(seed, epochs=4)
+        got[seed] = train(seed, epochs=4, precision=precision)
 
     workers = [threading.Thread(target=job, args=(seed,)) for seed in range(4)]
     for worker in workers:
@@ -63,18 +67,19 @@ def test_two_python_threads_train_at_once():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_fork_after_training():
+@both_precisions
+def test_fork_after_training(precision):
     """Train, fork, train in child and parent: both finish, with the right bits. A grandchild too."""
-    expected = train()
+    expected = train(precision=precision)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         grandchild = os.fork()
-        os.write(write, b"y" if train() == expected and _core.pool_size() == 1 else b"n")
+        os.write(write, b"y" if train(precision=precision) == expected and _core.pool_size() == 1 else b"n")
         if grandchild:
             os.waitpid(grandchild, 0)
         os._exit(0)
-    mine = train()
+    mine = train(precision=precision)
     os.waitpid(child, 0)
     os.close(write)
     assert os.read(read, 10) == b"yy"
@@ -84,13 +89,14 @@ def test_fork_after_training():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_fork_while_another_thread_trains():
-    expected = train()
-    busy = threading.Thread(target=train, kwargs={"epochs": 30})
+@both_precisions
+def test_fork_while_another_thread_trains(precision):
+    expected = train(precision=precision)
+    busy = threading.Thread(target=train, kwargs={"epochs": 30, "precision": precision})
     busy.start()
     child = os.fork()
     if child == 0:
-        os._exit(0 if train() == expected else 1)
+        os._exit(0 if train(precision=precision) == expected else 1)
     _, status = os.waitpid(child, 0)
     busy.join()
     assert os.waitstatus_to_exitcode(status) == 0

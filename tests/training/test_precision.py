@@ -1,5 +1,7 @@
 """Trainer(precision="bfloat16"): what it changes, what it leaves, and that its bits are the same everywhere."""
 
+import os
+
 import numpy as np
 import pytest
 from graph_trainings import TRAININGS, answers, bits, new
@@ -128,6 +130,29 @@ def test_a_resumed_fit_has_the_same_bits(points, tmp_path):
     with pytest.raises(ValueError, match="resume: precision: got 'float32', expected 'bfloat16'"):
         other.fit(*points, epochs=6, batch_size=64, callbacks=[fr.Checkpoint(path)], resume=path)
     other.fit(*points, epochs=6, batch_size=64, callbacks=[fr.Checkpoint(path)], resume=path, changed="precision")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_goes_on_with_the_same_bits(points, restore_target):
+    """The child's threads are new ones, which must be ready for such products, too."""
+    for target in threads.simd()["available"]:
+        threads.use_simd(target)
+        trainer = trained(points, threads=2)
+        straight = trainer.copy()
+        straight.fit(*points, epochs=2, batch_size=64)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                trainer.fit(*points, epochs=2, batch_size=64)
+                code = int(bits(trainer) != bits(straight))
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, target
+        trainer.fit(*points, epochs=2, batch_size=64)
+        assert bits(trainer) == bits(straight), target
 
 
 def test_setting_it_between_fits_counts_from_the_next_one(points):
