@@ -69,11 +69,6 @@ INLINE int64_t panel_columns(int64_t columns, int64_t column) {
 /* Vectors of that panel. */
 INLINE int panel_vectors(int64_t columns, int64_t column) { return vectors_of(panel_columns(columns, column)); }
 
-/* Zeros after the last column of a panel. */
-INLINE void clear_tail(real *x, int64_t columns) {
-    for (int64_t j = columns; j < vectors_of(columns) * VL; j++) x[j] = 0;
-}
-
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
 INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }
 INLINE vec vset1(real x) { return x - (vec){0}; }
@@ -84,6 +79,14 @@ INLINE vec vfrombits(ivec a) { return (vec)a; }
 /* mask lanes are 0 or -1 */
 INLINE vec vselect(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 INLINE vec vkeep(ivec mask, vec a) { return (vec)(mask & (ivec)a); }
+
+/* Zeros after the last column of a panel. */
+INLINE void clear_tail(real *x, int64_t columns) {
+    const int64_t last = columns / VL * VL;
+    ivec number = {0};
+    for (int i = 0; i < VL; i++) number[i] = i;
+    if (last < columns) vstore(x + last, vkeep(number < (ireal)(columns - last), vload(x + last)));
+}
 INLINE vec vabs(vec a) { return (vec)((ivec)a & ~(ivec)(-(vec){0})); }
 INLINE vec vcopysign(vec magnitude, vec sign) {
     const ivec s = (ivec)(-(vec){0});
