@@ -31,6 +31,7 @@ MAX_THREADS = _core.MAX_THREADS
 # one core).
 MIN_FLOPS = 100_000
 
+HELPERS = b"multiprocessing.resource_tracker", b"multiprocessing.forkserver"  # in their commands
 POOLS = "multiprocessing.pool", "concurrent.futures.process"  # where the functions are that their workers run
 
 _asked: int | None = None
@@ -116,7 +117,7 @@ def _in_process_pool() -> int:
 
     Pools of `multiprocessing` and `concurrent.futures`, and joblib's backend of that name, limit their workers by no
     variable, and a worker is not told how many there are. So all children of the process that started it count, but for
-    Python's tracker of what they share. Where they cannot be seen, each worker gets one thread."""
+    Python's own helpers. Where they cannot be seen, each worker gets one thread."""
     processes = sys.modules.get("multiprocessing.process")
     work = None if processes is None else getattr(processes.current_process(), "_target", None)
     if getattr(work, "__module__", None) not in POOLS:
@@ -124,7 +125,8 @@ def _in_process_pool() -> int:
     try:
         folder = f"/proc/{os.getppid()}/task"
         children = " ".join(Path(folder, task, "children").read_text() for task in os.listdir(folder)).split()
-        return sum(b"multiprocessing.resource_tracker" not in _command(child) for child in children) or _AVAILABLE
+        helpers = [name for name in HELPERS if name not in _command("self")]  # a worker may come from the fork server
+        return sum(not any(name in _command(child) for name in helpers) for child in children) or _AVAILABLE
     except OSError:
         return _AVAILABLE
 
