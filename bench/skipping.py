@@ -8,13 +8,14 @@ A mask by element is that of `fr.Dropout`. One by unit is shared by all rows of 
 rows. A unit that is dropped for a whole group could be left out of the products of that group.
 
 `errors` trains with each kind of mask, with all products done in full, and prints the test error in percent after each
-epoch. FOLDER holds the four files of MNIST. Masks by groups are drawn in Python. With all seeds this takes hours.
+epoch. FOLDER holds the four files of MNIST. Masks by groups are drawn in Python. All of it takes about an hour of one core.
 
 `times` says how much of an epoch is left if dropped units are skipped. It times the net of the kept units,
 627-256-256-10, in batches of a group, whose gradients are stored and added up over the 128 rows of a step
-(`accumulate`). To that it adds what plain loops in C take to pick the kept rows and columns of the weights and to add
-the gradients to those of all weights, once for a group, and the update of all weights, once a step. Needs gcc. Epochs
-of both nets alternate; the ratio is the median of the pairs.
+(`accumulate`). To that it adds what loops in C take to pick the kept rows and columns of the weights and to add the
+gradients to those of all weights, once for a group, and the update of all weights, once a step. With AVX-512 they
+compress and expand vectors, else they go element by element. Needs gcc. Epochs of both nets alternate; the ratio is the
+median of the pairs.
 """
 
 import argparse
@@ -93,14 +94,42 @@ def net(sizes, rates, rows: int) -> fr.Trainer:
 
 
 LOOPS = """
-void pick(float *out, const float *w, int ld, const int *rows, int n, const int *columns, int m) {
+#include <immintrin.h>
+/* The kept rows and columns of w, side by side; and the way back, added. kept: bits of 16 columns each. */
+#ifdef __AVX512F__
+void pick(float *out, const float *w, int ld, const int *rows, int n, const int *columns, int m,
+          const unsigned short *kept) {
+    for (int i = 0; i < n; i++) {
+        float *to = out + (long)i * m;
+        for (int b = 0; b < ld / 16; to += _mm_popcnt_u32(kept[b]), b++) {
+            const __m512 x = _mm512_loadu_ps(w + (long)rows[i] * ld + 16 * b);
+            _mm512_storeu_ps(to, _mm512_maskz_compress_ps(kept[b], x));
+        }
+    }
+}
+void add(float *out, float *g, int ld, const int *rows, int n, const int *columns, int m,
+         const unsigned short *kept) {
+    for (int i = 0; i < n; i++) {
+        const float *from = out + (long)i * m;
+        for (int b = 0; b < ld / 16; from += _mm_popcnt_u32(kept[b]), b++) {
+            float *to = g + (long)rows[i] * ld + 16 * b;
+            const __m512 x = _mm512_maskz_expand_ps(kept[b], _mm512_loadu_ps(from));
+            _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), x));
+        }
+    }
+}
+#else
+void pick(float *out, const float *w, int ld, const int *rows, int n, const int *columns, int m,
+          const unsigned short *kept) {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < m; j++) out[(long)i * m + j] = w[(long)rows[i] * ld + columns[j]];
 }
-void add(float *out, float *g, int ld, const int *rows, int n, const int *columns, int m) {
+void add(float *out, float *g, int ld, const int *rows, int n, const int *columns, int m,
+         const unsigned short *kept) {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < m; j++) g[(long)rows[i] * ld + columns[j]] += out[(long)i * m + j];
 }
+#endif
 """
 
 
@@ -116,12 +145,12 @@ def handling(library: ctypes.CDLL, rows: int) -> float:
     """Seconds a step to pick weights, add gradients and update, for masks of that number of rows."""
     rng, shapes = np.random.default_rng(0), ((SIZES[0], SIZES[1]), (SIZES[1], SIZES[2]))
     arrays = [[np.ones(shape, np.float32) for _ in range(4)] for shape in shapes]
-    kept = [
-        np.flatnonzero(rng.random(units) >= rate).astype(np.int32) for units, rate in zip(SIZES, RATES, strict=False)
-    ]
+    flags = [rng.random(units) >= rate for units, rate in zip(SIZES, RATES, strict=False)]
+    kept = [np.flatnonzero(each).astype(np.int32) for each in flags]
+    bits = [np.packbits(each, bitorder="little") for each in flags]
     calls = []
-    for (weight, gradient, _, part), lines, columns in zip(arrays, kept, kept[1:], strict=False):
-        which = (weight.shape[1], lines.ctypes, len(lines), columns.ctypes, len(columns))
+    for (weight, gradient, _, part), lines, columns, every in zip(arrays, kept, kept[1:], bits[1:], strict=False):
+        which = (weight.shape[1], lines.ctypes, len(lines), columns.ctypes, len(columns), every.ctypes)
         calls += [
             (library.pick, (part.ctypes, weight.ctypes, *which)),
             (library.add, (part.ctypes, gradient.ctypes, *which)),

@@ -70,7 +70,7 @@ FEATURES: dict[str, Feature] = {
     "activity_l1": Feature(dense={"activity_l1": 1e-5}),
     "max_norm": Feature(dense={"max_norm": 1.5}),
     "max_frobenius": Feature(dense={"max_frobenius": 30.0}),
-    "fgsm": Feature(settings={"adversarial": fr.FGSM(0.1, clip=(0, 1))}),  # not fused: one more pass, twice the rows
+    "fgsm": Feature(settings={"adversarial": fr.FGSM(0.1, clip=(0, 1))}),  # not fused: perturbed copies of the rows
     "non_negative": Feature(dense={"non_negative": True}),
     **{name.replace(" ", "_"): Feature({"augment": augment}, images=True) for name, augment in AUGMENTATIONS.items()},
     "gaussian_dropout": Feature(dropout={"kind": "gaussian"}),  # normal draws, forward and back
