@@ -53,7 +53,7 @@ elif platform.machine() in ("aarch64", "arm64"):
 
 BITS = {"amx": (32,)}  # of a target that does not have both dtypes
 
-CORE = [f"csrc/{name}.c" for name in ("run", "pool", "cpu", "random", "tables", "hand_out", "text")]
+CORE = [f"csrc/{name}.c" for name in ("run", "pool", "cpu", "random", "tables", "hand_out", "text", "tuning")]
 BELOW_KERNELS = ["csrc/augment.c"]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 

@@ -177,6 +177,15 @@ typedef enum { FR_FOR_EACH_DTYPE(FR_ENUM) FR_DTYPES } fr_dtype;
 
 typedef enum { FR_FOR_EACH_TRANSFORM(FR_ENUM) FR_TRANSFORMS } fr_transform_kind;
 
+/* What helps on some processors only, and changes no result: X(KIND, name).
+ * pack_dw: dense_dw copies x and dz into the order in which its tiles read them (kernels/pack.h).
+ * pack_weight: dense copies the panel of the weight that it multiplies by (kernels/gemm.h).
+ * demote: small nets hand lines over to the other cores as soon as they are written (kernels/hand_over.h).
+ */
+#define FR_FOR_EACH_TUNING(X) X(PACK_DW, pack_dw) X(PACK_WEIGHT, pack_weight) X(DEMOTE, demote)
+
+typedef enum { FR_FOR_EACH_TUNING(FR_ENUM) FR_TUNINGS } fr_tuning_kind;
+
 /* tables.c: names, NULL after the last of a table; and the other columns. */
 const char *fr_op_name(int kind);
 const char *fr_activation_name(int kind);
@@ -184,6 +193,7 @@ const char *fr_loss_name(int kind);
 const char *fr_rule_name(int kind);
 const char *fr_dtype_name(int kind);
 const char *fr_transform_name(int kind);
+const char *fr_tuning_name(int kind);
 int fr_op_flags(int kind);
 int fr_activation_needs_z(int kind);
 int fr_rule_slots(int kind);
@@ -698,6 +708,22 @@ int fr_simd_current(void);
 void fr_simd_use(int target); /* an available one */
 int fr_cpu_count(void);       /* processors this process may run on */
 
+/* tuning.c: what the processor is, and what helps there: the bits 1 << FR_PACK_DW and so on. A run keeps to those with
+ * which it began. */
+enum { FR_CACHES = 3 };
+
+typedef struct {
+    char vendor[16]; /* "" where it is not known */
+    int32_t family, model;
+    int32_t avx512, demotes;  /* has the instructions */
+    int64_t cache[FR_CACHES]; /* bytes of the data caches of each level; 0 where that is not known */
+} fr_processor;
+
+fr_processor fr_find_processor(void);
+uint32_t fr_tuning_for(const fr_processor *processor); /* by the table there */
+uint32_t fr_tuning(void); /* the current one: that of this processor, until another is set */
+void fr_use_tuning(uint32_t tuning);
+
 /* The current target's loop of fused multiply-adds, on the calling thread: operations done and seconds taken. */
 double fr_fma_loop(fr_real real, int64_t rounds, double *seconds);
 
@@ -709,8 +735,9 @@ typedef struct {
     const int32_t *id;
 } fr_turns;
 
-/* A product's result: in tiles, a panel after the other or a group of rows after the other, or in shares of columns. */
-typedef enum { FR_CUT_PANELS, FR_CUT_ROWS, FR_CUT_COLUMNS } fr_cut;
+/* A product's result: in tiles, a panel after the other, or a group of rows after the other, that also in blocks of panels;
+ * or in shares of columns. */
+typedef enum { FR_CUT_PANELS, FR_CUT_ROWS, FR_CUT_BLOCKS, FR_CUT_COLUMNS } fr_cut;
 
 /* A tile a turn, or -1. */
 void fr_hand_out_tiles(int64_t *got, const fr_turns *turns, int64_t panels, int64_t groups, int64_t weight,

@@ -9,6 +9,8 @@
 
 #include "kernels/division.h"
 
+enum { FR_BLOCK_IN_TESTS = 3 }; /* panels */
+
 /* What the workers of an op share. */
 typedef struct {
     atomic_ullong taken[FR_MAX_THREADS];
@@ -53,8 +55,9 @@ void fr_hand_out_pieces(int64_t *got, const fr_turns *turns, int64_t columns, in
     begin(&all, turns);
     for (int i = 0; i < turns->workers; i++) {
         const fr_worker w = worker(turns, &all, i);
-        parts[i] = cut == FR_CUT_COLUMNS ? divide_columns(&w, columns, groups)
-                                         : divide_tiles(columns, groups, turns->dynamic, 0, cut == FR_CUT_ROWS);
+        if (cut == FR_CUT_COLUMNS) parts[i] = divide_columns(&w, columns, groups);
+        else if (cut == FR_CUT_BLOCKS) parts[i] = divide_blocks(columns, groups, turns->dynamic, FR_BLOCK_IN_TESTS);
+        else parts[i] = divide_tiles(columns, groups, turns->dynamic, 0, cut == FR_CUT_ROWS);
     }
     for (int64_t i = 0; i < turns->count; i++) {
         fr_worker w = worker(turns, &all, turns->id[i]);

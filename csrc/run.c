@@ -30,6 +30,7 @@ typedef struct {
     int64_t first, stop;
     int64_t next; /* the batch after the last one run; written by worker 0 */
     int n;
+    uint32_t tuning;
     size_t worker_bytes; /* of scratch, for each */
     double deadline;
     atomic_llong
@@ -291,6 +292,7 @@ static void worker_main(void *arg, int id) {
         .asks = asking_op(program),
         .bad_row = &run->bad_row,
         .clip = program->clip,
+        .tuning = run->tuning,
         .scramble = run->options->scramble,
         .keys = fr_round_keys_of(run->feed->seed),
         .scratch = (char *)run->options->scratch + run->worker_bytes * (size_t)id + taken_bytes(program),
@@ -362,6 +364,7 @@ int64_t fr_run(const fr_program *program, const fr_feed *feed, fr_tally *tally, 
         .first = first,
         .stop = stop,
         .next = first,
+        .tuning = fr_tuning(),
         .worker_bytes = worker_bytes(program),
         .deadline = options->seconds > 0 ? now() + options->seconds : 0,
         .updates = tally->updates,

@@ -14,6 +14,7 @@ DEFINE_NAMES(fr_loss_name, FR_FOR_EACH_LOSS)
 DEFINE_NAMES(fr_rule_name, FR_FOR_EACH_RULE)
 DEFINE_NAMES(fr_dtype_name, FR_FOR_EACH_DTYPE)
 DEFINE_NAMES(fr_transform_name, FR_FOR_EACH_TRANSFORM)
+DEFINE_NAMES(fr_tuning_name, FR_FOR_EACH_TUNING)
 
 int fr_op_flags(int kind) {
 #define FLAGS(KIND, NAME, KERNEL, FLAGS) FLAGS,

@@ -38,6 +38,7 @@ typedef struct fr_worker {
     atomic_ullong *taken;  /* counts the tiles of the current op taken from worker 0's share (kernels/tiles.h) */
     int64_t taken_stride;  /* bytes from one worker's count to the next one's */
     atomic_llong *bad_row; /* smallest position in the epoch of a row with a non-finite value, or INT64_MAX */
+    uint32_t tuning;       /* see fr_tuning */
     uint64_t scramble;     /* not 0: tiles go to other workers than usual, for tests */
     fr_round_keys keys;    /* of the feed's seed */
     fr_batch batch;
@@ -48,6 +49,9 @@ typedef struct fr_worker {
     int tiles_until_look;  /* worker 0 looks for an interruption after so many tiles of long ops, or rows, */
     double look_at;        /* but not before this time */
 } fr_worker;
+
+/* Whether the kernels of this run do what a tuning says. */
+static inline int fr_tunes(const fr_worker *worker, fr_tuning_kind kind) { return worker->tuning >> kind & 1; }
 
 /* run.c: asks the caller whether to interrupt the run, if it is time to. For worker 0. */
 void fr_look(fr_worker *worker);

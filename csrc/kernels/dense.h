@@ -18,6 +18,7 @@
 #include "activation.h"
 #include "division.h"
 #include "gemm.h"
+#include "hand_over.h"
 #include "lanes.h"
 
 enum { FAR_BF16_KC = 128 }; /* the same in bf16, where those terms are packed: they should stay in the nearest cache */
@@ -66,6 +67,9 @@ INLINE fr_range rows_of(const work *todo, const piece *p) {
     };
 }
 
+/* Fewer rows of x, done together, do not pay for a copy of the weight. */
+enum { LEAST_ROWS_TO_COPY = 96 };
+
 /* Columns of a weight, or of the weight transposed. */
 INLINE b_panel panel_of(const fr_matrix *weight, const piece *at, int transposed) {
     return (b_panel){
@@ -91,6 +95,8 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
     if (w->n > 1) p.claimed = (fr_matrix){(real *)f->out.data + at->column, f->out.ld};
     p.b = panel_of(&f->weight, at, f->transposed);
     p.b.rounds = f->bf16;
+    const fr_range rows = rows_of(todo, at);
+    p.b.copied = fr_tunes(w, FR_PACK_WEIGHT) && rows.end - rows.begin >= LEAST_ROWS_TO_COPY;
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
         const piece after = piece_of(&todo->parts, at->tile + 1);
         if (after.column != at->column) p.after = panel_of(&f->weight, &after, f->transposed);
@@ -115,6 +121,7 @@ static void op_dense(fr_worker *w) {
     work todo = work_of(w, &f);
     fetch(w, &op->weight, op->transposed ? op->N : op->K, op->transposed ? op->K : op->N);
     begin_products(scratch, op->bf16);
+    const int given = gives(w, &op->out, w->batch.rows);
     piece at;
     int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
@@ -146,6 +153,7 @@ static void op_dense(fr_worker *w) {
                     sums[column / FR_PANEL] = sum_of_sizes(y, at.columns);
                 }
                 also_rounded(&op->rounded, y, row, column, vectors);
+                if (given) give(y, at.columns);
             }
         }
     }
@@ -166,6 +174,7 @@ static void op_dense_dx(fr_worker *w) {
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
     begin_products(scratch, op->bf16);
+    const int given = gives(w, &op->out, w->batch.rows);
     piece at;
     int64_t packed_column = -1, packed_from = -1;
     while (next_piece(w, &todo.parts, &at)) {
@@ -182,6 +191,7 @@ static void op_dense_dx(fr_worker *w) {
                 const row_part part = part_of_row(w, row, at.column, at.columns);
                 pass_back(dz, scratch->c + (row - s.row) * FR_PANEL, &op->through, op->add, &part);
                 also_rounded(&op->rounded, dz, row, at.column, p.vectors);
+                if (given) give(dz, at.columns);
             }
         }
     }

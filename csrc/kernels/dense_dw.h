@@ -12,6 +12,8 @@
 #include "../worker.h"
 #include "division.h"
 #include "gemm.h"
+#include "hand_over.h"
+#include "pack.h"
 #include "rows.h"
 #include "update.h"
 
@@ -43,11 +45,30 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int64
     clear_tail(db, columns);
 }
 
+/* Copies of the operands follow what all products need. */
+INLINE dw_copies *copies_of(const fr_worker *w) { return (dw_copies *)(scratch_of(w) + 1); }
+
+INLINE size_t dense_dw_scratch_bytes(const fr_dense_dw_op *op) {
+    const size_t packed = sizeof(product_scratch) + sizeof(dw_copies), other = product_scratch_bytes(op->bf16);
+    return packed > other ? packed : other;
+}
+
+/* Whether the operands are copied: what a worker copies, it should multiply often. */
+INLINE int packs_dw(const fr_worker *w, int64_t M) {
+#ifdef HAVE_AMX
+    if (w->op->dense_dw.bf16) return 0; /* in a form of its own */
+#endif
+    const fr_dense_dw_op *op = &w->op->dense_dw;
+    const int64_t tiles = panels_of(op->N) * row_blocks(op->K, FR_ROW_GROUP);
+    return fr_tunes(w, FR_PACK_DW) && room_for(M, FR_PANEL) > 0 && op->N >= FR_PANEL && tiles >= 4 * w->n;
+}
+
 /* What a worker does of a dense_dw. Where the weight comes from far, the tiles of a group of rows are consecutive, so
  * that its rows are read and written from end to end. */
 typedef struct {
     division parts;
     int64_t K;
+    int packs;      /* copies of the operands are multiplied */
     int even;       /* groups of nearly equal height */
     int64_t height; /* rows done before they are updated: within a row group */
 } dw_work;
@@ -60,8 +81,10 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     dw_work todo = {.K = K, .height = far ? FAR_DW_ROWS : FR_ROW_GROUP};
     todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
     const int64_t groups = row_blocks(K, todo.even ? DW_MR : FR_ROW_GROUP);
-    todo.parts =
-        shares_columns(w, N, dynamic, far) ? divide_columns(w, N, groups) : divide_tiles(N, groups, dynamic, 0, far);
+    todo.packs = packs_dw(w, M);
+    if (shares_columns(w, N, dynamic, far)) todo.parts = divide_columns(w, N, groups);
+    else if (far && todo.packs) todo.parts = divide_blocks(N, groups, dynamic, room_for(M, FR_PANEL));
+    else todo.parts = divide_tiles(N, groups, dynamic, 0, far);
     return todo;
 }
 
@@ -92,6 +115,11 @@ static void op_dense_dw(fr_worker *w) {
     fetch(w, &op->dz, M, op->N);
     fetch(w, &op->x, M, op->K);
     begin_products(scratch, op->bf16);
+    dw_copies *copies = copies_of(w);
+    if (todo.packs) {
+        begin_kept(&copies->x, M, todo.height, todo.parts.by_rows ? 2 * FR_ROW_GROUP / todo.height : MOST_KEPT);
+        begin_kept(&copies->dz, M, FR_PANEL, MOST_KEPT);
+    }
     piece at;
     while (next_piece(w, &todo.parts, &at)) {
         const int vectors = vectors_of(at.columns);
@@ -110,6 +138,10 @@ static void op_dense_dw(fr_worker *w) {
             .b = {.data = dz, .ld = op->dz.ld},
             .next = &next,
         };
+        if (todo.packs) {
+            p.layout = A_BLOCKS;
+            p.b = (b_panel){.data = packed_dz(copies, &op->dz, M, at.column, vectors), .ld = FR_PANEL};
+        }
         if (w->n > 1 && !todo.parts.by_rows) p.claimed = (fr_matrix){next.data[0], next.ld[0]}, p.claim_keeps = 1;
         if (rows.begin == 0 && op->bias.value.data) {
             bias_gradient(c, dz, op->dz.ld, M, at.columns);
@@ -122,6 +154,7 @@ static void op_dense_dw(fr_worker *w) {
             const region done = {.row = row, .rows = height, .column = at.column, .columns = vectors * VL};
             ask_on(&ahead, at.columns * height);
             ask_for_destination(&later, s.row, s.row + height, FR_PANEL * sizeof(real));
+            if (todo.packs) p.a = packed_x(copies, &op->x, M, row, height, row / todo.height);
             multiply(scratch, &p, &s);
             for (int64_t i = 0; at.columns < done.columns && i < height; i++) clear_tail(c + i * FR_PANEL, at.columns);
             update_region(&op->weight, &done, c, FR_PANEL, &weight_numbers);

@@ -23,6 +23,7 @@ typedef struct {
     fr_tiles tiles;
     int64_t columns, groups; /* of the result; of its rows */
     int by_rows;             /* the tiles of a group of rows are consecutive, else those of a panel */
+    int64_t across;          /* and of so many panels: all groups of a block of panels come before the next block */
     int in_columns;  /* shares are counted in units of columns, each cut into groups, one unit after the other */
     int64_t at, end; /* of this worker's share, in unit * groups + group */
 } division;
@@ -45,7 +46,7 @@ INLINE division divide_columns(const fr_worker *w, int64_t columns, int64_t grou
 
 INLINE division divide_tiles(int64_t columns, int64_t groups, int dynamic, int own, int by_rows) {
     const int64_t panels = panels_of(columns), last = panel_columns(columns, (panels - 1) * FR_PANEL);
-    division d = {.columns = columns, .groups = groups, .by_rows = by_rows};
+    division d = {.columns = columns, .groups = groups, .by_rows = by_rows, .across = panels};
     if (by_rows) {
         d.tiles = (fr_tiles){.panels = groups, .groups = panels, .weight = 1, .last = 1};
     } else {
@@ -56,10 +57,24 @@ INLINE division divide_tiles(int64_t columns, int64_t groups, int dynamic, int o
     return d;
 }
 
+/* By rows, in blocks of at most `most` panels. */
+INLINE division divide_blocks(int64_t columns, int64_t groups, int dynamic, int64_t most) {
+    division d = divide_tiles(columns, groups, dynamic, 0, 1);
+    const int64_t panels = panels_of(columns), blocks = (panels + most - 1) / most;
+    d.across = (panels + blocks - 1) / blocks;
+    return d;
+}
+
 /* The piece that a tile is. */
 INLINE piece piece_of(const division *d, int64_t tile) {
-    const int64_t outer = tile / d->tiles.groups, inner = tile % d->tiles.groups;
-    const int64_t column = (d->by_rows ? inner : outer) * FR_PANEL, group = d->by_rows ? outer : inner;
+    int64_t panel = tile / d->tiles.groups, group = tile % d->tiles.groups;
+    if (d->by_rows) {
+        const int64_t block = tile / (d->across * d->groups), first = block * d->across;
+        const int64_t left = panels_of(d->columns) - first, across = left < d->across ? left : d->across;
+        const int64_t within = tile - first * d->groups;
+        group = within / across, panel = first + within % across;
+    }
+    const int64_t column = panel * FR_PANEL;
     return (piece){column, panel_columns(d->columns, column), group, group + 1, tile};
 }
 

@@ -9,7 +9,7 @@
  * Products in bf16 have an order of their own (bf16_tiles.h), without chains.
  *
  * A is read element by element and broadcast, so it may lie by rows or by columns. B is read by vectors, so a
- * transposed B is packed first. So is one that is rounded to bf16.
+ * transposed B is packed first. So is one that is rounded to bf16, and one whose rows lie badly (FR_PACK_WEIGHT).
  *
  * Letters: K terms of a sum, k the first of some of them, s the stride of A, ld that of B.
  *
@@ -47,6 +47,7 @@ typedef struct {
     int64_t ld, columns; /* columns 0: nothing is asked for */
     int transposed;
     int rounds; /* its terms become bf16 */
+    int copied; /* the tiles read a copy, whose rows follow each other */
 } b_panel;
 
 /* C = A * B, and what the caches should know about it. A is rows x K, C is rows x `vectors` vectors. */
@@ -157,7 +158,7 @@ typedef struct {
     request ahead; /* what is asked for meanwhile, spread over the blocks */
 } go;
 
-enum { ROUNDED_AHEAD = 8 }; /* rows of a panel that are asked for while this one is rounded */
+enum { PACKED_AHEAD = 8 }; /* rows of a panel that are asked for while this one is packed */
 
 /* Terms of a panel as the tiles read them, where they cannot read them in their place. What is turned is rounded while it
  * is in the nearest cache. */
@@ -170,25 +171,27 @@ INLINE void pack(real *packed, const b_panel *b, int64_t k, int64_t terms) {
         for (int64_t i = 0; i < count && b->rounds; i++) round_row(out + i * FR_PANEL, out + i * FR_PANEL, vectors);
     }
     for (int64_t i = 0; i < terms && !b->transposed; i++) {
-        if (i + ROUNDED_AHEAD < terms) {
-            prefetch_near(b->data + (k + i + ROUNDED_AHEAD) * b->ld, b->columns * (int64_t)sizeof(real));
+        if (i + PACKED_AHEAD < terms) {
+            prefetch_near(b->data + (k + i + PACKED_AHEAD) * b->ld, b->columns * (int64_t)sizeof(real));
         }
-        round_row(packed + i * FR_PANEL, b->data + (k + i) * b->ld, vectors);
+        const real *in = b->data + (k + i) * b->ld;
+        if (b->rounds) round_row(packed + i * FR_PANEL, in, vectors);
+        else copy_row(packed + i * FR_PANEL, in, vectors);
     }
 }
 
 /* The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the
  * other way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
 INLINE void multiply_terms(real *c, real *packed, const product *p, const strip *s, const go *g) {
-    const int by_rows = p->layout == A_ROWS, tall = by_rows ? MR : DW_MR, wide = by_rows ? NV : DW_NV;
+    const int by_rows = p->layout == A_ROWS, in_blocks = p->layout == A_BLOCKS, tall = by_rows ? MR : DW_MR,
+              wide = by_rows ? NV : DW_NV;
     const int64_t blocks = row_blocks(s->rows, tall);
-    const int packs = p->b.transposed || p->b.rounds;
+    const int packs = p->b.transposed || p->b.rounds || p->b.copied;
     if (packs && *p->packed_from != g->k) {
         pack(packed, &p->b, g->k, g->terms);
         *p->packed_from = g->k;
     }
     const real *b = packs ? packed : p->b.data + g->k * p->b.ld;
-    const real *a = p->a + g->k * (by_rows ? 1 : p->s);
     const int64_t ldb = packs ? FR_PANEL : p->b.ld;
     const row_heights heights = heights_of(s->rows, blocks);
     const int across =
@@ -197,15 +200,17 @@ INLINE void multiply_terms(real *c, real *packed, const product *p, const strip 
         const int end = first + across < p->vectors ? first + across : p->vectors;
         for (int64_t block = 0, i = 0; block < blocks; block++) {
             const int64_t row = s->row + i, height = height_of(&heights, block);
+            const real *a = in_blocks ? p->a + i * p->K + g->k * height
+                                      : p->a + row * (by_rows ? p->s : 1) + g->k * (by_rows ? 1 : p->s);
             if (g->completes && first == 0) claim(p, row, height, p->vectors * VBYTES);
             request ahead = g->ahead;
             ahead.part = ahead.part * blocks + block, ahead.parts *= blocks;
             ask_for(&ahead);
             for (int j = first; j < end; j += wide) {
                 const tile_operands t = {
-                    .a = a + row * (by_rows ? p->s : 1),
+                    .a = a,
                     .b = b + j * VL,
-                    .s = p->s,
+                    .s = in_blocks ? height : p->s,
                     .ldb = ldb,
                     .terms = g->terms,
                     .adds = g->adds,
@@ -284,15 +289,6 @@ INLINE void multiply(product_scratch *scratch, const product *p, const strip *s)
         }
         if (chain == 0) continue;
         for (int64_t i = 0; i < s->rows * FR_PANEL; i += VL) vstore(c + i, vload(c + i) + vload(sum + i));
-    }
-}
-
-/* Asks for all of a small matrix at once. Other workers have just written parts of it, and reading line after line would
- * wait for each. */
-INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t columns) {
-    if (w->n == 1 || rows * m->ld > 16 * 1024) return;
-    for (int64_t row = 0; row < rows; row++) {
-        prefetch_near((const real *)m->data + row * m->ld, columns * (int64_t)sizeof(real));
     }
 }
 

@@ -35,6 +35,7 @@
 #include "activation.h"
 #include "bf16.h"
 #include "gather.h"
+#include "hand_over.h"
 #include "lanes.h"
 #include "rows.h"
 
@@ -376,6 +377,7 @@ static void op_loss(fr_worker *w) {
     const void *weights = w->feed->head[op->head].weights;
     const double sum = w->batch.step_weight[op->head];
     const fr_mixture mixture = fr_draw_mixture(&op->mix, w->feed->seed, w->batch.step, w->batch.count);
+    const int given = gives(w, &op->dz, w->batch.rows);
     const fr_range mine = fr_share_of_rows(w);
     for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
         const int64_t index = index_of_row(w, row);
@@ -420,6 +422,7 @@ static void op_loss(fr_worker *w) {
             for (int j = 0; j < vectors * VL; j += VL) vstore(dz + column + j, vload(g + column + j) * share);
             if (!plain) backward_row(dz + column, dz + column, through, &part);
             also_rounded(&op->rounded, dz + column, row, column, vectors);
+            if (given) give(dz + column, part.columns);
         }
     }
 }

@@ -13,7 +13,8 @@
 
 #include "vec.h"
 
-typedef enum { A_ROWS, A_COLUMNS } a_layout; /* a[i * s + k] or a[i + k * s] */
+/* a[i * s + k], a[i + k * s], or blocks of rows as tall as tiles, each by columns with s its height */
+typedef enum { A_ROWS, A_COLUMNS, A_BLOCKS } a_layout;
 
 /* What will be touched where C goes next (a weight and its state), row for row of C. A tile asks for one row a term while
  * its sums are running, because all at once they would hold up the loads of A and B. */

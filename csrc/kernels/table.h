@@ -37,7 +37,7 @@ static size_t scratch_bytes(const fr_op *op) {
     case FR_GATHER: return gather_scratch_bytes(&op->gather);
     case FR_DENSE: return product_scratch_bytes(op->dense.bf16);
     case FR_DENSE_DX: return product_scratch_bytes(op->dense_dx.bf16);
-    case FR_DENSE_DW: return product_scratch_bytes(op->dense_dw.bf16);
+    case FR_DENSE_DW: return dense_dw_scratch_bytes(&op->dense_dw);
     case FR_CONV: return conv_scratch_bytes(conv_work_of(&op->conv));
     case FR_CONV_DX: return conv_scratch_bytes(conv_dx_work_of(&op->conv_dx));
     case FR_CONV_DW: return conv_dw_scratch_bytes(&op->conv_dw);

@@ -71,6 +71,11 @@ INLINE int panel_vectors(int64_t columns, int64_t column) { return vectors_of(pa
 
 INLINE vec vload(const real *p) { return *(const vec_mem *)p; }
 INLINE void vstore(real *p, vec a) { *(vec_mem *)p = a; }
+/* Whole vectors of a row. */
+INLINE void copy_row(real *out, const real *x, int64_t vectors) {
+    for (int64_t j = 0; j < vectors * VL; j += VL) vstore(out + j, vload(x + j));
+}
+
 INLINE vec vset1(real x) { return x - (vec){0}; }
 INLINE ivec viset1(ireal x) { return x - (ivec){0}; }
 INLINE ivec vbits(vec a) { return (ivec)a; }

@@ -16,7 +16,7 @@ static size_t scratch_bytes(const fr_op *op) {
     switch (op->kind) {
     case FR_DENSE: return product_scratch_bytes(op->dense.bf16);
     case FR_DENSE_DX: return product_scratch_bytes(op->dense_dx.bf16);
-    case FR_DENSE_DW: return product_scratch_bytes(op->dense_dw.bf16);
+    case FR_DENSE_DW: return dense_dw_scratch_bytes(&op->dense_dw);
     default: return 0;
     }
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import fastreg as fr
+from fastreg.machine import tuning
 from fastreg.machine.versions import machine
 
 # Each can make a library use fewer threads or older instructions than it would by default.
@@ -21,6 +22,7 @@ HOBBLES = (
     "DNNL_MAX_CPU_ISA",
     "FASTREG_NUM_THREADS",
     "FASTREG_SIMD",
+    "FASTREG_TUNING",
     "GOMP_SPINCOUNT",
     "GOTO_NUM_THREADS",
     "KMP_BLOCKTIME",
@@ -68,4 +70,5 @@ def facts() -> dict[str, object]:
         "numpy": np.__version__,
         "fastreg": fr.__version__,
         "simd": fr.simd()["current"],
+        "tuning": tuning.current(),
     }

@@ -9,7 +9,7 @@ cdef extern from "fastreg.h" nogil:
     enum: FR_F32, FR_F64
     enum: FR_PER_ONE, FR_PER_ROW, FR_PER_WEIGHT
     enum: FR_OK, FR_DIVERGED, FR_BAD_ROW, FR_CALL_FAILED, FR_FORKED
-    enum: FR_AT_ONCE
+    enum: FR_AT_ONCE, FR_CACHES
     enum: FR_LINEAR, FR_RULE_SGD
     enum: FR_OWN, FR_COPIES, FR_BOTH
     const char *fr_op_name(int)
@@ -287,7 +287,7 @@ cdef extern from "fastreg.h" nogil:
         int64_t count
         const int32_t *id
     ctypedef enum fr_cut:
-        FR_CUT_PANELS, FR_CUT_ROWS, FR_CUT_COLUMNS
+        FR_CUT_PANELS, FR_CUT_ROWS, FR_CUT_BLOCKS, FR_CUT_COLUMNS
 
     int64_t fr_run(const fr_program *, const fr_feed *, fr_tally *, int64_t, int64_t, const fr_options *)
     size_t fr_scratch_bytes(const fr_program *, int)
@@ -297,6 +297,15 @@ cdef extern from "fastreg.h" nogil:
     int fr_simd_available(int)
     int fr_simd_current()
     void fr_simd_use(int)
+    const char *fr_tuning_name(int)
+    ctypedef struct fr_processor:
+        char vendor[16]
+        int32_t family, model, avx512, demotes
+        int64_t cache[FR_CACHES]
+    fr_processor fr_find_processor()
+    uint32_t fr_tuning_for(const fr_processor *)
+    uint32_t fr_tuning()
+    void fr_use_tuning(uint32_t)
     int fr_cpu_count()
     double fr_fma_loop(int, int64_t, double *)
     int fr_pool_size()

@@ -901,6 +901,41 @@ def simd_use(str name):
     raise ValueError(f"SIMD target: got {name!r}, this machine offers {', '.join(simd_available())}")
 
 
+TUNINGS = _numbered(fr_tuning_name)
+
+
+def _tunings(uint32_t chosen):
+    return [name for name, kind in TUNINGS.items() if chosen >> <int>kind & 1]
+
+
+def processor():
+    """What the processor says of itself: vendor, family, model, instructions, bytes of the caches of each level."""
+    cdef fr_processor p = fr_find_processor()
+    return {"vendor": p.vendor.decode(), "family": p.family, "model": p.model, "avx512": bool(p.avx512),
+            "demotes": bool(p.demotes), "cache": tuple(p.cache)}
+
+
+def tuning_for(dict processor):
+    """What a processor gets by the table in csrc/tuning.c, by name."""
+    cdef fr_processor p
+    p.vendor = processor["vendor"].encode().ljust(sizeof(p.vendor), b"\0")
+    p.family, p.model = processor["family"], processor["model"]
+    p.avx512, p.demotes, p.cache = processor["avx512"], processor["demotes"], processor["cache"]
+    return _tunings(fr_tuning_for(&p))
+
+
+def tuning():
+    """What kernels do for the caches of this processor, by name."""
+    return _tunings(fr_tuning())
+
+
+def use_tuning(names):
+    cdef uint32_t chosen = 0
+    for name in names:
+        chosen |= 1u << <int>_number(TUNINGS, "tuning", name)
+    fr_use_tuning(chosen)
+
+
 def compiler():
     """The compiler that built this module."""
     return FR_COMPILER.decode()
@@ -942,7 +977,7 @@ def hand_out_pieces(int workers, order, bint dynamic, uint64_t scramble, int64_t
     """The piece that each turn hands out: column, columns, first group, the group after the last. For tests."""
     cdef fr_turns turns = _turns(workers, order, dynamic, scramble)
     cdef int64_t[:, ::1] got = np.empty((turns.count, 4), np.int64)
-    kinds = {"panels": FR_CUT_PANELS, "rows": FR_CUT_ROWS, "columns": FR_CUT_COLUMNS}
+    kinds = {"panels": FR_CUT_PANELS, "rows": FR_CUT_ROWS, "blocks": FR_CUT_BLOCKS, "columns": FR_CUT_COLUMNS}
     fr_hand_out_pieces(&got[0, 0], &turns, columns, groups, kinds[cut])
     return np.asarray(got)
 

@@ -15,9 +15,10 @@ IN_ANOTHER = ("more than once per process", "Interpreter change detected", "load
 
 
 def load_machine() -> None:
-    """Loads threads and the SIMD target, and with them NumPy and the extension."""
+    """Loads threads, the SIMD target and the tuning, and with them NumPy and the extension."""
     try:
         import_module("fastreg.machine.threads")
+        import_module("fastreg.machine.tuning")
     except ImportError as error:
         if not any(words in str(error) for words in IN_ANOTHER):
             raise

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.machine import _core, cgroups, threads
+from fastreg.machine import _core, cgroups, threads, tuning
 from fastreg.machine.release import __version__
 
 # What fastreg works with, if it is installed. Versions are read without importing anything.
@@ -66,6 +66,7 @@ def versions() -> dict[str, Any]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "simd": threads.simd(),
+        "tuning": tuning.current(),
         "threads": threads.get_num_threads(),
     }
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from fastreg import benchmarks, cli, kernels
-from fastreg.benchmarks import environment, features, workloads
+from fastreg.benchmarks import environment, features, tunings, workloads
 from fastreg.benchmarks.expected import expected_seconds
 from fastreg.benchmarks.kernels import cases
 from fastreg.benchmarks.rows import Row, verdict
 from fastreg.cli import profile as cli_profile
 from fastreg.engines import reference
-from fastreg.machine import threads
+from fastreg.machine import threads, tuning
 from fastreg.program import ops
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -432,3 +432,16 @@ def test_the_table_of_features():
     shown = []
     features.main(["non_negative", "--workload", "curve", "--rows", "0.01", "--rounds", "1"], show=shown.append)
     assert "non_negative" in shown[0] and "ratio" in shown[0]
+
+
+# --- what tunings bring -----------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_tunings():
+    before, shown = tuning.current(), []
+    tunings.main(["curve", "dfn", "--quick", "--rounds", "1", "--tunings", "none", "pack_dw,demote"], show=shown.append)
+    heads, _, *lines = shown[1].splitlines()
+    assert heads.split() == ["workload", "tuning", "a", "step", "of", "peak", "gain"]
+    assert [line.split()[0] for line in lines] == ["curve", "curve", "dfn", "dfn"]
+    assert ["pack_dw,demote" in line for line in lines] == [False, True, False, True]
+    assert all(line.endswith("1.000") for line in lines[::2]) and tuning.current() == before

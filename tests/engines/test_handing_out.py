@@ -56,7 +56,7 @@ def test_a_long_op_begins_with_the_share_of_a_short_one(crew, shape, last):
     assert sorted(long[:-1]) == list(range(shape[0] * shape[1])) and long[-1] == -1
 
 
-@pytest.mark.parametrize("cut", ["panels", "rows", "columns"])
+@pytest.mark.parametrize("cut", ["panels", "rows", "blocks", "columns"])
 @given(crew=crews(), columns=st.integers(1, 700), groups=st.integers(1, 12), dynamic=st.booleans())
 def test_pieces_cover_a_result_once(cut, crew, columns, groups, dynamic):
     parts = -(-columns // UNIT) * groups
