@@ -87,7 +87,9 @@ def test_ctrl_c_again_and_again_leaves_models(tmp_path):
     assert os.listdir(tmp_path / "out") == ["plain.safetensors"] and fr.load(tmp_path / "out/plain.safetensors").built
 
 
-@pytest.mark.parametrize("setting", ["FASTREG_SIMD=nonsense", "FASTREG_TUNING=nonsense", "FASTREG_NUM_THREADS=x", "FASTREG_NUM_THREADS=0"])
+@pytest.mark.parametrize(
+    "setting", ["FASTREG_SIMD=nonsense", "FASTREG_TUNING=nonsense", "FASTREG_NUM_THREADS=x", "FASTREG_NUM_THREADS=0"]
+)
 def test_wrong_environment(tmp_path, setting):
     name, value = setting.split("=")
     environment = {**os.environ, name: value}
