@@ -240,8 +240,8 @@ class _Roomed:
 
 sys.meta_path.append(_Roomed)
 
-# Loads threads, the SIMD target and the tuning at once, so that a wrong FASTREG_SIMD ends the import. The command loads them later,
-# when it can report an error or Ctrl-C in one line.
+# Loads threads, the SIMD target and the tuning at once, so that a wrong variable ends the import. The command
+# loads them later, when it can report an error or Ctrl-C in one line.
 if is_command():
     begin_command()
 else:
