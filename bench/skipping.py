@@ -8,7 +8,7 @@ A mask by element is that of `fr.Dropout`. One by unit is shared by all rows of 
 rows. A unit that is dropped for a whole group could be left out of the products of that group.
 
 `errors` trains with each kind of mask, with all products done in full, and prints the test error in percent after each
-epoch. FOLDER holds the four files of MNIST. Masks by groups are drawn in Python. All of it takes about an hour of one core.
+epoch. FOLDER holds the four files of MNIST. Masks by groups are drawn in Python. It takes about an hour of one core.
 
 `times` says how much of an epoch is left if dropped units are skipped. It times the net of the kept units,
 627-256-256-10, in batches of a group, whose gradients are stored and added up over the 128 rows of a step
