@@ -10,11 +10,17 @@ import numpy as np
 from fastreg.common.showing import shown
 
 CHUNK = 1 << 20  # elements that are checked at a time
+NUMBERS = 1 << 22  # of rows that are dense at a time, with their zeros
 
 
 def is_sparse(value) -> bool:
     """Whether it is a sparse matrix or array of SciPy's, in any format, or `SparseRows`."""
     return isinstance(value, SparseRows) or hasattr(value, "tocsr")
+
+
+def rows_at_once(value, most: int) -> int:
+    """The rows that are read at a time: `most`, or fewer if they are sparse and wide, since these become dense."""
+    return min(most, max(16, NUMBERS // value.shape[1])) if is_sparse(value) else most
 
 
 class SparseRows:

@@ -31,12 +31,13 @@ except ImportError as error:
 from fastreg.callbacks.argument import listed
 from fastreg.callbacks.history import History
 from fastreg.common import checking
+from fastreg.common.sparse import rows_at_once
 from fastreg.engines.session import ROWS
 from fastreg.estimators import arguments
 from fastreg.estimators.arguments import Arguments
 from fastreg.estimators.course import Course, Rules
 from fastreg.estimators.lbfgs import FAILED, INTERRUPTED, minimize
-from fastreg.intake.schema import Schema
+from fastreg.intake.schema import Column, Schema
 from fastreg.layers import Dense
 from fastreg.losses.losses import Loss
 from fastreg.losses.penalties import L1, L2
@@ -154,9 +155,9 @@ class Estimator(BaseEstimator):
         """The targets as the trainer takes them, where the model knows the classes by name."""
         return targets
 
-    def _schema(self) -> Schema | None:
+    def _schema(self) -> Schema:
         """What a new model is told about the targets."""
-        return None
+        return Schema()
 
     def _stratified(self, targets: np.ndarray) -> np.ndarray | None:
         """The labels whose shares a validation set keeps, as in scikit-learn."""
@@ -259,14 +260,20 @@ class Estimator(BaseEstimator):
     def _new(self, given: Arguments, head: Head, features: int, dtype: str, random: np.random.RandomState) -> Trainer:
         """A trainer, whose parameters are those that scikit-learn would draw."""
         model = Sequential(given.network.layers(head.outputs))
-        if (schema := self._schema()) is not None:
-            model.schema = schema
+        model.schema = self._with_features(self._schema())
         model.build(features, dtype=dtype)
         drawn = self._start(model, random)
         for name, values in drawn.items():
             model.parameters[name][...] = values
         self._split_random = copy.deepcopy(random) if given.early else None
         return Trainer(model, head.loss, dtype=dtype, metrics=[head.metric], seed=int(random.randint(2**31 - 1)))
+
+    def _with_features(self, schema: Schema) -> Schema:
+        """The schema with the names of the features, so that `model_` finds the columns of a frame by name."""
+        names = getattr(self, "feature_names_in_", None)
+        if names is None or len(set(names)) < len(names):
+            return schema
+        return replace(schema, columns=tuple(Column(str(name), "number") for name in names))
 
     def _start(self, model: Model, random: np.random.RandomState) -> dict[str, np.ndarray]:
         """The first values of the parameters, by name, drawn in scikit-learn's order (Glorot and Bengio, 2010)."""
@@ -482,7 +489,7 @@ class Estimator(BaseEstimator):
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
         model = self._trainer.model
         transforms = model.transforms if transform is None else dict.fromkeys(model.transforms, transform)
-        return model._run_forward(X, ROWS, transforms, "native", checked_threads(self.threads))
+        return model._run_forward(X, rows_at_once(X, ROWS), transforms, "native", checked_threads(self.threads))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

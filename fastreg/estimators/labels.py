@@ -139,14 +139,14 @@ class Classifier(ClassifierMixin, Estimator):
                 )
             checking.number(f"class_weight[{label!r}]", weight)
 
-    def _schema(self) -> Schema | None:
+    def _schema(self) -> Schema:
         values = tuple(self.classes_.tolist())
         if self._several or len(values) < 2:
-            return None
+            return Schema()
         try:
             return Schema(target=Target(task="classes", classes=values))
         except (TypeError, ValueError):  # such as 2 and "2", which are the same in a file
-            return None
+            return Schema()
 
     def _named(self, targets: np.ndarray, model: Model) -> np.ndarray:
         known = model.classes

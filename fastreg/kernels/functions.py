@@ -14,7 +14,7 @@ from fastreg.engines.binding import Binding
 from fastreg.engines.memory import padded
 from fastreg.kernels import one_op
 from fastreg.program.ops import Dense, DenseDw, DenseDx, Elementwise
-from fastreg.program.riders import Through
+from fastreg.program.riders import Terms, Through
 from fastreg.program.rules import Rule
 from fastreg.reference import arguments
 from fastreg.reference.activations import ACTIVATIONS
@@ -354,4 +354,4 @@ def huber(y, targets, sample_weight=None, delta=1.0) -> tuple[float, np.ndarray]
     """
     y = arguments.outputs("y", y)
     targets = one_op.as_padded(arguments.targets(targets, y))
-    return one_op.loss("huber", y, sample_weight, targets=targets, shape=checking.positive("delta", delta))
+    return one_op.loss("huber", y, sample_weight, targets=targets, terms=Terms(shape=checking.positive("delta", delta)))

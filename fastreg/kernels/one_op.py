@@ -13,7 +13,7 @@ from fastreg.engines.memory import CACHE_LINE, LANES, padded
 from fastreg.machine import _core, threads
 from fastreg.program.ops import Loss, Totals, Update
 from fastreg.program.program import with_waits
-from fastreg.program.riders import Mask, Terms, Through
+from fastreg.program.riders import PLAIN, Mask, Through
 from fastreg.program.rules import Rule
 from fastreg.reference import arguments
 from fastreg.reference.arguments import Key
@@ -31,6 +31,7 @@ def run(
     weights=None,
     lr=None,
     powers=(1.0, 1.0, 1.0),
+    n_threads=None,
 ):
     """Runs the ops on the arrays of the binding, as one batch of `rows` rows."""
     key = Key(0) if key is None else arguments.key(key)
@@ -40,7 +41,7 @@ def run(
     rates = None if lr is None else np.array([lr], np.float64)
     targets = None if shares is None else _core.Source(shares)
     feed = _core.Feed(rows, rows, key.seed, 0, [], [(labels, targets, weights, None)], None, rates)
-    n = threads.resolve(None, flops)
+    n = threads.resolve(n_threads, flops)
     memory = np.empty(program.scratch_bytes(n) + CACHE_LINE, np.uint8)
     scratch = memory[-memory.ctypes.data % CACHE_LINE :]
     tally = Tally()
@@ -92,7 +93,7 @@ def mask(keep_prob, key) -> Mask:
     return mask
 
 
-def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0, shape=0.0):
+def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing=0.0, terms=PLAIN, n_threads=None):
     rows, N = logits.shape
     weights = None
     if sample_weight is not None:
@@ -108,9 +109,10 @@ def loss(kind, logits, sample_weight, labels=None, targets=None, label_smoothing
     smoothing = arguments.smoothing(label_smoothing)
     shares = labels if labels is not None and labels.ndim == 2 else None
     labels = labels if shares is None else None
-    op = Loss(kind, "dz", Through("y"), None if targets is None else "targets", smoothing, terms=Terms(shape=shape))
+    op = Loss(kind, "dz", Through("y"), None if targets is None else "targets", smoothing, terms=terms)
     binding = Binding(logits.dtype, buffers, {})
-    tally = run([op, Totals()], binding, rows, 50 * rows * N, labels=labels, shares=shares, weights=weights)
+    more = {"labels": labels, "shares": shares, "weights": weights, "n_threads": n_threads}
+    tally = run([op, Totals()], binding, rows, 50 * rows * N, **more)
     return tally.loss / tally.weight, given(out, dz)
 
 

@@ -42,6 +42,20 @@ def test_sparse_rows_are_never_dense_as_a_whole():
     assert most < 100e6
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "huber", fr.losses.Quantile(0.7)], ids=str)
+def test_a_linear_regression_on_sparse_rows(loss, several):
+    """L-BFGS multiplies sparse rows as they are: it ends where it ends on the same rows with their zeros."""
+    targets = np.abs(X[:, :2] + 1) if several else np.abs(X[:, 0] + 1)
+    given = {"loss": loss, "hidden_layer_sizes": (), "solver": "lbfgs", "alpha": 1.0, "max_iter": 5}
+    weight = RNG.uniform(0.5, 2, len(X))
+    dense, other = (
+        MLPRegressor(**given, random_state=0).fit(data, targets, weight) for data in (X, sparse.csr_array(X))
+    )
+    np.testing.assert_allclose(other.loss_curve_, dense.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(other.predict(sparse.csr_array(X)), dense.predict(X), rtol=1e-7)
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames(library):
     frames = pytest.importorskip(library)

@@ -1,4 +1,4 @@
-"""The model of a classifier knows the classes by name, and keeps them in files and from fit to fit."""
+"""The model of an estimator knows classes and features by name, and keeps them in files and from fit to fit."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import fastreg as fr
-from fastreg.estimators import LogisticRegression, MLPClassifier
+from fastreg.estimators import LogisticRegression, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -66,3 +66,20 @@ def test_checkpoints_in_a_fit_have_the_names(tmp_path):
 def test_several_labels_are_yes_or_no():
     model = MLPClassifier(**SHORT).fit(X, (X > 0).astype(int))
     np.testing.assert_array_equal(model.model_.predict_labels(X), model.predict(X))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_columns_of_a_frame_are_found_by_name(kind, library, tmp_path):
+    """An array is taken by position."""
+    frames = pytest.importorskip(library)
+    frame = frames.DataFrame({name: X[:, j] for j, name in enumerate("abcd")})
+    model = kind(**SHORT, early_stopping=True).fit(frame, CODES, X_val=frame[:9], y_val=CODES[:9])
+    model.model_.save(tmp_path / "model.safetensors")
+    expected = model.model_.predict(X)
+    for own in (model.model_, fr.load(tmp_path / "model.safetensors")):
+        np.testing.assert_array_equal(own.predict(frame), expected)
+        np.testing.assert_array_equal(own.predict(frame[list("dbca")]), expected)
+        with pytest.raises(ValueError, match="c"):
+            own.predict(frame[list("abd")])
+    np.testing.assert_array_equal(kind(**SHORT).fit(X, CODES).coefs_[0], kind(**SHORT).fit(frame, CODES).coefs_[0])

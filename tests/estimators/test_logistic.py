@@ -1,5 +1,7 @@
 """LogisticRegression finds scikit-learn's minimum."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,14 @@ pytest.importorskip("sklearn")
 import sklearn.linear_model as theirs
 from scipy import sparse
 from sklearn.datasets import load_iris, make_classification
+from sklearn.exceptions import ConvergenceWarning
 
 from fastreg.estimators import LogisticRegression
 
 IRIS = load_iris(return_X_y=True)
 IRIS = (IRIS[0] - IRIS[0].mean(axis=0)) / IRIS[0].std(axis=0), IRIS[1]
 TWO = make_classification(n_samples=120, n_features=8, random_state=0)
+CSR = sparse.csr_array
 EXACT = {"tol": 1e-10, "max_iter": 5000}
 
 
@@ -91,11 +95,35 @@ def test_their_other_solvers(solver):
     assert np.array_equal(LogisticRegression(solver=solver).fit(*TWO).coef_, LogisticRegression().fit(*TWO).coef_)
 
 
-def test_sparse_rows_are_the_same():
-    X, y = np.where(np.abs(TWO[0]) < 0.7, 0, TWO[0]), TWO[1]
-    dense, rows = (LogisticRegression(**EXACT).fit(kind(X), y) for kind in (np.asarray, sparse.csr_array))
-    assert np.array_equal(dense.coef_, rows.coef_)
-    assert np.array_equal(dense.predict_proba(X), rows.predict_proba(sparse.csc_array(X)))
+@pytest.mark.parametrize("dtype, close", [("float64", 1e-6), ("float32", 1e-3)])
+@pytest.mark.parametrize("data", [IRIS, TWO], ids=["three classes", "two"])
+@pytest.mark.parametrize(
+    "given", [{}, {"fit_intercept": False}, {"C": 0.2, "l1_ratio": 0.5}, {"class_weight": "balanced"}], ids=str
+)
+def test_sparse_rows_have_the_same_minimum(given, data, dtype, close):
+    """They are multiplied as they are, with the zeros left out, so sums differ in the last digits."""
+    X, y = np.where(np.abs(data[0]) < 0.7, 0, data[0]).astype(dtype), data[1]
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    tol = {"tol": 1e-10 if dtype == "float64" else 1e-4}
+    dense, rows = (LogisticRegression(**EXACT | given | tol).fit(kind(X), y, weights) for kind in (np.asarray, CSR))
+    assert rows.coef_.dtype == dtype
+    np.testing.assert_allclose(rows.coef_, dense.coef_, atol=close)
+    np.testing.assert_allclose(rows.intercept_, dense.intercept_, atol=close)
+    np.testing.assert_array_equal(rows.predict_proba(sparse.csc_array(X)), rows.predict_proba(X))
+
+
+def test_wide_sparse_rows_are_never_dense():
+    X = sparse.random_array((2000, 20_000), density=0.001, random_state=0, format="csr")  # 320 MB with the zeros
+    y = (X @ np.random.default_rng(0).normal(size=20_000) > 0).astype(int)
+    tracemalloc.start()
+    try:
+        ours = LogisticRegression(tol=1e-8).fit(X, y)
+        found = ours.predict_proba(X)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 60e6
+    np.testing.assert_allclose(found, theirs.LogisticRegression(tol=1e-8).fit(X, y).predict_proba(X), atol=1e-6)
 
 
 def test_more_rows_than_a_batch():
@@ -119,6 +147,19 @@ def test_warm_start_begins_at_the_minimum():
     model = LogisticRegression(warm_start=True).fit(*TWO)
     assert model.n_iter_[0] > 2
     assert model.fit(*TWO).n_iter_[0] <= 2
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_the_end_of_the_digits_is_an_end(ratio):
+    """A tol that float32 cannot reach: where no step goes down any more there is no warning, also in a warm start."""
+    X, y = TWO[0].astype(np.float32), TWO[1]
+    model = LogisticRegression(C=100.0, l1_ratio=ratio, tol=1e-12, max_iter=5000, warm_start=True)
+    exact = LogisticRegression(C=100.0, l1_ratio=ratio, **EXACT).fit(*TWO)
+    for _ in range(3):
+        model.fit(X, y)
+        np.testing.assert_allclose(model.coef_, exact.coef_, atol=0.02)
+    with pytest.warns(ConvergenceWarning):
+        LogisticRegression(C=100.0, l1_ratio=ratio, tol=1e-12, max_iter=2).fit(X, y)
 
 
 def test_coefficients_can_be_set():

@@ -116,9 +116,9 @@ def test_callbacks_hold_no_data_after_a_fit(kind):
 
 def interrupted(monkeypatch, after):
     """The objective of L-BFGS raises Ctrl-C at an evaluation."""
-    from fastreg.estimators.lbfgs import Objective
+    from fastreg.estimators.lbfgs import Batches
 
-    calls, own = [], Objective.data_loss
+    calls, own = [], Batches.data_loss
 
     def data_loss(self, theta):
         calls.append(1)
@@ -126,7 +126,7 @@ def interrupted(monkeypatch, after):
             raise KeyboardInterrupt
         return own(self, theta)
 
-    monkeypatch.setattr(Objective, "data_loss", data_loss)
+    monkeypatch.setattr(Batches, "data_loss", data_loss)
 
 
 @pytest.mark.parametrize(
