@@ -21,8 +21,6 @@
 #include "hand_over.h"
 #include "lanes.h"
 
-enum { FAR_BF16_KC = 128 }; /* the same in bf16, where those terms are packed: they should stay in the nearest cache */
-
 /* out = x * weight, or x * weight^T: `columns` columns, whose sums have K terms. */
 typedef struct {
     fr_matrix out, x, weight;
@@ -88,7 +86,7 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
                  .s = f->x.ld,
                  .K = f->K,
                  .terms_at_once = !todo->far ? KC
-                                  : f->bf16  ? FAR_BF16_KC
+                                  : f->bf16  ? BF16_KC
                                              : FAR_KC,
                  .vectors = vectors_of(at->columns),
                  .bf16 = f->bf16};

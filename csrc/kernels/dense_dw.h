@@ -132,7 +132,7 @@ static void op_dense_dw(fr_worker *w) {
             .layout = A_COLUMNS,
             .s = op->x.ld,
             .K = M,
-            .terms_at_once = DW_KC,
+            .terms_at_once = op->bf16 ? BF16_KC : DW_KC,
             .vectors = vectors,
             .bf16 = op->bf16,
             .b = {.data = dz, .ld = op->dz.ld},

@@ -41,6 +41,9 @@ typedef struct {
 
 INLINE product_scratch *scratch_of(const fr_worker *w) { return (product_scratch *)w->scratch; }
 
+/* Terms done in one go in bf16, where they should stay in the nearest cache: those of B are packed, or read twice. */
+enum { BF16_KC = 128 };
+
 /* A panel of B, K by `columns`, in memory: b[k * ld + j], or b[k + j * ld] where it is `transposed`. */
 typedef struct {
     const real *data;
