@@ -42,10 +42,14 @@ def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
                     done.put((number, error))
                     return
 
+    def start(threads: list[Thread]) -> None:
+        for thread in threads:
+            thread.start()
+
     threads = [Thread(target=work, name="fastreg-bagging") for _ in range(min(n, len(jobs)))]
     found: dict[int, History] = {}
     try:
-        uninterrupted(lambda look: [thread.start() for thread in threads])  # `start` waits for such a lock
+        uninterrupted(lambda look: start(threads))  # `start` waits for such a lock
         while len(found) < len(jobs):
             try:
                 number, result = done.get(timeout=1.0)
