@@ -77,7 +77,7 @@ def test_an_order_of_columns_is_kept():
         ),
         (X.astype(str), r"X: got '.*' in row 0, column 0, expected real numbers; X\.astype\(float\) makes them$"),
         (X.astype(str).astype(object), r"X: got '.*' in row 0, column 0, .*; X\.astype\(float\) makes them$"),
-        ({"a", "b"}, r"X: got .*, expected real numbers$"),
+        ({"a", "b"}, r"X: got .*, expected an array of all rows"),
         ("text", r"X: got 'text', expected real numbers$"),
     ],
 )
