@@ -215,9 +215,6 @@ def _is_kept(session: Session, error: BaseException) -> bool:
 
 def _settle(training: Training, session: Session, feed: Feed, tally: Tally, reached: int, updates: int) -> None:
     """The end of the steps of an epoch, which began after so many updates. Raises if the epoch must not count."""
-    averages = session.averages
-    if averages:
-        averages.leave()
     failure = None
     if tally.diverged:
         failure = f"the loss of batch {reached + 1} of {feed.batches} is not finite"
@@ -234,6 +231,7 @@ def _settle(training: Training, session: Session, feed: Feed, tally: Tally, reac
             f"training diverged in epoch {training.epoch + 1}: {failure}. The parameters are those of the start of "
             f"the epoch. {advice}"
         )
+    averages = session.averages
     if averages and training.averaging is not None and training.averaging.due(training.epoch):
         averages.add()
 
@@ -278,6 +276,8 @@ def _run_slices(
         logs = {"loss": training._loss_since(tally)}
         for callback in callbacks:
             callback.on_slice_end(first, logs)
+    if session.averages:
+        session.averages.leave()  # here, so that a signal cannot come between the last step and this
     return first
 
 

@@ -30,7 +30,7 @@ def client():
     environment = dict(os.environ)
     try:
         with (
-            distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
             distributed.Client(cluster) as client,
         ):
             yield client

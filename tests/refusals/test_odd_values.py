@@ -61,7 +61,7 @@ DESCRIPTIONS = {
     fr.Dropout: {"keep_prob": 0.5},
     fr.GaussianNoise: {"std": 0.1, "name": None},
     fr.Flatten: {"name": None},
-    fr.Function: {"forward": abs, "backward": abs, "units": 3},
+    fr.Function: {"forward": abs, "backward": max, "units": 3},
     fr.L1: {"lam": 0.1, "m": 2, "proximal": True},
     fr.L2: {"lam": 0.1, "m": 2},
     fr.SGD: {"lr": 0.1, "momentum": 0.5, "nesterov": False, "weight_decay": 0.1},

@@ -278,7 +278,7 @@ def test_outputs_that_are_no_probabilities_cannot_be_ranked():
     loss = fr.losses.Custom(hinge, targets="labels")
     history = trainer(loss=loss, metrics=("accuracy", "f1")).fit(X, Y, validation_data=(X, Y))
     assert {"val_accuracy", "val_f1"} < set(history) and "accuracy" not in history
-    with pytest.raises(ValueError, match="metrics: got 'roc_auc' under custom, expected some of accuracy"):
+    with pytest.raises(ValueError, match="metrics: got 'roc_auc' under hinge, expected some of accuracy"):
         trainer(loss=loss, metrics="roc_auc")
 
 
