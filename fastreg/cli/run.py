@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from fastreg.cli.options import positive
+from fastreg.cli.options import not_negative, positive
 from fastreg.cli.output import Live
 from fastreg.common.checking import nearest
 from fastreg.common.tables import table
@@ -35,7 +36,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="repeat with N seeds (default: 5 for most, 2 with --quick)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first seed (0)")
+    parser.add_argument("--seed", type=not_negative, default=0, metavar="S", help="the first seed (0)")
     parser.add_argument("--engine", choices=("native", "reference"), default="native", help="C, or NumPy (native)")
     parser.add_argument(
         "--data", metavar="DIR", help="folder with the IDX files of MNIST; without it small digits stand in"
@@ -90,10 +91,16 @@ def run(options: argparse.Namespace) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: got the file {options.out!r}, expected a folder")
     try:
+        failed: list[Exception] = list(broken.values()) if options.all else []
         for experiment in chosen:
-            _run(experiment, options, [flag for flag in flags if flag in experiment.options], folder)
-        for error in broken.values() if options.all else ():
-            raise error
+            try:
+                _run(experiment, options, [flag for flag in flags if flag in experiment.options], folder)
+            except Exception as error:
+                failed.append(_placed(experiment, error))
+                if len(chosen) > 1:
+                    print(f"failed: {failed[-1]}\n", file=sys.stderr, flush=True)
+        if failed:
+            raise failed[0]
     finally:
         if folder.is_dir():
             pages = " and ".join(map(str, write_page(folder)))
@@ -104,6 +111,13 @@ def _known(known: dict[str, Experiment], name: str) -> Experiment:
     if name not in known:
         raise ValueError(f"run: got {name!r}, expected a name that `fastreg run --list` lists{nearest(name, known)}")
     return known[name]
+
+
+def _placed(experiment: Experiment, error: Exception) -> Exception:
+    """The error, with its place in the experiment's file if it was raised there."""
+    file = experiment.module.__file__
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return ValueError(f"{file}, line {lines[-1]}: {type(error).__name__}: {error}") if lines else error
 
 
 def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], folder: Path) -> None:

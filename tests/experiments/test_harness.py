@@ -281,7 +281,7 @@ def with_broken(monkeypatch, tmp_path):
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setattr(fastreg.experiments, "__path__", [str(tmp_path)])
     yield
-    for name in ("whole", *BROKEN):
+    for name in ("whole", "fails", *BROKEN):
         sys.modules.pop(f"fastreg.experiments.{name}", None)
         vars(fastreg.experiments).pop(name, None)
 
@@ -306,6 +306,25 @@ def test_broken_experiments_do_not_stop_the_others(with_broken, tmp_path, capsys
     assert main(["run", "--all", "--seeds", "2", "--out", out]) == 1
     told = capsys.readouterr()
     assert "A claim that holds." in told.out and told.err.splitlines()[-1].startswith("fastreg: ")
+
+
+def test_an_experiment_that_fails_is_told_with_its_place_and_the_others_run(with_broken, tmp_path, capsys):
+    (tmp_path / "fails.py").write_text(WHOLE.replace("    return {", "    1 / 0\n    return {"))
+    line = WHOLE[: WHOLE.index("    return {")].count("\n") + 1
+    out = str(tmp_path / "out")
+    assert main(["run", "fails", "whole", "--seeds", "2", "--out", out]) == 1
+    told = capsys.readouterr()
+    assert "A claim that holds." in told.out and (tmp_path / "out" / "whole.json").exists()
+    place = f"fails.py, line {line}: ZeroDivisionError: division by zero"
+    assert place in told.err and told.err.splitlines()[-1].endswith(place)
+    page = (tmp_path / "out" / "index.html").read_text() + (tmp_path / "out" / "index.md").read_text()
+    assert "whole; 2 seeds" in page and "ystem ;" not in page  # it belongs to none
+
+
+def test_the_first_seed_is_checked_by_name(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "ridge", "--seed", "-1"])
+    assert "--seed: got '-1', expected a whole number of at least 0" in capsys.readouterr().err
 
 
 def test_runs_find_nested_numbers():

@@ -107,7 +107,7 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
     for one in found:
         name = one["name"]
         parts.append(f"<h2 id='{name}'>{say(one['claim'])}</h2>")
-        parts.append(f"<p class='small'>{name}, system {say(one['systems'])}; {say('; '.join(one['remarks']))}</p>")
+        parts.append(f"<p class='small'>{say('; '.join([name + _system(one), *one['remarks']]))}</p>")
         parts += [f"<p>{_code(say(text))}</p>" for text in one["argument"].split("\n\n") if text]
         parts.append("<ul>")
         for claim in one["claims"]:
@@ -144,14 +144,19 @@ def _markdown(found: list[dict[str, Any]]) -> str:
     for one in found:
         name, table = one["name"], one["table"]
         lines += ["", f"## {name}", "", f"**{one['claim']}**", ""]
-        lines += [f"System {one['systems']}; {'; '.join(one['remarks'])}.", "", one["argument"], ""]
+        lines += [f"{'; '.join([name + _system(one), *one['remarks']])}.", "", one["argument"], ""]
         lines += [f"- {'✓' if claim['held'] else '✗'} {claim['text']}: {claim['figures']}" for claim in one["claims"]]
         lines += ["", f"[![{name}]({name}.png)]({name}.png)", ""]
         lines.append("| " + " | ".join(map(_cell, table["heads"])) + " |")
         lines.append("|---" + "|---:" * (len(table["heads"]) - 1) + "|")
         lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in table["rows"]]
-        lines += ["", table["note"], "", f"`{one['command']}` · [numbers]({name}.json)"]
+        lines += ["", *([table["note"], ""] if table["note"] else []), f"`{one['command']}` · [numbers]({name}.json)"]
     return "\n".join(lines) + "\n"
+
+
+def _system(one: dict) -> str:
+    """The system that an experiment belongs to, if it belongs to one."""
+    return f", system {one['systems']}" if one["systems"] else ""
 
 
 def _code(text: str) -> str:
