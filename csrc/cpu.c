@@ -3,6 +3,7 @@
  * Targets are listed best first. Choosing one by name (FASTREG_SIMD) and refusing unknown names is Python's business.
  */
 #define _GNU_SOURCE
+#include <stdatomic.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sched.h>
@@ -80,6 +81,7 @@ static size_t amx_scratch_bytes(const fr_op *op) {
 
 static int granted_amx(void) {
     if (!fr_amx_f32.dense || !has_amx()) return 0;
+    if (amx_f32.scratch_bytes) return 1; /* made before: threads may be using it */
     amx_f32 = *beside_amx;
     amx_f32.op[FR_DENSE] = fr_amx_f32.dense;
     amx_f32.op[FR_DENSE_DX] = fr_amx_f32.dense_dx;
@@ -102,7 +104,7 @@ static const target targets[] = {
 
 enum { N_TARGETS = sizeof targets / sizeof *targets };
 
-static int current = -1;
+static atomic_int current = -1;
 
 int fr_simd_count(void) { return N_TARGETS; }
 const char *fr_simd_name(int i) { return targets[i].name; }
@@ -110,11 +112,12 @@ int fr_simd_available(int i) { return targets[i].available(); }
 void fr_simd_use(int i) { current = i; }
 
 int fr_simd_current(void) {
-    if (current < 0) {
-        current = 0;
-        while (!fr_simd_available(current)) current++;
+    int found = current;
+    if (found < 0) {
+        for (found = 0; !fr_simd_available(found);) found++;
+        current = found; /* only now: another thread must not see a target that is not there */
     }
-    return current;
+    return found;
 }
 
 const fr_table *fr_current_table(fr_real real) { return targets[fr_simd_current()].tables[real]; }

@@ -901,6 +901,9 @@ def simd_use(str name):
     raise ValueError(f"SIMD target: got {name!r}, this machine offers {', '.join(simd_available())}")
 
 
+fr_simd_current()  # chosen at import, while no other thread is here to ask
+
+
 TUNINGS = _numbered(fr_tuning_name)
 
 

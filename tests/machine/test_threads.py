@@ -157,3 +157,24 @@ def test_a_callers_mode_is_left_alone():
     fr.kernels.dense(np.ones((64, 64)), np.eye(64))
     assert still_flushing
     assert (torch.tensor([1e-310], dtype=torch.float64) * 1).item() > 0
+
+
+FIRST_CALLS = """
+import threading
+from fastreg.machine import _core
+gate = threading.Barrier(8)
+def work():
+    gate.wait()
+    assert _core.fma_loop("float32", 10) > 0
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_be_the_first_to_use_the_kernels():
+    """While one looks for the best target, another must not take one that the machine lacks."""
+    for _ in range(6):
+        subprocess.run([sys.executable, "-c", FIRST_CALLS], check=True)
