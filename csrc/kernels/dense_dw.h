@@ -13,6 +13,7 @@
 #include "division.h"
 #include "gemm.h"
 #include "hand_over.h"
+#include "lanes.h"
 #include "pack.h"
 #include "rows.h"
 #include "update.h"

@@ -22,7 +22,7 @@ INLINE void fetch(const fr_worker *w, const fr_matrix *m, int64_t rows, int64_t 
     }
 }
 
-/* Whether an op gives what it writes to a matrix of so many rows. */
+/* Whether an op hands over a matrix of this number of rows. */
 INLINE int gives(const fr_worker *w, const fr_matrix *m, int64_t rows) {
     return fr_tunes(w, FR_DEMOTE) && is_handed_over(w, m, rows);
 }

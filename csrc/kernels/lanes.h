@@ -25,6 +25,12 @@ INLINE ivec lanes_below(int64_t column, int64_t n, int part) {
     return number < (ireal)(left < LANES ? left : LANES);
 }
 
+/* Zeros after the last column of a panel. */
+INLINE void clear_tail(real *x, int64_t columns) {
+    const int64_t last = columns / VL * VL;
+    if (last < columns) vstore(x + last, vkeep(lanes_below(last, columns, 0), vload(x + last)));
+}
+
 INLINE real lanes_sum(const lanes *a) {
     real t[LANES];
     memcpy(t, a, sizeof t);

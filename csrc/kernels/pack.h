@@ -57,7 +57,7 @@ INLINE int find_kept(kept_copies *k, int64_t first, int64_t columns, int64_t num
  * whose ends the next row overwrites. */
 INLINE void pack_block(real *out, const real *x, int64_t ld, int64_t M, int64_t height) {
     for (int64_t k = 0; k < M - 1; k++) {
-        for (int64_t i = 0; i < height; i += VL) vstore(out + k * height + i, vload(x + k * ld + i));
+        copy_row(out + k * height, x + k * ld, vectors_of(height));
     }
     for (int64_t i = 0; i < height; i++) out[(M - 1) * height + i] = x[(M - 1) * ld + i];
 }
@@ -83,7 +83,7 @@ INLINE const real *packed_dz(dw_copies *copies, const fr_matrix *dz, int64_t M, 
     if (find_kept(&copies->dz, column, vectors, column / FR_PANEL, &out)) return out;
     const real *in = (const real *)dz->data + column;
     for (int64_t k = 0; k < M; k++) {
-        for (int64_t j = 0; j < vectors * VL; j += VL) vstore(out + k * FR_PANEL + j, vload(in + k * dz->ld + j));
+        copy_row(out + k * FR_PANEL, in + k * dz->ld, vectors);
     }
     return out;
 }

@@ -85,13 +85,6 @@ INLINE vec vfrombits(ivec a) { return (vec)a; }
 INLINE vec vselect(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 INLINE vec vkeep(ivec mask, vec a) { return (vec)(mask & (ivec)a); }
 
-/* Zeros after the last column of a panel. */
-INLINE void clear_tail(real *x, int64_t columns) {
-    const int64_t last = columns / VL * VL;
-    ivec number = {0};
-    for (int i = 0; i < VL; i++) number[i] = i;
-    if (last < columns) vstore(x + last, vkeep(number < (ireal)(columns - last), vload(x + last)));
-}
 INLINE vec vabs(vec a) { return (vec)((ivec)a & ~(ivec)(-(vec){0})); }
 INLINE vec vcopysign(vec magnitude, vec sign) {
     const ivec s = (ivec)(-(vec){0});

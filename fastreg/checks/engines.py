@@ -267,7 +267,7 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
         return _subtracted(op, name, feed, side)
     if isinstance(op, Norm):
         return _centred(op, name, feed, side)
-    if isinstance(op, (O.Dense, O.DenseDx)):  # all sums may cancel, as those behind a norm, which ignores any scale
+    if isinstance(op, (O.Dense, O.DenseDx)):  # all its terms may cancel, such as after a normalization
         factor = op.dz if isinstance(op, O.DenseDx) else op.x
         return float(np.abs(side.arrays[factor][op.rows_of(feed.rows)]).max() * np.abs(side.arrays[op.weight]).max())
     if not isinstance(op, O.Loss):

@@ -115,9 +115,11 @@ def _known(known: dict[str, Experiment], name: str) -> Experiment:
 
 def _placed(experiment: Experiment, error: Exception) -> Exception:
     """The error, with its place in the experiment's file if it was raised there."""
+    from fastreg.experiments.harness.find import at_line
+
     file = experiment.module.__file__
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return ValueError(f"{file}, line {lines[-1]}: {type(error).__name__}: {error}") if lines else error
+    return ValueError(at_line(file, lines[-1], error)) if lines else error
 
 
 def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], folder: Path) -> None:

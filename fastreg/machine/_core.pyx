@@ -647,7 +647,7 @@ def run(Program program not None, Feed feed not None, tally, int64_t first, int6
         double seconds, int threads, cnp.ndarray scratch not None, int first_op=0, int stop_op=-1,
         uint64_t scramble=0, list powers, call=None, look=_nothing):
     """Runs batches first to stop - 1, adds to the tally and returns the next batch. call(op, count) runs a Call in
-    a batch of so many rows.
+    a batch of `count` rows.
     The totals of the tally are a list of loss, weight and hits of each of MAX_HEADS heads.
     look() is called now and then in a long batch. If it raises, the run ends with the batch half done."""
     cdef fr_tally t

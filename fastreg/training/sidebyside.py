@@ -42,14 +42,15 @@ def side_by_side(jobs: list[Callable[..., History]], n: int) -> list[History]:
                     done.put((number, error))
                     return
 
-    def start(threads: list[Thread]) -> None:
+    threads = [Thread(target=work, name="fastreg-bagging") for _ in range(min(n, len(jobs)))]
+    found: dict[int, History] = {}
+
+    def start(look: Callable[[], None]) -> None:
         for thread in threads:
             thread.start()
 
-    threads = [Thread(target=work, name="fastreg-bagging") for _ in range(min(n, len(jobs)))]
-    found: dict[int, History] = {}
     try:
-        uninterrupted(lambda look: start(threads))  # `start` waits for such a lock
+        uninterrupted(start)  # `start` waits for such a lock
         while len(found) < len(jobs):
             try:
                 number, result = done.get(timeout=1.0)

@@ -86,7 +86,7 @@ def uses(folder: Path) -> Iterator[tuple[Use, tuple[str, ...]]]:
     now: dict = {}
 
     def between_epochs(trainer: fr.Trainer) -> str | None:
-        """Parameters and counters are those of a fit that ended there, or behind the steps of the next epoch."""
+        """Parameters and counters are those of a fit that ended there, or after the steps of the next epoch."""
         done, rest = divmod(trainer.batches, BATCHES)
         if rest or done not in (trainer.epoch, trainer.epoch + 1):
             return f"{trainer.batches} batches in {trainer.epoch} epochs"

@@ -87,13 +87,18 @@ def _module(name: str) -> ModuleType:
         raise ImportError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        raise ImportError(f"{place.filename}, line {place.lineno}: {type(error).__name__}: {error}") from error
+        raise ImportError(at_line(place.filename, place.lineno, error)) from error
     missing = [part for part in PARTS if not callable(getattr(module, part, None))]
     if missing:
         raise ImportError(
             f"{module.__file__}: it has no {' and no '.join(missing)}; see {fastreg.experiments.__file__}"
         )
     return module
+
+
+def at_line(file: str | None, line: int | None, error: Exception) -> str:
+    """What an experiment's code has raised, and where."""
+    return f"{file}, line {line}: {type(error).__name__}: {error}"
 
 
 def _order(experiment: Experiment) -> list:
