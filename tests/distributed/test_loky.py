@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from many import FIT, Noted, Once, Told, X, Y, bits, make, seed_bits, threads_there
+from many import FIT, Noted, Once, Told, X, Y, bits, make, seed_bits, threads_there, threads_with_others
 
 import fastreg as fr
 from fastreg.distributed import jobs
@@ -206,13 +206,5 @@ def test_processes_of_a_pool_share_the_processors(method):
     with multiprocessing.get_context(method).Pool(2) as pool:
         there.append(pool.apply(fr.get_num_threads))
     with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
-        there += executor.map(threads_with_others, range(2))
+        there += executor.map(threads_with_others, [SHARE, SHARE])
     assert 1 <= min(there) <= max(there) <= SHARE
-
-
-def threads_with_others(_):
-    """The number of threads here, asked for some time, so that the other worker has begun, on a busy machine, too."""
-    end = time.monotonic() + 60
-    while fr.get_num_threads() > SHARE and time.monotonic() < end:
-        time.sleep(0.01)
-    return fr.get_num_threads()

@@ -3,6 +3,7 @@ loses its worker."""
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def seed_bits(seed: int) -> bytes:
 
 def threads_there(estimator, X, y) -> int:
     """A score of scikit-learn's searches: the threads of the worker."""
+    return fr.get_num_threads()
+
+
+def threads_with_others(share: int) -> int:
+    """The number of threads here, asked until it's at most `share`, so that the other worker has begun, on a busy
+    machine, too."""
+    end = time.monotonic() + 60
+    while fr.get_num_threads() > share and time.monotonic() < end:
+        time.sleep(0.01)
     return fr.get_num_threads()
 
 
