@@ -229,6 +229,20 @@ BAD_OPTIONS = [
 ]
 
 
+def test_slopes_that_cancel_are_no_difference():
+    """1 - tanh(z)^2 at the ends of tanh, for a gradient that no product comes with: two layers read the value."""
+    x = fr.Input(4)
+    h = fr.Dense(6, "tanh", name="h")(x)
+    model = fr.Model(x, fr.Dense(2)(fr.Add()([h, fr.Activation("tanh")(h)])))
+    model.build(seed=0)
+    model.parameters["h.weight"][...] = 0
+    model.parameters["h.bias"][...] = np.linspace(5, 8, 6)
+    X, y = np.ones((9, 4)), np.arange(9) % 2
+    comparison = fr.compare_engines(fr.Trainer(model), X, y)
+    assert any(op.op == "Elementwise" and op.writes == "d:h.y" for op in comparison.ops)
+    assert comparison.ok, str(comparison)
+
+
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.parametrize("check", CHECKS)
 def test_wrong_arguments(check, case, data):
