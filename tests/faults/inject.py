@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -202,8 +203,8 @@ def flat(parts: list) -> list:
     return found
 
 
-def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[int, int, list[str]]:
-    """How many faults were tried, how many were noticed, and what was wrong."""
+def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[Counter[str], list[str]]:
+    """How often the use ended in which error, or well, and what was wrong."""
 
     def disarm() -> None:
         while True:
@@ -232,11 +233,11 @@ def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[int, i
         if error := attempt(-1):
             raise error
     total = calls(use.make())
-    wrong, noticed = [], 0
+    wrong, ends = [], Counter()
     tried = range(total) if total <= most else sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
     for n in tried:
         error = attempt(n)
-        noticed += error is not None
+        ends[type(error).__name__ if error else "well"] += 1
         what = f"{use.name}: {KINDS[kind]} {n} of {total}"
         known = isinstance(error, (MemoryError, OSError)) or any(text in str(error) for text in OF_PYTHON)
         if error is not None and not known:
@@ -249,7 +250,7 @@ def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[int, i
         if found:
             wrong.append(f"{what}: {found}")
         gc.collect()
-    return len(tried), noticed, wrong
+    return ends, wrong
 
 
 def main(most: int, only: str) -> int:
@@ -259,8 +260,9 @@ def main(most: int, only: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for use, kinds in uses(Path(folder)):
             for kind in kinds if use.name.startswith(only) else ():
-                tried, noticed, found = faults(library, use, KINDS.index(kind), most)
-                print(f"{use.name}: {tried} {kind}s fail, {noticed} end the use, {len(found)} wrong", flush=True)
+                ends, found = faults(library, use, KINDS.index(kind), most)
+                how = ", ".join(f"{count} {end}" for end, count in ends.most_common())
+                print(f"{use.name}: {ends.total()} {kind}s fail; it ended: {how}; {len(found)} wrong", flush=True)
                 wrong += found
     print(*wrong, sep="\n")
     return bool(wrong)

@@ -159,7 +159,7 @@ static void networks(void) {
                                .eps = 1e-8,
                                .lr_scale = 0.5};
             if (penalized) {
-                n.rule.penalty = (fr_penalty){.l1 = 1e-2, .l2 = 0.5, .l2_per_row = 1, .proximal = penalized == 2};
+                n.rule.penalty = (fr_penalty){.l1 = 1e-2, .l2 = 0.5, .l2_per = FR_PER_ROW, .proximal = penalized == 2};
                 n.rule.weight_decay = 0.01;
             }
             if (penalized == 1) n.rule.clip_value = 0.02;
