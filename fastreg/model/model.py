@@ -17,6 +17,7 @@ from fastreg.common.attributes import Settable
 from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
 from fastreg.common.safetensors import write_tensors
+from fastreg.common.sparse import SparseRows
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.common.understood import understood
 from fastreg.engines.arena import Arena
@@ -714,6 +715,9 @@ class Model(Settable):
         names = schema.encoded_names if schema.columns is not None else None
         shape = None if isinstance(self.input_shape, dict) else self.input_shape
         X = checking.inputs(name, numbers, dtype, shape, names)
+        if isinstance(X, SparseRows) and self.graph.inputs[0].columns is not None:
+            expected = "expected an array, of which the inputs of the model read columns"
+            raise TypeError(f"{name}: got a sparse matrix, {expected}; {name}.toarray() makes one")
         if self.input_shape is None:
             self.network(X.shape[1:]).parameters()
             self._seen_shape = X.shape[1:]

@@ -181,6 +181,18 @@ def test_where_sparse_does_not_go():
         fr.data.Standardizer().fit(X)
 
 
+def test_a_table_of_which_inputs_read_columns_is_no_sparse_matrix(engine):
+    one, two = fr.Input(columns=range(5), name="one"), fr.Input(columns=[7], name="two")
+    trainer = fr.Trainer(fr.Model([one, two], fr.Dense(2)(fr.Concatenate()([one, two]))), engine=engine)
+    told = "expected an array, of which the inputs of the model read columns"
+    with pytest.raises(TypeError, match=rf"^X: got a sparse matrix, {told}; X\.toarray\(\) makes one$"):
+        trainer.fit(sp.csr_array(DENSE), np.arange(ROWS) % 2)
+    assert not trainer.model.built
+    trainer.fit(DENSE, np.arange(ROWS) % 2)
+    with pytest.raises(TypeError, match=r"^X: got a sparse matrix"):
+        trainer.model.predict(sp.csr_array(DENSE))
+
+
 def test_a_change_under_way_reads_nothing_out_of_range(engine):
     """Whatever a callback does to the matrix: the sparse rows have their own copy of where rows start."""
     X = sp.csr_array(DENSE)
