@@ -1,12 +1,22 @@
 """fastreg: fast training of regularized neural networks on CPUs."""
 
+try:
+    from fastreg.machine.startup import begin_command, is_command, load_machine
+
+    if is_command():  # Ctrl-C ends it quietly from here on
+        begin_command()
+except KeyboardInterrupt:
+    from fastreg.machine.startup import is_command, leave
+
+    if is_command():
+        leave()
+    raise
+
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
 
-from fastreg.machine.startup import begin_command, is_command, load_machine
-
+TYPE_CHECKING = False  # types are checked as if it were true; the module that has it takes milliseconds to load
 if TYPE_CHECKING:
     from fastreg import checks, data, estimators, kernels, losses, metrics, plots, reference
     from fastreg.callbacks import (
@@ -242,7 +252,5 @@ sys.meta_path.append(_Roomed)
 
 # Loads threads, the SIMD target and the tuning at once, so that a wrong variable ends the import. The command
 # loads them later, when it can report an error or Ctrl-C in one line.
-if is_command():
-    begin_command()
-else:
+if not is_command():
     load_machine()

@@ -259,9 +259,9 @@ def _error(
 def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     """The least magnitude that errors are measured by: a difference is only as exact as the numbers subtracted.
 
-    A sum of products is as exact as one of its products, a gradient as the one that it is made of. Losses subtract numbers of about one. Updates subtract a step
-    from the parameter, or add one to their state. (The step itself lies between the two, so its root and its division
-    are not checked; they are right to a few ulp of it.)
+    A sum of products is as exact as one of its products, and a gradient as the one that it is made of. Losses subtract
+    numbers of about one. Updates subtract a step from the parameter, or add one to their state. (The step itself lies
+    between the two, so its root and its division are not checked; they are right to a few ulp of it.)
     """
     if isinstance(op, (O.DenseDw, O.Update, O.BiasDw, EmbedDw)):
         return _subtracted(op, name, feed, side)
@@ -270,7 +270,7 @@ def _floor(op: O.Op, name: str, feed: Feed, side: _Side) -> float | np.ndarray:
     if isinstance(op, (O.Dense, O.DenseDx)):  # all its terms may cancel, such as after a normalization
         factor = op.dz if isinstance(op, O.DenseDx) else op.x
         return float(np.abs(side.arrays[factor][op.rows_of(feed.rows)]).max() * np.abs(side.arrays[op.weight]).max())
-    if isinstance(op, O.Elementwise) and op.through is not None:  # slopes, such as 1 - y², subtract numbers of about one
+    if isinstance(op, O.Elementwise) and op.through is not None:  # slopes, such as 1 - y², are differences
         terms = [op.x, op.out] if op.add else [op.x]
         return float(sum(np.abs(side.arrays[term][op.rows_of(feed.rows)]).max() for term in terms))
     if not isinstance(op, O.Loss):

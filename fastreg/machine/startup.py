@@ -1,9 +1,9 @@
-"""What comes before anything else is loaded: of the package, and of the command `fastreg` with Ctrl-C and streams."""
+"""What comes before anything else is loaded: of the package, and of the command `fastreg` with Ctrl-C and streams.
 
-from __future__ import annotations
+Nothing is imported here before Ctrl-C can end the command quietly, but what Python itself has loaded.
+"""
 
 import os
-import signal
 import sys
 from importlib import import_module
 
@@ -41,8 +41,10 @@ def begin_command() -> None:
 
     There is no KeyboardInterrupt, because NumPy or an extension that is being loaded would turn it into another error.
     """
+    import signal  # here, since it takes a millisecond or two
+
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise it is ignored, as under nohup
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, leave)
 
 
 def open_streams() -> None:
@@ -54,12 +56,16 @@ def open_streams() -> None:
 
 def take_interrupts() -> None:
     """From now on, Ctrl-C raises KeyboardInterrupt, which leaves files whole."""
-    if signal.getsignal(signal.SIGINT) is _leave:
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_command(code: int) -> int:
     """Ends the command. A Ctrl-C after it is not an error."""
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if code == INTERRUPTED:
         # At once: Python would clean up after an extension whose loading was interrupted.
@@ -69,6 +75,7 @@ def end_command(code: int) -> int:
     return code
 
 
-def _leave(*_) -> None:
+def leave(*_) -> None:
+    """Ends the process as Ctrl-C does a command that has not begun."""
     os.write(2, b"fastreg: interrupted\n")
     os._exit(INTERRUPTED)

@@ -55,6 +55,41 @@ def loads_numpy(pid):
         return True
 
 
+# Presses Ctrl-C at a moment of loading, counted in lines that Python runs, from the first one of this package.
+AT_A_LINE = """
+import os, signal, sys
+left = int(sys.argv.pop(1))
+sys.argv[0] = "bin/fastreg"
+
+def first(frame, event, arg):
+    if frame.f_code.co_filename.endswith("fastreg/__init__.py"):
+        sys.settrace(count)
+        return count(frame, event, arg)
+
+def count(frame, event, arg):
+    global left
+    left -= 1
+    if left == 0:
+        sys.settrace(None)
+        os.kill(os.getpid(), signal.SIGINT)
+    return count
+
+sys.settrace(first)
+from fastreg.cli import main
+sys.exit(main(["info"]))
+"""
+
+
+@posix
+@pytest.mark.slow
+def test_ctrl_c_as_the_package_begins_to_load(tmp_path):
+    (tmp_path / "loads.py").write_text(AT_A_LINE)
+    for line in range(5, 500, 11):  # from the first import on
+        process = start([sys.executable, "loads.py", str(line)], tmp_path)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (130, "fastreg: interrupted\n"), (line, errors)
+
+
 @posix
 @pytest.mark.parametrize("more", [[], ["--json", "--early-stopping", "100000"]])
 @pytest.mark.slow

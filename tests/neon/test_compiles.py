@@ -1,4 +1,4 @@
-"""What compare.sh compiles fits the C core. It runs too seldom to find out itself: it needs an emulator, and minutes."""
+"""What compare.sh compiles fits the C core. That script needs an emulator and minutes, so it runs seldom."""
 
 import shutil
 import subprocess
