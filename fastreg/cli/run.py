@@ -6,6 +6,7 @@ import argparse
 import sys
 import traceback
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Runs the command. It fails after Ctrl-C, having kept what was finished."""
     from fastreg.experiments.harness.find import survey
+    from fastreg.experiments.harness.lab import find_mnist
     from fastreg.experiments.harness.page import write_page
 
     known, broken = survey()
@@ -87,9 +89,9 @@ def run(options: argparse.Namespace) -> None:
     for flag in flags:
         if not any(flag in experiment.options for experiment in chosen):
             raise ValueError(f"--{flag}: got it for experiments that do not have it")
+    find_mnist(options.data)
     folder = Path(options.out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out: got the file {options.out!r}, expected a folder")
+    made = _make(folder)
     try:
         failed: list[Exception] = list(broken.values()) if options.all else []
         for experiment in chosen:
@@ -102,9 +104,32 @@ def run(options: argparse.Namespace) -> None:
         if failed:
             raise failed[0]
     finally:
-        if folder.is_dir():
+        if any(folder.glob("*.json")):
             pages = " and ".join(map(str, write_page(folder)))
             print(f"the page: {pages}", file=sys.stderr)
+        else:
+            for new in made:
+                new.rmdir()
+
+
+def _make(folder: Path) -> list[Path]:
+    """Makes the folder before anything runs, so that one that cannot be made or written to is told first.
+
+    Returns
+    -------
+    list of Path
+        What it made, the innermost first.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"--out: got {str(folder)!r}, where a file is, expected a folder") from None
+    except OSError as error:
+        raise ValueError(f"--out: got {str(folder)!r}, which cannot be written to: {error.strerror}") from None
+    return made
 
 
 def _known(known: dict[str, Experiment], name: str) -> Experiment:
@@ -163,7 +188,7 @@ def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], 
 
 def _show(outcome: Outcome, folder: Path) -> None:
     """Prints the table and the claims, and writes the files."""
-    print(f"{outcome.experiment.name}: {outcome.experiment.claim}\n")
+    print(f"{outcome.experiment.name}: {outcome.title}\n")
     print(table(outcome.table.heads, outcome.table.rows))
     print(f"\n{outcome.table.note}" if outcome.table.note else "")
     for claim in outcome.claims:

@@ -13,7 +13,7 @@ import pytest
 
 import fastreg as fr
 from fastreg.cli import main
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, page, plus_minus
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, page, plus_minus
 from fastreg.experiments.harness import lab as labs
 from fastreg.experiments.harness.find import Experiment, survey
 from fastreg.experiments.harness.page import write_page
@@ -21,6 +21,7 @@ from fastreg.experiments.harness.results import as_plain, half_interval
 from fastreg.experiments.harness.running import Interrupted, MissingData, run
 
 pytest.importorskip("matplotlib")
+from matplotlib.text import Text
 
 
 def made(measure=lambda lab: {"value": lab.seed}, **more) -> Experiment:
@@ -216,6 +217,84 @@ def test_a_quick_form_is_not_taken_for_the_full_one(needs, quick, verdict, tmp_p
     assert ("does not test the claim of the title" in " ".join(outcome.remarks)) == bool(needs)
 
 
+def texts(figure) -> list[str]:
+    """All texts in a picture."""
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_a_quick_form_may_have_a_claim_of_its_own(tmp_path, monkeypatch):
+    experiment = made(NEEDS="mnist", QUICK="A small claim.")
+    monkeypatch.setattr(page, "experiments", lambda: {experiment.name: experiment})
+    outcome = run(experiment, quick=True)
+    assert outcome.title == "A small claim." and "A small claim." in texts(outcome.draw())
+    assert "the claim of the full form: A claim" in outcome.remarks
+    outcome.save(tmp_path)
+    html, _ = (path.read_text() for path in write_page(tmp_path))
+    assert "<h2 id='made-up'>A small claim.</h2>" in html and "✓ held in the quick form" in html
+    monkeypatch.setattr(labs, "PLACES", (str(tmp_path),))
+    assert experiment.title(quick=False) == "A claim."
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        ({"quick": True}, "fastreg run made-up --quick"),
+        ({"quick": True, "seeds": 3}, "fastreg run made-up --quick --seeds 3"),
+        ({"seeds": 5, "data": "my digits"}, "fastreg run made-up --data 'my digits'"),
+        ({"seeds": 2, "first_seed": 4}, "fastreg run made-up --seeds 2 --seed 4"),
+    ],
+)
+def test_the_command_says_what_is_needed_to_do_it_again(settings, command, monkeypatch):
+    def measure(lab):
+        lab.used.append("images")
+        return {"value": lab.seed}
+
+    monkeypatch.setattr(labs, "find_mnist", lambda data: None)
+    assert run(made(measure), **settings).command == command
+
+
+def test_a_command_without_images_names_no_folder_of_them(monkeypatch):
+    monkeypatch.setattr(labs, "find_mnist", lambda data: None)
+    assert run(made(), data="digits").command == "fastreg run made-up"
+
+
+def test_no_word_stands_alone_in_a_last_line():
+    assert figures.wrapped("one two three four five", 20) == "one two three\nfour five"
+    assert figures.wrapped("one two", 20) == "one two"
+    for width in range(40, 100):
+        *_, before, last = figures.wrapped("all rules of thumb hold " * 9, width).splitlines()
+        assert 4 * len(last) > len(before) <= width
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_text_below_a_picture_fills_its_place(count):
+    claims = [Claim("a claim that needs more room than there is in a line, " * 3, True, "3 of 3")] * count
+    experiment = made(SIZE=(6.0, 3.0))
+    runs = Runs([{"value": 1}, {"value": 2}])
+    figure = figures.picture("A claim.", (6.0, 3.0), claims, ["remark"], experiment.module.draw, runs)
+    figure.draw_without_rendering()
+    (text,) = [artist for artist in figure.findobj(Text) if "remark" in artist.get_text()]
+    place = text.get_window_extent()
+    assert 0.0 < place.y0 < 0.15 * figure.dpi and place.x1 < figure.bbox.x1
+    assert 0.0 < figure.axes[0].get_tightbbox().y0 - place.y1 < 0.15 * figure.dpi
+
+
+def test_what_a_picture_holds_is_explained():
+    def told(seeds, draw):
+        figure = figures.picture("A claim.", (6.0, 3.0), [], [], draw, Runs([{"a": [1, 2 + k]} for k in range(seeds)]))
+        return " ".join(texts(figure))
+
+    def lines(figure, runs):
+        figures.curve(figure.subplots(), [0, 1], runs.values("a"))
+
+    def bars(figure, runs):
+        figures.bars(figure.subplots(), ["a"], [runs.values("a")[:, 1]])
+
+    assert "thin lines" in told(2, lines) and "interval" not in told(2, lines)
+    assert "interval" in told(3, lines) and "thin lines" not in told(3, lines)
+    assert "interval" in told(3, bars) and "interval" not in told(2, bars)
+
+
 def test_a_page_of_an_empty_folder_has_no_experiments(tmp_path):
     html, _ = write_page(tmp_path)
     assert "<h2" not in html.read_text()
@@ -233,7 +312,7 @@ def test_a_page_of_an_empty_folder_has_no_experiments(tmp_path):
 def test_nonsense_gets_one_line(arguments, told, capsys, tmp_path):
     assert main([*arguments, "--out", str(tmp_path / "out"), "--quick"]) == 1
     error = capsys.readouterr().err
-    assert told in error.splitlines()[-1]
+    assert told in error and len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -243,6 +322,21 @@ def test_a_file_is_no_folder_for_pictures(tmp_path, capsys):
     told = capsys.readouterr()
     assert "expected a folder" in told.err.splitlines()[-1] and not told.out
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere/out", "file/out"])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(out, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    assert main(["run", "tanh-linear", "--quick", "--out", out]) == 1
+    told = capsys.readouterr()
+    assert "--out: got" in told.err and len(told.err.splitlines()) == 1 and not told.out
+
+
+def test_a_run_that_fails_leaves_no_empty_folders(with_broken, tmp_path, capsys):
+    (tmp_path / "fails.py").write_text(WHOLE.replace("    return {", "    1 / 0\n    return {"))
+    assert main(["run", "fails", "--out", str(tmp_path / "new" / "out")]) == 1
+    assert not (tmp_path / "new").exists()
 
 
 BROKEN = {

@@ -27,6 +27,10 @@ class Experiment:
         """The first line of the docstring."""
         return self._text[0]
 
+    def title(self, quick: bool) -> str:
+        """What a run shows: the claim, or QUICK where the quick form has one of its own."""
+        return getattr(self.module, "QUICK", self.claim) if quick else self.claim
+
     @property
     def argument(self) -> str:
         """The rest of the docstring."""
@@ -40,9 +44,10 @@ class Experiment:
     def systems(self) -> str:
         return getattr(self.module, "SYSTEMS", "")
 
-    @property
-    def seeds(self) -> int:
-        return getattr(self.module, "SEEDS", 5)
+    def seeds(self, quick: bool) -> int:
+        """How many there are, unless the user says so."""
+        seeds = getattr(self.module, "SEEDS", 5)
+        return min(2, seeds) if quick else seeds
 
     @property
     def size(self) -> tuple[float, float]:

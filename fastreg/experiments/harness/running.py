@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -35,6 +36,12 @@ class Outcome:
     wanted: int  # seeds
     first_seed: int = 0
     options: tuple[str, ...] = ()
+    data: str | None = None  # the folder that was given
+
+    @property
+    def title(self) -> str:
+        """What this run shows."""
+        return self.experiment.title(self.runs.quick)
 
     @property
     def remarks(self) -> list[str]:
@@ -48,20 +55,23 @@ class Outcome:
             remarks[0] += "; the quick form, which trains less than the full one"
         if not self.tested:
             remarks.append("it does not test the claim of the title, which needs MNIST and the full form")
+        if self.title != self.experiment.claim:
+            remarks.append(f"the claim of the full form: {self.experiment.claim.rstrip('.')}")
         if len(self.runs) < self.wanted:
             remarks.append(f"interrupted: {len(self.runs)} of {self.wanted} seeds are finished")
         return remarks
 
     @property
     def tested(self) -> bool:
-        """Whether the claims are those of the title. Where these are about MNIST, the quick form has others."""
-        return not (self.runs.quick and self.experiment.needs == "mnist")
+        """Whether the claims are those of the title. A quick form cannot test one about MNIST."""
+        return self.title != self.experiment.claim or not (self.runs.quick and self.experiment.needs == "mnist")
 
     @property
     def command(self) -> str:
         flags = ["--quick"] if self.runs.quick else []
         flags += ["--engine reference"] if self.runs.engine == "reference" else []
-        flags += [f"--seeds {self.wanted}"] if self.wanted != self.experiment.seeds else []
+        flags += [f"--data {shlex.quote(self.data)}"] if self.data is not None and self.runs.data else []
+        flags += [f"--seeds {self.wanted}"] if self.wanted != self.experiment.seeds(self.runs.quick) else []
         flags += [f"--seed {self.first_seed}"] if self.first_seed else []
         return " ".join(["fastreg run", self.experiment.name, *flags, *(f"--{name}" for name in self.options)])
 
@@ -80,14 +90,14 @@ class Outcome:
         """The picture."""
         experiment = self.experiment
         return figures.picture(
-            experiment.claim, experiment.size, self.claims, self.remarks, experiment.module.draw, self.runs
+            self.title, experiment.size, self.claims, self.remarks, experiment.module.draw, self.runs
         )
 
     def as_dict(self) -> dict[str, Any]:
         experiment = self.experiment
         return {
             "name": experiment.name,
-            "claim": experiment.claim,
+            "claim": self.title,
             "argument": experiment.argument,
             "systems": experiment.systems,
             "command": self.command,
@@ -158,7 +168,7 @@ def run(
     """
     if experiment.needs == "mnist" and find_mnist(data) is None and not quick:
         raise MissingData(f"{experiment.name}: it needs MNIST; --data names the folder with its IDX files")
-    count = seeds or (min(2, experiment.seeds) if quick else experiment.seeds)
+    count = seeds or experiment.seeds(quick)
     threads = fr.get_num_threads()
     workers = 1 if experiment.alone else min(threads, count)
     cancel, begin = Event(), perf_counter()
@@ -191,7 +201,8 @@ def run(
         runs = Runs([finished[place] for place in sorted(finished)], quick, engine, ", ".join(dict.fromkeys(names)))
         with np.errstate(invalid="ignore"):
             table, claims = experiment.module.table(runs), list(experiment.module.claims(runs))
-        return Outcome(experiment, runs, table, claims, perf_counter() - begin, count, first_seed, tuple(options))
+        seconds = perf_counter() - begin
+        return Outcome(experiment, runs, table, claims, seconds, count, first_seed, tuple(options), data)
 
     finished: dict[int, dict] = {}
     try:
