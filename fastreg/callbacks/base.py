@@ -15,6 +15,7 @@ import numpy as np
 from fastreg.callbacks.history import History, number
 from fastreg.callbacks.training import Training
 from fastreg.common import checking, names
+from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 from fastreg.metrics.registry import largest_is_best, meaning_of, same_meaning
 
@@ -54,7 +55,7 @@ class Plan:
     fitting: tuple[str, ...] = ()
 
 
-class Callback:
+class Callback(Suggesting):
     """Base of the callbacks. Override the methods that you need.
 
     `trainer`, `model` and `plan` are set before on_train_begin. To end training after the current epoch, set

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
 from fastreg.common import checking, html, names
+from fastreg.common.attributes import Suggesting
 from fastreg.common.tables import table
 from fastreg.metrics.registry import largest_is_best
 
 UNJUDGED = ("penalty", "seconds", "lr")  # columns that have no best value
 
 
-class History(Mapping):
+class History(Suggesting, Mapping):
     """Lists of equal length by name, with one value per epoch. An index gives an epoch as a dict, a slice several.
 
     "lr" is the learning rate of the last batch of the epoch. An epoch without a value, such as one before a metric was
@@ -118,12 +119,6 @@ class History(Mapping):
         except ImportError:
             raise ImportError("to_frame: needs pandas, which is missing: pip install pandas") from None
         return pandas.DataFrame(dict(self._columns), index=pandas.Index(self.epochs, name="epoch", dtype="int64"))
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:  # only for what does not exist
-            told = "" if name.startswith("_") else names.advice("History", name, ("epochs", "to_dict", "to_frame"))
-            raise AttributeError(f"History.{name}: there is no such attribute{told}")
 
     @property
     def history(self) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 
 LIMIT = 0.05  # of an error rate: five more errors per hundred samples
@@ -36,7 +37,7 @@ ODD_BEST = "the train error is far below the best possible one: that is too high
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Suggesting):
     """The result of `diagnose`. Print it.
 
     case                "high bias", "high variance", "high bias and high variance" or "neither"

@@ -12,6 +12,7 @@ from fastreg import plots
 from fastreg.checks.parts import Part, by_part, parts_of
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.fileio import PathLike
 from fastreg.common.tables import percent, table
 from fastreg.common.understood import understood
@@ -33,7 +34,7 @@ VELOCITY = {"momentum": "v", "nesterov": "v", "rmsprop_momentum": "m"}  # the sl
 
 
 @dataclass(frozen=True)
-class OpComparison:
+class OpComparison(Suggesting):
     """The comparison of one op of the program.
 
     index, op   its place and kind
@@ -76,7 +77,7 @@ class OpComparison:
 
 
 @dataclass(frozen=True, repr=False)
-class EngineComparison:
+class EngineComparison(Suggesting):
     """The result of `compare_engines`. Print it for a table.
 
     ops       one `OpComparison` per op

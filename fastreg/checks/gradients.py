@@ -10,6 +10,7 @@ import numpy as np
 
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 from fastreg.training.questions import row_parts
 
@@ -19,7 +20,7 @@ BEND, ROUNDING = 1e-3, 1e-14  # shares of a difference and of a loss: a bend abo
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Suggesting):
     """One entry of a parameter: its gradient, and the approximation by differences."""
 
     parameter: str
@@ -37,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True, repr=False)
-class GradientCheck:
+class GradientCheck(Suggesting):
     """The result of `check_gradients`.
 
     ratio           |approx - gradient| / (|approx| + |gradient|) over all parameters, in the Euclidean norm

@@ -15,6 +15,7 @@ from fastreg import plots
 from fastreg.checks.parts import Part, by_part, parts_of
 from fastreg.checks.twin import make_twin
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.fileio import PathLike
 from fastreg.common.tables import duration, percent, table, times
 from fastreg.common.understood import understood
@@ -39,7 +40,7 @@ MOST_ROWS = 1 << 26  # in a step: more could not be repeated
 
 
 @dataclass(frozen=True)
-class OpProfile:
+class OpProfile(Suggesting):
     """The profile of one op of the program.
 
     index, op   its place and kind
@@ -82,7 +83,7 @@ class OpProfile:
 
 
 @dataclass(frozen=True)
-class PartProfile:
+class PartProfile(Suggesting):
     """The profile of a part of a step: of a layer, or of the data, the loss or clipping, which belong to no layer.
 
     part      which; `part.layer` is the name of the layer, or None, and `part.title` is for tables
@@ -98,7 +99,7 @@ class PartProfile:
 
 
 @dataclass(frozen=True, repr=False)
-class Profile:
+class Profile(Suggesting):
     """The result of `profile`. Print it for a table.
 
     ops          one `OpProfile` per op

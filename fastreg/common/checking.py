@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,10 +102,12 @@ def choice(name: str, value, options: Iterable[str]) -> str:
     return meant
 
 
-def nearest(name: str, options: Iterable[str], argument: str = "") -> str:
+def nearest(name: Any, options: Iterable[Any], argument: str = "") -> str:
     """The end of an error message about a name: which of the `options` is meant, by `fastreg.common.names` if the
-    argument has a table there. Empty if none is near."""
-    return names.advice(argument, name, options)
+    argument has a table there. Empty if none is near, or if the name is no text, such as the number of a class."""
+    if not isinstance(name, str):
+        return ""
+    return names.advice(argument, name, [option for option in options if isinstance(option, str)])
 
 
 def made(name: str, value) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, ClassVar
 
+from fastreg.common.attributes import Suggesting
 from fastreg.common.showing import exact
 from fastreg.common.understood import Understanding
 
@@ -18,7 +19,7 @@ def later(default: Any) -> Any:
     return field(default=default, kw_only=True, metadata={"later": True})
 
 
-class Description(metaclass=Understanding):
+class Description(Suggesting, metaclass=Understanding):
     """Base class of descriptions. Subclasses are frozen dataclasses. Those that hold Python functions state
     saved=False, and have no config."""
 

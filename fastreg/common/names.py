@@ -461,6 +461,18 @@ ADVICE: dict[str, dict[str, str]] = {
         plot
             use fr.plots.history(history)
     """),
+    "Search": _advice("""
+        best_estimator, best_model, model
+            use search.trainer: the best settings, trained on all rows
+        cv_results, results
+            search.to_dict() has a column of each value and score
+    """),
+    "Fits": _advice("""
+        best_estimator, best_model, models, estimators
+            keep="trainers" keeps them in fits.trainers
+        cv_results, results, test_score
+            fits.scores has an array of each score
+    """),
     "Standardizer": _advice("""
         adapt
             use fit(X)
@@ -756,8 +768,8 @@ def has_advice(argument: str, name: str) -> bool:
 
 
 def advice(argument: str, name: str, options: Iterable[str] = ()) -> str:
-    """The end of an error about an unknown name: what to use by the tables, else the nearest by its letters, else
-    nothing."""
+    """The end of an error about an unknown name: what to use by the tables, else the nearest by its letters, among
+    fastreg's names and those that stand for them, else nothing."""
     options, key, kind = tuple(options), plain(name[:LONGEST].strip()), kind_of(argument)
     told = ADVICE.get(kind, {}).get(key)
     if told:
@@ -768,7 +780,8 @@ def advice(argument: str, name: str, options: Iterable[str] = ()) -> str:
 
         # Of names that are equal but for case and underscores, such as mse and MSE, the one written like this one.
         alike = sorted(options, key=lambda option: option[:1].isupper() == name[:1].isupper())
-        by_plain = {plain(option): option for option in alike}
+        theirs = {other: own for other, own in ALIASES.get(kind, {}).items() if own in options}
+        by_plain = theirs | {plain(option): option for option in alike}
         close = sorted((name for name in by_plain if len(key) > 2 and name.startswith(key)), key=len)
         close = close or get_close_matches(key, by_plain, n=1, cutoff=0.6)
         meant = by_plain[close[0]] if close else None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg.common import checking, names
+from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.sparse import is_sparse
 from fastreg.layers import Standardize
 
 
-class Standardizer:
+class Standardizer(Suggesting):
     """Shifts and scales columns to mean 0 and variance 1: (x - mean) / sigma (LeCun et al., Efficient BackProp, 1998).
 
     Fit it to the training part alone, and use the same numbers for every other part. It can be the first layer of a
@@ -44,11 +44,7 @@ class Standardizer:
     var_: np.ndarray
     scale_: np.ndarray
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:  # only for what does not exist
-            told = "" if name.startswith("_") else names.advice("Standardizer", name, ("fit", "transform"))
-            raise AttributeError(f"Standardizer.{name}: there is no such attribute{told}")
+    _later = ("mean_", "var_", "scale_")
 
     def fit(self, X) -> Standardizer:
         """Finds mean and sigma of every column. Returns the standardizer itself.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.intake.frames import is_frame
 from fastreg.intake.schema import Target
 
 
-class TargetScaler:
+class TargetScaler(Suggesting):
     """Shifts and scales targets to mean 0 and variance 1: (y - mean) / sigma.
 
     A network starts with outputs near 0 and of size 1. Prices or temperatures are far from that, and a training spends
@@ -36,6 +37,8 @@ class TargetScaler:
 
     mean_: np.ndarray
     scale_: np.ndarray
+
+    _later = ("mean_", "scale_")
 
     def fit(self, y) -> TargetScaler:
         """Finds mean and sigma of every output. Returns the scaler itself.

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from fastreg.common.named import ByName
 from fastreg.common.names import advice
 from fastreg.common.pieces import copied, copy
 from fastreg.engines.memory import padded, padded_width
 from fastreg.machine import _core
 
 
-class Named(dict):
+class Named(ByName):
     """The arrays of an arena by name. The engines hold their memory, so setting one copies its values in."""
 
     def __setitem__(self, name: str, value) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import inspect
 import math
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -31,7 +29,9 @@ except ImportError as error:
 from fastreg.callbacks.argument import listed
 from fastreg.callbacks.history import History
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting, UnknownAttribute
 from fastreg.common.sparse import rows_at_once
+from fastreg.common.understood import understood
 from fastreg.engines.session import ROWS
 from fastreg.estimators import arguments
 from fastreg.estimators.arguments import Arguments
@@ -49,6 +49,7 @@ from fastreg.training.epochs import DivergenceError
 from fastreg.training.trainer import Trainer
 from fastreg.training.undo import before
 
+CALLER = 6  # levels of the stack from a warning below `_train` to the caller of `fit`
 AUTO_ROWS = 200  # of a batch, if there are as many
 ANEW = "; fit with warm_start=False begins anew"
 NOT_FINITE = (
@@ -89,25 +90,7 @@ def is_stochastic(estimator: Any) -> bool:
     return True
 
 
-def _suggesting(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that suggests the name of an argument that is misspelled."""
-    known = list(inspect.signature(init).parameters)[1:]
-
-    @wraps(init)
-    def call(self, *args, **kwargs):
-        try:
-            init(self, *args, **kwargs)
-        except TypeError as error:
-            wrong = next((name for name in kwargs if name not in known), None)
-            near = difflib.get_close_matches(wrong, known, 1) if wrong and "unexpected keyword" in str(error) else None
-            if not near:
-                raise
-            raise TypeError(f"{error}; the nearest is {near[0]!r}") from None
-
-    return call
-
-
-class Estimator(BaseEstimator):
+class Estimator(Suggesting, BaseEstimator):
     """Base of the estimators."""
 
     alpha: Any
@@ -121,10 +104,30 @@ class Estimator(BaseEstimator):
     _trainer: Trainer
     _course: Course
 
+    _later = (
+        *("history_", "n_iter_", "t_", "loss_curve_", "loss_", "best_loss_", "validation_scores_"),
+        *("best_validation_score_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"),
+    )
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            cls.__init__ = _suggesting(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = understood(cls.__init__)  # type: ignore[method-assign]
+
+    def _unknown(self, name: str) -> AttributeError:
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name in self._later:
+            return AttributeError(f"{text}: it is not fitted yet")
+        return UnknownAttribute(text, self, name)
+
+    def set_params(self, **params):
+        """Sets arguments of the constructor, as everywhere in scikit-learn. Another `fit` obeys them."""
+        known = self.get_params(deep=False)
+        for name in params:
+            if name.partition("__")[0] not in known:
+                near = checking.nearest(name, known)
+                raise ValueError(f"set_params: got {name!r}, expected one of {', '.join(known)}{near}")
+        return super().set_params(**params)
 
     def _store(self, given: dict[str, Any]) -> None:
         """Stores the arguments of a constructor as they are: `fit` checks them."""
@@ -322,7 +325,7 @@ class Estimator(BaseEstimator):
             return size
         if given.batch_size > rows:
             text = f"batch_size: got {given.batch_size}, more than the {rows} rows to train on, which are taken instead"
-            warnings.warn(text, UserWarning, stacklevel=5)
+            warnings.warn(text, UserWarning, stacklevel=CALLER)
         return min(given.batch_size, rows)
 
     def _validation(self, given: Arguments, held: Held, X, targets, weights, random):
@@ -368,21 +371,21 @@ class Estimator(BaseEstimator):
         try:
             trainer.fit(data.pop("X"), data.pop("y"), epochs=1 if incremental else given.epochs, **data)
         except KeyboardInterrupt:
-            warnings.warn(INTERRUPTED, stacklevel=5)
+            warnings.warn(INTERRUPTED, stacklevel=CALLER)
             return
         except DivergenceError as error:
             if not (given.early and course.scores):
                 raise ValueError(f"{NOT_FINITE} ({error})") from error
             course.scores.append(math.nan)
             text = f"training diverged after {course.epochs} epochs; the weights are those of the best score"
-            warnings.warn(text, ConvergenceWarning, stacklevel=5)
+            warnings.warn(text, ConvergenceWarning, stacklevel=CALLER)
             return
         if course.epochs == given.epochs and not course.stopped and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({given.epochs}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=CALLER,
             )
 
     def _minimize(self, given: Arguments, trainer: Trainer, course: Course, X, targets, weights, class_weight, l1, l2):
@@ -410,13 +413,13 @@ class Estimator(BaseEstimator):
         course.epochs, course.stopped = found.iterations, not found.ended
         course.best_loss = min(course.best_loss, found.loss)
         if found.ended == INTERRUPTED:
-            warnings.warn(INTERRUPTED, stacklevel=5)
+            warnings.warn(INTERRUPTED, stacklevel=CALLER)
         elif found.ended:
             warnings.warn(
                 f"lbfgs failed to converge after {found.iterations} iterations: {found.ended}. "
                 "More iterations (max_iter) or scaled inputs may help.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=CALLER,
             )
 
     def _publish(self, given: Arguments, head: Head) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastreg.common.understood import understood
 from fastreg.estimators.base import Held, available_if, is_stochastic
 from fastreg.estimators.labels import Classifier
 
@@ -191,6 +192,7 @@ class MLPClassifier(Classifier):
     ):
         self._store(locals())
 
+    @understood
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Trains until the rules end it, or for `max_iter` epochs.
 
@@ -217,6 +219,7 @@ class MLPClassifier(Classifier):
         return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val))
 
     @available_if(is_stochastic)
+    @understood
     def partial_fit(self, X, y, sample_weight=None, classes=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Trains for one epoch. The next call goes on: optimizer, schedule and draws.
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import column_or_1d
 
 from fastreg.common import checking
 from fastreg.common.transforms import TRANSFORMS
+from fastreg.common.understood import understood
 from fastreg.estimators.base import Estimator, Head, available_if
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Schema, Target
@@ -131,11 +132,13 @@ class Classifier(ClassifierMixin, Estimator):
             raise TypeError(
                 f"class_weight: got {checking.shown(given)}, expected 'balanced' or a dict of weights by class"
             )
+        known = self.classes_.tolist()
         for label, weight in given.items():
-            if not any(label == known for known in self.classes_.tolist()):
+            if not any(label == one for one in known):
                 what = "labels" if self._several else "classes"
                 raise ValueError(
-                    f"class_weight: got {label!r}, expected one of the {what} {checking.shown(self.classes_.tolist())}"
+                    f"class_weight: got {label!r}, expected one of the {what} "
+                    f"{checking.shown(known)}{checking.nearest(label, known)}"
                 )
             checking.number(f"class_weight[{label!r}]", weight)
 
@@ -187,6 +190,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     # --- Answers -------------------------------------------------------------------------------------------------
 
+    @understood
     def decision_function(self, X):
         """What the last layer gives for the rows of X: the larger, the more does it speak for a class.
 
@@ -205,6 +209,7 @@ class Classifier(ClassifierMixin, Estimator):
             return outputs
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
 
+    @understood
     def predict(self, X):
         """The class of each row of X.
 
@@ -226,6 +231,7 @@ class Classifier(ClassifierMixin, Estimator):
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 
     @available_if(_gives_probabilities)
+    @understood
     def predict_proba(self, X):
         """The probability of each class.
 
@@ -247,6 +253,7 @@ class Classifier(ClassifierMixin, Estimator):
         return np.hstack([1 - found, found])
 
     @available_if(_gives_probabilities)
+    @understood
     def predict_log_proba(self, X):
         """The logarithms of `predict_proba`.
 

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastreg.common import checking
+from fastreg.common.understood import understood
 from fastreg.estimators import arguments
 from fastreg.estimators.arguments import SOLVERS, Arguments
 from fastreg.estimators.base import Held, available_if, is_stochastic
@@ -131,6 +132,7 @@ class LogisticRegression(Classifier):
     ):
         self._store(locals())
 
+    @understood
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Trains until the rules end it, or for `max_iter` iterations or epochs.
 
@@ -157,6 +159,7 @@ class LogisticRegression(Classifier):
         return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val))
 
     @available_if(is_stochastic)
+    @understood
     def partial_fit(self, X, y, sample_weight=None, classes=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Trains for one epoch. The next call goes on: optimizer and draws.
 

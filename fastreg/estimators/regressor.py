@@ -10,6 +10,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastreg.common import checking, names
 from fastreg.common.transforms import TRANSFORMS
+from fastreg.common.understood import understood
 from fastreg.estimators.base import Estimator, Head, Held, available_if, is_stochastic
 from fastreg.losses import losses
 from fastreg.losses.losses import MSE, Loss, Poisson
@@ -191,6 +192,7 @@ class MLPRegressor(RegressorMixin, Estimator):
     ):
         self._store(locals())
 
+    @understood
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Trains until the rules end it, or for `max_iter` epochs.
 
@@ -217,6 +219,7 @@ class MLPRegressor(RegressorMixin, Estimator):
         return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val))
 
     @available_if(is_stochastic)
+    @understood
     def partial_fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Trains for one epoch. The next call goes on: optimizer, schedule and draws.
 
@@ -242,6 +245,7 @@ class MLPRegressor(RegressorMixin, Estimator):
         """
         return self._fit(X, y, sample_weight, Held(X_val, y_val, sample_weight_val), incremental=True)
 
+    @understood
     def predict(self, X):
         """The predictions for the rows of X.
 

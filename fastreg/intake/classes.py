@@ -51,7 +51,9 @@ class Classes:
         codes = np.array([self._codes.get(_key(label), -1) for label in labels.tolist()], np.int64)
         if (codes < 0).any():
             row = int(np.flatnonzero(codes[place] < 0)[0])
-            raise ValueError(f"{name}: got {shown(y[row : row + 1].tolist()[0])} in row {row}, expected one of {self}")
+            got = y[row : row + 1].tolist()[0]
+            near = checking.nearest(got, self.values)
+            raise ValueError(f"{name}: got {shown(got)} in row {row}, expected one of {self}{near}")
         return codes[place]
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

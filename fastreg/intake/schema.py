@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.checking import shown
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake import dates, frames
@@ -26,7 +27,7 @@ MOST_NAMED = 8  # classes or columns that a description names
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Suggesting):
     """An input column of a table, and the numbers that stand for it.
 
     kind     "number": itself. "category": a 0 or 1 for each of `values`, all 0 for any other text; with `coded`, the
@@ -122,7 +123,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Suggesting):
     """What the targets are.
 
     names         the columns of a table that hold them, or None
@@ -245,7 +246,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Schema:
+class Schema(Suggesting):
     """What the columns and the targets of a data set are: names, kinds, classes, scaling. Made by `infer_schema`.
 
     As the first element of a `fastreg.Sequential` it makes a model that takes raw rows: tables with texts, dates and

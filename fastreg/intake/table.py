@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking, columns, tables
+from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 
 SHOWN_ROWS = 5
@@ -18,7 +19,7 @@ WIDEST = 24  # characters of a field in a repr
 KINDS = {"f": "number", "i": "integer", "O": "text"}  # by the kind of the dtype
 
 
-class Table:
+class Table(Suggesting):
     """A table: named columns, each of one kind. It does not change once it is made.
 
     A column is a one-dimensional array of float64 (NaN is a hole), of int64, or of str objects (None is a hole).

@@ -154,7 +154,7 @@ class Layer(Description):
                 )
             if told := OF_MODEL.get(name):
                 raise AttributeError(f"{type(self).__name__}.{name}: {told}")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return super().__getattr__(name)
 
     def option(self, name: str, default: Any = None) -> Any:
         """An option, if layers of this kind have it, else the default."""

@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 
 
@@ -42,7 +43,7 @@ def plain_shape(shape: tuple[int, ...]) -> int | tuple[int, ...]:
     return shape[0] if len(shape) == 1 else shape
 
 
-class Value:
+class Value(Suggesting):
     """What a layer makes of other values.
 
     Attributes

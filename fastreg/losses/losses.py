@@ -24,6 +24,7 @@ from fastreg.program.riders import PLAIN, Terms
 if TYPE_CHECKING:
     from fastreg.program.ops import RowLoss
 
+KERNELS = ("softmax_cross_entropy", "sigmoid_cross_entropy", "mse", "mae", "huber")  # functions in fastreg.kernels
 CODE = frozenset(("call", "forward"))  # what Keras and PyTorch call in a loss
 
 
@@ -60,6 +61,13 @@ class Loss(Description):
     label_smoothing = 0.0
     missing_targets: bool = False
     power: int | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        known = f"fr.kernels.{self.name}(outputs, targets) gives it and its gradient; " if self.name in KERNELS else ""
+        raise TypeError(
+            f"{type(self).__name__}: got a call, expected to be the loss of a trainer; {known}"
+            "trainer.evaluate(X, y)['loss'] is its value, trainer.row_losses(X, y) that of each row"
+        )
 
     @property
     def in_program(self) -> str | RowLoss:

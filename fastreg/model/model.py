@@ -16,6 +16,7 @@ from fastreg.common import checking, checksum, pieces, specs
 from fastreg.common.attributes import Settable
 from fastreg.common.calls import Absent
 from fastreg.common.description import from_config
+from fastreg.common.named import Scores
 from fastreg.common.safetensors import write_tensors
 from fastreg.common.sparse import SparseRows
 from fastreg.common.transforms import TRANSFORMS
@@ -666,7 +667,7 @@ class Model(Settable):
         with self._sessions.hold("evaluate", key, self._bind_loss) as session:
             run_through(session.engine, data.feed(ROWS), tally)
         found = means(tasks, tally)
-        return dict.fromkeys(found, math.nan) if tally.diverged else found
+        return Scores(dict.fromkeys(found, math.nan) if tally.diverged else found)
 
     def _tasks(self) -> tuple[Task, ...]:
         """What each head was trained for, with the accuracy where there is one."""

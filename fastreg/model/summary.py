@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastreg.common import html
+from fastreg.common.attributes import Suggesting
 from fastreg.common.names import missing as _missing
 from fastreg.common.tables import table
 from fastreg.layers import Dropout, Layer
@@ -49,7 +50,7 @@ INDEX = 4  # bytes of a column index or a row pointer of a sparse matrix
 
 
 @dataclass(frozen=True)
-class Zeros:
+class Zeros(Suggesting):
     """The sparsity of some parameters.
 
     parameters   the number of parameters
@@ -100,7 +101,7 @@ def sparsity(model: Summarized) -> dict[str, Zeros]:
     return {name: zeros_of(arrays) for name, arrays in layers.items() if arrays}
 
 
-class Summary(str):
+class Summary(Suggesting, str):
     """The text of a summary, which a notebook shows as a table. A prompt shows it as it is, not as a string."""
 
     html: str

@@ -48,8 +48,9 @@ class Optimizer(Description):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:  # only for what does not exist
-            told = "; the rate is lr" if name == "learning_rate" else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{told}")
+            if name == "learning_rate":
+                raise AttributeError(f"{type(self).__name__}.{name}: there is no such attribute; the rate is lr")
+            return super().__getattr__(name)
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.fileio import PathLike, atomic_write
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ SIGNED = "RdBu_r"  # the colour map of values around 0
 MISSING = 'pictures need matplotlib, which is missing: pip install "fastreg[plot]"'
 
 
-class Display:
+class Display(Suggesting):
     """Base of what the functions here return, as scikit-learn's displays are: `plot(ax=)` draws it once more.
 
     ax_       the axes that were drawn on last

@@ -14,6 +14,7 @@ from fastreg.callbacks.argument import listed
 from fastreg.callbacks.base import Callback
 from fastreg.callbacks.history import History
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.showing import function_name
 from fastreg.common.tables import table
 from fastreg.common.transforms import TRANSFORMS
@@ -34,7 +35,7 @@ MIN_EPOCH_FLOPS = 5e6  # below it Python takes most of an epoch, and only one th
 
 
 @dataclass(frozen=True)
-class EnsembleVariance:
+class EnsembleVariance(Suggesting):
     """What `Bagging.variance` measured. Print it for a table.
 
     v           mean squared error of a member
@@ -56,7 +57,7 @@ class EnsembleVariance:
         return f"v = {self.v:.6g}, c = {self.c:.6g}\n" + table(["members", "v/j + c(j-1)/j", "measured"], rows, left=0)
 
 
-class Bagging:
+class Bagging(Suggesting):
     """Trains k models on k bootstrap sets. They predict by averaging or by voting.
 
     A bootstrap set is n of the n samples, drawn with replacement: about 63 % of the samples, some of them several

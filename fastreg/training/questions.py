@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.named import ByName, Scores
 from fastreg.engines.base import Tally
 from fastreg.engines.session import ROWS, Session, refuse_bad_row, run_through
 from fastreg.metrics import registry
@@ -39,7 +40,7 @@ def evaluate_data(trainer: Asked, data: Data, names: str, quiet: bool) -> dict[s
     with trainer._session("evaluate", ROWS, 1, False) as session:
         run_through(session.engine, data.feed(ROWS), tally, names)
     if tally.diverged:
-        return dict.fromkeys(("loss", *settings.metric_names), math.nan)
+        return Scores.fromkeys(("loss", *settings.metric_names), math.nan)
     results = means(settings.tasks, tally)
     others = [[metric for metric in task.measured if metric.name not in task.counted] for task in settings.tasks]
     if any(others):
@@ -49,7 +50,7 @@ def evaluate_data(trainer: Asked, data: Data, names: str, quiet: bool) -> dict[s
         for task, chosen in zip(settings.tasks, others, strict=True):
             found = _on_predictions(settings, task, chosen, data, predictions[task.head], quiet)
             results |= {task.column(name): value for name, value in found.items()}
-    return {name: results[name] for name in ("loss", *settings.metric_names)}
+    return Scores((name, results[name]) for name in ("loss", *settings.metric_names))
 
 
 def _on_predictions(
@@ -73,7 +74,7 @@ def gradients(trainer: Asked, X, y, sample_weight, step: int | None) -> dict[str
             raise DivergenceError("gradients: the loss of these rows is not finite, so there is no gradient")
         stored = session.engine.gradients
         parameters = trainer.arguments.model.parameters
-        return {name: np.array(stored[name], order="C") for name in parameters if name in stored}
+        return ByName((name, np.array(stored[name], order="C")) for name in parameters if name in stored)
 
 
 def objective(trainer: Asked, X, y, sample_weight, step: int | None) -> float:

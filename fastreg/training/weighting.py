@@ -126,7 +126,11 @@ def _by_code(value, target: Target):
         value = dict(value.items())
     if target.classes is None or target.task != "classes" or not isinstance(value, Mapping) or not value:
         return value
-    codes = Classes(target.classes).encode("class_weight", np.array(list(value)))
+    classes, labels = Classes(target.classes), np.array(list(value))
+    if unknown := classes.unknown(labels):
+        near = checking.nearest(unknown[0], target.classes)
+        raise ValueError(f"class_weight: got {checking.shown(unknown[0])}, expected one of {classes}{near}")
+    codes = classes.encode("class_weight", labels)
     return dict(zip(codes.tolist(), value.values(), strict=True))
 
 

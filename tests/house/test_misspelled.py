@@ -1,6 +1,8 @@
 """A misspelled name is refused in one line that says which name is meant, wherever a name is given."""
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -27,6 +29,19 @@ def trained(**how):
     trainer = fr.Trainer(model(), **how)
     trainer.fit(X, Y, validation_data=(X, Y))
     return trainer
+
+
+def make(width=2, seed=0):
+    return fr.Trainer(fr.Sequential([fr.Dense(width, "relu"), fr.Dense(3)]), seed=seed)
+
+
+def search():
+    return fr.grid_search(make, {"width": [1, 2]}, X, Y, cv=2)
+
+
+def unpack(value):
+    loss, accuracy = value
+    return loss, accuracy
 
 
 def set_attribute(value, name):
@@ -60,6 +75,22 @@ CASES = {
     "a set attribute": (lambda: set_attribute(fr.Trainer(model()), "clip_nrm"), "clip_norm"),
     "a set option": (lambda: set_attribute(MODEL.layers[0], "activaton"), "activation"),
     "a set option of a layer alone": (lambda: set_attribute(fr.Dense(3), "activaton"), "activation"),
+    "an option of a layer": (lambda: fr.Dense(3).activaton, "activation"),
+    "an option of a rule": (lambda: fr.Adam().bta1, "beta1"),
+    "an option of a penalty": (lambda: fr.L2(0.1).lamm, "lam"),
+    "an option of a callback": (lambda: fr.EarlyStopping().patiense, "patience"),
+    "an option of a schedule": (lambda: fr.schedules.Cosine(0.1, 3).perod, "period"),
+    "what a Standardizer has": (lambda: fr.data.Standardizer().scal, "scale_"),
+    "what a history has": (lambda: trained().history.to_fram, "to_frame"),
+    "what fits have": (lambda: fr.fit_seeds(make, X, Y, seeds=1).score, "scores"),
+    "what a fit has": (lambda: fr.fit_seeds(make, X, Y, seeds=1)[0].histroy, "history"),
+    "what a search has": (lambda: search().best_parms, "best_params"),
+    "a summary": (lambda: model().summary().htm, "html"),
+    "a profile": (lambda: fr.profile(trained(), X, Y).verdct, "verdict"),
+    "a check": (lambda: fr.check_gradients(trained(), X, Y).per_paramter, "per_parameter"),
+    "a schema": (lambda: fr.data.infer_schema({"a": [1.0, 2.0], "b": [1.0, 3.0]}, target="b").colums, "columns"),
+    "an ensemble": (lambda: fr.Bagging(make, 2).memebrs, "members"),
+    "an input": (lambda: fr.Input(3).shap, "shape"),
     # arguments of constructors and functions
     "Dense": (lambda: fr.Dense(3, activaton="relu"), "activation"),
     "Dropout": (lambda: fr.Dropout(keep_pro=0.5), "keep_prob"),
@@ -82,9 +113,18 @@ CASES = {
     "EMA": (lambda: fr.EMA(deca=0.9), "decay"),
     "check_gradients": (lambda: fr.check_gradients(trained(), X, Y, epsilonn=1e-7), "epsilon"),
     "calibration": (lambda: fr.plots.calibration(None, X, Y, strateg="uniform"), "strategy"),
+    "fit_seeds": (lambda: fr.fit_seeds(make, X, Y, sedes=3), "seeds"),
+    "cross_validate": (lambda: fr.cross_validate(make, X, Y, epoch=3), "epochs"),
+    "grid_search": (lambda: fr.grid_search(make, {"width": [2]}, X, Y, cvv=3), "cv"),
+    "a value of a grid": (lambda: fr.grid_search(make, {"widht": [2]}, X, Y), "width"),
+    "a value of a space": (lambda: fr.random_search(make, {"widht": [2]}, X, Y), "width"),
+    "a value of a grid for a trainer": (lambda: fr.grid_search(make(), {"clip_nrm": [2]}, X, Y), "clip_norm"),
     # names as values
     "activation": (lambda: fr.Dense(3, "rleu"), "relu"),
     "loss": (lambda: fr.Trainer(model(), "softmax_cross_entrop"), "softmax_cross_entropy"),
+    "another library's loss": (lambda: fr.losses.get("mean_sqared"), "mse"),
+    "a loss's beginning": (lambda: fr.losses.get("softmx"), "softmax_cross_entropy"),
+    "a class": (lambda: fr.Trainer(model()).fit(X, np.array(["no", "yes", "so"] * 4), class_weight={"yess": 2}), "yes"),
     "optimizer": (lambda: fr.Trainer(model(), optimizer="adm"), "adam"),
     "metric": (lambda: fr.Trainer(model(), metrics=["acuracy"]), "accuracy"),
     "initializer": (lambda: fr.Dense(3, weight_init="he_norml"), "he_normal"),
@@ -104,6 +144,9 @@ CASES = {
     "a layer of a model": (lambda: model().layers["hiden"], "hidden"),
     "a state": (lambda: built().load_state_dict({**built().state_dict(), "hiden.bias": 1}), "hidden.bias"),
     "a parameter": (lambda: built().parameters.__setitem__("hiden.bias", 1), "hidden.bias"),
+    "a parameter that is read": (lambda: built().parameters["hiden.bias"], "hidden.bias"),
+    "a gradient": (lambda: trained().gradients(X, Y)["hiden.bias"], "hidden.bias"),
+    "a score": (lambda: trained().evaluate(X, Y)["acuracy"], "accuracy"),
     "a head": (
         lambda: fr.Trainer(
             fr.Model(x := fr.Input(3), {"digit": fr.Dense(2)(x), "size": fr.Dense(1)(x)}), {"digt": "mse"}
@@ -157,3 +200,70 @@ def test_a_keyword_with_a_letter_too_many_is_told(name):
     required.pop(last, None)
     with pytest.raises(TypeError, match=f"got the argument '{last}zq'.*the nearest is '{last}'"):
         value(**required, **{f"{last}zq": 1})
+
+
+OBJECTS = {
+    "trainer": make,
+    "model": built,
+    "layer": lambda: fr.Dense(3),
+    "rule": fr.Adam,
+    "history": lambda: trained().history,
+    "fits": lambda: fr.fit_seeds(make, X, Y, seeds=1),
+    "callback": fr.EarlyStopping,
+    "standardizer": lambda: fr.data.Standardizer().fit(X),
+    "scores": lambda: trained().evaluate(X, Y),
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_a_probe_finds_no_name_and_looks_for_none(kind, monkeypatch):
+    """`hasattr`, `copy` and `pickle` ask for many attributes. Only who reads the error pays for the suggestion."""
+    made = OBJECTS[kind]()
+    monkeypatch.setattr("fastreg.common.names.advice", lambda *_: pytest.fail("looked for a name"))
+    assert not hasattr(made, "predict_probba") and not hasattr(made, "_ipython_display_")
+    copies = copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))
+    assert all(type(one) is type(made) for one in copies)
+    empty = type(made).__new__(type(made))  # as `pickle` has it before its state comes
+    assert not hasattr(empty, "predict_probba") and not hasattr(empty, "__setstate_of__")
+
+
+def test_an_error_within_a_property_is_told_as_it_is():
+    with pytest.raises(ValueError, match="it has no parameters yet"):
+        _ = model().parameters
+
+    class Mine(fr.Callback):
+        @property
+        def rate(self):
+            return self.ratee
+
+    with pytest.raises(AttributeError, match=r"Mine.ratee: .*the nearest is 'rate'"):
+        _ = Mine().rate
+
+
+def test_the_error_can_be_sent_to_another_process():
+    with pytest.raises(AttributeError) as error:
+        _ = fr.Dense(3).activaton
+    again = pickle.loads(pickle.dumps(error.value))
+    assert type(again) is AttributeError and str(again) == str(error.value)
+
+
+@pytest.mark.parametrize("of", [trained, lambda: trained().model])
+def test_what_evaluate_gives_is_a_dict_that_is_not_unpacked(of):
+    """Keras gives a list there; the names of a dict in place of its values would be a silent mistake."""
+    scores = of().evaluate(X, Y)
+    with pytest.raises(TypeError, match=r"whose values are scores\['loss'\], scores\['accuracy'\], or all of scores.v"):
+        unpack(scores)
+    with pytest.raises(TypeError, match="gives a dict"):
+        _, *_ = scores
+    loss, accuracy = scores.values()
+    assert [*scores] == list(scores) == sorted(scores, key=len) == ["loss", "accuracy"]
+    assert scores == {"loss": loss, "accuracy": accuracy} == {**scores} == dict(scores)
+    (alone,) = list(scores.items())[:1]
+    assert alone == ("loss", loss)
+
+
+def test_a_loss_is_not_called():
+    with pytest.raises(TypeError, match=r"MSE: got a call, .*fr.kernels.mse\(outputs, targets\) gives it.*evaluate"):
+        fr.losses.MSE()(np.ones((2, 1)), np.zeros((2, 1)))
+    with pytest.raises(TypeError, match=r"Poisson: got a call, expected to be the loss of a trainer; trainer.evaluate"):
+        fr.losses.Poisson()(np.ones((2, 1)), np.zeros((2, 1)))

@@ -165,5 +165,5 @@ def test_class_weights_by_name():
     one.fit(X, Y, class_weight={2: 3.0})
     two.fit(X, names[Y], class_weight={"fox": 3.0})
     np.testing.assert_array_equal(one.model.parameters["0.weight"], two.model.parameters["0.weight"])
-    with pytest.raises(ValueError, match=r"class_weight: got 'elk' .*expected one of cat, dog, fox"):
+    with pytest.raises(ValueError, match=r"class_weight: got 'elk', expected one of cat, dog, fox"):
         two.fit(X, names[Y], class_weight={"elk": 3.0})

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastreg.callbacks.history import History
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.names import advice
 from fastreg.common.tables import table
 from fastreg.training.trainer import Trainer
@@ -19,7 +20,7 @@ SHOWN = 12  # fits of a table
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Suggesting):
     """One of many fits.
 
     name       what it was, such as "seed 3" or "fold 2 of 5"
@@ -42,7 +43,7 @@ class Fit:
     fold: int | None = None
 
 
-class Fits(Sequence):
+class Fits(Suggesting, Sequence):
     """A sequence of `Fit`. With a name of a score as index, the values of that score.
 
     Attributes

@@ -86,7 +86,7 @@ def cross_validate(
     checking.choice("keep", keep, KEPT)
     seed = checking.seed(seed)
     pairs = splits(X, y, cv, groups, seed)
-    settings, data = data_of(X, y, checked_fit("cross_validate", fit), folds=pairs)
+    settings, data = data_of(X, y, checked_fit(cross_validate, fit), folds=pairs)
     own = None if not callable(make) else seed
     members = [Member(f"fold {k + 1} of {len(pairs)}", k, keep, own, fold=k) for k in range(len(pairs))]
     with Jobs(Common(make, settings), data, n_jobs, verbose) as jobs:

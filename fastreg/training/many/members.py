@@ -132,6 +132,11 @@ def takes(make: Make, name: str) -> bool:
     return name in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
+def taken(make: Make) -> tuple[str, ...]:
+    """The names of the arguments of `make`."""
+    return SETTABLE if isinstance(make, Trainer) else tuple(inspect.signature(make).parameters)
+
+
 def _callbacks(given: Any, number: int) -> list[Callback]:
     """New callbacks for a fit: those that a function of its number gives, or copies of the given ones."""
     if callable(given) and not isinstance(given, (str, Callback)):
@@ -168,11 +173,11 @@ def checked_make(make: Any, name: str = "make") -> Make:
     return make
 
 
-def checked_fit(who: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of fit, by the names that it has."""
+def checked_fit(who: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of fit that a function `who` has got beside its own, by the names that fit has."""
     for name in given:
         if name not in FITTING:
-            raise TypeError(refusal(who, name, list(FITTING)))
+            raise TypeError(refusal(who.__name__, name, [*keywords(who), *FITTING]))
     callbacks = given.get("callbacks")
     if callbacks is not None and (isinstance(callbacks, (str, Callback)) or not callable(callbacks)):
         given = {**given, "callbacks": [_afresh(callback) for callback in listed(callbacks)]}

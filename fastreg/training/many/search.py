@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastreg.common import checking
+from fastreg.common.attributes import Suggesting
 from fastreg.common.names import advice
 from fastreg.common.tables import table
 from fastreg.distributed import Jobs
@@ -22,6 +24,7 @@ from fastreg.training.many.members import (
     checked_make,
     data_of,
     parted,
+    taken,
     takes,
     train,
 )
@@ -32,7 +35,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Suggesting):
     """What a search has found. Print it for a table, the best first.
 
     params        the values that were tried
@@ -154,7 +157,7 @@ def grid_search(
     (4, 16)
     """
     points = grid_points(grid)
-    how = _How("grid_search", make, cv, monitor, mode, factor, refit, groups, seed, n_jobs, verbose)
+    how = _How(grid_search, make, cv, monitor, mode, factor, refit, groups, seed, n_jobs, verbose)
     return _search(how, points, X, y, fit)
 
 
@@ -210,7 +213,7 @@ def random_search(
     [1, 1, 1, 1, 1, 1, 3, 3, 9]
     """
     points = random_points(space, checking.integer("n_iter", n_iter), checking.seed(seed))
-    how = _How("random_search", make, cv, monitor, mode, factor, refit, groups, seed, n_jobs, verbose)
+    how = _How(random_search, make, cv, monitor, mode, factor, refit, groups, seed, n_jobs, verbose)
     return _search(how, points, X, y, fit)
 
 
@@ -218,7 +221,7 @@ def random_search(
 class _How:
     """The arguments that both searches have."""
 
-    who: str
+    who: Callable[..., Search]
     make: Make
     cv: Any
     monitor: str
@@ -239,8 +242,9 @@ def _search(how: _How, points: list[Params], X: Any, y: Any, fit: dict[str, Any]
     factor = None if how.factor is None else checking.integer("factor", how.factor, 2)
     for name in dict.fromkeys(name for point in points for name in point):
         if not takes(make, name) and name not in SEARCHED:
-            near = advice("keyword", name, SEARCHED)
-            raise ValueError(f"{how.who}: got {name!r} among the values, which neither make nor fit takes{near}")
+            near = advice("keyword", name, (*taken(make), *SEARCHED))
+            who = how.who.__name__
+            raise ValueError(f"{who}: got {name!r} among the values, which neither make nor fit takes{near}")
     if factor is not None and any("epochs" in point for point in points):
         raise ValueError("factor: got halving with 'epochs' among the values, expected one of the two")
     pairs = None

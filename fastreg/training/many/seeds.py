@@ -78,7 +78,7 @@ def fit_seeds(
         seeds = range(checking.integer("seeds", seeds))
     found = [checking.seed(seed) for seed in checking.iterate("seeds", seeds, "seeds, or their number")]
     checking.choice("keep", keep, KEPT)
-    settings, data = data_of(X, y, checked_fit("fit_seeds", fit), test_data=test_data)
+    settings, data = data_of(X, y, checked_fit(fit_seeds, fit), test_data=test_data)
     members = [Member(f"seed {seed}", number, keep, seed) for number, seed in enumerate(found)]
     with Jobs(Common(make, settings), data, n_jobs, verbose) as jobs:
         return Fits(jobs.run(train, members, [member.name for member in members]))
