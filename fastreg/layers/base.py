@@ -158,7 +158,7 @@ class Layer(Description):
 
     def option(self, name: str, default: Any = None) -> Any:
         """An option, if layers of this kind have it, else the default."""
-        return getattr(self, name, default)
+        return getattr(self, name) if name in self.__dict__ or hasattr(type(self), name) else default
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_owner"}
