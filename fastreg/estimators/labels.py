@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -49,6 +50,7 @@ class Classifier(ClassifierMixin, Estimator):
     class_weight: Any
     classes_: np.ndarray
     _several: bool  # whether a row has several labels, each yes or no
+    _labels_are_sparse = False  # whether those of the training data were, so that answers are, too
 
     @property
     def _given_loss(self) -> Any:
@@ -72,7 +74,10 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _checked(self, X, y, reset: bool):
         X, y = super()._checked(X, y, reset)
-        if hasattr(y, "toarray"):
+        sparse = hasattr(y, "toarray")
+        if reset:
+            self._labels_are_sparse = sparse
+        if sparse:
             y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -221,11 +226,13 @@ class Classifier(ClassifierMixin, Estimator):
         Returns
         -------
         ndarray
-            (n,) classes as they were in the training data; (n, labels) 0 and 1 for several labels a row.
+            (n,) classes as they were in the training data; (n, labels) 0 and 1 for several labels a row. A sparse
+            matrix if the labels of the training data were one, as in scikit-learn.
         """
         scores = self.decision_function(X)
         if self._several:
-            return (scores > 0).astype(int)
+            labels = (scores > 0).astype(int)
+            return csr_matrix(labels) if self._labels_are_sparse else labels
         if len(self.classes_) == 1:
             return np.repeat(self.classes_, len(scores))
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]

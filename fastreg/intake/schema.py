@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.common import checking
+from fastreg.common import checking, html
 from fastreg.common.attributes import Suggesting
 from fastreg.common.checking import shown
 from fastreg.common.transforms import TRANSFORMS
@@ -23,6 +23,7 @@ from fastreg.intake.classes import Classes
 KINDS = ("number", "category", "date", "unused")
 TASKS = ("classes", "labels", "numbers")
 SCALES = ("standardize", "bytes", "none")
+MOST_SHOWN = 40  # columns of a table in a notebook
 MOST_NAMED = 8  # classes or columns that a description names
 
 
@@ -384,6 +385,17 @@ class Schema(Suggesting):
             inputs = f"X: {_count(len(self.columns), 'column')}: {', '.join(parts)}"
         scaled = {"bytes": ", divided by 255"}.get(self.scaling, "")
         return f"{self.target.told(self.why)}; {inputs}{scaled}"
+
+    def _repr_html_(self) -> str:
+        """What it says, and a table of its columns, for a notebook."""
+        rows = []
+        for column in (self.columns or ())[:MOST_SHOWN]:
+            what = {"category": _listed(column.values, MOST_NAMED), "date": column.layout}.get(column.kind, "")
+            rows.append([column.name, column.kind, what, "" if column.fill is None else f"{column.fill:.4g}"])
+        if self.columns is not None and len(self.columns) > MOST_SHOWN:
+            rows.append([f"and {len(self.columns) - MOST_SHOWN} more", "", "", ""])
+        heads = ["column", "kind", "values", "in a hole"]
+        return html.page("Schema", str(self), *([html.table(heads, rows, left=3)] if rows else []))
 
     # --- Data through it -----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.common import checking, columns, tables
+from fastreg.common import checking, columns, html, tables
 from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 
@@ -244,10 +244,26 @@ class Table(Suggesting):
         return _unpickled, (dict(self._columns), self.named)
 
     def __repr__(self) -> str:
+        if not self._columns:
+            return self._title()
+        heads, rows, left = self._cells()
+        lines = tables.table(heads, rows, left=left).split("\n")
+        return "\n".join([self._title(), lines[0], lines[2], lines[1], *lines[3:]])
+
+    def _repr_html_(self) -> str:
+        """The first rows, for a notebook."""
+        if not self._columns:
+            return html.page(self._title())
+        heads, rows, left = self._cells()
+        return html.page(self._title(), html.table(heads, rows, left=left))
+
+    def _title(self) -> str:
         count, width = self.shape
-        title = f"Table of {count:,} row{'s' * (count != 1)} and {width:,} column{'s' * (width != 1)}"
-        if not width:
-            return title
+        return f"Table of {count:,} row{'s' * (count != 1)} and {width:,} column{'s' * (width != 1)}"
+
+    def _cells(self) -> tuple[list[str], list[list[str]], int]:
+        """The names, the kinds with the first rows below them, and how many columns are aligned left."""
+        count, width = self.shape
         first = self[:SHOWN_ROWS].select(self.names[:SHOWN_COLUMNS])
         more = ["..."] if width > SHOWN_COLUMNS else []
         heads = [_short(name) for name in first.names] + more
@@ -255,8 +271,7 @@ class Table(Suggesting):
         cells = [[*map(_shown_field, row), *more] for row in first.tolist()]
         if count > SHOWN_ROWS:
             cells.append(["..."] * len(heads))
-        lines = tables.table(heads, rows + cells, left=1 if first.kinds[0] == "text" else 0).split("\n")
-        return "\n".join([title, lines[0], lines[2], lines[1], *lines[3:]])
+        return heads, rows + cells, 1 if first.kinds[0] == "text" else 0
 
     def _known(self, name) -> str:
         if name not in self._columns:

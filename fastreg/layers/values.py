@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
-from fastreg.common import checking
+from fastreg.common import checking, html
 from fastreg.common.attributes import Suggesting
 from fastreg.common.understood import understood
 
@@ -62,6 +62,10 @@ class Value(Suggesting):
 
     def __repr__(self) -> str:
         return f"<value of {self.layer!r}, of shape {plain_shape(self.shape)}>"
+
+    def _repr_html_(self) -> str:
+        """One line, for a notebook."""
+        return html.page("", repr(self))
 
     def __iter__(self):
         raise TypeError(f"{self!r}: got a loop over a value, which has no numbers; model.predict(X) computes")

@@ -47,7 +47,8 @@ class Display(Suggesting):
         axes = self.__dict__.get("ax_")
         if axes is None:
             return f"{type(self).__name__} that is not drawn"
-        return f"{type(self).__name__}: {axes.get_title() or f'{axes.get_ylabel()} over {axes.get_xlabel()}'}"
+        title = axes.get_title() or f"{axes.get_ylabel()} over {axes.get_xlabel()}"
+        return f"{type(self).__name__}: {', '.join(title.splitlines())}"
 
     def _repr_png_(self) -> bytes | None:
         """The picture in a notebook. A figure of pyplot's is shown by that."""

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from scipy import sparse
+from sklearn import neural_network as sklearn_mlp
 
 import fastreg as fr
 from fastreg.estimators import MLPClassifier, MLPRegressor
@@ -87,12 +88,24 @@ def test_types_of_numbers(dtype):
     assert np.array_equal(model.predict(data), same.predict(data))
 
 
+@pytest.mark.parametrize("form", ["csr_array", "csc_matrix"])
+def test_sparse_labels_are_answered_in_kind(form):
+    """As by scikit-learn's, whose scores and chains of classifiers count on it."""
+    several = np.stack([Y, 1 - Y, Y], axis=1)
+    labels = getattr(sparse, form)(several)
+    model, dense = MLPClassifier(**SHORT).fit(X, labels), MLPClassifier(**SHORT).fit(X, several)
+    answers, theirs = model.predict(X), sklearn_mlp.MLPClassifier(max_iter=2).fit(X, labels).predict(X)
+    assert type(answers) is type(theirs) and np.array_equal(answers.toarray(), dense.predict(X))
+    assert model.score(X, labels) == model.score(X, several) == dense.score(X, labels) == dense.score(X, several)
+    assert type(model.fit(X, several).predict(X)) is np.ndarray
+    assert type(MLPClassifier(**SHORT).partial_fit(X, labels, classes=[0, 1, 2]).predict(X)) is type(theirs)
+
+
 def test_shapes_of_answers():
     several, outputs = np.stack([Y, 1 - Y, Y], axis=1), X[:, :2]
     labels = MLPClassifier(**SHORT).fit(X, several)
     assert labels.predict(X).shape == labels.predict_proba(X).shape == labels.decision_function(X).shape == (120, 3)
     assert list(labels.classes_) == [0, 1, 2] and labels.out_activation_ == "logistic"
-    assert np.array_equal(labels.predict(X), MLPClassifier(**SHORT).fit(X, sparse.csr_array(several)).predict(X))
     assert MLPRegressor(**SHORT).fit(X, outputs).predict(X).shape == (120, 2)
     one = MLPClassifier(**SHORT).fit(X, ["only"] * 120)
     assert set(one.predict(X)) == {"only"} and one.predict_proba(X).shape == (120, 1)

@@ -39,7 +39,12 @@ def forms():
     model = fr.Sequential([fr.Dense(8, "relu"), fr.Dropout(rate=0.5), fr.Dense(4)])
     trainer = fr.Trainer(model, optimizer="adam")
     history = trainer.fit(X, y, epochs=4)
-    return "".join(value._repr_html_() for value in (trainer, model, history, model.summary()))
+    table = fr.data.Table.of({"size": [1.0, 2.0, None, 4.0], "town": ["rome", "oslo", "rome", "<b>"]})
+    schema = fr.data.infer_schema(table, ["low", "low", "high", "high"])
+    fits = fr.cross_validate(fr.Trainer(fr.Sequential([fr.Dense(4)])), X, y, cv=2)
+    search = fr.grid_search(fr.Trainer(fr.Sequential([fr.Dense(4)])), {"l2": [0.0, 0.1]}, X, y, cv=2)
+    shown = (trainer, model, history, model.summary(), table, schema, fits, search, fr.Input(3, name="image"))
+    return "".join(value._repr_html_() for value in shown)
 
 
 def test_they_load_nothing(forms):
@@ -61,6 +66,10 @@ def test_they_are_readable(forms, ground, tmp_path):
     told = json.loads(html.unescape(found[1]))
     texts = [cell["text"] for cell in told["cells"]]
     assert {"Dropout(keep_prob=0.5, rate=0.5)", "relu", "Trainer", "Sequential of 3 layers", "loss"} <= set(texts)
+    assert {"Table of 4 rows and 2 columns", "Schema", "category", "<b>, oslo, rome", "Fits: 2", "fold 2 of 2"} <= set(
+        texts
+    )
+    assert {"Search of 2, by loss", "l2=0.1"} <= set(texts)
     assert min(cell["contrast"] for cell in told["cells"]) > 7  # what WCAG's AAA asks for
     assert min(min(cell["width"], cell["height"]) for cell in told["cells"]) > 4
     assert told["lines"] == 5  # a curve for each column of the history

@@ -293,6 +293,7 @@ def test_filters_of_a_dense_are_its_columns():
     model.build((6, 5))
     display = fr.plots.filters(model, "first", count=4)
     assert display.filters.shape == (4, 6, 5) and "4 of 9" in display.title
+    assert repr(display) == "FiltersDisplay: weights of layer first: 4 of 9, red above 0, blue below"
     np.testing.assert_array_equal(display.filters[2].ravel(), model.parameters["first.weight"][:, 2])
 
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from fastreg.callbacks.history import History
-from fastreg.common import checking
+from fastreg.common import checking, html
 from fastreg.common.attributes import Suggesting
 from fastreg.common.names import advice
 from fastreg.common.tables import table
@@ -122,10 +122,21 @@ class Fits(Suggesting, Sequence):
     def __repr__(self) -> str:
         if not self._fits:
             return "Fits of nothing"
+        return f"Fits: {len(self)}\n{table(*self._table())}"
+
+    def _repr_html_(self) -> str:
+        """The scores, for a notebook."""
+        if not self._fits:
+            return html.page(repr(self))
+        heads, rows = self._table()
+        return html.page(f"Fits: {len(self)}", html.table(heads, rows))
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """The heads and the rows of the table: the first fits, mean and standard deviation."""
         scores = self.scores
         rows = [[fit.name, *(f"{scores[name][k]:.4g}" for name in scores)] for k, fit in enumerate(self._fits[:SHOWN])]
         if len(self) > SHOWN:
             rows.append([f"and {len(self) - SHOWN} more", *("" for _ in scores)])
         rows.append(["mean", *(f"{self.mean(name):.4g}" for name in scores)])
         rows.append(["std", *(f"{self.std(name):.4g}" for name in scores)])
-        return f"Fits: {len(self)}\n{table(['', *scores], rows)}"
+        return ["", *scores], rows

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fastreg.common import checking
+from fastreg.common import checking, html
 from fastreg.common.attributes import Suggesting
 from fastreg.common.names import advice
 from fastreg.common.tables import table
@@ -81,12 +81,23 @@ class Search(Suggesting):
         return columns | {"epochs": self.epochs, f"{self.monitor}": self.mean, f"{self.monitor} std": self.std}
 
     def __repr__(self) -> str:
+        return f"{self._head()}\n{table(*self._table())}"
+
+    def _repr_html_(self) -> str:
+        """The best values and their scores, for a notebook."""
+        return html.page(self._head(), html.table(*self._table()))
+
+    def _head(self) -> str:
+        return f"Search of {len(self.params)}, by {self.monitor}"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """The heads and the rows of the table, the best first."""
         mean, std = self.mean, self.std
         order = sorted(range(len(mean)), key=lambda k: (-self.epochs[k], _rank(mean[k], self.largest)))
         rows = [[told(self.params[k]), str(self.epochs[k]), f"{mean[k]:.4g} ± {std[k]:.2g}"] for k in order[:SHOWN]]
         if len(order) > SHOWN:
             rows.append([f"and {len(order) - SHOWN} more", "", ""])
-        return f"Search of {len(order)}, by {self.monitor}\n{table(['', 'epochs', self.monitor], rows)}"
+        return ["", "epochs", self.monitor], rows
 
 
 def grid_search(
