@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -234,10 +235,19 @@ def one_blas_thread() -> AbstractContextManager:
     ...     product = np.eye(2) @ np.eye(2)
     """
     try:
-        from threadpoolctl import threadpool_limits
+        found = _libraries(len(sys.modules))
     except ImportError:
         return nullcontext()
-    return threadpool_limits(1, user_api="blas")
+    return found.limit(limits=1, user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """threadpoolctl's controller of the loaded libraries. They are looked for, which takes 5 ms, only if modules have
+    been imported since the last time: a BLAS comes with one."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def simd() -> dict[str, Any]:

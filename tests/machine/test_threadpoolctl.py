@@ -82,3 +82,28 @@ def test_registration(code, expected):
     }  # away from the source
     result = subprocess.run([sys.executable, "-c", code], **options)
     assert expected in result.stdout
+
+
+def test_one_thread_of_blas_and_the_counts_before_are_back():
+    """Also of a library that was loaded after the first look for them."""
+    code = """
+import sys
+import numpy as np, threadpoolctl
+from fastreg.machine.threads import one_blas_thread
+def counts():
+    return [entry["num_threads"] for entry in threadpoolctl.threadpool_info() if entry["user_api"] == "blas"]
+threadpoolctl.threadpool_limits(2, user_api="blas")
+first = counts()
+with one_blas_thread():
+    assert set(counts()) <= {1}, counts()
+assert counts() == first
+import scipy.linalg  # has a BLAS of its own in its wheels
+threadpoolctl.threadpool_limits(2, user_api="blas")
+for _ in range(2):
+    with one_blas_thread():
+        assert set(counts()) <= {1}, counts()
+    assert set(counts()) <= {2}, counts()
+print(len(counts()) >= len(first))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "True", done.stderr
