@@ -53,3 +53,20 @@ def copied(values: np.ndarray) -> np.ndarray:
     out = np.empty(values.shape, values.dtype)
     copy(out, values)
     return out
+
+
+def taken(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`values[rows]`, some rows at a time."""
+    out = np.empty((len(rows), *values.shape[1:]), values.dtype)
+    for part in pieces(len(rows), max(1, AT_ONCE * len(values) // max(values.size, 1))):
+        out[part] = values[rows[part]]
+    return out
+
+
+def counted(codes: np.ndarray, count: int) -> np.ndarray:
+    """How often each of the codes 0 to `count` - 1 comes. Negative ones do not count."""
+    found = np.zeros(count, np.int64)
+    for part in pieces(len(codes)):
+        some = codes[part]
+        found += np.bincount(some[some >= 0], minlength=count)
+    return found

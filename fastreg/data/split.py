@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.pieces import counted, taken
 from fastreg.common.sparse import is_sparse
 from fastreg.common.understood import understood
+from fastreg.data.order import apart, by_code, coded, joined, permutation, shuffled
 from fastreg.intake import frames
 
 ROUNDING = 1e-9  # how near to a whole number of samples a share of them counts as one
@@ -88,7 +90,7 @@ def split(
             raise ValueError(f"y: got {y.dtype} of shape {y.shape}, expected class labels (n,) to stratify by")
         parts = _by_class(y, shares, random)
     else:
-        parts = _cut(random.permutation(count), shares)
+        parts = _cut(permutation(random, count), shares)
     for number, part in enumerate(parts):
         if len(part) == 0:
             share = f"fractions: got {shares[number]:g} for part {number}"
@@ -165,14 +167,15 @@ def folds_of(
     if groups is not None:
         held = _by_group(_checked_groups(groups, count), np.full(k, 1 / k), random)
     else:
-        order = random.permutation(count)
+        order = permutation(random, count)
         if labels is not None and known and stratify is not False:
-            order = order[np.argsort(np.unique(labels, return_inverse=True)[1][order], kind="stable")]
+            classes, member = coded(labels)
+            order = taken(order, by_code(taken(member, order), len(classes)))
         held = [order[place::k] for place in range(k)]  # of each class at most one more than in another fold
     if not all(len(rows) for rows in held):
         what = f"{count} rows" if groups is None else f"{len(np.unique(groups))} groups"
         raise ValueError(f"k: got {k} folds of {what}, expected fewer folds")
-    return [(np.setdiff1d(np.arange(count), rows), np.sort(rows)) for rows in held]
+    return [apart(count, rows) for rows in held]
 
 
 def _checked_groups(groups, count: int) -> np.ndarray:
@@ -211,7 +214,7 @@ def cut(count: int, labels: np.ndarray | None, shares: Sequence[float], seed: in
     each."""
     random = np.random.default_rng(seed)
     parts = np.array(shares)
-    return _cut(random.permutation(count), parts) if labels is None else _by_class(labels, parts, random)
+    return _cut(permutation(random, count), parts) if labels is None else _by_class(labels, parts, random)
 
 
 def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
@@ -245,13 +248,14 @@ def _sizes(count: int, shares: np.ndarray) -> np.ndarray:
 
 def _by_class(y: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
     """Cuts every class by itself, into sizes that also add up to the shares of the whole."""
-    _, member, counts = np.unique(y, return_inverse=True, return_counts=True)
-    rows = np.split(np.argsort(member.reshape(-1), kind="stable"), np.cumsum(counts)[:-1])
-    orders = [random.permutation(some) for some in rows]
+    classes, member = coded(y)
+    counts = counted(member, len(classes))
+    rows = np.split(by_code(member, len(classes)), np.cumsum(counts)[:-1])
+    orders = [shuffled(random, some) for some in rows]
     sizes = np.array([_sizes(count, shares) for count in counts])
     _balance(sizes, counts[:, None] * shares, random)
-    pieces = [np.split(order, np.cumsum(own)[:-1]) for order, own in zip(orders, sizes, strict=True)]
-    return [random.permutation(np.concatenate(part)) for part in zip(*pieces, strict=True)]
+    cut = [np.split(order, np.cumsum(own)[:-1]) for order, own in zip(orders, sizes, strict=True)]
+    return [shuffled(random, joined(part)) for part in zip(*cut, strict=True)]
 
 
 def _balance(sizes: np.ndarray, exact: np.ndarray, random: np.random.Generator) -> None:
@@ -308,7 +312,8 @@ def _path(free: np.ndarray, spare: np.ndarray, room: np.ndarray) -> list[int] | 
 
 def _by_group(groups: np.ndarray, shares: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
     """Gives each group to the part that lacks the most samples, largest first; equal groups in random order."""
-    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    different, member = coded(groups)
+    sizes = counted(member, len(different))
     order = random.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     lack = shares * len(groups)
@@ -316,21 +321,23 @@ def _by_group(groups: np.ndarray, shares: np.ndarray, random: np.random.Generato
     for group in order:
         part_of[group] = lack.argmax()
         lack[part_of[group]] -= sizes[group]
-    return [random.permutation(np.flatnonzero(part_of[member] == part)) for part in range(len(shares))]
+    part_of = taken(part_of, member)
+    return [shuffled(random, np.flatnonzero(part_of == part)) for part in range(len(shares))]
 
 
 def _warn_of_mix(y: np.ndarray, parts: list[np.ndarray], advice: str) -> None:
-    classes, codes = np.unique(y, return_inverse=True)
-    whole = np.bincount(codes) / len(y)
+    classes, codes = coded(y)
+    totals = counted(codes, len(classes))
+    whole = totals / len(y)
     for number, part in enumerate(parts):
-        mix = np.bincount(codes[part], minlength=len(classes)) / len(part)
+        mix = counted(taken(codes, part), len(classes)) / len(part)
         distance = np.abs(mix - whole).sum() / 2
         worst = np.abs(mix - whole).argmax()
         if distance > MIX_TOLERANCE or (mix == 0).any():
             if (mix == 0).any():
                 worst = (mix == 0).argmax()
-            there = f"{np.count_nonzero(codes == worst)} of {len(y)} rows"
-            advice = advice if np.count_nonzero(codes == worst) >= len(parts) else ": too few for every part"
+            there = f"{totals[worst]} of {len(y)} rows"
+            advice = advice if totals[worst] >= len(parts) else ": too few for every part"
             warnings.warn(
                 f"the class mix of part {number} differs from the whole: class {classes[worst]} is {mix[worst]:.1%} of "
                 f"the part and {whole[worst]:.1%} of the whole, {there}{advice}",

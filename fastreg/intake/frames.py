@@ -14,6 +14,7 @@ import numpy as np
 from fastreg.common import checking, convert
 from fastreg.common import columns as known
 from fastreg.common.objects import loaded
+from fastreg.common.pieces import taken
 
 
 def is_frame(value) -> bool:
@@ -83,10 +84,12 @@ def length(frame) -> int:
 
 def take(value, rows: np.ndarray):
     """The rows with these numbers, of a frame, an array or a sparse matrix, as one of the same kind."""
+    if type(value) in (np.ndarray, np.memmap):
+        return taken(value, rows)
     if hasattr(value, "iloc"):  # pandas
         return value.iloc[rows]
     if isinstance(value, Mapping):
-        return {name: known.plain(column)[rows] for name, column in value.items()}
+        return {name: taken(known.plain(column), rows) for name, column in value.items()}
     if isinstance(value, (list, tuple)):
         return [value[row] for row in rows.tolist()]
     if isinstance(value, loaded("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray")):

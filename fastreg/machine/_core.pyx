@@ -754,6 +754,23 @@ def shuffle(int64_t[::1] order, uint64_t seed, uint32_t epoch, int64_t piece):
             fr_shuffle(&order[0], order.shape[0], seed, epoch, piece)
 
 
+def exchange(int64_t[::1] order, int64_t last, const int64_t[::1] partners):
+    """Exchanges the elements from `last` on, downwards, each with the one at its partner's place, which is no later."""
+    cdef int64_t k, i, j
+    if not partners.shape[0] <= last + 1 <= order.shape[0]:
+        raise ValueError(f"got {partners.shape[0]} partners from {last} on, of {order.shape[0]} elements")
+    with nogil:
+        for k in range(partners.shape[0]):
+            i, j = last - k, partners[k]
+            if not 0 <= j <= i:
+                break
+            order[i], order[j] = order[j], order[i]
+        else:
+            k = -1
+    if k >= 0:
+        raise ValueError(f"got partner {partners[k]} of {last - k}")
+
+
 def fill_draws(out, uint64_t seed, uint32_t step, uint32_t stream, uint32_t first=0):
     """Fills an array (rows, columns), float32 or float64, with the normal draws of the kernels, from row `first` on."""
     cdef cnp.ndarray panel = np.empty(FR_PANEL, out.dtype)

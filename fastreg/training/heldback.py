@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.pieces import counted, taken
 from fastreg.intake.schema import Schema
 from fastreg.model.dataset import Data, held_back
 from fastreg.training.settings import Settings
@@ -72,13 +73,14 @@ def split_off(data: Data, share: float, seed: int) -> tuple[Data, Data]:
 
     Each class keeps its share, if the targets are labels: those of the first head that has labels. Nothing is copied.
     """
-    from fastreg.data.split import cut  # imported only if needed, since the data package is large
+    from fastreg.data.order import apart  # imported only if needed, since the data package is large
+    from fastreg.data.split import cut
 
-    selected = np.arange(data.length) if data.rows is None else data.rows
-    rows = np.unique(selected)  # a row that comes twice is on one side alone
+    times = np.ones(data.length, np.int64) if data.rows is None else counted(data.rows, data.length)
+    rows = np.flatnonzero(times)  # a row that comes twice is on one side alone
     found = (_labels(some.targets) for some in data.heads.values())
     labels = next((some for some in found if some is not None), None)
-    kept, held = cut(len(rows), None if labels is None else labels[rows], (1 - share, share), seed)
+    kept, held = cut(len(rows), None if labels is None else taken(labels, rows), (1 - share, share), seed)
     for part, what in ((kept, "to train on"), (held, "held back")):
         if not len(part):
             raise ValueError(
@@ -86,8 +88,9 @@ def split_off(data: Data, share: float, seed: int) -> tuple[Data, Data]:
             )
     parts = []
     for part, name in ((kept, "the rows to train on"), (held, "the rows that validation_split holds back")):
-        chosen = np.sort(selected[np.isin(selected, rows[part])])
-        if all(some.weights is not None and not some.weights[chosen].any() for some in data.heads.values()):
+        chosen = apart(data.length, taken(rows, part))[1]
+        chosen = np.repeat(chosen, taken(times, chosen))
+        if all(some.weights is not None and not taken(some.weights, chosen).any() for some in data.heads.values()):
             raise ValueError(f"sample_weight: got zeros only in {name}, expected at least one weight above 0")
         parts.append(data._replace(rows=chosen))
     return parts[0], parts[1]

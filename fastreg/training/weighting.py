@@ -8,6 +8,7 @@ import numpy as np
 
 from fastreg.common import checking
 from fastreg.common.columns import is_column
+from fastreg.common.pieces import counted, taken
 from fastreg.common.transforms import TRANSFORMS
 from fastreg.intake.classes import Classes
 from fastreg.intake.schema import Target
@@ -62,8 +63,7 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
     labels, classes = _labels(data, loss, outputs)
     if isinstance(class_weight, str):
         checking.choice("class_weight", class_weight, (BALANCED, "a dict of weights by label"))
-        counted = labels if data.rows is None else labels[data.rows]
-        counts = np.bincount(counted[counted >= 0], minlength=classes)
+        counts = counted(labels if data.rows is None else taken(labels, data.rows), classes)
         present = counts > 0
         by_class = np.ones(classes)
         by_class[present] = counts.sum() / (np.count_nonzero(present) * counts[present])
@@ -72,9 +72,11 @@ def weigh_classes(data: Data, loss: Loss, outputs: int, dtype: str, class_weight
         by_class = _by_class(_by_code(class_weight, data.only.target), classes)
         noted = dict(enumerate(by_class.tolist()))
     given = data.only.weights
-    weights = by_class[labels] if given is None else by_class[labels] * given
+    weights = taken(by_class, labels)
+    if given is not None:
+        weights *= given
     weights = checking.weights("class_weight", weights, len(labels), dtype)
-    if not (weights if data.rows is None else weights[data.rows]).any():
+    if not (weights if data.rows is None else taken(weights, data.rows)).any():
         raise ValueError(f"class_weight: got {checking.shown(class_weight)}, expected a weight above 0 for some row")
     return data.with_head(*data.heads, weights=weights), noted
 

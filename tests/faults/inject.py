@@ -2,6 +2,7 @@
 
     python tests/faults/inject.py              all of them, in some minutes
     python tests/faults/inject.py --most 20    some of each use
+    python tests/faults/inject.py --part 3/8   every eighth, from the fourth on
 
 Each use must end well, or in a MemoryError or OSError. Then it must be as if it had not begun, or had come to the end
 of an epoch: parameters and counters fit together, files are whole, nothing lies beside them, and the same use works.
@@ -203,7 +204,7 @@ def flat(parts: list) -> list:
     return found
 
 
-def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[Counter[str], list[str]]:
+def faults(library: ctypes.CDLL, use: Use, kind: int, most: int, part: slice) -> tuple[Counter[str], list[str]]:
     """How often the use ended in which error, or well, and what was wrong."""
 
     def disarm() -> None:
@@ -235,7 +236,7 @@ def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[Counte
     total = calls(use.make())
     wrong, ends = [], Counter()
     tried = range(total) if total <= most else sorted({round(i * (total - 1) / (most - 1)) for i in range(most)})
-    for n in tried:
+    for n in tried[part]:
         error = attempt(n)
         ends[type(error).__name__ if error else "well"] += 1
         what = f"{use.name}: {KINDS[kind]} {n} of {total}"
@@ -253,14 +254,14 @@ def faults(library: ctypes.CDLL, use: Use, kind: int, most: int) -> tuple[Counte
     return ends, wrong
 
 
-def main(most: int, only: str) -> int:
+def main(most: int, only: str, part: slice) -> int:
     library = ctypes.CDLL(os.environ[LIBRARY])
     library.faults_arm.argtypes, library.faults_count.restype = (ctypes.c_int, ctypes.c_long), ctypes.c_long
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         for use, kinds in uses(Path(folder)):
             for kind in kinds if use.name.startswith(only) else ():
-                ends, found = faults(library, use, KINDS.index(kind), most)
+                ends, found = faults(library, use, KINDS.index(kind), most, part)
                 how = ", ".join(f"{count} {end}" for end, count in ends.most_common())
                 print(f"{use.name}: {ends.total()} {kind}s fail; it ended: {how}; {len(found)} wrong", flush=True)
                 wrong += found
@@ -274,5 +275,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--most", type=int, default=10**9, help="faults of each use and kind")
     parser.add_argument("--only", default="", help="the use that begins so")
+    parser.add_argument("--part", default="0/1", help="every k-th fault from the i-th on, as i/k")
     options = parser.parse_args()
-    sys.exit(main(options.most, options.only))
+    first, step = map(int, options.part.split("/"))
+    sys.exit(main(options.most, options.only, slice(first, None, step)))

@@ -81,7 +81,18 @@ def predicts():
     return lambda: model.predict(X, samples=3, batch_size=len(X))
 
 
+def splits():
+    X = np.zeros((rows(2e7), 1), np.float32)
+    return lambda: fr.data.split(X, X[:, 0])
+
+
+def folds():
+    y = np.arange(rows(2e7)) % 10
+    return lambda: fr.data.folds(y, y)
+
+
 CASES = [builds, orders, draws_with_replacement, gathers_strided, drops_out, activates, augments, bags, predicts]
+CASES += [splits, folds]
 
 
 def seconds_until_heard(work, after: float = 0.3) -> float | None:
