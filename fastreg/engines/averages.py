@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg.common.pieces import pieces
+from fastreg.common import pieces
 from fastreg.engines.arena import Arena
 from fastreg.program.program import Program
 from fastreg.reference.small import small_to_zero
@@ -79,6 +79,13 @@ class Averages:
             mean[...] = values if self.count[0] == 1 else small_to_zero(mean + rate * (values - mean))
         note(self.parameters, self.state)
 
+    def take_back(self, before: np.ndarray) -> None:
+        """Undoes the `add` of an epoch that does not count after all, which began with the model's parameters
+        `before`. The raw values stay."""
+        pieces.copy(self.parameters.flat, before)
+        self.count -= 1
+        self.leave()
+
     @staticmethod
     def _copy(into: list[np.ndarray], values: list[np.ndarray]) -> None:
         for own, other in zip(into, values, strict=True):
@@ -104,6 +111,6 @@ def is_known(parameters: Arena, state: Mapping[str, np.ndarray]) -> bool:
 
 def _mark(parameters: Arena) -> list[int]:
     value = 0
-    for part in pieces(parameters.flat.size, 1 << 24):
+    for part in pieces.pieces(parameters.flat.size, 1 << 24):
         value = zlib.crc32(parameters.flat[part].data, value)
     return [value >> 16, (value & 0xFFFF) + 1]

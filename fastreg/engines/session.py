@@ -56,6 +56,11 @@ class Session:
         for values, saved in self._pairs:
             pieces.copy(saved, values)
 
+    @property
+    def before(self) -> np.ndarray:
+        """The parameters as they were saved."""
+        return self._pairs[0][1]
+
     def all_or_nothing(
         self,
         act: Callable[[], T],

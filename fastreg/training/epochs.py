@@ -140,7 +140,9 @@ def run_epochs(
             measure = partial(_measure, training, plan, feed, validation, start, logs)
             start_of_epoch = {"batches": feed.step, "updates": updates}
             _run_epoch(training, session, feed, callbacks, last_update)
-            session.all_or_nothing(measure, training, start_of_epoch, _is_ctrl_c, appends=True)
+            session.all_or_nothing(
+                measure, training, start_of_epoch, partial(_keeps_steps, training, session), appends=True
+            )
             for callback in callbacks:
                 before = dict(logs)
                 callback.on_epoch_end(epoch, logs)
@@ -202,8 +204,19 @@ def _run_epoch(
     session.all_or_nothing(settle, training, before)
 
 
-def _is_ctrl_c(error: BaseException) -> bool:
-    return isinstance(error, KeyboardInterrupt)
+def _keeps_steps(training: Training, session: Session, error: BaseException) -> bool:
+    """Whether the steps stay of an epoch that does not count, since something ends its validation: Ctrl-C. A mean over
+    epochs then is without it."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    if session.averages and _enters_the_mean(training):
+        session.averages.take_back(session.before)
+    return True
+
+
+def _enters_the_mean(training: Training) -> bool:
+    """Whether the weights at the end of the epoch at hand enter a mean over epochs."""
+    return training.averaging is not None and training.averaging.due(training.epoch)
 
 
 def _is_kept(session: Session, error: BaseException) -> bool:
@@ -231,9 +244,8 @@ def _settle(training: Training, session: Session, feed: Feed, tally: Tally, reac
             f"training diverged in epoch {training.epoch + 1}: {failure}. The parameters are those of the start of "
             f"the epoch. {advice}"
         )
-    averages = session.averages
-    if averages and training.averaging is not None and training.averaging.due(training.epoch):
-        averages.add()
+    if session.averages and _enters_the_mean(training):
+        session.averages.add()
 
 
 def _is_finite(session: Session) -> bool:

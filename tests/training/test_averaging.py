@@ -325,6 +325,35 @@ def test_ctrl_c_in_an_epoch_leaves_the_raw_weights_to_go_on_from(engine):
     assert same(raw(averaged), state(plain)) and same(raw(mean), state(plain))
 
 
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_ctrl_c_in_a_validation_takes_no_epoch_into_the_mean(engine, start):
+    """The steps stay, and the epoch does not count: it comes again."""
+
+    def interrupting(y, p):
+        if armed and len(y) == len(HELD[1]):
+            raise KeyboardInterrupt
+        return 0.0
+
+    recorder, plain, mean = Recorder(), trainer(engine), trainer(engine, fr.SWA(start))
+    for trained in (plain, mean):
+        trained.metrics = (interrupting,)
+        armed = False
+        fit(trained, 2, validation_data=HELD, callbacks=recorder if trained is plain else None)
+        before, armed = state(trained), True
+        with pytest.raises(KeyboardInterrupt):
+            fit(trained, 1, validation_data=HELD)
+        assert trained.epoch == 2 and trained.batches == 3 * 4
+    assert same(raw(mean), state(plain)) and not same(state(plain), recorder.epochs[1])
+    assert same(state(mean), before if start < 2 else state(plain))
+    assert mean.optimizer_state["swa/count"][0] == 2 - start
+    armed = False
+    for trained in (plain, mean):
+        fit(trained, 1, validation_data=HELD)
+    counted = [*recorder.epochs[start:2], state(plain)]
+    wanted = {n: np.mean([s[n] for s in counted], axis=0) for n in state(plain)}
+    close(state(mean), wanted, rtol=1e-13, atol=1e-14)
+
+
 @pytest.mark.parametrize("averaging", [fr.EMA(DECAY), fr.SWA(0)], ids=repr)
 def test_after_divergence_all_is_as_at_the_start_of_the_epoch(engine, averaging):
     rates = fr.SGD(lambda epoch: 0.1 if epoch < 2 else 1e300)
