@@ -96,8 +96,9 @@ def uses(folder: Path) -> Iterator[tuple[Use, tuple[str, ...]]]:
             return f"a history of {len(trainer.history.epochs)} epochs, of {trainer.epoch}"
         if not trainer.model.built:
             return None if done == 0 else "no parameters"
-        if not same(trainer.model.state_dict(), states[done]):
-            return f"other parameters than after {trainer.batches} batches"
+        kept = done if trainer.best is None else trainer.best.epoch + 1  # a stopping rule restores its best epoch
+        if not same(trainer.model.state_dict(), states[kept]):
+            return f"other parameters than after {kept} epochs"
         return None
 
     def fit() -> Callable[[], object]:
