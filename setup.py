@@ -4,7 +4,7 @@ Each SIMD target is a static library, because each needs its own flags. Only the
 
     FASTREG_DEBUG=1                              bounds checks in Cython, assertions and no optimization in C
     FASTREG_SANITIZE=address,undefined | thread  a sanitized build (implies debugging symbols)
-    FASTREG_EMULATE_AMX=1                        the target "amx" in plain C and AVX2, to test it on any x86-64
+    FASTREG_EMULATE_AMX=1                        the targets "amx" and "avx512_bf16" in plain C and AVX2, to test them on any x86-64
 """
 
 import os
@@ -44,14 +44,15 @@ if platform.machine() in ("x86_64", "AMD64"):
     TARGETS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprfchw"]
     if not CLANG:
         TARGETS["avx512"] += ["-mprefer-vector-width=512"]
-    TARGETS["amx"] = TARGETS["avx2" if EMULATE_AMX else "avx512"]  # amx_f32.c asks for more
+    for with_bf16 in ("amx", "avx512_bf16"):  # their headers ask for more
+        TARGETS[with_bf16] = TARGETS["avx2" if EMULATE_AMX else "avx512"]
     if EMULATE_AMX:
         FLAGS += ["-DFR_EMULATE_AMX"]
 elif platform.machine() in ("aarch64", "arm64"):
     # GCC's first scheduler hoists loads above a tile's multiply-adds, which pushes sums from registers to memory
     TARGETS["neon"] = [] if CLANG else ["-fno-schedule-insns"]
 
-BITS = {"amx": (32,)}  # of a target that does not have both dtypes
+BITS = {"amx": (32,), "avx512_bf16": (32,)}  # of a target that does not have both dtypes
 
 CORE = [f"csrc/{name}.c" for name in ("run", "pool", "cpu", "random", "tables", "hand_out", "text", "tuning")]
 BELOW_KERNELS = ["csrc/augment.c"]

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <stdatomic.h>
+#include <string.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sched.h>
@@ -47,16 +48,22 @@ static int has_avx512(void) {
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
 }
 
-/* AVX-512, with some ops of its own. Made when the processor is asked for AMX. */
-static fr_table amx_f32;
+/* AVX-512, with ops of their own. Made when the processor is asked for them. */
+static fr_table amx_f32, avx512_bf16_f32;
+
+static int has_bf16(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+}
 
 #ifdef FR_EMULATE_AMX
-#define AMX_F64 &fr_avx2_f64
-static const fr_table *const beside_amx = &fr_avx2_f32;
+#define BESIDE_F64 &fr_avx2_f64
+static const fr_table *const beside = &fr_avx2_f32;
 static int has_amx(void) { return has_avx2(); }
+static int has_fast_pairs(void) { return has_avx2(); }
 #else
-#define AMX_F64 &fr_avx512_f64
-static const fr_table *const beside_amx = &fr_avx512_f32;
+#define BESIDE_F64 &fr_avx512_f64
+static const fr_table *const beside = &fr_avx512_f32;
 
 /* Linux lets a process use tiles if it has asked to, before it has other threads or after. */
 static int has_amx(void) {
@@ -64,36 +71,55 @@ static int has_amx(void) {
     enum { ASK_FOR_STATE = 0x1023, TILES = 18 };
     const unsigned wanted = 1u << 22 | 1u << 24; /* AMX-BF16, AMX-TILE */
     unsigned a, b, c, d;
-    if (!has_avx512() || (saved_state() & 0x60000) != 0x60000) return 0; /* and the tiles and their configuration */
+    if (!has_avx512() || !has_bf16() || (saved_state() & 0x60000) != 0x60000) return 0; /* tiles, their configuration */
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & wanted) != wanted) return 0;
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & (1u << 5))) return 0; /* AVX512-BF16 */
     return syscall(SYS_arch_prctl, ASK_FOR_STATE, TILES) == 0;
 #else
     return 0;
 #endif
 }
+
+/* On AMD (Zen 4 on) the instruction does twice the multiply-adds of others, on Intel half of them. */
+static int has_fast_pairs(void) {
+    return has_avx512() && has_bf16() && strcmp(fr_find_processor().vendor, "AuthenticAMD") == 0;
+}
 #endif
 
-static size_t amx_scratch_bytes(const fr_op *op) {
-    const size_t own = fr_amx_f32.scratch_bytes(op);
-    return own ? own : beside_amx->scratch_bytes(op);
+static size_t scratch_with(const fr_bf16_ops *own, const fr_op *op) {
+    const size_t bytes = own->scratch_bytes(op);
+    return bytes ? bytes : beside->scratch_bytes(op);
+}
+
+static size_t amx_scratch_bytes(const fr_op *op) { return scratch_with(&fr_amx_f32, op); }
+static size_t avx512_bf16_scratch_bytes(const fr_op *op) { return scratch_with(&fr_avx512_bf16_f32, op); }
+
+static void make_table(fr_table *table, const fr_bf16_ops *own, size_t (*scratch_bytes)(const fr_op *op)) {
+    if (table->scratch_bytes) return; /* made before: threads may be using it */
+    *table = *beside;
+    table->op[FR_DENSE] = own->dense;
+    table->op[FR_DENSE_DX] = own->dense_dx;
+    table->op[FR_DENSE_DW] = own->dense_dw;
+    table->scratch_bytes = scratch_bytes;
 }
 
 static int granted_amx(void) {
     if (!fr_amx_f32.dense || !has_amx()) return 0;
-    if (amx_f32.scratch_bytes) return 1; /* made before: threads may be using it */
-    amx_f32 = *beside_amx;
-    amx_f32.op[FR_DENSE] = fr_amx_f32.dense;
-    amx_f32.op[FR_DENSE_DX] = fr_amx_f32.dense_dx;
-    amx_f32.op[FR_DENSE_DW] = fr_amx_f32.dense_dw;
-    amx_f32.scratch_bytes = amx_scratch_bytes;
+    make_table(&amx_f32, &fr_amx_f32, amx_scratch_bytes);
+    return 1;
+}
+
+static int granted_bf16(void) {
+    if (!fr_avx512_bf16_f32.dense || !has_fast_pairs()) return 0;
+    if (!avx512_bf16_f32.scratch_bytes && !fr_adds_pairs_in_order()) return 0;
+    make_table(&avx512_bf16_f32, &fr_avx512_bf16_f32, avx512_bf16_scratch_bytes);
     return 1;
 }
 #endif
 
 static const target targets[] = {
 #if defined(__x86_64__)
-    {"amx", granted_amx, {&amx_f32, AMX_F64}},
+    {"amx", granted_amx, {&amx_f32, BESIDE_F64}},
+    {"avx512_bf16", granted_bf16, {&avx512_bf16_f32, BESIDE_F64}},
     {"avx512", has_avx512, {&fr_avx512_f32, &fr_avx512_f64}},
     {"avx2", has_avx2, {&fr_avx2_f32, &fr_avx2_f64}},
 #elif defined(__aarch64__)

@@ -21,13 +21,15 @@ typedef struct {
 
 extern const fr_table fr_avx512_f32, fr_avx512_f64, fr_avx2_f32, fr_avx2_f64; /* x86-64 */
 extern const fr_table fr_neon_f32, fr_neon_f64;                               /* aarch64 */
-/* What AMX does in place of AVX-512; the scratch is that of these ops. NULL where the compiler does not know AMX. */
+/* What a target with instructions for bf16 does in place of AVX-512; the scratch is that of these ops. NULL where the
+ * compiler does not know the instructions. */
 typedef struct {
     fr_kernel dense, dense_dx, dense_dw;
     size_t (*scratch_bytes)(const fr_op *op);
-} fr_amx_ops;
+} fr_bf16_ops;
 
-extern const fr_amx_ops fr_amx_f32; /* x86-64 */
+extern const fr_bf16_ops fr_amx_f32, fr_avx512_bf16_f32; /* x86-64 */
+int fr_adds_pairs_in_order(void); /* avx512_bf16: whether the instruction rounds as two fused multiply-adds do */
 extern const fr_table fr_generic_f32, fr_generic_f64;
 
 /* cpu.c: the table in use. */

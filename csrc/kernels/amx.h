@@ -10,17 +10,35 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bf16.h"
 #include "vec.h"
 
 enum { AMX_ROWS = 16, AMX_COLUMNS = 16, AMX_PAIRS = 16 }; /* of a tile */
 
-/* Sizes of products (bf16_amx.h). */
+/* Sizes of products (bf16_packed.h). */
 enum {
-    AMX_TERMS = 4096,     /* done in one go */
-    AMX_TALL = 32,        /* rows of a strip: two tiles */
-    AMX_STRIP_ROWS = 288, /* of A that are packed at once */
-    AMX_PANELS = 1 << 18, /* words of packed panels of B: at least the pairs of one go by FR_PANEL */
+    PACKED_TERMS = 4096,     /* done in one go */
+    PACKED_TALL = 32,        /* rows of a strip: two tiles */
+    PACKED_ROWS = 288,       /* of A that are packed at once */
+    PACKED_PANELS = 1 << 18, /* words of packed panels of B: at least the pairs of one go by FR_PANEL */
 };
+
+/* A pair is two neighbours, the first in the lower half. */
+enum { PAIR_GAP = 1 };
+INLINE int64_t first_of_pair(int64_t p) { return 2 * p; }
+INLINE u32vec pair(vec first, vec second) { return bf16_halves(second, first); }
+
+/* Pairs along a row, whose terms are bf16 already. */
+INLINE void pair_along(uint32_t *out, const real *x, int64_t terms, int64_t pairs) {
+    int64_t p = 0;
+#if !defined(FR_EMULATE_AMX)
+    for (; 2 * p + 32 <= terms; p += 16) {
+        const __m512bh line = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 2 * p + 16), _mm512_loadu_ps(x + 2 * p));
+        memcpy(out + p, &line, sizeof line);
+    }
+#endif
+    for (; p < pairs; p++) out[p] = upper_half(x, 2 * p, terms) >> 16 | upper_half(x, 2 * p + 1, terms);
+}
 
 #ifdef FR_EMULATE_AMX
 
@@ -30,8 +48,8 @@ typedef struct {
 
 static _Thread_local emulated_tile amx_tile[8];
 
-INLINE void amx_begin(void) {}
-INLINE void amx_end(void) {}
+INLINE void begin_pairs(void) {}
+INLINE void end_pairs(void) {}
 
 INLINE void emulated_load(int tile, const void *from, int64_t bytes) {
     for (int i = 0; i < AMX_ROWS; i++) memcpy(amx_tile[tile].word[i], (const char *)from + i * bytes, 64);
@@ -75,14 +93,14 @@ typedef struct {
 
 /* This thread: all tiles are whole. (As an instruction of its own, because GCC 12 takes the operand of _tile_loadconfig to
  * be 8 bytes, and drops what is stored beyond.) */
-INLINE void amx_begin(void) {
+INLINE void begin_pairs(void) {
     amx_config whole = {.palette = 1};
     for (int i = 0; i < 8; i++) whole.bytes_of_row[i] = 64, whole.rows[i] = AMX_ROWS;
     __asm__ volatile("ldtilecfg %0" : : "m"(whole));
 }
 
 /* Tiles in use would have to be saved whenever the thread gives way to another. */
-INLINE void amx_end(void) { __asm__ volatile("tilerelease" :); }
+INLINE void end_pairs(void) { __asm__ volatile("tilerelease" :); }
 
 #define amx_zero(tile) _tile_zero(tile)
 #define amx_load(tile, from, bytes) _tile_loadd(tile, from, bytes)

@@ -28,6 +28,28 @@ INLINE vec to_bf16(vec x) {
 #endif
 }
 
+typedef uint32_t u32vec __attribute__((vector_size(VBYTES)));
+typedef uint32_t u32vec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(uint32_t)), may_alias));
+
+/* Two numbers in a word, rounded. */
+INLINE u32vec bf16_halves(vec upper, vec lower) {
+#if defined(HAVE_AVX512) && defined(__AVX512BF16__)
+    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)upper, (__m512)lower);
+    const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (u32vec)_mm512_permutexvar_epi16(turns, both);
+#else
+    return (u32vec)vbits(to_bf16(upper)) | (u32vec)vbits(to_bf16(lower)) >> 16;
+#endif
+}
+
+/* The bits of term k of a row, 0 behind its end. */
+INLINE uint32_t upper_half(const real *x, int64_t k, int64_t terms) {
+    uint32_t bits = 0;
+    if (k < terms) memcpy(&bits, x + k, sizeof bits);
+    return bits & 0xffff0000u;
+}
+
 #else
 
 INLINE vec to_bf16(vec x) { return x; } /* never called: such programs are float32 */

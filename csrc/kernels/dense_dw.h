@@ -56,7 +56,7 @@ INLINE size_t dense_dw_scratch_bytes(const fr_dense_dw_op *op) {
 
 /* Whether the operands are copied: what a worker copies, it should multiply often. */
 INLINE int packs_dw(const fr_worker *w, int64_t M) {
-#ifdef HAVE_AMX
+#ifdef PACKS_BF16
     if (w->op->dense_dw.bf16) return 0; /* in a form of its own */
 #endif
     const fr_dense_dw_op *op = &w->op->dense_dw;

@@ -18,13 +18,18 @@
  *   STRIP_ROWS   rows of C that the scratch has room for, and that are done together where a sum takes several goes
  *   DW_KEEPS_A   where A is read by columns, what the nearest cache keeps: 1 a block of A for all columns of the panel,
  *                0 a tile's columns of B for all blocks
+ * and PACKS_BF16 if it has instructions for products in bf16, with HAVE_AMX or HAVE_DOT (bf16_packed.h).
  */
 #ifndef FR_GEMM_H
 #define FR_GEMM_H
 
 #include "../worker.h"
+#ifdef PACKS_BF16
 #ifdef HAVE_AMX
 #include "amx.h"
+#else
+#include "dot.h"
+#endif
 #endif
 #include "bf16.h"
 #include "bf16_tiles.h"
@@ -97,8 +102,8 @@ typedef struct {
  * the first one. */
 INLINE strip strips_of(const product *p, int64_t row, int64_t rows) {
     int64_t tall = p->K <= p->terms_at_once ? MR : STRIP_ROWS;
-#ifdef HAVE_AMX
-    if (p->bf16) tall = p->K <= AMX_TERMS ? AMX_TALL : STRIP_ROWS;
+#ifdef PACKS_BF16
+    if (p->bf16) tall = p->K <= PACKED_TERMS ? PACKED_TALL : STRIP_ROWS;
 #endif
     const int64_t count = row_blocks(rows, tall);
     return (strip){.row = row, .number = -1, .count = count, .heights = heights_of(rows, count)};
@@ -230,38 +235,38 @@ INLINE void multiply_terms(real *c, real *packed, const product *p, const strip 
     }
 }
 
-#ifdef HAVE_AMX
-#include "bf16_amx.h"
+#ifdef PACKS_BF16
+#include "bf16_packed.h"
 #endif
 
 /* Before and after the products of an op. */
 INLINE void begin_products(product_scratch *scratch, int bf16) {
     (void)scratch, (void)bf16;
-#ifdef HAVE_AMX
-    if (bf16) begin_amx((amx_packed *)(scratch + 1));
+#ifdef PACKS_BF16
+    if (bf16) begin_packed((packed_operands *)(scratch + 1));
 #endif
 }
 
 INLINE void end_products(int bf16) {
     (void)bf16;
-#ifdef HAVE_AMX
-    if (bf16) amx_end();
+#ifdef PACKS_BF16
+    if (bf16) end_pairs();
 #endif
 }
 
 INLINE size_t product_scratch_bytes(int bf16) {
     (void)bf16;
-#ifdef HAVE_AMX
-    if (bf16) return sizeof(product_scratch) + sizeof(amx_packed);
+#ifdef PACKS_BF16
+    if (bf16) return sizeof(product_scratch) + sizeof(packed_operands);
 #endif
     return sizeof(product_scratch);
 }
 
 /* scratch->c (rows x FR_PANEL) = A * B for the rows of the strip. */
 INLINE void multiply(product_scratch *scratch, const product *p, const strip *s) {
-#ifdef HAVE_AMX
+#ifdef PACKS_BF16
     if (p->bf16) {
-        multiply_amx(scratch->c, (amx_packed *)(scratch + 1), p, s);
+        multiply_packed(scratch->c, (packed_operands *)(scratch + 1), p, s);
         return;
     }
 #endif
