@@ -28,16 +28,17 @@ enum { PAIR_GAP = 1 };
 INLINE int64_t first_of_pair(int64_t p) { return 2 * p; }
 INLINE u32vec pair(vec first, vec second) { return bf16_halves(second, first); }
 
-/* Pairs along a row, whose terms are bf16 already. */
-INLINE void pair_along(uint32_t *out, const real *x, int64_t terms, int64_t pairs) {
-    int64_t p = 0;
-#if !defined(FR_EMULATE_AMX)
-    for (; 2 * p + 32 <= terms; p += 16) {
-        const __m512bh line = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 2 * p + 16), _mm512_loadu_ps(x + 2 * p));
-        memcpy(out + p, &line, sizeof line);
+/* The pairs of a group of terms that follow each other. */
+INLINE void pair_group(uint32_t *out, const real *x) {
+#ifdef FR_EMULATE_AMX
+    for (int k = 0; k < FR_BF16_GROUP; k += VL) {
+        const u32vec bits = (u32vec)vbits(to_bf16(vload(x + k)));
+        for (int i = 0; i < VL; i += 2) out[(k + i) / 2] = bits[i] >> 16 | bits[i + 1];
     }
+#else
+    const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + VL), _mm512_loadu_ps(x));
+    memcpy(out, &pairs, sizeof pairs);
 #endif
-    for (; p < pairs; p++) out[p] = upper_half(x, 2 * p, terms) >> 16 | upper_half(x, 2 * p + 1, terms);
 }
 
 #ifdef FR_EMULATE_AMX

@@ -4,7 +4,7 @@
 
 /* c[16 * down][16 * across], its rows FR_PANEL apart */
 INLINE void amx_block(real *c, const packed_terms *t, const int down, const int across) {
-    const int64_t a_bytes = t->pairs * 4, bytes = FR_PANEL * 4;
+    const int64_t a_bytes = t->a_row * 4, bytes = FR_PANEL * 4;
 /* DO(tile of C, its row and column of tiles, the tile of A, that of B): numbers are literals, as the compiler wants them. */
 #define EACH_SUM(DO)                                                                                                   \
     DO(0, 0, 0, 4, 6);                                                                                                 \
@@ -24,7 +24,7 @@ INLINE void amx_block(real *c, const packed_terms *t, const int down, const int 
     for (int64_t p = 0; p < t->pairs; p += AMX_PAIRS) {
         ask_more(t->ahead);
         amx_load(4, t->a + p, a_bytes);
-        if (down > 1) amx_load(5, t->a + AMX_ROWS * t->pairs + p, a_bytes);
+        if (down > 1) amx_load(5, t->a + AMX_ROWS * t->a_row + p, a_bytes);
         amx_load(6, t->b + p * FR_PANEL, bytes);
         if (across > 1) amx_load(7, t->b + p * FR_PANEL + AMX_COLUMNS, bytes);
         EACH_SUM(MULTIPLY);
@@ -36,6 +36,23 @@ INLINE void amx_block(real *c, const packed_terms *t, const int down, const int 
 #undef ZERO
 #undef STORE
 #undef MULTIPLY
+}
+
+/* Columns of A, in rows of pairs: blocks of pairs are turned. With `block` NULL they are there already. */
+INLINE void take_packed_columns(packed_terms *t, uint32_t *a, real *block, const real *x, int64_t ld, int64_t terms,
+                                int64_t rows) {
+    const int64_t pairs = t->pairs;
+    t->a_row = pairs, t->a_pair = 1;
+    if (!block) return;
+    for (int64_t k = 0; k < terms; k += FR_PANEL) {
+        const int64_t count = terms - k < FR_PANEL ? terms - k : FR_PANEL;
+        real turned[FR_ROW_GROUP * FR_PANEL];
+        pair_terms((uint32_t *)block, FR_PANEL, x + k * ld, ld, count, rows);
+        pack_transposed(turned, block, FR_PANEL, pairs_of(count), rows);
+        for (int64_t i = 0; i < rows; i++) {
+            memcpy(a + i * pairs + k / 2, turned + i * FR_PANEL, (size_t)pairs_of(count) * sizeof *a);
+        }
+    }
 }
 
 /* Blocks of 2 x 2 tiles. */
@@ -51,7 +68,7 @@ INLINE void multiply_pairs(real *c, const packed_terms *terms, const product *p,
         const int down = s->rows - i > AMX_ROWS ? 2 : 1;
         for (int64_t j = 0; j < columns; j += 2) {
             packed_terms t = *terms;
-            t.a += i * t.pairs, t.b += j * AMX_COLUMNS;
+            t.a += i * t.a_row, t.b += j * AMX_COLUMNS;
             real *at = c + i * FR_PANEL + j * AMX_COLUMNS;
             if (down == 2 && columns - j > 1) amx_block(at, &t, 2, 2);
             else if (down == 2) amx_block(at, &t, 2, 1);

@@ -43,13 +43,6 @@ INLINE u32vec bf16_halves(vec upper, vec lower) {
 #endif
 }
 
-/* The bits of term k of a row, 0 behind its end. */
-INLINE uint32_t upper_half(const real *x, int64_t k, int64_t terms) {
-    uint32_t bits = 0;
-    if (k < terms) memcpy(&bits, x + k, sizeof bits);
-    return bits & 0xffff0000u;
-}
-
 #else
 
 INLINE vec to_bf16(vec x) { return x; } /* never called: such programs are float32 */

@@ -1,9 +1,10 @@
 /* Products in bf16 where the processor has instructions for pairs of terms: the same sums as bf16_tiles.h. What multiplies
  * the pairs is in amx_tiles.h or dot_tiles.h, which also say how terms are paired.
  *
- * Both operands are packed in pairs of terms, A as rows of pairs, B as pairs of rows. What is packed stays in the scratch
- * of the worker until the op ends: a strip of A for all panels, a panel of B for all strips. What is missing of the last
- * group of terms is zero. Rows and columns that are missing of a tile may be anything, because nothing reads their sums.
+ * Both operands are packed in pairs of terms. B is packed as pairs of rows. So is A where it is read by columns; else it is
+ * packed as rows of pairs. What is packed stays in the scratch of the worker until the op ends: strips of A for all
+ * panels, a panel of B for all strips. What is missing of the last group of terms is zero. Rows and columns that are
+ * missing of a tile may be anything, because nothing reads their sums.
  *
  * Letters: p counts pairs of terms.
  */
@@ -11,9 +12,6 @@
 #define FR_BF16_PACKED_H
 
 #include "gemm.h"
-
-typedef uint32_t u32vec __attribute__((vector_size(VBYTES)));
-typedef uint32_t u32vec_mem __attribute__((vector_size(VBYTES), aligned(sizeof(uint32_t)), may_alias));
 
 /* Lines of a panel that are asked for while another one is multiplied: a few between products of tiles. In a burst they
  * would hold up the loads of tiles. */
@@ -24,15 +22,26 @@ typedef struct {
     int64_t at_once;
 } lines_ahead;
 
+enum {
+    PACKED_A = PACKED_ROWS * PACKED_TERMS / 2, /* words of packed strips of A */
+    MOST_STRIPS = 256,                         /* of A by columns that are packed at once */
+    MOST_PANELS = 64,                          /* of B */
+};
+
+/* What is packed at a place. */
+typedef struct {
+    const real *first; /* its first element; NULL for nothing */
+    int64_t size;      /* rows of A, vectors of B */
+} packed_place;
+
 /* What a worker has packed for the current op. */
 typedef struct {
     lines_ahead ahead;
-    const real *a_base;                                              /* of the operand A; NULL for none */
-    int64_t a_from, a_row, a_end;                                    /* terms from a_from on, of these rows */
-    b_panel b_panel[PACKED_PANELS / (FR_BF16_GROUP / 2 * FR_PANEL)]; /* where it begins; its vectors as columns */
-    real turned[FR_PANEL * FR_PANEL];                                /* on the way from columns to rows */
-    uint32_t a[(PACKED_ROWS + PACKED_TALL) * PACKED_TERMS / 2]
-        __attribute__((aligned(64))); /* rows of tiles are lines */
+    const real *a_base;           /* of the operand A by rows; NULL for none */
+    int64_t a_from, a_row, a_end; /* terms from a_from on, of these rows */
+    packed_place strips[MOST_STRIPS], panels[MOST_PANELS];
+    real block[FR_PANEL * FR_PANEL / 2];                                                /* pairs to be turned */
+    uint32_t a[PACKED_A + PACKED_TALL * PACKED_TERMS / 2] __attribute__((aligned(64))); /* rows of tiles are lines */
     uint32_t b[PACKED_PANELS] __attribute__((aligned(64)));
 } packed_operands;
 
@@ -44,13 +53,12 @@ INLINE void pair_rows(uint32_t *out, const real *first, const real *second, int6
     for (int64_t j = 0; j < columns; j += VL) *(u32vec_mem *)(out + j) = pair(vload(first + j), vload(second + j));
 }
 
-/* Pairs p .. p + count - 1 of rows of some terms, `ld` apart; out has a row of FR_PANEL words for each pair. */
-INLINE void pair_terms(uint32_t *out, const real *rows, int64_t ld, int64_t terms, int64_t p, int64_t count,
-                       int64_t columns) {
+/* Pairs of rows of some terms, `ld` apart; the pairs are `step` words apart. */
+INLINE void pair_terms(uint32_t *out, int64_t step, const real *rows, int64_t ld, int64_t terms, int64_t columns) {
     static const real zeros[FR_PANEL + VL];
     const int64_t whole = columns / VL * VL, rest = columns - whole;
-    for (int64_t i = 0; i < count; i++, out += FR_PANEL) {
-        const int64_t k = first_of_pair(p + i);
+    for (int64_t p = 0; p < pairs_of(terms); p++, out += step) {
+        const int64_t k = first_of_pair(p);
         const real *first = k < terms ? rows + k * ld : zeros;
         const real *second = k + PAIR_GAP < terms ? rows + (k + PAIR_GAP) * ld : zeros;
         pair_rows(out, first, second, whole);
@@ -62,40 +70,29 @@ INLINE void pair_terms(uint32_t *out, const real *rows, int64_t ld, int64_t term
     }
 }
 
-/* Packs terms k .. k + terms - 1 of a panel of B. */
-static void pack_b(uint32_t *out, real *turned, const product *p, int64_t k, int64_t terms) {
-    const b_panel *b = &p->b;
-    const int64_t columns = p->vectors * VL;
-    for (int64_t first = 0; first < terms; first += FR_PANEL) {
-        const int64_t count = terms - first < FR_PANEL ? terms - first : FR_PANEL;
-        const real *rows = b->data + (k + first) * b->ld;
-        int64_t ld = b->ld;
-        if (b->transposed) {
-            pack_transposed(turned, b->data + k + first, b->ld, b->columns, count);
-            rows = turned, ld = FR_PANEL;
-        }
-        pair_terms(out + first / 2 * FR_PANEL, rows, ld, count, 0, pairs_of(count), columns);
+/* Pairs along a row. */
+INLINE void pair_along(uint32_t *out, const real *x, int64_t terms) {
+    for (int64_t k = 0; k < terms; k += FR_BF16_GROUP, out += FR_BF16_GROUP / 2) {
+        const real *group = x + k;
+        real last[FR_BF16_GROUP] = {0};
+        if (terms - k < FR_BF16_GROUP) group = memcpy(last, group, (size_t)(terms - k) * sizeof(real));
+        pair_group(out, group);
     }
 }
 
-/* Packs terms k .. of some rows of A, `pairs` words apart. By columns, blocks of pairs are turned into rows. */
-static void pack_a(uint32_t *out, real *turned, const product *p, int64_t row, int64_t rows, int64_t k, int64_t terms) {
-    const int64_t pairs = pairs_of(terms);
-    if (p->layout == A_ROWS) {
-        for (int64_t i = 0; i < rows; i++) pair_along(out + i * pairs, p->a + (row + i) * p->s + k, terms, pairs);
+/* Packs terms k .. k + terms - 1 of a panel of B. */
+static void pack_b(uint32_t *out, real *block, const product *p, int64_t k, int64_t terms) {
+    const b_panel *b = &p->b;
+    if (!b->transposed) {
+        pair_terms(out, FR_PANEL, b->data + k * b->ld, b->ld, terms, p->vectors * VL);
         return;
     }
-    real block[FR_PANEL * FR_PANEL];
-    for (int64_t column = 0; column < rows; column += FR_PANEL) {
-        const int64_t columns = rows - column < FR_PANEL ? rows - column : FR_PANEL;
-        for (int64_t first = 0; first < pairs; first += FR_PANEL) {
-            const int64_t count = pairs - first < FR_PANEL ? pairs - first : FR_PANEL;
-            pair_terms((uint32_t *)block, p->a + row + column + k * p->s, p->s, terms, first, count, columns);
-            pack_transposed(turned, block, FR_PANEL, count, columns);
-            for (int64_t i = 0; i < columns; i++) {
-                memcpy(out + (column + i) * pairs + first, turned + i * FR_PANEL, (size_t)count * sizeof *out);
-            }
+    for (int64_t first = 0; first < terms; first += FR_PANEL) {
+        const int64_t count = terms - first < FR_PANEL ? terms - first : FR_PANEL;
+        for (int64_t j = 0; j < b->columns; j++) {
+            pair_along((uint32_t *)block + j * FR_PANEL / 2, b->data + j * b->ld + k + first, count);
         }
+        pack_transposed((real *)out + first / 2 * FR_PANEL, block, FR_PANEL / 2, b->columns, pairs_of(count));
     }
 }
 
@@ -126,8 +123,9 @@ INLINE void ask_more(lines_ahead *ahead) {
 /* Packed terms of a product: those of a strip of A by those of a panel of B. */
 typedef struct {
     const uint32_t *a, *b;
-    int64_t pairs; /* of the terms, and words from a row of A to the next */
-    int adds;      /* to the sums that C already holds */
+    int64_t a_row, a_pair; /* words from a row of A to the next, and from a pair to the next; one of them is 1 */
+    int64_t pairs;
+    int adds; /* to the sums that C already holds */
     lines_ahead *ahead;
 } packed_terms;
 
@@ -137,32 +135,53 @@ typedef struct {
 #include "dot_tiles.h"
 #endif
 
+/* The place for what begins at `first`. All places of an op have the same size. */
+INLINE int64_t place_of(const real *first, int64_t elements, int64_t places, int64_t most) {
+    const uintptr_t number = (uintptr_t)first / ((uintptr_t)elements * sizeof(real));
+    return (int64_t)(number % (uintptr_t)(places < most ? places : most));
+}
+
+/* The most terms that are done in one go. */
+INLINE int64_t most_terms(const product *p) { return p->K < PACKED_TERMS ? p->K : PACKED_TERMS; }
+
 /* The packed rows of a strip of A. Strips come in order, again for each panel, so they are added to those before. */
-INLINE const uint32_t *packed_a(packed_operands *packed, const product *p, const strip *s, int64_t k, int64_t terms) {
-    const int64_t pairs = pairs_of(terms);
+INLINE void take_rows(packed_terms *t, packed_operands *packed, const product *p, const strip *s, int64_t k,
+                      int64_t terms) {
     const int known = packed->a_base == p->a && packed->a_from == k && packed->a_row <= s->row;
     if (!known || s->row > packed->a_end || s->row + s->rows - packed->a_row > PACKED_ROWS) {
         packed->a_base = p->a, packed->a_from = k, packed->a_row = packed->a_end = s->row;
     }
-    uint32_t *a = packed->a + (s->row - packed->a_row) * pairs;
-    if (s->row + s->rows > packed->a_end) {
-        pack_a(a, packed->turned, p, s->row, s->rows, k, terms);
-        packed->a_end = s->row + s->rows;
-    }
-    return a;
+    uint32_t *a = packed->a + (s->row - packed->a_row) * t->pairs;
+    t->a = a, t->a_row = t->pairs, t->a_pair = 1;
+    if (s->row + s->rows <= packed->a_end) return;
+    for (int64_t i = 0; i < s->rows; i++) pair_along(a + i * t->pairs, p->a + (s->row + i) * p->s + k, terms);
+    packed->a_end = s->row + s->rows;
+}
+
+/* The packed columns of a strip of A, of at most FR_ROW_GROUP rows. */
+INLINE void take_columns(packed_terms *t, packed_operands *packed, const product *p, const strip *s, int64_t k,
+                         int64_t terms) {
+    const int64_t size = pairs_of(most_terms(p)) * FR_ROW_GROUP;
+    const real *first = p->a + s->row + k * p->s;
+    const int64_t place = place_of(first, s->rows, PACKED_A / size, MOST_STRIPS);
+    uint32_t *a = packed->a + place * size;
+    packed_place *here = &packed->strips[place];
+    const int packs = here->first != first || here->size != s->rows;
+    *here = (packed_place){first, s->rows};
+    t->a = a;
+    take_packed_columns(t, a, packs ? packed->block : NULL, first, p->s, terms, s->rows);
 }
 
 /* The packed terms of a panel of B. */
-INLINE const uint32_t *packed_b(packed_operands *packed, const product *p, int64_t k, int64_t terms) {
-    const int64_t size = pairs_of(terms) * FR_PANEL, places = PACKED_PANELS / size;
+INLINE void take_panel(packed_terms *t, packed_operands *packed, const product *p, int64_t k, int64_t terms) {
+    const int64_t size = pairs_of(most_terms(p)) * FR_PANEL;
     const real *first = p->b.data + k * (p->b.transposed ? 1 : p->b.ld);
-    const int64_t place = (int64_t)((uintptr_t)first / (FR_PANEL * sizeof(real)) % (uintptr_t)places);
+    const int64_t place = place_of(first, FR_PANEL, PACKED_PANELS / size, MOST_PANELS);
     uint32_t *b = packed->b + place * size;
-    if (packed->b_panel[place].data != first || packed->b_panel[place].columns != p->vectors) {
-        pack_b(b, packed->turned, p, k, terms);
-        packed->b_panel[place] = (b_panel){.data = first, .columns = p->vectors};
-    }
-    return b;
+    packed_place *here = &packed->panels[place];
+    if (here->first != first || here->size != p->vectors) pack_b(b, packed->block, p, k, terms);
+    *here = (packed_place){first, p->vectors};
+    t->b = b;
 }
 
 /* c (rows x FR_PANEL) = A * B for the rows of the strip. */
@@ -170,13 +189,10 @@ static void multiply_packed(real *c, packed_operands *packed, const product *p, 
     if (s->number == 0) packed->ahead = lines_after(p, s->count * tiles_of(s->rows, p->vectors));
     for (int64_t k = 0; k < p->K || k == 0; k += PACKED_TERMS) {
         const int64_t terms = p->K - k < PACKED_TERMS ? p->K - k : PACKED_TERMS;
-        const packed_terms t = {
-            .a = packed_a(packed, p, s, k, terms),
-            .b = packed_b(packed, p, k, terms),
-            .pairs = pairs_of(terms),
-            .adds = k > 0,
-            .ahead = &packed->ahead,
-        };
+        packed_terms t = {.pairs = pairs_of(terms), .adds = k > 0, .ahead = &packed->ahead};
+        if (p->layout == A_ROWS) take_rows(&t, packed, p, s, k, terms);
+        else take_columns(&t, packed, p, s, k, terms);
+        take_panel(&t, packed, p, k, terms);
         multiply_pairs(c, &t, p, s);
     }
 }
@@ -184,7 +200,8 @@ static void multiply_packed(real *c, packed_operands *packed, const product *p, 
 /* Before the products of an op. */
 static void begin_packed(packed_operands *packed) {
     packed->a_base = NULL;
-    memset(packed->b_panel, 0, sizeof packed->b_panel);
+    memset(packed->strips, 0, sizeof packed->strips);
+    memset(packed->panels, 0, sizeof packed->panels);
     begin_pairs();
 }
 

@@ -24,23 +24,22 @@ enum { PAIR_GAP = 2 };
 INLINE int64_t first_of_pair(int64_t p) { return 2 * (p & ~1) + (p & 1); }
 INLINE u32vec pair(vec first, vec second) { return bf16_halves(first, second); }
 
-/* Pairs along a row, whose terms are bf16 already. */
-INLINE void pair_along(uint32_t *out, const real *x, int64_t terms, int64_t pairs) {
-    int64_t p = 0;
-#if !defined(FR_EMULATE_AMX)
+/* The pairs of a group of terms that follow each other. */
+INLINE void pair_group(uint32_t *out, const real *x) {
+#ifdef FR_EMULATE_AMX
+    real first[FR_BF16_GROUP / 2], second[FR_BF16_GROUP / 2];
+    for (int p = 0; p < FR_BF16_GROUP / 2; p++) {
+        first[p] = x[first_of_pair(p)], second[p] = x[first_of_pair(p) + PAIR_GAP];
+    }
+    for (int p = 0; p < FR_BF16_GROUP / 2; p += VL)
+        *(u32vec_mem *)(out + p) = pair(vload(first + p), vload(second + p));
+#else
     const __m512i firsts = _mm512_set_epi32(29, 28, 25, 24, 21, 20, 17, 16, 13, 12, 9, 8, 5, 4, 1, 0);
-    const __m512i seconds = _mm512_add_epi32(firsts, _mm512_set1_epi32(2));
-    for (; 2 * p + 32 <= terms; p += 16) {
-        const __m512i a = _mm512_loadu_si512(x + 2 * p), b = _mm512_loadu_si512(x + 2 * p + 16);
-        const __m512i first = _mm512_permutex2var_epi32(a, firsts, b),
-                      second = _mm512_permutex2var_epi32(a, seconds, b);
-        _mm512_storeu_si512(out + p, _mm512_or_si512(first, _mm512_srli_epi32(second, 16)));
-    }
+    const __m512i seconds = _mm512_add_epi32(firsts, _mm512_set1_epi32(PAIR_GAP));
+    const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + VL);
+    const vec first = (vec)_mm512_permutex2var_ps(a, firsts, b), second = (vec)_mm512_permutex2var_ps(a, seconds, b);
+    *(u32vec_mem *)out = pair(first, second);
 #endif
-    for (; p < pairs; p++) {
-        const int64_t k = first_of_pair(p);
-        out[p] = upper_half(x, k, terms) | upper_half(x, k + PAIR_GAP, terms) >> 16;
-    }
 }
 
 INLINE vec add_pairs(vec sum, u32vec a, u32vec b) {

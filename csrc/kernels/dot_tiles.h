@@ -19,8 +19,9 @@ typedef struct {
 } dot_place;
 
 /* c[mr][nv * VL], its rows FR_PANEL apart; a and b are `pairs` pairs */
-INLINE void dot_body(real *c, const packed_terms *t, int64_t pairs, const dot_place *at, const int mr, const int nv) {
-    const int64_t s = t->pairs;
+INLINE void dot_body(real *c, const packed_terms *t, int64_t pairs, const dot_place *at, const a_layout layout,
+                     const int mr, const int nv) {
+    const int64_t next_row = layout == A_ROWS ? t->a_row : 1, next_pair = layout == A_ROWS ? 1 : t->a_pair;
     const uint32_t *a = t->a, *b = t->b;
     int adds = t->adds;
     for (int64_t left = pairs, asked = 0; left > 0; left -= FR_BF16_GROUP / 2) {
@@ -36,11 +37,11 @@ INLINE void dot_body(real *c, const packed_terms *t, int64_t pairs, const dot_pl
         for (int j = 0; j < nv; j++) bp[j] = *(const u32vec_mem *)(b + j * VL);                                        \
         UNROLL                                                                                                         \
         for (int i = 0; i < mr; i++) {                                                                                 \
-            const u32vec ap = a[i * s] - (u32vec){0};                                                                  \
+            const u32vec ap = a[i * next_row] - (u32vec){0};                                                           \
             UNROLL                                                                                                     \
             for (int j = 0; j < nv; j++) sum[i * nv + j] = add_pairs(sum[i * nv + j], ap, bp[j]);                      \
         }                                                                                                              \
-        a++;                                                                                                           \
+        a += next_pair;                                                                                                \
         b += FR_PANEL;                                                                                                 \
     }
         for (int p = 0; p < FR_BF16_GROUP / 2; p += 2) {
@@ -62,12 +63,21 @@ typedef void (*dot_fn)(real *c, const packed_terms *t, int64_t pairs, const dot_
 
 #define DEFINE_DOT_TILE(layout, mr, nv)                                                                                \
     static void dot_##layout##_##mr##_##nv(real *c, const packed_terms *t, int64_t pairs, const dot_place *at) {       \
-        dot_body(c, t, pairs, at, mr, nv);                                                                             \
+        dot_body(c, t, pairs, at, layout, mr, nv);                                                                     \
     }
 #define DOT_TILE_NAME(layout, mr, nv) dot_##layout##_##mr##_##nv,
 
-FOR_EACH_TILE(DEFINE_DOT_TILE, tile, 6, 2)
-static const dot_fn dot_tiles[DOT_VECTORS * DOT_ROWS] = {FOR_EACH_TILE(DOT_TILE_NAME, tile, 6, 2)};
+FOR_EACH_TILE(DEFINE_DOT_TILE, A_ROWS, 6, 2)
+FOR_EACH_TILE(DEFINE_DOT_TILE, A_COLUMNS, 6, 2)
+static const dot_fn dot_row_tiles[DOT_VECTORS * DOT_ROWS] = {FOR_EACH_TILE(DOT_TILE_NAME, A_ROWS, 6, 2)};
+static const dot_fn dot_column_tiles[DOT_VECTORS * DOT_ROWS] = {FOR_EACH_TILE(DOT_TILE_NAME, A_COLUMNS, 6, 2)};
+
+/* Columns of A, as pairs of rows. With `block` NULL they are there already. */
+INLINE void take_packed_columns(packed_terms *t, uint32_t *a, real *block, const real *x, int64_t ld, int64_t terms,
+                                int64_t rows) {
+    t->a_row = 1, t->a_pair = FR_ROW_GROUP;
+    if (block) pair_terms(a, FR_ROW_GROUP, x, ld, terms, rows);
+}
 
 INLINE int64_t tiles_of(int64_t rows, int64_t vectors) {
     return row_blocks(rows, DOT_ROWS) * ((vectors + DOT_VECTORS - 1) / DOT_VECTORS);
@@ -77,6 +87,7 @@ INLINE int64_t tiles_of(int64_t rows, int64_t vectors) {
 INLINE void multiply_pairs(real *c, const packed_terms *terms, const product *p, const strip *s) {
     const int64_t blocks = row_blocks(s->rows, DOT_ROWS);
     const row_heights heights = heights_of(s->rows, blocks);
+    const dot_fn *tiles = p->layout == A_ROWS ? dot_row_tiles : dot_column_tiles;
     if (terms->pairs == 0) memset(c, 0, (size_t)(s->rows * FR_PANEL) * sizeof(real));
     for (int64_t pair = 0; pair < terms->pairs; pair += DOT_PAIRS) {
         const int64_t left = terms->pairs - pair, pairs = left < DOT_PAIRS ? left : DOT_PAIRS;
@@ -86,9 +97,9 @@ INLINE void multiply_pairs(real *c, const packed_terms *terms, const product *p,
             for (int j = 0; j < p->vectors; j += DOT_VECTORS) {
                 const int vectors = p->vectors - j < DOT_VECTORS ? p->vectors - j : DOT_VECTORS;
                 packed_terms t = *terms;
-                t.a += i * t.pairs + pair, t.b += pair * FR_PANEL + j * VL, t.adds |= pair > 0;
+                t.a += i * t.a_row + pair * t.a_pair, t.b += pair * FR_PANEL + j * VL, t.adds |= pair > 0;
                 const dot_place at = {left <= DOT_PAIRS ? p->next : NULL, s->row + i, j * VL};
-                dot_tiles[(vectors - 1) * DOT_ROWS + height - 1](c + i * FR_PANEL + j * VL, &t, pairs, &at);
+                tiles[(vectors - 1) * DOT_ROWS + height - 1](c + i * FR_PANEL + j * VL, &t, pairs, &at);
             }
             i += height;
         }
