@@ -15,7 +15,7 @@
 /* Sizes of products (bf16_packed.h). */
 enum {
     PACKED_TERMS = 4096,     /* done in one go */
-    PACKED_TALL = 48,        /* rows of a strip: eight tiles */
+    PACKED_TALL = 48,        /* rows of a strip */
     PACKED_ROWS = 288,       /* of A that are packed at once */
     PACKED_PANELS = 1 << 17, /* words of packed panels of B: at least the pairs of one go by FR_PANEL */
 };

@@ -32,11 +32,11 @@ build() { # driver, compiler, then one "target flags" each
     for target in "$@"; do
         read -ra flags <<<"$target"
         for bits in 32 64; do
-            [[ -e csrc/targets/${flags[0]}_f$bits.c ]] || continue # amx has float32 alone
+            [[ -e csrc/targets/${flags[0]}_f$bits.c ]] || continue # those for bf16 have float32 alone
             source="$driver-${flags[0]}-$bits"
             "$compiler" "${FLAGS[@]}" "${flags[@]:1}" -c "csrc/targets/${flags[0]}_f$bits.c" -o "$source.o"
             objects+=("$source.o")
-            [[ ${flags[0]} == amx ]] && continue # its functions are those of avx512
+            [[ ${flags[0]} == amx || ${flags[0]} == avx512_bf16 ]] && continue # its functions are those of avx512
             "$compiler" "${FLAGS[@]}" "${flags[@]:1}" -include "csrc/targets/${flags[0]}.h" -DREAL_BITS=$bits \
                 -c tests/neon/vmath.c -o "$source-vmath.o"
             objects+=("$source-vmath.o")
@@ -47,7 +47,7 @@ build() { # driver, compiler, then one "target flags" each
 
 echo "building for x86-64 ($CC) and for aarch64 ($CROSS_CC)"
 avx512="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma"
-build "$work/x86" "$CC" "avx2 -mavx2 -mfma" "avx512 $avx512" "amx $avx512" generic &
+build "$work/x86" "$CC" "avx2 -mavx2 -mfma" "avx512 $avx512" "amx $avx512" "avx512_bf16 $avx512" generic &
 build "$work/arm" "$CROSS_CC" "neon -fno-schedule-insns" generic
 wait $!
 
