@@ -8,8 +8,7 @@
 enum {
     DOT_ROWS = 6,
     DOT_VECTORS = 2,
-    DOT_PAIRS =
-        128, /* done for all tiles of a strip before the next ones: those of a panel stay in the nearest cache */
+    DOT_PAIRS = 128, /* done for all tiles of a strip in turn: those of a panel stay in the nearest cache */
 };
 
 /* What a tile will be written to, and its place there. */

@@ -114,7 +114,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=checking.PRECISIONS,
         default="float32",
-        help="of the products of dense layers; bfloat16 is faster where the processor has AMX (float32)",
+        help="of the products of dense layers; bfloat16 is faster on AMX and from Zen 4 on (float32)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of split, parameters, order and dropout (0)")
     parser.add_argument("--threads", type=positive, help="by default, what the machine and the work allow")
