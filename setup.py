@@ -4,7 +4,7 @@ Each SIMD target is a static library, because each needs its own flags. Only the
 
     FASTREG_DEBUG=1                              bounds checks in Cython, assertions and no optimization in C
     FASTREG_SANITIZE=address,undefined | thread  a sanitized build (implies debugging symbols)
-    FASTREG_EMULATE_AMX=1                        the targets "amx" and "avx512_bf16" in plain C and AVX2, to test them on any x86-64
+    FASTREG_EMULATE_AMX=1                        "amx" and "avx512_bf16" in plain C and AVX2, to test them on any x86-64
 """
 
 import os
