@@ -338,9 +338,14 @@ class Estimator(Suggesting, BaseEstimator):
             return None, None
         random = copy.deepcopy(self._split_random or random or self._random())
         stratify = self._stratified(targets)
-        rows, out = train_test_split(
-            np.arange(X.shape[0]), random_state=random, test_size=given.share, stratify=stratify
-        )
+        count = X.shape[0]
+        try:
+            rows, out = train_test_split(
+                np.arange(count), random_state=random, test_size=given.share, stratify=stratify
+            )
+        except ValueError as error:
+            what = f"early_stopping holds back validation_fraction={given.share:g} of {count} rows"
+            raise ValueError(f"{error} {what}, or X_val and y_val in fit take their place") from None
         if len(out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
