@@ -156,6 +156,8 @@ def _backend(n_jobs: int | None) -> tuple[int | None, Any, int]:
 
 def _count(joblib: Any, backend: Any, n_jobs: int | None) -> int:
     """How many tasks the backend would run at once."""
+    if type(backend).__name__ == "DaskDistributedBackend":
+        return sum(backend.client.ncores().values())  # after a death perhaps none for some seconds; joblib would end
     if type(backend).__name__ == "RayBackend":
         import ray
 

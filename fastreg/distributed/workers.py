@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any, Protocol
 from uuid import uuid4
@@ -123,15 +123,46 @@ class Threads:
         """Nothing was laid out."""
 
 
+@contextmanager
+def _told_of_lost() -> Generator[None]:
+    """The errors by which dask tells of a worker that has died during a call: its address is unknown, or there is no
+    answer, or no worker at all. Errors of tasks do not come this way."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (KeyError, OSError)) and type(error).__name__ != "TimeoutError":  # asyncio's in 3.10
+            raise
+        raise DataLost(f"dask has lost a worker: {type(error).__name__} {error}") from error
+
+
+def _here() -> None:
+    """A task for which a cluster that grows on demand starts a worker."""
+
+
 class Dask:
     """The workers of a dask cluster. Each gets the data once, and keeps them until the end."""
 
     def __init__(self, backend: Any, count: int, parts: Parts):
         self.backend, self.client = backend, backend.client
-        self.client.wait_for_workers(1, WAIT_SECONDS)
-        self.data = InDask(parts, self.client)
+        if not self.client.nthreads():
+            self._wait()
+        with _told_of_lost():
+            self.data = InDask(parts, self.client)
+
+    def _wait(self) -> None:
+        """Waits until a worker lives. dask starts dead ones again, but not always."""
+        try:
+            self.client.submit(_here, pure=False).result(WAIT_SECONDS)
+        except Exception as error:
+            if type(error).__name__ != "TimeoutError":  # asyncio's in Python 3.10
+                raise
+            raise RuntimeError(f"n_jobs: dask has had no worker for {WAIT_SECONDS} s, expected at least one") from error
 
     def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
+        with _told_of_lost(), closing(self._results(function, left, tasks)) as results:
+            yield from results
+
+    def _results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         distributed = import_module("distributed")
         ticket, run = Ticket(function, self.data.way, 1, False), uuid4().hex
         futures = [

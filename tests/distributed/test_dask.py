@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -24,19 +25,27 @@ def expected() -> list[bytes]:
     return bits(fr.fit_seeds(make, X, Y, 6, **FIT))
 
 
-@pytest.fixture(scope="module")
-def client():
+@contextmanager
+def cluster(workers):
     """A cluster. dask leaves OMP_NUM_THREADS=1, which is for its workers, in the process that starts them."""
     environment = dict(os.environ)
     try:
         with (
-            distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-            distributed.Client(cluster) as client,
+            distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0"
+            ) as made,
+            distributed.Client(made) as client,
         ):
             yield client
     finally:
         os.environ.clear()
         os.environ.update(environment)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with cluster(2) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +113,22 @@ def test_threads_within_tasks_of_joblib():
     assert found == [1] * 4
 
 
+def test_a_worker_that_dies_as_the_data_are_sent_is_no_end(client, expected, monkeypatch):
+    """dask tells of it by errors of several kinds; each time the data are sent again."""
+    scatter, errors = client.scatter, [KeyError("tcp://127.0.0.1:1"), TimeoutError("No valid workers found"), OSError()]
+
+    def dies(*args, **kwargs):
+        if errors:
+            raise errors.pop()
+        return scatter(*args, **kwargs)
+
+    monkeypatch.setattr(client, "scatter", dies)
+    assert bits(fr.fit_seeds(make, X, Y, 6, **FIT)) == expected and not errors
+    errors += [KeyError("tcp://127.0.0.1:1")] * 9
+    with pytest.raises(RuntimeError, match="workers died 4 times and finished nothing in between"):
+        fr.fit_seeds(make, X, Y, 6, **FIT)
+
+
 def test_data_that_died_with_all_workers_are_sent_again(tmp_path, expected):
     class Dies(fr.Callback):
         """Kills the first two processes that come to a second epoch, both before dask can copy the data. The last
@@ -117,3 +142,18 @@ def test_data_that_died_with_all_workers_are_sent_again(tmp_path, expected):
 
     fits = fr.fit_seeds(make, X, Y, 6, callbacks=Dies(), **FIT)
     assert len(list(tmp_path.iterdir())) == 2 and bits(fits) == expected
+
+
+def test_a_search_that_begins_when_no_worker_lives(monkeypatch):
+    """The only one was killed just now, and dask starts it again: it is waited for."""
+    grid = {"seed": [0, 1, 2]}
+    expected = fr.grid_search(make, grid, X, Y, cv=2, n_jobs=1, **FIT)
+    with cluster(1) as own, joblib.parallel_config(backend="dask"):
+        own.wait_for_workers(1, 120)
+        (process,) = own.run(os.getpid).values()
+        os.kill(process, signal.SIGKILL)
+        assert fr.grid_search(make, grid, X, Y, cv=2, **FIT).mean == expected.mean
+    monkeypatch.setattr("fastreg.distributed.workers.WAIT_SECONDS", 0.5)
+    told = pytest.raises(RuntimeError, match=r"dask has had no worker for 0.5 s, expected at least one")
+    with cluster(0), joblib.parallel_config(backend="dask"), told:
+        fr.grid_search(make, grid, X, Y, cv=2, **FIT)

@@ -52,6 +52,13 @@ def test_the_task_of_a_killed_worker_is_run_again(tmp_path, expected):
     assert killed.exists() and bits(fits) == expected
 
 
+def test_a_search_goes_on_after_a_worker_was_killed(tmp_path):
+    killed, grid = tmp_path / "killed", {"seed": [0, 1]}
+    expected = fr.grid_search(make, grid, X, Y, cv=3, n_jobs=1, **FIT)
+    search = fr.grid_search(make, grid, X, Y, cv=3, callbacks=Once(killed), **FIT)
+    assert killed.exists() and search.mean == expected.mean and search.best_params == expected.best_params
+
+
 def test_an_error_names_its_task():
     labels = Y.copy()
     labels[7] = 5

@@ -109,6 +109,8 @@ def test_refusals(given, held, told):
 def test_too_few_rows_to_hold_some_back_are_told_with_the_argument():
     """As in the first round of a search that halves, whose rounds begin with a few rows."""
     X, y = np.eye(10), np.arange(10) % 2
-    told = r"The test_size = 1 .*early_stopping holds back validation_fraction=0.1 of 10 rows, or X_val and y_val in fit"
+    told = (
+        r"The test_size = 1 .*early_stopping holds back validation_fraction=0.1 of 10 rows, or X_val and y_val in fit"
+    )
     with pytest.raises(ValueError, match=told):
         MLPClassifier(early_stopping=True).fit(X, y)
