@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -32,6 +33,9 @@ from fastreg.common.fileio import (
 LOOKED_AT = 120  # bytes of a file of another format that are looked at
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package too
 MAX_PARTS = 4_000_000  # of a JSON text: strings, commas and brackets. The largest model has fewer, trained by Adam
+
+UNUSUAL_NUMBER = re.compile(r"-\d|\d{21}")  # in a JSON text, maybe
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair, as JSON escapes it
 
 # NumPy has no dtype for BF16 and the format's 8-bit floats. They are refused, and the error names them. BF16 may be
 # read as F32, of which it is the upper half.
@@ -262,8 +266,10 @@ def parse_json(text: str, what: str, *, floats: bool) -> Any:
 
     _check_parts(text, what)
     try:
-        value = json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=real, parse_constant=constant)
-        json.dumps(value, ensure_ascii=False).encode()  # fails if the JSON escapes a lone surrogate, which is not text
+        whole = number if UNUSUAL_NUMBER.search(text) else None  # a function in Python for each takes its time
+        value = json.loads(text, object_pairs_hook=unique, parse_int=whole, parse_float=real, parse_constant=constant)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()  # fails at a lone one, which is not text
         return value
     except json.JSONDecodeError as error:
         raise FileFormatError(f"{what} is not JSON: {error.msg} (character {error.pos})") from None
@@ -299,7 +305,7 @@ def _check_layout(header: dict[str, Any], size: int) -> dict[str, tuple[np.dtype
     """Dtype and shape of every tensor, in the order of their bytes. These must fill `size` bytes exactly."""
     spans = []
     for name, entry in header.items():
-        dtype, shape, start, end = _check_entry(brief(name), entry)
+        dtype, shape, start, end = _check_entry(name, entry)
         spans.append((start, end, name, dtype, shape))
     spans.sort(key=lambda span: span[:2])
     position = 0
@@ -315,24 +321,30 @@ def _check_layout(header: dict[str, Any], size: int) -> dict[str, tuple[np.dtype
 
 def _check_entry(name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise FileFormatError(f"tensor {name} is not described by exactly dtype, shape and data_offsets")
+        raise FileFormatError(f"tensor {brief(name)} is not described by exactly dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise FileFormatError(f"tensor {name} has dtype {brief(entry['dtype'])}; fastreg reads {', '.join(DTYPES)}")
+        raise FileFormatError(
+            f"tensor {brief(name)} has dtype {brief(entry['dtype'])}; fastreg reads {', '.join(DTYPES)}"
+        )
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not _is_sizes(shape):
-        raise FileFormatError(f"tensor {name} has the shape {brief(shape)}, expected whole numbers")
+        raise FileFormatError(f"tensor {brief(name)} has the shape {brief(shape)}, expected whole numbers")
     if not _is_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise FileFormatError(f"tensor {name} has the data_offsets {brief(offsets)}, expected [start, end]")
+        raise FileFormatError(f"tensor {brief(name)} has the data_offsets {brief(offsets)}, expected [start, end]")
     count = array_bytes(shape, dtype.itemsize)
     if count != offsets[1] - offsets[0]:
-        raise FileFormatError(f"tensor {name} needs {count} bytes by its shape but has {offsets[1] - offsets[0]}")
+        raise FileFormatError(
+            f"tensor {brief(name)} needs {count} bytes by its shape but has {offsets[1] - offsets[0]}"
+        )
     return dtype, tuple(shape), offsets[0], offsets[1]
 
 
 def _is_sizes(value: Any) -> bool:
     """Whether it is a list of whole numbers of at least 0. True is an int in Python, but not here."""
-    return isinstance(value, list) and all(type(item) is int and 0 <= item <= MAX_BYTES for item in value)
+    if not isinstance(value, list) or not set(map(type, value)) <= {int}:
+        return False
+    return not value or 0 <= min(value) <= max(value) <= MAX_BYTES
 
 
 def _check_text(value: Any, what: str) -> None:
