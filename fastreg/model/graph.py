@@ -57,6 +57,7 @@ class Graph:
         """How many nodes and heads read each value."""
         return Counter([value for node in self.nodes for value in node.inputs] + list(self.outputs.values()))
 
+    @cached_property
     def first_uses(self) -> dict[int, int]:
         """The first node of each layer."""
         first: dict[int, int] = {}
@@ -200,7 +201,7 @@ class Network(NamedTuple):
     def layer_shapes(self) -> list[tuple[Shape, Shape]]:
         """The shapes before and after each layer, at its first use."""
         shapes, count = self.shapes(), len(self.input_shapes)
-        first = self.graph.first_uses()
+        first = self.graph.first_uses
         nodes = [(first[layer], self.graph.nodes[first[layer]]) for layer in range(len(self.layers))]
         return [(shapes[node.inputs[0]], shapes[count + index]) for index, node in nodes]
 
@@ -210,6 +211,7 @@ class Network(NamedTuple):
         shapes = self.shapes()
         found: dict[int, dict[str, Parameter]] = {}
         first: dict[int, Shape] = {}
+        by_name = {layer.name: index for index, layer in enumerate(self.layers)}
         for name, node in zip(self.names, self.graph.nodes, strict=True):
             layer, shape = self.layers[node.layer], shapes[node.inputs[0]]
             own = layer.parameters(shape)
@@ -224,12 +226,13 @@ class Network(NamedTuple):
                     f"layer {name!r}: got an Embedding after another layer, expected it on an input of codes"
                 )
             if isinstance(layer, Dense) and layer.tied_to:
-                self._check_tie(name, layer, math.prod(shape), shapes)
+                self._check_tie(name, layer, by_name, math.prod(shape), shapes)
         parts = ((self.layers[index].name, own) for index, own in sorted(found.items()))
         return {f"{name}.{key}": parameter for name, own in parts for key, parameter in own.items()}
 
-    def _check_tie(self, name: str, layer: Dense, inputs: int, shapes: list[Shape]) -> None:
-        by_name = {other.name: index for index, other in enumerate(self.layers)}
+    def _check_tie(
+        self, name: str, layer: Dense, by_name: Mapping[str | None, int], inputs: int, shapes: list[Shape]
+    ) -> None:
         other = self.layers[by_name[layer.tied_to]] if layer.tied_to in by_name else None
         if not isinstance(other, Dense) or other.tied_to or other is layer:
             dense = [str(d.name) for d in self.layers if isinstance(d, Dense) and not d.tied_to]
@@ -237,7 +240,7 @@ class Network(NamedTuple):
                 f"layer {name!r}: tied_to: got {layer.tied_to!r}, expected a Dense with a weight of its own: "
                 f"{', '.join(dense) or 'there is none'}"
             )
-        use = self.graph.nodes[self.graph.first_uses()[by_name[layer.tied_to]]]
+        use = self.graph.nodes[self.graph.first_uses[by_name[layer.tied_to]]]
         weight, own = other.weight_shape(math.prod(shapes[use.inputs[0]])), layer.weight_shape(inputs)
         if weight != own:
             advice = "; transposed=True uses it the other way round" if weight == own[::-1] else ""

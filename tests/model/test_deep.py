@@ -49,10 +49,19 @@ def lines_run(work) -> int:
     return count
 
 
+def ties(count):
+    x = fr.Input(4)
+    value = fr.Dense(4, "tanh", name="first")(x)
+    for _ in range(count):
+        value = fr.Dense(4, "tanh", tied_to="first", transposed=True)(value)
+    return fr.Model(x, fr.Dense(3)(value))
+
+
+@pytest.mark.parametrize("model", [row, ties])
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
-def test_the_work_is_linear_in_the_layers(clip_norm):
+def test_the_work_is_linear_in_the_layers(model, clip_norm):
     def work(count):
-        trainer = fr.Trainer(row(count), clip_norm=clip_norm, threads=1)
+        trainer = fr.Trainer(model(count), clip_norm=clip_norm, threads=1)
         trainer.fit(X, Y, batch_size=8)
         trainer.model.predict(X)
 
