@@ -10,7 +10,7 @@ import numpy as np
 from fastreg.common.showing import shown
 
 CHUNK = 1 << 20  # elements that are checked at a time
-NUMBERS = 1 << 23  # of rows that are dense at a time, with their zeros
+NUMBERS = 1 << 22  # of rows that are dense at a time, with their zeros
 
 
 def is_sparse(value) -> bool:

@@ -264,7 +264,7 @@ class Estimator(Suggesting, BaseEstimator):
         """A trainer, whose parameters are those that scikit-learn would draw."""
         model = Sequential(given.network.layers(head.outputs))
         model.schema = self._with_features(self._schema())
-        model.build(features, dtype=dtype)
+        model._build(model._shape(features), 0, dtype, zeros=_dense(model))
         drawn = self._start(model, random)
         for name, values in drawn.items():
             model.parameters[name][...] = values

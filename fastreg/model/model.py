@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -216,12 +216,16 @@ class Model(Settable):
         dtype
             "float32" or "float64". Both start from the same draws.
         """
-        shape, seed, dtype = self._shape(input_shape), checking.seed(seed), checking.dtype(dtype)
+        self._build(self._shape(input_shape), checking.seed(seed), checking.dtype(dtype))
+
+    def _build(self, shape: InputShape, seed: int, dtype: str, zeros: Collection[str] = ()) -> None:
+        """`build`. The parameters of the layers `zeros` are zeros, since their values come from elsewhere."""
         self._claim.check_free("build")
         made = self._allocated(shape, dtype)
         arena = made["_parameters"]
         for index, (layer, (before, _)) in enumerate(zip(self.layers, self.layer_shapes(shape), strict=True)):
-            for part, (key, p) in enumerate(layer.parameters(before).items()):
+            parameters = {} if str(layer.name) in zeros else layer.parameters(before)
+            for part, (key, p) in enumerate(parameters.items()):
                 # Weight and bias of a layer draw from different streams.
                 place = stream(PURPOSE_INIT, index + part * MAX_LAYERS)
                 drawn = p.initializer.draw(p.shape, p.fan_in, p.fan_out, seed, place)
