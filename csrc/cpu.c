@@ -51,11 +51,6 @@ static int has_avx512(void) {
 /* AVX-512, with ops of their own. Made when the processor is asked for them. */
 static fr_table amx_f32, avx512_bf16_f32;
 
-static int has_bf16(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
-}
-
 #ifdef FR_EMULATE_AMX
 #define BESIDE_F64 &fr_avx2_f64
 static const fr_table *const beside = &fr_avx2_f32;
@@ -64,6 +59,11 @@ static int has_fast_pairs(void) { return has_avx2(); }
 #else
 #define BESIDE_F64 &fr_avx512_f64
 static const fr_table *const beside = &fr_avx512_f32;
+
+static int has_bf16(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+}
 
 /* Linux lets a process use tiles if it has asked to, before it has other threads or after. */
 static int has_amx(void) {
