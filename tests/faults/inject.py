@@ -29,6 +29,7 @@ LIBRARY = "FASTREG_FAULTS_LIBRARY"
 # Where memory runs out, Python itself makes these of it.
 OF_PYTHON = (
     "can't allocate",
+    "lineterminator must be set",
     "doesn't define __format__",
     "should be string, bytes",
     "os.PathLike object, not PosixPath",
