@@ -57,6 +57,8 @@ def not_of_the_file(error: BaseException | None, outer: BaseException | None) ->
     while error is not None and error is not outer:
         if isinstance(error, (MemoryError, SystemError)) or (isinstance(error, OSError) and error.errno is not None):
             return error  # Python makes a SystemError of some allocations that fail
+        if isinstance(error, RuntimeError) and str(error) == "can't allocate lock":
+            return MemoryError(str(error))
         error = error.__context__
     return None
 

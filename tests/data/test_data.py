@@ -173,6 +173,20 @@ def test_bad_npz(tmp_path, content):
         data.read(path)
 
 
+def test_a_lock_that_finds_no_memory_is_no_damaged_file(tmp_path, monkeypatch):
+    """Python tells it as a RuntimeError."""
+    np.savez(tmp_path / "a.npz", X=np.eye(3))
+
+    def fails():
+        raise RuntimeError("can't allocate lock")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("threading.RLock", fails)
+        with pytest.raises(MemoryError, match="can't allocate lock"):
+            data.read_npz(tmp_path / "a.npz")
+    np.testing.assert_array_equal(data.read_npz(tmp_path / "a.npz")["X"], np.eye(3))
+
+
 def test_mutated_npz(tmp_path):
     random = np.random.default_rng(1)
     good = np.frombuffer(npz(("X.npy", npy(np.arange(6))), compression=zipfile.ZIP_DEFLATED), np.uint8)

@@ -242,7 +242,10 @@ def faults(library: ctypes.CDLL, use: Use, kind: int, most: int, part: slice) ->
         error = attempt(n)
         ends[type(error).__name__ if error else "well"] += 1
         what = f"{use.name}: {KINDS[kind]} {n} of {total}"
-        known = isinstance(error, (MemoryError, OSError)) or any(text in str(error) for text in OF_PYTHON)
+        of_python = isinstance(error, (RuntimeError, TypeError, SystemError)) and any(
+            text in str(error) for text in OF_PYTHON
+        )
+        known = of_python or isinstance(error, (MemoryError, OSError))
         if error is not None and not known:
             wrong.append(f"{what} ends in {type(error).__name__}: {error}")
         error = None
