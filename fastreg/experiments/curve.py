@@ -16,11 +16,11 @@ rank correlation (Spearman's) of spread and error over them says whether the net
 
 import numpy as np
 
-from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus
+from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, surely_above
 from fastreg.experiments.harness.curves import GRID, draw_points, explained, net, points, sample, train
 
 SYSTEMS = "E1, E4"
-SIZE = (13.0, 4.2)
+SIZE = (13.0, 7.6)
 RATE, PASSES, STRETCHES = 0.1, 100, 25
 WAYS = {
     "linear": "linear output",
@@ -48,7 +48,8 @@ def measure(lab: Lab) -> dict:
         }
         if way == "dropout":
             mean, spread = trainer.predict(X, samples=PASSES, seed=lab.seed)
-            found["agreement"] = agreement(X[:, 0], spread[:, 0], (mean - y)[:, 0])
+            found["stretches"] = spreads, errors = by_stretch(X[:, 0], spread[:, 0], (mean - y)[:, 0])
+            found["agreement"] = agreement(spreads, errors)
             found["mean"], found["spread"] = (part[:, 0] for part in trainer.predict(GRID, samples=PASSES))
         return found
 
@@ -60,11 +61,15 @@ def measure(lab: Lab) -> dict:
     }
 
 
-def agreement(x: np.ndarray, spread: np.ndarray, error: np.ndarray) -> float:
-    """The rank correlation of the mean spread and the root mean square error over stretches of x."""
+def by_stretch(x: np.ndarray, spread: np.ndarray, error: np.ndarray) -> tuple[list[float], list[float]]:
+    """The mean spread and the root mean square error in each stretch of x."""
     stretches = np.array_split(np.argsort(x), STRETCHES)
-    spreads = [spread[part].mean() for part in stretches]
-    errors = [np.sqrt(np.mean(error[part] ** 2)) for part in stretches]
+    errors = [float(np.sqrt(np.mean(error[part] ** 2))) for part in stretches]
+    return [float(spread[part].mean()) for part in stretches], errors
+
+
+def agreement(spreads: list[float], errors: list[float]) -> float:
+    """Their rank correlation."""
     first, second = (np.argsort(np.argsort(values)) for values in (spreads, errors))
     return float(np.corrcoef(first, second)[0, 1])
 
@@ -93,6 +98,8 @@ def claims(runs: Runs) -> list[Claim]:
     linear, relu = runs.mean("linear", "R2"), runs.mean("relu", "R2")
     gap = np.mean((last(runs, "linear", "val_loss") - last(runs, "linear", "loss")) / runs.values("variance"))
     ranks = runs.values("dropout", "agreement")
+    alive = runs.values("raised", "dead") == 0
+    raised = runs.values("raised", "R2")[alive]
     return [
         Claim("the net learns the curve", linear > 0.95, f"R² {linear:.3f} with a linear output"),
         Claim(
@@ -106,15 +113,21 @@ def claims(runs: Runs) -> list[Claim]:
             f"R² {relu:.3f}; {int(runs.values('relu', 'dead').sum())} of {len(runs)} nets are dead",
         ),
         Claim(
+            "on the curve raised above 0 a ReLU output learns, unless it begins below 0 everywhere",
+            alive.any() and raised.min() > 0.9,
+            f"R² at least {raised.min() if alive.any() else np.nan:.3f}, but {int(np.sum(~alive))} of {len(runs)} nets "
+            "are dead from the start",
+        ),
+        Claim(
             "passes with dropout spread widely where the net errs",
-            ranks.mean() > 0.2,
-            f"rank correlation {plus_minus(ranks, 2)}",
+            ranks.mean() > 0.2 and surely_above(ranks),
+            f"rank correlation {plus_minus(ranks, 2)}, of the seeds {', '.join(f'{rank:.2f}' for rank in ranks)}",
         ),
     ]
 
 
 def draw(figure, runs: Runs) -> None:
-    losses, fit, doubt = figure.subplots(1, 3)
+    (losses, fit), (doubt, ranks) = figure.subplots(2, 2)
     epochs = np.arange(1, len(runs[0]["linear"]["loss"]) + 1)
     for way, key, name, color in (
         ("relu", "val_loss", "ReLU output, validation", figures.VERMILION),
@@ -125,13 +138,18 @@ def draw(figure, runs: Runs) -> None:
     losses.axhline(0.01, color=figures.EDGE, linestyle=":", label="variance of the noise")
     losses.set_yscale("log")
     losses.set_ylim(bottom=0.004)
-    figures.label(losses, "epoch", "mean squared error", f"Losses, mean of {len(runs)} seeds")
+    figures.label(losses, "epoch", "mean squared error", f"Losses, mean of {len(runs)} seeds", legend=False)
+    losses.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.62))
 
     first, x = runs[0], GRID[:, 0]
     draw_points(fit, first)
     fit.plot(x, first["relu"]["fit"], color=figures.VERMILION, label="ReLU output", linewidth=1.8)
+    told = f"ReLU output, raised curve{': dead' if first['raised']['dead'] else ''}"
+    fit.plot(x, first["raised"]["fit"], color=figures.ORANGE, label=told, linewidth=1.8, linestyle="--")
     fit.plot(x, first["linear"]["fit"], color=figures.BLUE, label="linear output", linewidth=1.8)
-    figures.label(fit, "x", "y", "Fits of the first seed")
+    figures.label(fit, "x", "y", f"Fits, one of {len(runs)} seeds", legend=False)
+    fit.set_ylim(top=1.5 * max(first["y"]))
+    fit.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
 
     mean, spread = np.asarray(first["dropout"]["mean"]), np.asarray(first["dropout"]["spread"])
     draw_points(doubt, first)
@@ -139,4 +157,15 @@ def draw(figure, runs: Runs) -> None:
     told = "± 2 standard deviations of the passes"
     doubt.fill_between(x, low, high, color=figures.GREEN, alpha=0.3, linewidth=0, label=told)
     doubt.plot(x, mean, color=figures.GREEN, label=f"mean of {PASSES} passes", linewidth=1.8)
-    figures.label(doubt, "x", "y", f"Dropout {RATE:g}: many passes of the first seed")
+    figures.label(doubt, "x", "y", f"Dropout {RATE:g}: passes of the same seed", legend=False)
+    doubt.legend(frameon=False, fontsize=9, loc="upper left")
+
+    for run, seed, marker, color in zip(runs.runs, range(4), "osD^", figures.COLORS, strict=False):
+        told = f"seed {seed}: rank correlation {run['dropout']['agreement']:.2f}"
+        ranks.plot(*run["dropout"]["stretches"], marker, color=color, markersize=5, alpha=0.8, label=told)
+    figures.label(
+        ranks,
+        f"spread of the passes in a stretch of x, of {STRETCHES} (standard deviation)",
+        "error of their mean (root mean square)",
+        "Dropout: where the passes spread widely, the net errs",
+    )

@@ -30,9 +30,11 @@ def test_the_penalty_is_half_lambda_times_the_squared_norm():
         training, _ = curves.points(lab)
         model = curves.net()
         trainer = lab.trainer(model, loss="mse", optimizer="adam(lr=0.01)", l2=0.25)
-        history = lab.fit(trainer, *training, epochs=2, batch_size=750)  # one step an epoch
+        history = lab.fit(trainer, *training, epochs=2, batch_size=3_750)  # one step an epoch
         again = curves.net()
-        lab.fit(lab.trainer(again, loss="mse", optimizer="adam(lr=0.01)", l2=0.25), *training, epochs=1, batch_size=750)
+        lab.fit(
+            lab.trainer(again, loss="mse", optimizer="adam(lr=0.01)", l2=0.25), *training, epochs=1, batch_size=3_750
+        )
         assert history["penalty"][1] == pytest.approx(0.125 * curves.squared_norm(curves.weights(again)), rel=1e-5)
 
 

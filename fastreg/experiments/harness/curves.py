@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,15 @@ SMALL = 0.001  # a weight below this does nothing here
 GRID = np.linspace(0, 4 * np.pi, 126)[:, None]  # where fits are drawn
 BINS = np.linspace(-0.5, 0.5, 81)  # of the densities of parameters, of which a few lie beyond
 
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # of neighbouring lines in a sweep
+
 Points = tuple[np.ndarray, np.ndarray]
 
 
 def points(lab: Lab) -> tuple[Points, Points]:
-    """Training and validation points of the curve of this seed: 7,500 and 2,500, or a tenth of that with --quick."""
+    """Training and validation points of the curve of this seed: 7,500 and 2,500, or half of that with --quick."""
     X, y = fr.data.load("curve", seed=lab.seed)
-    step = lab.pick(1, 10)
+    step = lab.pick(1, 2)
     training, validation = fr.data.split(X[::step], y[::step], (0.75, 0.25), seed=lab.seed)
     return training, validation
 
@@ -54,10 +57,12 @@ def net(output: str = "linear", rate: float = 0.0) -> fr.Sequential:
 
 
 def train(lab: Lab, model: fr.Sequential, training: Points, validation: Points, l2: float = 0.0):
-    """Adam on the mean squared error: 100 epochs in batches of 64, as published. (trainer, history)."""
-    trainer = lab.trainer(model, loss="mse", optimizer=lab.pick("adam(lr=0.001)", "adam(lr=0.01)"), l2=l2)
-    epochs, batch = lab.pick((100, 64), (40, 25))
-    return trainer, lab.fit(trainer, *training, validation_data=validation, epochs=epochs, batch_size=batch)
+    """Adam on the mean squared error: 100 epochs in batches of 64, as published. (trainer, history).
+
+    With --quick there are half as many steps, so each is twice as long.
+    """
+    trainer = lab.trainer(model, loss="mse", optimizer=fr.Adam(lab.pick(0.001, 0.002)), l2=l2)
+    return trainer, lab.fit(trainer, *training, validation_data=validation, epochs=100, batch_size=64)
 
 
 def density(model: fr.Sequential) -> list[float]:
@@ -124,22 +129,46 @@ def draw_points(axes: Axes, run: dict) -> None:
     axes.plot(run["x"], run["y"], ".", color="#bbbbbb", markersize=2, label="data")
 
 
-def draw_sweep(figure: Figure, runs: Runs, names: Sequence[str], title: str) -> None:
+def draw_sweep(
+    figure: Figure,
+    runs: Runs,
+    names: Sequence[str],
+    title: str,
+    losses_are: tuple[str, str],
+    tail: str,
+    slope: str = "",
+) -> None:
     """The three panels of a sweep, of which `runs` has a list under each key: losses, fits, densities of parameters.
 
-    Losses and densities are means over the seeds; the fits are those of the first.
+    Losses and densities are means over the seeds; the fits are those of one seed. `losses_are` says what the lines are
+    and what the dots, which are the training losses in the end. `tail` says what the bottom of the densities is,
+    `slope` what the last fit is.
     """
     losses, fits, shares = figure.subplots(1, 3)
     loss, (first, *_) = runs.mean("val_loss"), runs.runs
-    _lines(losses, np.arange(1, loss.shape[1] + 1), loss, names)
+    epochs = loss.shape[1]
+    _lines(losses, np.arange(1, epochs + 1), loss, names)
+    for end, color in zip(runs.mean("loss"), figures.ramp(len(names)), strict=True):
+        losses.plot(1.06 * epochs, end, "o", color=color, markeredgecolor=figures.INK, markeredgewidth=0.6)
     losses.set_yscale("log")
-    figures.label(losses, "epoch", "validation loss (mean squared error)", f"Losses, mean of {len(runs)} seeds")
-    losses.get_legend().remove()
+    figures.label(losses, "epoch", "mean squared error", f"Losses, mean of {len(runs)} seeds", legend=False)
+    lines, dots = losses_are
+    handles = [
+        losses.plot([], [], color=figures.INK, label=lines)[0],
+        losses.plot([], [], "o", color=figures.INK, label=dots)[0],
+    ]
+    losses.set_ylim(bottom=losses.get_ylim()[0] / 4)  # room for the legend
+    losses.legend(handles=handles, frameon=False, fontsize=8.5, loc="lower left")
 
     draw_points(fits, first)
     _lines(fits, GRID[:, 0], first["fit"], names)
-    figures.label(fits, "x", "y, in its standard deviations", "Fits of the first seed")
-    fits.get_legend().remove()
+    figures.label(
+        fits, "x", "y, in its standard deviations", f"Fits (dots: the data), one of {len(runs)} seeds", legend=False
+    )
+    if slope:
+        end = GRID[-1, 0], first["fit"][-1][-1]
+        arrow = {"arrowstyle": "->", "color": figures.INK}
+        fits.annotate(slope, end, (0.02, 0.98), textcoords="axes fraction", arrowprops=arrow, va="top", fontsize=8.5)
 
     middles = (BINS[1:] + BINS[:-1]) / 2
     shares.fill_between(
@@ -148,13 +177,16 @@ def draw_sweep(figure: Figure, runs: Runs, names: Sequence[str], title: str) -> 
     _lines(shares, middles, np.maximum(runs.mean("after"), 1e-3), names)
     shares.set_yscale("log")
     shares.set_ylim(3e-3, 120)
-    figures.label(shares, "value of a parameter", "density", f"Parameters, mean of {len(runs)} seeds")
+    where = f"value of a parameter (a weight or a bias)\n{tail}"
+    figures.label(shares, where, "density", f"Parameters, mean of {len(runs)} seeds", legend=False)
     handles, labels = shares.get_legend_handles_labels()
     shares.legend(handles[:1], labels[:1], frameon=False, fontsize=9, loc="upper left")
-    figure.legend(handles[1:], labels[1:], title=title, frameon=False, fontsize=9, loc="outside right upper")
+    figure.legend(
+        handles[1:], labels[1:], title=title, frameon=False, fontsize=9, loc="outside right upper", handlelength=3.2
+    )
 
 
 def _lines(axes: Axes, x, lines, names) -> None:
-    """One line for each member of a sweep, from dark to light."""
-    for line, name, color in zip(lines, names, figures.ramp(len(names)), strict=True):
-        axes.plot(x, line, color=color, linewidth=1.4, label=name)
+    """One line for each member of a sweep, from dark to light. Neighbours have other dashes, too."""
+    for line, name, color, dashes in zip(lines, names, figures.ramp(len(names)), cycle(DASHES), strict=False):
+        axes.plot(x, line, color=color, linewidth=1.5, linestyle=dashes, label=name)
