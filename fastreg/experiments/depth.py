@@ -131,21 +131,31 @@ def draw(figure, runs: Runs) -> None:
     layers = np.arange(1, DEPTH + 1)
     for factor, color in zip(FACTORS, (figures.VERMILION, figures.GREEN, figures.BLUE), strict=True):
         activations, gradients = (runs.values("linear", f"{factor:g}", kind)[0] for kind in KINDS)
-        axes[0].plot(layers, activations, color=color, label=f"{factor:g} I: activations")
-        axes[0].plot(layers, gradients / gradients[-1], color=color, linestyle="--", label="gradients")
-    figures.label(axes[0], "layer", f"root mean square (gradients: by that of layer {DEPTH})", "linear nets")
+        axes[0].plot(layers, activations, color=color, label=f"w = {factor:g}")
+        axes[0].plot(layers, gradients / gradients[-1], color=color, linestyle="--")
+    for kind, dashes in zip(KINDS, ("-", "--"), strict=True):
+        axes[0].plot([], [], color=figures.INK, linestyle=dashes, label=f"{kind}s")
+    title = "linear nets, each layer multiplies by w"
+    figures.label(axes[0], "layer", f"root mean square (gradients: by that of layer {DEPTH})", title)
     axes[0].set_ylim(1e-11, 1e4)
-    axes[0].legend(frameon=False, fontsize=8.5, ncols=2, loc="lower center")
+    axes[0].legend(frameon=False, fontsize=9, ncols=2, loc="lower center")
     for one, net in zip(axes[1:], RIGHT, strict=True):
         one.axhspan(1 / KEPT, KEPT, color=figures.EDGE, alpha=0.25, linewidth=0, label=f"within a factor of {KEPT:g}")
         for name, color in zip(INITIALIZERS, figures.COLORS, strict=False):
             meant = name in RIGHT[net]
             style = {"linewidth": 2.6 if meant else 1.2, "linestyle": "--" if "out" in name else "-"}
             values = runs.values(net, name, "activation")
-            told = f"{name}, meant for it" if meant else name
+            told = f"{name}{' ✓' if meant else ''}{', which is 1/n here' if 'out' in name else ''}"
             figures.curve(one, layers, values / values[:, :1], told, color, **style)
         title = {"relu": "ReLU", "tanh": "tanh"}[net]
-        figures.label(one, "layer", "activations (root mean square, by that of layer 1)", f"{title} nets")
+        figures.label(
+            one,
+            "layer",
+            "activations (root mean square, by that of layer 1)",
+            f"{title} nets",
+        )
+        meaning = f"variances; ✓ meant for {title}"
+        one.legend(title=meaning, title_fontsize=9, frameon=False, fontsize=9, alignment="left", loc="lower left")
     for one in axes:
         one.set_yscale("log")
         one.set_xticks([1, 5, 10, 15, 20])

@@ -25,6 +25,7 @@ import fastreg as fr
 from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, squared_norm, weights
 
 SYSTEMS = "D1"
+QUICK = "Both engines train four small nets alike, and the published L2 is none: it leaves the weights as they are."
 NEEDS = "mnist"
 ALONE = True
 SIZE = (10.0, 5.6)
@@ -223,13 +224,18 @@ def draw(figure, runs: Runs) -> None:
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     engine, epochs = engines_of(runs)[0], np.arange(1, 21)
     for place, (axes, way) in enumerate(zip(grid.flat, WAYS, strict=True)):
-        figures.curve(axes, epochs, runs.values(engine, way, "loss"), "ours", color=figures.BLUE)
         published = way in LOSSES and not runs.quick
+        both = runs.quick and len(engines_of(runs)) == 2 and way in LOSSES
+        ours = f"engine {engine}" if both else None if runs.quick else "ours"
+        figures.curve(axes, epochs, runs.values(engine, way, "loss"), ours, color=figures.BLUE)
+        if both:
+            other = runs.mean("reference", way, "loss")
+            axes.plot(epochs, other, "o", markersize=3.5, color=figures.VERMILION, label="engine reference")
         if published:
             axes.plot(epochs, LOSSES[way], "o", markersize=3.5, color=figures.VERMILION, label="published")
-        told = f"accuracy {runs.mean(engine, way, 'accuracy'):.4f}"
+        told = f"accuracy {runs.mean(engine, way, 'accuracy'):.4f}, |W|² {runs.mean(engine, way, 'weights'):.1f}"
         if published:
-            told += f", published {ACCURACIES[way]:.4f}"
+            told = f"accuracy {runs.mean(engine, way, 'accuracy'):.4f}, published {ACCURACIES[way]:.4f}"
         axes.set_ylim(0, 2.6)
         axes.set_xticks([1, 5, 10, 15, 20])
         figures.label(axes, "epoch" if place >= 3 else "", "training loss" if place % 3 == 0 else "", f"{way}\n{told}")

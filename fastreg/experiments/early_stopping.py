@@ -33,6 +33,7 @@ RULES = {
     "UP": "up(s=2)",
     "patience": "early_stopping(patience=4)",
 }
+COLORS = dict(zip(RULES, (figures.BLUE, figures.SKY, figures.GREEN, figures.PINK), strict=True))
 TO_THE_END, RESTART, CONTINUE = "to the end", "restart on all", "go on with all"
 
 
@@ -129,7 +130,7 @@ def claims(runs: Runs) -> list[Claim]:
             "every rule ends with a lower test loss and a higher accuracy than training to the end",
             all(surely_above(gain) for gain in gains.values()) and min(more) > 0,
             f"by {plus_minus(gains[least])} at least, in the mean with {least}; the accuracy is higher by at least "
-            f"{min(more):.3f}",
+            f"{min(more):.3f}; they stop at other times, but restore the best weights, which are often the same",
         ),
         Claim(
             "GL, UP and patience also save epochs, PQ waits longer",
@@ -140,7 +141,10 @@ def claims(runs: Runs) -> list[Claim]:
             Claim(
                 f"after the stop, '{name}' lowers the test loss further",
                 surely_above(gain),
-                f"from {runs.mean('found', 'patience', 'loss'):.3f} by {plus_minus(gain)}",
+                f"from {runs.mean('found', 'patience', 'loss'):.3f} by {plus_minus(gain)}"
+                + (
+                    "" if surely_above(gain) else "; as many steps are fewer epochs of more data, so the gain is unsure"
+                ),
             )
             for name, gain in again.items()
         ),
@@ -162,11 +166,18 @@ def draw(figure, runs: Runs) -> None:
     for axes in (curves, norms):
         axes.axvline(best, color=figures.EDGE, linestyle="--", linewidth=1.2, label="lowest dev loss")
         axes.set_ylim(0)
-    curves.set_ylim(0, 1.25 * dev.mean(axis=0)[1:].max())
-    figures.label(curves, "epochs", "cross-entropy", f"one falls, one turns ({WRONG:.0%} of labels are random)")
+    top = 1.25 * dev.mean(axis=0)[1:].max()
+    curves.set_ylim(0, top)
+    stops = {name: runs.mean("found", name, "epochs") for name in RULES}
+    for place, name in enumerate(sorted(RULES, key=lambda name: stops[name])):
+        stop = stops[name]
+        curves.plot(stop, 0.04 * top, "^", color=COLORS[name], markersize=9)
+        curves.annotate(name, (stop, (0.09 + 0.05 * (place % 2)) * top), ha="center", fontsize=8.5)
+    title = f"one falls, one turns ({WRONG:.0%} of labels are random)"
+    figures.label(curves, "epochs (▲: where a rule stops, mean of the seeds)", "cross-entropy", title)
     figures.label(norms, "epochs", "norm of all weights", "w grows all the while")
     names = [TO_THE_END, *RULES, RESTART, CONTINUE]
-    colors = [figures.INK, *[figures.BLUE] * len(RULES), figures.ORANGE, figures.ORANGE]
+    colors = [figures.INK, *COLORS.values(), figures.ORANGE, figures.ORANGE]
     figures.bars(bars, names, [runs.values("found", name, "loss") for name in names], colors, digits=3)
     bars.tick_params(axis="x", rotation=40)
     figures.label(bars, "", "test loss", "how it ends", grid="y")

@@ -132,11 +132,22 @@ def claims(runs: Runs) -> list[Claim]:
 def draw(figure, runs: Runs) -> None:
     axes = figure.subplots()
     found = np.stack([runs.values("accuracy", way) for way in WAYS], axis=1)
-    axes.plot(range(len(WAYS)), found.T, color=figures.INK, linewidth=0.6, alpha=0.6)
+    axes.plot(range(len(WAYS)), found.T, color=figures.EDGE, linewidth=1.0)
     for place, (way, color) in enumerate(zip(WAYS, figures.COLORS, strict=False)):
         mean, half = runs.mean("accuracy", way), float(np.nan_to_num(runs.half("accuracy", way)))
-        axes.errorbar(place, mean, half or None, color=color, marker="o", markersize=9, capsize=5, linewidth=2)
+        axes.errorbar(
+            place,
+            mean,
+            half or None,
+            color=color,
+            marker="o",
+            markersize=9,
+            capsize=5,
+            linewidth=2,
+            gid=figures.INTERVAL if half else None,
+        )
         axes.annotate(f"{mean:.3f}", (place, mean), (9, -3), textcoords="offset points", fontsize=10)
     axes.set_xticks(range(len(WAYS)), list(WAYS.values()))
     axes.set_xlim(-0.4, len(WAYS) - 0.4)
-    figures.label(axes, "what the net learns from (a line: one draw of the labels)", "test accuracy", grid="y")
+    told = "test accuracy (the axis does not begin at 0)"
+    figures.label(axes, "what the net learns from (thin line: one seed, whose labels are the same)", told, grid="y")

@@ -137,15 +137,28 @@ def draw(figure, runs: Runs) -> None:
         (0.1, "wrong", figures.VERMILION),
     ):
         axes.text(x, len(CASES) - 0.45, name, ha="center", color=color)
+    expected = {case: 2 * [(1e-13, GOOD)] for case in RIGHT}
+    expected |= {ONE_UNIT: 2 * [(GOOD, 10)], LEFT_OUT: [(1e-13, GOOD), (WRONG, 10)]}
     for row, case in enumerate(reversed(CASES)):
         ratios = np.maximum(runs.values("ratio", case), 2e-13)
         for when, marker, color in ((0, "o", figures.BLUE), (1, "D", figures.ORANGE)):
             named = ("at the start", f"after {STEPS} steps")[when] if row == 0 else None
             height = np.full(len(ratios), row + (0.14, -0.14)[when])
+            meant = "where it should lie" if row == when == 0 else None
+            axes.plot(
+                expected[case][when],
+                height[:1].repeat(2),
+                color=color,
+                linewidth=10,
+                alpha=0.2,
+                label=meant,
+                solid_capstyle="butt",
+            )
             axes.plot(ratios[:, when], height, marker, color=color, label=named, markersize=6, alpha=0.8)
     axes.set_xscale("log")
     axes.set_xlim(1e-13, 10)
     axes.set_ylim(-0.6, len(CASES) - 0.1)
-    axes.set_yticks(range(len(CASES)), reversed(CASES))
+    names = [case if case in RIGHT else f"planted mistake:\n{case}" for case in CASES]
+    axes.set_yticks(range(len(CASES)), reversed(names))
     figures.label(axes, "|approx - gradient| / (|approx| + |gradient|), one mark for each seed", "gradients", grid="x")
-    axes.legend(frameon=True, fontsize=9, loc="center", bbox_to_anchor=(0.58, 0.72))
+    axes.legend(frameon=True, fontsize=9, loc="center", bbox_to_anchor=(0.58, 0.7))

@@ -73,8 +73,8 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "the density of the weights becomes a spike at 0",
             small[-1] > 0.95 and np.all(np.diff(small) > 0),
-            f"|w| < {SMALL:g} for {small[0]:.1%} of the weights at λ = 0, {small[-1]:.1%} at 1; what then is "
-            "beside the spike are biases, which are not penalized",
+            f"|w| < {SMALL:g} for {small[0]:.1%} of the weights at λ = 0, {small[-1]:.1%} at 1; beside the "
+            "spike there are only biases then, which are not penalized",
         ),
         Claim(
             "but no weight becomes exactly 0: L2 does not make them sparse",

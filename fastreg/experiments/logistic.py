@@ -152,12 +152,12 @@ def draw(figure, runs: Runs) -> None:
             one,
             "λ, the weight of the penalty",
             "weight (per standard deviation)",
-            f"{name}: the 30 weights (first seed)",
+            f"{name}: the 30 weights, one of {len(runs)} seeds",
         )
     figures.curve(axes[2], lambdas, zeros(runs, "l1"), "L1", figures.VERMILION, marker="o", markersize=4)
     figures.curve(axes[2], lambdas, zeros(runs, "l2"), "L2", figures.BLUE, marker="s", markersize=4)
     figures.label(
-        axes[2], "λ, the weight of the penalty", "weights that are exactly 0, of 30", "exact zeros (all seeds)"
+        axes[2], "λ, the weight of the penalty", "weights that are exactly 0, of 30", "exact zeros, all seeds"
     )
     axes[2].set_ylim(-1, 31)
     for one in axes:

@@ -119,7 +119,12 @@ def claims(runs: Runs) -> list[Claim]:
             f"training loss {loss:.2g}, validation loss {best:.2f} at its best and {none:.2f} at the end",
         ),
         Claim("with L2 it does not", l2 < none / 2, f"validation loss {l2:.2f}, without {none:.2f}"),
-        Claim("with dropout it does less", dropout < none, f"validation loss {dropout:.2f}, without {none:.2f}"),
+        Claim(
+            "with dropout it does less",
+            dropout < none,
+            f"validation loss {dropout:.2f}, without {none:.2f}"
+            + ("" if dropout < none else "; dropout lets the weights grow, and with them the logits of its errors"),
+        ),
         Claim(
             "with either, new points are classified better",
             accuracy["l2"] > accuracy["none"] and accuracy["dropout"] > accuracy["none"],
@@ -141,7 +146,8 @@ def draw(figure, runs: Runs) -> None:
             axes.plot(*x[y == label].T, marker, color=color, markersize=3, label=f"class {label}")
         axes.set_xlim(-1.9, 2.9)
         axes.set_ylim(-1.4, 1.9)
-        figures.label(axes, "first input", "second input" if way == "none" else "", name)
+        where = f"{name}\none of {len(runs)} seeds, after {steps(runs):,} steps"
+        figures.label(axes, "first input", "second input" if way == "none" else "", where)
         axes.get_legend().remove()
     maps[0].legend(fontsize=8, loc="upper left")
     for way, name in WAYS.items():
@@ -151,6 +157,6 @@ def draw(figure, runs: Runs) -> None:
     costs.set_xscale("log")
     costs.set_yscale("log")
     costs.set_ylim(1e-5, 100)
-    figures.label(costs, "step", "cost (cross-entropy)", f"Costs, mean of {len(runs)} seeds")
+    figures.label(costs, "step", "cost (cross-entropy)", f"Costs\nmean of {len(runs)} seeds")
     costs.get_legend().remove()
     costs.legend(frameon=False, fontsize=8, loc="lower left")

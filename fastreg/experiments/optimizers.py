@@ -19,7 +19,7 @@ import fastreg as fr
 from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus
 
 SYSTEMS = "B10"
-SIZE = (11.0, 7.6)
+SIZE = (14.0, 7.4)
 LARGE, SMALL = (0.1, 0.3, 0.9), (0.03, 0.1, 0.3)
 OPTIMIZERS = {
     "gradient descent": (fr.SGD, LARGE, {}),
@@ -46,8 +46,7 @@ def measure(lab: Lab) -> dict:
             mine = [(rate, *path) for (who, rate), path in zip(tasks, paths, strict=True) if who == name]
             rate, path, losses = min(mine, key=lambda one: (arrival(one[2]), one[2][-1]))
             of_name = found["valley"].setdefault(name, {})
-            drawn = losses if valley == "turned" else losses[:SHOWN]
-            of_name[valley] = {"rate": rate, "steps": arrival(losses), "path": path[:SHOWN], "losses": drawn}
+            of_name[valley] = {"rate": rate, "steps": arrival(losses), "path": path[:SHOWN], "losses": losses}
     return {**found, "net": on_digits(lab)}
 
 
@@ -162,8 +161,9 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def draw(figure, runs: Runs) -> None:
-    axes = figure.subplots(2, 2)
-    for one, (valley, angle) in zip(axes[0], VALLEYS.items(), strict=True):
+    axes = figure.subplot_mosaic([["path, along an axis", "path, turned", "names"], [*VALLEYS, "digits"]])
+    for valley, angle in VALLEYS.items():
+        one = axes[f"path, {valley}"]
         starts = [runs[0]["valley"][name][valley]["path"] for name in OPTIMIZERS]
         points = np.concatenate(starts)
         (left, low), (right, high) = points.min(axis=0) - 0.4, points.max(axis=0) + 0.4
@@ -174,26 +174,27 @@ def draw(figure, runs: Runs) -> None:
         for name, color in zip(OPTIMIZERS, figures.COLORS, strict=False):
             path = np.array(runs[0]["valley"][name][valley]["path"])
             one.plot(*path.T, color=color, label=name, marker=".", markersize=3, linewidth=1.0)
-        one.plot(0, 0, "+", color=figures.INK, markersize=12)
-        figures.label(one, "first weight", "second weight", f"valley {valley}: first {SHOWN} steps (+ the minimum)")
+        one.plot(0, 0, "+", color=figures.INK, markersize=12, label="the minimum")
+        title = f"valley {valley}: first {SHOWN} steps, one of {len(runs)} seeds"
+        figures.label(one, "first weight", "second weight", title, legend=False)
     for name, color in zip(OPTIMIZERS, figures.COLORS, strict=False):
-        losses = runs.values("valley", name, "turned", "losses")
-        curve = [run["net"][name]["losses"] for run in runs.runs]
-        for one, first, values in ((axes[1, 0], 0, losses / losses[:, :1]), (axes[1, 1], 1, np.array(curve))):
-            mean = np.exp(np.log(values).mean(axis=0))  # the geometric one, for a logarithmic axis
-            one.plot(first + np.arange(len(mean)), mean, color=color, linewidth=1.6)
-    axes[1, 0].axhline(SHARE, color=figures.INK, linewidth=0.8, linestyle=":")
-    for one, x, y, title in (
-        (
-            axes[1, 0],
-            "steps",
-            "loss / first loss, geometric mean of the seeds",
-            "valley turned: the loss (dotted: arrived)",
-        ),
-        (axes[1, 1], "epochs", "training loss, geometric mean of the seeds", "a 64-32-10 net on the digits"),
-    ):
-        one.set_yscale("log")
-        figures.label(one, x, y, title)
-    axes[1, 0].set_ylim(1e-5, 2)
-    axes[1, 1].xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 1].get_legend().remove()
+        # Geometric means, for logarithmic axes.
+        for valley in VALLEYS:
+            losses = runs.values("valley", name, valley, "losses")
+            mean = np.exp(np.log(losses / losses[:, :1]).mean(axis=0))
+            axes[valley].plot(np.arange(len(mean)), mean, color=color, linewidth=1.6)
+        mean = np.exp(np.log([run["net"][name]["losses"] for run in runs.runs]).mean(axis=0))
+        axes["digits"].plot(1 + np.arange(len(mean)), mean, color=color, linewidth=1.6)
+    for valley in VALLEYS:
+        axes[valley].axhline(SHARE, color=figures.INK, linewidth=0.8, linestyle=":")
+        axes[valley].set_yscale("log")
+        axes[valley].set_ylim(1e-5, 2)
+        title = f"valley {valley}: the loss (dotted: arrived)"
+        figures.label(axes[valley], "steps", "loss / first loss, geometric mean of the seeds", title)
+    axes["digits"].set_yscale("log")
+    axes["digits"].xaxis.get_major_locator().set_params(integer=True)
+    title = "a 64-32-10 net on the digits"
+    figures.label(axes["digits"], "epochs", "training loss, geometric mean of the seeds", title)
+    axes["names"].set_axis_off()
+    handles, names = axes["path, turned"].get_legend_handles_labels()
+    axes["names"].legend(handles, names, frameon=False, fontsize=11, loc="center")

@@ -130,8 +130,8 @@ def draw(figure, runs: Runs) -> None:
         w = runs.values(kind, "net")[0, last]
         left.plot(h, of_h, color=color, linewidth=1.2, label=f"{kind}: closed form")
         left.plot(H[:HALF], w[:HALF], "o", color=color, markersize=4, label=f"{kind}: trained")
-        right.plot(best, of_best, color=color, linewidth=1.2)
-        right.plot(BEST[HALF:], w[HALF:], "o", color=color, markersize=4)
+        right.plot(best, of_best, color=color, linewidth=1.2, label=f"{kind}: closed form")
+        right.plot(BEST[HALF:], w[HALF:], "o", color=color, markersize=4, label=f"{kind}: trained")
     left.set_xscale("log")
     left.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     figures.label(left, "h, the curvature", "weight", f"w* = 1, strength of the penalty α = {alpha:g}")

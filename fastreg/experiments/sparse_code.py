@@ -62,7 +62,7 @@ def claims(runs: Runs) -> list[Claim]:
     best = max(good, key=lambda k: code[k])
     return [
         Claim(
-            "the larger the coefficient, the more zeros in h",
+            "the larger the coefficient, the more zeros in h, the code of an image",
             np.all(np.diff(code) > -0.01) and code[-1] > code[0] + 0.3,
             f"{code[0]:.0%} without a penalty, {code[-1]:.0%} at {COEFFICIENTS[-1]:g}",
         ),
@@ -80,13 +80,18 @@ def draw(figure, runs: Runs) -> None:
     left, right = figure.subplots(1, 2)
     places = [COEFFICIENTS[1] / 3, *COEFFICIENTS[1:]]  # 0 has no place on a logarithmic axis
     style: dict = {"marker": "o", "markersize": 4}
-    figures.curve(left, places, runs.values("code"), "in h", figures.BLUE, **style)
+    figures.curve(left, places, runs.values("code"), "in the code h", figures.BLUE, **style)
     figures.curve(left, places, runs.values("weights"), "in the weights", figures.VERMILION, **style)
     figures.curve(right, places, runs.values("error"), color=figures.GREEN, **style)
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_xticks([places[0], 1e-4, 1e-3], ["0", "0.0001", "0.001"])
         axes.set_ylim(-0.03, 1.03)
-    right.axhline(1, color=figures.EDGE, linestyle="--", linewidth=1.2, label="the mean image")
-    figures.label(left, "coefficient of L1 on the activations", "share of exact zeros")
-    figures.label(right, "coefficient of L1 on the activations", "error of restored images (share of variance)")
+    right.axhline(1, color=figures.EDGE, linestyle="--", linewidth=1.2, label="an answer that is always the mean image")
+    figures.label(left, "coefficient of L1 on h, the 100 activations", "share of exact zeros")
+    figures.label(
+        right,
+        "coefficient of L1 on h, the 100 activations",
+        "error of restored images (share of variance)",
+    )
+    right.legend(frameon=False, fontsize=9, loc="center left")

@@ -154,17 +154,18 @@ def draw(figure, runs: Runs) -> None:
     a, b = np.meshgrid(np.linspace(-0.2, 1.6, 200), np.linspace(-0.2, 1.9, 200))
     away = (np.stack([a, b], -1) - best) @ axes
     surface = np.sum(CURVATURES * away**2, axis=-1) / 2
-    left.contour(a, b, surface, np.geomspace(0.003, surface.max(), 9), colors=figures.EDGE, linewidths=0.5)
+    left.contour(a, b, surface, np.geomspace(0.003, surface.max(), 9), colors=figures.EDGE, linewidths=0.9)
     stops, l2 = np.array(runs[0]["stopped"]), np.array(runs[0]["l2"])
     for k in range(len(STEPS)):
-        left.plot(*zip(stops[k], l2[k], strict=True), color=figures.EDGE, linewidth=0.8)
+        told = "grey: the same τ; ellipses: the same J" if k == 0 else None
+        left.plot(*zip(stops[k], l2[k], strict=True), color="#666666", linewidth=1.4, label=told)
     left.plot(*stops.T, "o-", color=figures.BLUE, label="stopped after τ = 1, 2, 4, ... steps", markersize=4)
     left.plot(*l2.T, "s-", color=figures.VERMILION, label="trained to the end with α = 1/(ετ)", markersize=4)
     left.plot(0, 0, "k.", markersize=8)
     left.annotate("start", (0, 0), (5, -12), textcoords="offset points", fontsize=9)
     left.plot(*best, "k+", markersize=11)
     left.annotate("w*", best, (7, 4), textcoords="offset points", fontsize=10)
-    figures.label(left, "first weight", "second weight", "the two paths (first seed)")
+    figures.label(left, "first weight", "second weight", f"the two paths, one of {len(runs)} seeds")
     left.legend(frameon=True, fontsize=9, loc="upper left")
     s = np.geomspace(3e-3, 500, 300)
     right.plot(s, 1 - np.exp(-s), color=figures.BLUE, linewidth=1.2, label="1 - exp(-s)")

@@ -93,10 +93,13 @@ def draw(figure, runs: Runs) -> None:
     places = [LAMBDAS[1] / 3, *LAMBDAS[1:]]  # 0 has no place on a logarithmic axis
     for axes, key, name in (
         (left, "linear", "share of hidden units with |z| < 0.5"),
-        (right, "bend", "share not linear"),
+        (right, "bend", "share of the logit's variance that is not linear in x"),
     ):
         figures.curve(axes, places, runs.values(key), color=figures.BLUE, marker="o", markersize=4)
         axes.set_xscale("log")
-        axes.set_ylim(-0.03, 1.03)
         axes.set_xticks([places[0], 0.01, 0.1], ["0", "0.01", "0.1"])
         figures.label(axes, "λ, the weight of the L2 penalty", name)
+    left.set_ylim(-0.03, 1.03)
+    right.set_ylim(-0.01, 1.2 * runs.values("bend").max())
+    left.set_title("the units: z near 0, where tanh(z) is nearly z", fontsize=11, color=figures.INK)
+    right.set_title("the net: what no linear function explains", fontsize=11, color=figures.INK)

@@ -9,9 +9,9 @@ from fastreg.experiments.search import KEEPS, LAMBDAS
 
 def test_cost_by_hand():
     run = quick("search").runs[0]
-    assert run["grid"]["spent"][-1] == 16 * 36
-    assert run["halving"]["spent"][-1] == 18 * 4 + 6 * 8 + 2 * 24
-    assert sorted(run["halving"]["reached"]) == [4] * 12 + [12] * 4 + [36] * 2
+    assert run["grid"]["spent"][-1] == 25 * 81
+    assert run["halving"]["spent"][-1] == 27 * 9 + 9 * 18 + 3 * 54
+    assert sorted(run["halving"]["reached"]) == [9] * 18 + [27] * 6 + [81] * 3
 
 
 def test_the_best_pair_is_the_one_with_the_lowest_dev_loss():
@@ -19,7 +19,7 @@ def test_the_best_pair_is_the_one_with_the_lowest_dev_loss():
         grid = run["grid"]
         assert grid["best"] == grid["pairs"][int(np.argmin(grid["losses"]))]
         assert grid["dev_loss"] == min(grid["losses"])
-        assert run["halving"]["dev_loss"] == min(run["halving"]["losses"][-2:])
+        assert run["halving"]["dev_loss"] == min(run["halving"]["losses"][-3:])
         pairs = np.array(run["halving"]["pairs"])
         assert pairs.min(axis=0) == pytest.approx((LAMBDAS[0], KEEPS[0]), rel=4)
         assert (pairs.max(axis=0) <= (LAMBDAS[1], KEEPS[1])).all()
@@ -27,8 +27,8 @@ def test_the_best_pair_is_the_one_with_the_lowest_dev_loss():
 
 def test_members_of_the_first_rung_are_cut_by_their_loss():
     halving = quick("search").runs[0]["halving"]
-    first = np.array(halving["losses"][:18])
-    assert set(np.argsort(first)[:6]) == set(np.flatnonzero(np.array(halving["reached"]) > 4))
+    first = np.array(halving["losses"][:27])
+    assert set(np.argsort(first)[:9]) == set(np.flatnonzero(np.array(halving["reached"]) > 9))
 
 
 def test_the_claims_can_fail():
