@@ -138,7 +138,7 @@ def draw(figure, runs: Runs) -> None:
     ):
         axes.text(x, len(CASES) - 0.45, name, ha="center", color=color)
     expected = {case: 2 * [(1e-13, GOOD)] for case in RIGHT}
-    expected |= {ONE_UNIT: 2 * [(GOOD, 10)], LEFT_OUT: [(1e-13, GOOD), (WRONG, 10)]}
+    expected |= {ONE_UNIT: 2 * [(GOOD, 10.0)], LEFT_OUT: [(1e-13, GOOD), (WRONG, 10.0)]}
     for row, case in enumerate(reversed(CASES)):
         ratios = np.maximum(runs.values("ratio", case), 2e-13)
         for when, marker, color in ((0, "o", figures.BLUE), (1, "D", figures.ORANGE)):
