@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import stat
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastreg.common.temporary import lock, remove_leftovers, temporary, temporar
 
 MAX_DIMENSIONS = 64  # NumPy's limits
 MAX_BYTES = 2**63 - 1
+NO_MEMORY = ("can't allocate lock", "Error -4 ")  # how Python's locks, and zlib, tell that memory has run out
 
 PathLike = str | os.PathLike[str]
 
@@ -57,7 +59,7 @@ def not_of_the_file(error: BaseException | None, outer: BaseException | None) ->
     while error is not None and error is not outer:
         if isinstance(error, (MemoryError, SystemError)) or (isinstance(error, OSError) and error.errno is not None):
             return error  # Python makes a SystemError of some allocations that fail
-        if isinstance(error, RuntimeError) and str(error) == "can't allocate lock":
+        if isinstance(error, (RuntimeError, zlib.error)) and str(error).startswith(NO_MEMORY):
             return MemoryError(str(error))
         error = error.__context__
     return None

@@ -7,6 +7,7 @@ All of it is big-endian.
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,16 @@ from typing import BinaryIO
 import numpy as np
 
 from fastreg.common import checking
-from fastreg.common.fileio import FileFormatError, PathLike, array_bytes, naming, open_regular, read_bytes, read_into
+from fastreg.common.fileio import (
+    FileFormatError,
+    PathLike,
+    array_bytes,
+    naming,
+    not_of_the_file,
+    open_regular,
+    read_bytes,
+    read_into,
+)
 from fastreg.common.understood import understood
 
 DTYPES: dict[int, np.dtype] = {
@@ -155,7 +165,8 @@ def _read(file: BinaryIO, limit: int) -> np.ndarray:
 
 @contextmanager
 def _unpacking():
+    outer = sys.exc_info()[1]
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileFormatError(f"is not a whole gzip file: {error}") from None
+        raise not_of_the_file(error, outer) or FileFormatError(f"is not a whole gzip file: {error}") from None

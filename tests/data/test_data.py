@@ -9,6 +9,7 @@ import struct
 import sys
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,22 @@ def test_bad_npz(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=r"bad-file: [^\n]+\Z"):
         data.read(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a-idx1-ubyte.gz"])
+def test_an_unpacker_that_finds_no_memory_tells_no_damaged_file(tmp_path, monkeypatch, name):
+    """zlib tells it as its error -4. What is wrong with the file is told as before."""
+    text = b"a,b\n1,2\n" if "csv" in name else idx(np.arange(6, dtype="u1"))
+    (tmp_path / name).write_bytes(gzip.compress(text))
+    for error, expected in (("Error -4 while", MemoryError), ("Error -3 while", FileFormatError)):
+
+        def fails(*_, error=error):
+            raise zlib.error(f"{error} decompressing data")
+
+        with monkeypatch.context() as patched, pytest.raises(expected, match=error):
+            patched.setattr(gzip.GzipFile, "read", fails)
+            patched.setattr(gzip.GzipFile, "readinto", fails)
+            data.read(tmp_path / name)
 
 
 def test_a_lock_that_finds_no_memory_is_no_damaged_file(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def open_lines(path: PathLike, encoding: str = "utf-8") -> Iterator[Lines]:
         except UnicodeDecodeError:
             raise FileFormatError(_why_not(path, encoding)) from None
         except (EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise FileFormatError(f"is damaged: {error}") from None
+            raise _damaged(error, outer) from None
         except Exception as error:  # BadGzipFile and bzip2's are OSErrors without a number, LZMAError is its own kind
             if type(error).__name__ == "LZMAError" or isinstance(error, OSError):
                 raise _damaged(error, outer) from None
