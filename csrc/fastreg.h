@@ -181,8 +181,9 @@ typedef enum { FR_FOR_EACH_TRANSFORM(FR_ENUM) FR_TRANSFORMS } fr_transform_kind;
  * pack_dw: dense_dw copies x and dz into the order in which its tiles read them (kernels/pack.h).
  * pack_weight: dense copies the panel of the weight that it multiplies by (kernels/gemm.h).
  * demote: small nets hand lines over to the other cores as soon as they are written (kernels/hand_over.h).
+ * skip: products leave out the units that dropout has dropped for whole groups of rows (kernels/kept.h).
  */
-#define FR_FOR_EACH_TUNING(X) X(PACK_DW, pack_dw) X(PACK_WEIGHT, pack_weight) X(DEMOTE, demote)
+#define FR_FOR_EACH_TUNING(X) X(PACK_DW, pack_dw) X(PACK_WEIGHT, pack_weight) X(DEMOTE, demote) X(SKIP, skip)
 
 typedef enum { FR_FOR_EACH_TUNING(FR_ENUM) FR_TUNINGS } fr_tuning_kind;
 
@@ -206,11 +207,12 @@ typedef struct {
 } fr_matrix;
 
 /* What dropout multiplies by: scale where the 16-bit draw is below threshold, else 0; threshold 65536 draws nothing.
- * std above 0: 1 + std times a normal draw instead. per_unit: the draws of row 0 hold for all rows. */
+ * std above 0: 1 + std times a normal draw instead. group: so many rows have the same draws, those of row g in group g;
+ * 0: each row has its own. */
 typedef struct {
     uint32_t threshold;
     uint32_t stream;
-    int32_t per_unit;
+    uint32_t group;
     double scale, std;
 } fr_mask;
 
@@ -288,7 +290,8 @@ typedef struct {
 /* Ops: what each kind reads and writes. A matrix or pointer that may be left out is NULL then.
  *
  * bf16: the product is one of operands in bf16, in the order of kernels/bf16_tiles.h. x and dz hold such numbers already;
- * the weight is rounded as it is read. rounded: what is written to out, or dz, is also written there, in bf16. It may be
+ * the weight is rounded as it is read. x_mask, dz_mask: x, or dz, is 0 wherever this mask drops, so products may leave it
+ * out (kernels/kept.h). rounded: what is written to out, or dz, is also written there, in bf16. It may be
  * the same matrix, which then has nothing else.
  *
  * gather: out = the rows of the batch, augmented, standardized ((x - mean) * scale, where mean is given), mixed, noisy,
@@ -315,7 +318,7 @@ typedef struct {
     fr_matrix rounded;  /* may be NULL */
     int64_t K, N;
     int32_t activation, transposed, bf16;
-    fr_mask mask;
+    fr_mask mask, x_mask;
     fr_noise noise;
     double activity_l1;
 } fr_dense_op;
@@ -353,6 +356,7 @@ typedef struct {
     int64_t K, N;
     int32_t add, transposed, bf16;
     fr_through through;
+    fr_mask dz_mask;
 } fr_dense_dx_op;
 
 /* dense_dw: weight and bias follow the gradients x^T * dz and the column sums of dz. */
@@ -362,6 +366,7 @@ typedef struct {
     fr_matrix x, dz;
     int64_t K, N;
     int32_t bf16;
+    fr_mask x_mask, dz_mask;
 } fr_dense_dw_op;
 
 /* bias_dw: a bias follows its gradient, the column sums of dz. */

@@ -19,9 +19,10 @@ static const struct {
     uint32_t tuning;
 } table[] = {
     /* Rows of x, dz and the weight are read from the second level at half the speed of copies. */
-    {"GenuineIntel", 6, 255, 1024 * KB, AVX512, 1u << FR_PACK_DW | 1u << FR_PACK_WEIGHT | 1u << FR_DEMOTE},
+    {"GenuineIntel", 6, 255, 1024 * KB, AVX512,
+     1u << FR_PACK_DW | 1u << FR_PACK_WEIGHT | 1u << FR_DEMOTE | 1u << FR_SKIP},
     /* All others. Zen 5 reads rows as fast as copies, so copies only cost. */
-    {NULL, 0, 0, 0, 0, 0},
+    {NULL, 0, 0, 0, 0, 1u << FR_SKIP},
 };
 
 static int fits(int row, const fr_processor *p) {

@@ -19,6 +19,9 @@ INLINE int masked_as(const fr_mask *mask) {
     return mask->std > 0 ? GAUSSIAN : mask->threshold < 65536 || mask->scale != 1 ? DROPPED : UNMASKED;
 }
 
+/* The row of the draws for a row, by their coordinates. */
+INLINE uint32_t group_of(const fr_mask *mask, uint32_t line) { return mask->group ? line / mask->group : line; }
+
 /* A part of a row of the batch: of a panel, unless it is said to be all. */
 typedef struct {
     const fr_worker *w;
@@ -105,7 +108,7 @@ static void draw_mask(mask_draws *draws, const row_part *part) {
     const draw_place place = {
         .keys = &part->w->keys,
         .column = (uint32_t)part->column,
-        .row = mask->per_unit ? 0 : part->line,
+        .row = group_of(mask, part->line),
         .step = part->w->batch.step,
         .stream = mask->stream,
     };

@@ -7,8 +7,8 @@
 
 static size_t scratch_bytes(const fr_op *op) {
     switch (op->kind) {
-    case FR_DENSE: return product_scratch_bytes(op->dense.bf16);
-    case FR_DENSE_DX: return product_scratch_bytes(op->dense_dx.bf16);
+    case FR_DENSE: return dense_scratch_bytes(&op->dense.x_mask, &op->dense.mask, op->dense.bf16);
+    case FR_DENSE_DX: return dense_scratch_bytes(&op->dense_dx.dz_mask, &op->dense_dx.through.mask, op->dense_dx.bf16);
     case FR_DENSE_DW: return dense_dw_scratch_bytes(&op->dense_dw);
     default: return 0;
     }

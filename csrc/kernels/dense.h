@@ -28,7 +28,27 @@ typedef struct {
     int transposed;
     int whole_panels; /* work is not divided within a panel */
     int bf16;
+    skipping *skips; /* NULL: nothing is left out */
 } factors;
+
+/* What a product leaves out, by the masks of x and of out; NULL if nothing. Room for it follows what all products need. */
+INLINE skipping *skips_of(const fr_worker *w, const factors *f, const fr_mask *terms, const fr_mask *columns) {
+    skipping *skips = (skipping *)(scratch_of(w) + 1);
+    row_groups *groups = &skips->groups;
+    if (f->bf16 || f->K > FR_CHAIN || !pays_to_skip(w, terms, columns, f->K, f->columns)) return NULL;
+    *groups = groups_of(w, drops_units(terms) ? terms : columns);
+    if (groups->count > KEPT_WORDS || groups->count * turned_size(groups, f->K) > SKIP_ROOM) return NULL;
+    const int some = draw_kept(&skips->terms, w, groups, terms, f->K);
+    if (!(draw_kept(&skips->columns, w, groups, columns, f->columns) | some)) return NULL;
+    memset(skips->turned, 0, (size_t)groups->count);
+    return skips;
+}
+
+/* Bytes of scratch for a product with these masks. */
+INLINE size_t dense_scratch_bytes(const fr_mask *terms, const fr_mask *columns, int bf16) {
+    const size_t other = product_scratch_bytes(bf16), room = sizeof(product_scratch) + sizeof(skipping);
+    return !bf16 && (drops_units(terms) || drops_units(columns)) && room > other ? room : other;
+}
 
 /* What this worker does of an op: row blocks, in groups of `group_blocks`. */
 typedef struct {
@@ -85,16 +105,19 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
                  .layout = A_ROWS,
                  .s = f->x.ld,
                  .K = f->K,
-                 .terms_at_once = !todo->far ? KC
-                                  : f->bf16  ? BF16_KC
-                                             : FAR_KC,
+                 .terms_at_once = f->skips     ? even_terms(f->K)
+                                  : !todo->far ? KC
+                                  : f->bf16    ? BF16_KC
+                                               : FAR_KC,
                  .vectors = vectors_of(at->columns),
+                 .skips = f->skips,
+                 .column = at->column,
                  .bf16 = f->bf16};
     if (w->n > 1) p.claimed = (fr_matrix){(real *)f->out.data + at->column, f->out.ld};
     p.b = panel_of(&f->weight, at, f->transposed);
     p.b.rounds = f->bf16;
     const fr_range rows = rows_of(todo, at);
-    p.b.copied = fr_tunes(w, FR_PACK_WEIGHT) && rows.end - rows.begin >= LEAST_ROWS_TO_COPY;
+    p.b.copied = !f->skips && fr_tunes(w, FR_PACK_WEIGHT) && rows.end - rows.begin >= LEAST_ROWS_TO_COPY;
     if (todo->far && fr_is_mine(&todo->parts.tiles, at->tile + 1)) {
         const piece after = piece_of(&todo->parts, at->tile + 1);
         if (after.column != at->column) p.after = panel_of(&f->weight, &after, f->transposed);
@@ -104,7 +127,7 @@ INLINE product product_of(const fr_worker *w, const work *todo, const piece *at,
 
 static void op_dense(fr_worker *w) {
     const fr_dense_op *op = &w->op->dense;
-    const factors f = {
+    factors f = {
         .out = op->out,
         .x = op->x,
         .weight = op->weight,
@@ -114,6 +137,7 @@ static void op_dense(fr_worker *w) {
         .whole_panels = op->activity.data != NULL, /* it has a sum of sizes for each */
         .bf16 = op->bf16,
     };
+    f.skips = skips_of(w, &f, &op->x_mask, &op->mask);
     const real *bias = op->bias.data, *scale = op->scale.data;
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
@@ -160,7 +184,7 @@ static void op_dense(fr_worker *w) {
 
 static void op_dense_dx(fr_worker *w) {
     const fr_dense_dx_op *op = &w->op->dense_dx;
-    const factors f = {
+    factors f = {
         .out = op->out,
         .x = op->dz,
         .weight = op->weight,
@@ -169,6 +193,7 @@ static void op_dense_dx(fr_worker *w) {
         .transposed = !op->transposed,
         .bf16 = op->bf16,
     };
+    f.skips = skips_of(w, &f, &op->dz_mask, &op->through.mask);
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
     begin_products(scratch, op->bf16);

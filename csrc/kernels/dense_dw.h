@@ -51,7 +51,99 @@ INLINE dw_copies *copies_of(const fr_worker *w) { return (dw_copies *)(scratch_o
 
 INLINE size_t dense_dw_scratch_bytes(const fr_dense_dw_op *op) {
     const size_t packed = sizeof(product_scratch) + sizeof(dw_copies), other = product_scratch_bytes(op->bf16);
+    if (!op->bf16 && (drops_units(&op->x_mask) || drops_units(&op->dz_mask))) return packed + sizeof(kept_units);
     return packed > other ? packed : other;
+}
+
+/* What the groups of rows keep of one operand, the one that drops more. The other one is taken whole: to leave out columns
+ * of both, partial sums would have to be picked and spread once for every group, which takes as long as it saves. */
+typedef struct {
+    row_groups groups;
+    kept_units *kept;     /* NULL: nothing is left out */
+    int by_x;             /* rows of the weight are left out, else columns */
+    int32_t all[SKIP_KC]; /* 0, 1, ...: the rows of a group, none of which is left out */
+} dw_skipping;
+
+INLINE dw_skipping dw_skips_of(const fr_worker *w, int64_t M) {
+    const fr_dense_dw_op *op = &w->op->dense_dw;
+    const fr_mask *x = &op->x_mask, *dz = &op->dz_mask;
+    dw_skipping skips = {.kept = (kept_units *)(copies_of(w) + 1)};
+    /* By dz, what is summed is turned in the end, which takes a tenth. */
+    skips.by_x = drops_units(x) && (!drops_units(dz) || x->threshold <= dz->threshold + 65536 / 10);
+    for (int i = 0; i < SKIP_KC; i++) skips.all[i] = i;
+    if (op->bf16 || M > FR_CHAIN || !pays_to_skip(w, x, dz, op->K, op->N)) {
+        skips.kept = NULL;
+        return skips;
+    }
+    const fr_mask *mask = skips.by_x ? x : dz;
+    skips.groups = groups_of(w, mask);
+    if (!draw_kept(skips.kept, w, &skips.groups, mask, skips.by_x ? op->K : op->N)) skips.kept = NULL;
+    return skips;
+}
+
+/* Rows of the weight that are done before they are updated: two row groups. */
+enum { SKIP_DW_ROWS = 2 * FR_ROW_GROUP };
+
+/* out = a^T * b for some columns of both, of which the groups keep those of `a` only in part. */
+typedef struct {
+    real *out;
+    int64_t ld;
+    const fr_matrix *a, *b;
+    int64_t a_column, a_columns, b_column;
+    int vectors; /* of b */
+} kept_sums;
+
+static void sum_kept(const kept_sums *s, const dw_skipping *skips) {
+    const row_groups *groups = &skips->groups;
+    for (int64_t i = 0; i < s->a_columns; i++) {
+        for (int j = 0; j < s->vectors; j++) vstore(s->out + i * s->ld + j * VL, (vec){0});
+    }
+    for (int64_t row = groups->rows.begin, last; row < groups->rows.end; row = last) {
+        last = group_end(groups, row, row + SKIP_KC < groups->rows.end ? row + SKIP_KC : groups->rows.end);
+        int32_t list[2 * FR_PANEL + FR_LANES];
+        int64_t count = 0;
+        for (int64_t i = 0; i < s->a_columns; i += FR_PANEL) {
+            const int64_t some = panel_columns(s->a_columns, i), group = group_at(groups, row);
+            count += list_bits(list + count, kept_in(skips->kept, group, s->a_column + i, some), (int32_t)i, 1);
+        }
+        const int64_t blocks = row_blocks(count, DW_MR);
+        const row_heights heights = heights_of(count, blocks);
+        listed_operands t = {
+            .a = (const real *)s->a->data + row * s->a->ld + s->a_column,
+            .row = 1,
+            .term = s->a->ld,
+            .ldb = s->b->ld,
+            .ldc = s->ld,
+            .count = last - row,
+            .terms = skips->all,
+            .adds = 1,
+        };
+        for (int j = 0; j < s->vectors; j += DW_NV) {
+            t.b = (const real *)s->b->data + row * s->b->ld + s->b_column + j * VL;
+            for (int64_t block = 0, i = 0; block < blocks; i += height_of(&heights, block), block++) {
+                t.rows = list + i;
+                const int vectors = s->vectors - j < DW_NV ? s->vectors - j : DW_NV;
+                sum_listed(s->out + j * VL, &t, height_of(&heights, block), vectors);
+            }
+        }
+    }
+}
+
+/* c (`height` x FR_PANEL) = the gradient of some rows of the weight, in the columns of a piece. */
+INLINE void gradient_of_kept(const fr_worker *w, const dw_skipping *skips, fr_range rows, const piece *at) {
+    const fr_dense_dw_op *op = &w->op->dense_dw;
+    product_scratch *scratch = scratch_of(w);
+    const int64_t height = rows.end - rows.begin;
+    const int vectors = vectors_of(at->columns);
+    if (skips->by_x) {
+        const kept_sums s = {scratch->c, FR_PANEL, &op->x, &op->dz, rows.begin, height, at->column, vectors};
+        sum_kept(&s, skips);
+        return;
+    }
+    const int64_t ld = padded_rows(height);
+    const kept_sums s = {scratch->spare, ld, &op->dz, &op->x, at->column, at->columns, rows.begin, vectors_of(height)};
+    sum_kept(&s, skips);
+    pack_transposed(scratch->c, scratch->spare, ld, at->columns, height);
 }
 
 /* Whether the operands are copied: what a worker copies, it should multiply often. */
@@ -69,9 +161,10 @@ INLINE int packs_dw(const fr_worker *w, int64_t M) {
 typedef struct {
     division parts;
     int64_t K;
+    dw_skipping skips;
     int packs;      /* copies of the operands are multiplied */
     int even;       /* groups of nearly equal height */
-    int64_t height; /* rows done before they are updated: within a row group */
+    int64_t height; /* rows done before they are updated: within a row group, or two where anything is left out */
 } dw_work;
 
 /* Penalties and norms are sums over a row group, which must have one owner. Otherwise a short op is cut more finely. */
@@ -79,10 +172,11 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_dense_dw_op *op = &w->op->dense_dw;
     const int64_t K = op->K, N = op->N;
     const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
-    dw_work todo = {.K = K, .height = far ? FAR_DW_ROWS : FR_ROW_GROUP};
+    dw_work todo = {.K = K, .skips = dw_skips_of(w, M)};
+    todo.height = todo.skips.kept ? SKIP_DW_ROWS : far ? FAR_DW_ROWS : FR_ROW_GROUP;
     todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
     const int64_t groups = row_blocks(K, todo.even ? DW_MR : FR_ROW_GROUP);
-    todo.packs = packs_dw(w, M);
+    todo.packs = !todo.skips.kept && packs_dw(w, M);
     if (shares_columns(w, N, dynamic, far)) todo.parts = divide_columns(w, N, groups);
     else if (far && todo.packs) todo.parts = divide_blocks(N, groups, dynamic, room_for(M, FR_PANEL));
     else todo.parts = divide_tiles(N, groups, dynamic, 0, far);
@@ -152,13 +246,22 @@ static void op_dense_dw(fr_worker *w) {
         for (int64_t row = rows.begin; row < rows.end; row += todo.height) {
             const int64_t height = row + todo.height < rows.end ? todo.height : rows.end - row;
             const strip s = {.row = row - rows.begin, .rows = height, .count = 1};
-            const region done = {.row = row, .rows = height, .column = at.column, .columns = vectors * VL};
             ask_on(&ahead, at.columns * height);
             ask_for_destination(&later, s.row, s.row + height, FR_PANEL * sizeof(real));
             if (todo.packs) p.a = packed_x(copies, &op->x, M, row, height, row / todo.height);
-            multiply(scratch, &p, &s);
-            for (int64_t i = 0; at.columns < done.columns && i < height; i++) clear_tail(c + i * FR_PANEL, at.columns);
-            update_region(&op->weight, &done, c, FR_PANEL, &weight_numbers);
+            if (todo.skips.kept) {
+                claim(&p, s.row, height, vectors * VBYTES);
+                for (int64_t i = s.row; i < s.row + height; i++) prefetch_row(&next, i, 0, vectors);
+                gradient_of_kept(w, &todo.skips, (fr_range){row, row + height}, &at);
+            } else {
+                multiply(scratch, &p, &s);
+            }
+            for (int64_t i = 0; at.columns < vectors * VL && i < height; i++) clear_tail(c + i * FR_PANEL, at.columns);
+            for (int64_t first = 0; first < height; first += FR_ROW_GROUP) {
+                const int64_t count = height - first < FR_ROW_GROUP ? height - first : FR_ROW_GROUP;
+                const region done = {.row = row + first, .rows = count, .column = at.column, .columns = vectors * VL};
+                update_region(&op->weight, &done, c + first * FR_PANEL, FR_PANEL, &weight_numbers);
+            }
         }
     }
     end_products(op->bf16);

@@ -33,6 +33,7 @@
 #endif
 #include "bf16.h"
 #include "bf16_tiles.h"
+#include "kept.h"
 #include "register_tiles.h"
 #include "transpose.h"
 #include "vec.h"
@@ -48,6 +49,29 @@ INLINE product_scratch *scratch_of(const fr_worker *w) { return (product_scratch
 
 /* Terms done in one go in bf16, where they should stay in the nearest cache: those of B are packed, or read twice. */
 enum { BF16_KC = 128 };
+
+/* What a product leaves out, and room for the rest of it. The vectors of the tiles run over the rows of a group, so that
+ * terms and columns can be left out one by one. For that A is turned, and so is C. */
+enum {
+    SKIP_KC = 256,                         /* terms done in one go */
+    SKIP_ROOM = 1 << 20,                   /* elements of A */
+    SKIP_ROWS = 2 * STRIP_ROWS + FR_LANES, /* of a strip, if each of its groups is padded to FR_LANES */
+};
+
+typedef struct {
+    row_groups groups;
+    kept_units terms, columns;
+    int32_t term[SKIP_KC + FR_LANES], column[FR_PANEL + FR_LANES];
+    uint8_t turned[KEPT_WORDS];   /* whether a group of A is */
+    real c[FR_PANEL * SKIP_ROWS]; /* group by group: FR_PANEL x its rows, padded */
+    real a[SKIP_ROOM + FR_PANEL]; /* group by group: K x its rows, padded */
+} skipping;
+
+/* At most SKIP_KC terms, in goes of nearly equal length. */
+INLINE int64_t even_terms(int64_t K) {
+    const int64_t goes = (K + SKIP_KC - 1) / SKIP_KC;
+    return (K + goes - 1) / goes;
+}
 
 /* A panel of B, K by `columns`, in memory: b[k * ld + j], or b[k + j * ld] where it is `transposed`. */
 typedef struct {
@@ -67,6 +91,8 @@ typedef struct {
     int vectors;
     int bf16; /* the order of the sums */
     b_panel b;
+    skipping *skips;         /* NULL: nothing is left out */
+    int64_t column;          /* of the panel */
     b_panel after;           /* the panel that this worker reads next */
     int64_t *packed_from;    /* the first of the terms of B that the scratch holds packed, -1 for none */
     const destination *next; /* what the result will touch; NULL where A is read by rows */
@@ -101,7 +127,7 @@ typedef struct {
 /* A register tile is one strip where a sum takes one go, so that it stays in the nearest cache. This is the place before
  * the first one. */
 INLINE strip strips_of(const product *p, int64_t row, int64_t rows) {
-    int64_t tall = p->K <= p->terms_at_once ? MR : STRIP_ROWS;
+    int64_t tall = p->K <= p->terms_at_once && !p->skips ? MR : STRIP_ROWS;
 #ifdef PACKS_BF16
     if (p->bf16) tall = p->K <= PACKED_TERMS ? PACKED_TALL : STRIP_ROWS;
 #endif
@@ -188,6 +214,70 @@ INLINE void pack(real *packed, const b_panel *b, int64_t k, int64_t terms) {
     }
 }
 
+/* Elements of A that a group takes when it is turned. */
+INLINE int64_t turned_size(const row_groups *groups, int64_t K) { return groups->padded * ((K + 3) / 4 * 4); }
+
+/* Terms k .. of the row of A and those after it in its group, turned. */
+INLINE const real *turned(const product *p, int64_t row, int64_t k) {
+    skipping *skips = p->skips;
+    const row_groups *groups = &skips->groups;
+    const int64_t group = group_at(groups, row), first = group_begin(groups, row);
+    real *out = skips->a + group * turned_size(groups, p->K);
+    if (!skips->turned[group]) {
+        turn(out, groups->padded, p->a + first * p->s, p->s, group_end(groups, row, groups->rows.end) - first, p->K);
+        skips->turned[group] = 1;
+    }
+    return out + k * groups->padded + row - first;
+}
+
+/* The same for a strip, group by group, without the terms and columns that a group drops. */
+static void multiply_kept(real *c, const product *p, const strip *s, const go *g) {
+    skipping *skips = p->skips;
+    const row_groups *groups = &skips->groups;
+    const b_panel *b = &p->b;
+    const int64_t end = s->row + s->rows, first = group_at(groups, s->row);
+    const int64_t count = group_at(groups, end - 1) - first + 1;
+    real *sums = skips->c;
+    for (int64_t row = s->row, last; row < end; row = last) {
+        last = group_end(groups, row, end);
+        const int64_t group = group_at(groups, row), padded = padded_rows(last - row);
+        const uint64_t bits = kept_in(&skips->columns, group, p->column, b->columns);
+        const int64_t columns = list_bits(skips->column, bits, 0, 1), blocks = row_blocks(columns, DW_MR);
+        const row_heights heights = heights_of(columns, blocks);
+        listed_operands t = {
+            .a = b->data + g->k * (b->transposed ? 1 : b->ld),
+            .row = b->transposed ? b->ld : 1,
+            .term = b->transposed ? 1 : b->ld,
+            .ldb = groups->padded,
+            .ldc = padded,
+            .terms = skips->term,
+            .adds = g->adds,
+        };
+        for (int64_t k = 0; k < g->terms; k += FR_PANEL) {
+            const int64_t some = g->terms - k < FR_PANEL ? g->terms - k : FR_PANEL;
+            t.count += list_bits(skips->term + t.count, kept_in(&skips->terms, group, g->k + k, some), (int32_t)k, 1);
+        }
+        for (int64_t j = 0; j < b->columns && !g->adds; j++) {
+            if (!(bits >> j & 1)) memset(sums + j * padded, 0, sizeof(real) * (size_t)padded);
+        }
+        const real *a = turned(p, row, g->k);
+        if (g->completes) claim(p, row, last - row, p->vectors * VBYTES);
+        for (int64_t block = 0, i = 0; block < blocks; i += height_of(&heights, block), block++) {
+            request ahead = g->ahead;
+            ahead.part = (ahead.part * count + group - first) * blocks + block, ahead.parts *= count * blocks;
+            ask_for(&ahead);
+            t.rows = skips->column + i;
+            for (int64_t v = 0; v < padded / VL; v += DW_NV) {
+                t.b = a + v * VL;
+                sum_listed(sums + v * VL, &t, height_of(&heights, block),
+                           padded / VL - v < DW_NV ? padded / VL - v : DW_NV);
+            }
+        }
+        if (g->completes) pack_transposed(c + (row - s->row) * FR_PANEL, sums, padded, b->columns, last - row);
+        sums += FR_PANEL * padded;
+    }
+}
+
 /* The nearest cache keeps a block of A for all columns of the panel. Narrow tiles that read A by columns are done the
  * other way round: it keeps their columns of B for all blocks, because a line of A holds what several blocks need. */
 INLINE void multiply_terms(real *c, real *packed, const product *p, const strip *s, const go *g) {
@@ -195,6 +285,10 @@ INLINE void multiply_terms(real *c, real *packed, const product *p, const strip 
               wide = by_rows ? NV : DW_NV;
     const int64_t blocks = row_blocks(s->rows, tall);
     const int packs = p->b.transposed || p->b.rounds || p->b.copied;
+    if (p->skips) {
+        multiply_kept(c, p, s, g);
+        return;
+    }
     if (packs && *p->packed_from != g->k) {
         pack(packed, &p->b, g->k, g->terms);
         *p->packed_from = g->k;

@@ -99,6 +99,52 @@ FOR_EACH_TILE(DEFINE_TILE, A_COLUMNS, DW_MR, DW_NV)
 static const tile_fn row_tiles[NV * MR] = {FOR_EACH_TILE(TILE_NAME, A_ROWS, MR, NV)};
 static const tile_fn column_tiles[DW_NV * DW_MR] = {FOR_EACH_TILE(TILE_NAME, A_COLUMNS, DW_MR, DW_NV)};
 
+/* A tile of sums of some terms, for some rows of C: c[rows[i] * ldc] = the sum of a[rows[i] * row + terms[k] * term] times
+ * b[terms[k] * ldb]. */
+typedef struct {
+    const real *a, *b;
+    int64_t row, term, ldb, ldc, count;
+    const int32_t *rows, *terms;
+    int adds; /* to the sums that C already holds */
+} listed_operands;
+
+INLINE void listed_body(real *c, const listed_operands *t, const int mr, const int nv) {
+    const int64_t term = t->term, ldb = t->ldb, count = t->count;
+    const int32_t *terms = t->terms;
+    const real *rows[DW_MR], *b = t->b;
+    real *out[DW_MR];
+    vec sum[DW_MR * DW_NV];
+    UNROLL
+    for (int i = 0; i < mr; i++) rows[i] = t->a + t->rows[i] * t->row, out[i] = c + t->rows[i] * t->ldc;
+    UNROLL
+    for (int i = 0; i < mr * nv; i++) sum[i] = t->adds ? vload(out[i / nv] + i % nv * VL) : (vec){0};
+    for (int64_t k = 0; k < count; k++) {
+        const int64_t ak = terms[k] * term;
+        vec bk[DW_NV];
+        UNROLL
+        for (int j = 0; j < nv; j++) bk[j] = vload(b + terms[k] * ldb + j * VL);
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            const vec aik = vset1(rows[i][ak]);
+            UNROLL
+            for (int j = 0; j < nv; j++) sum[i * nv + j] = vfma(aik, bk[j], sum[i * nv + j]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < mr * nv; i++) vstore(out[i / nv] + i % nv * VL, sum[i]);
+}
+
+typedef void (*listed_fn)(real *c, const listed_operands *t);
+
+#define DEFINE_LISTED(layout, mr, nv)                                                                                  \
+    static void tile_##layout##_##mr##_##nv(real *c, const listed_operands *t) { listed_body(c, t, mr, nv); }
+FOR_EACH_TILE(DEFINE_LISTED, listed, DW_MR, DW_NV)
+static const listed_fn listed_tiles[DW_NV * DW_MR] = {FOR_EACH_TILE(TILE_NAME, listed, DW_MR, DW_NV)};
+
+INLINE void sum_listed(real *c, const listed_operands *t, int64_t rows, int64_t vectors) {
+    listed_tiles[(vectors - 1) * DW_MR + rows - 1](c, t);
+}
+
 /* One tile, of the size given. */
 INLINE void sum_tile(real *c, const tile_operands *t, a_layout layout, int64_t rows, int64_t vectors) {
     if (layout == A_ROWS) row_tiles[(vectors - 1) * MR + rows - 1](c, t);

@@ -35,8 +35,8 @@ static void row_normals(void *out, uint64_t seed, uint32_t column, uint32_t row,
 static size_t scratch_bytes(const fr_op *op) {
     switch (op->kind) {
     case FR_GATHER: return gather_scratch_bytes(&op->gather);
-    case FR_DENSE: return product_scratch_bytes(op->dense.bf16);
-    case FR_DENSE_DX: return product_scratch_bytes(op->dense_dx.bf16);
+    case FR_DENSE: return dense_scratch_bytes(&op->dense.x_mask, &op->dense.mask, op->dense.bf16);
+    case FR_DENSE_DX: return dense_scratch_bytes(&op->dense_dx.dz_mask, &op->dense_dx.through.mask, op->dense_dx.bf16);
     case FR_DENSE_DW: return dense_dw_scratch_bytes(&op->dense_dw);
     case FR_CONV: return conv_scratch_bytes(conv_work_of(&op->conv));
     case FR_CONV_DX: return conv_scratch_bytes(conv_dx_work_of(&op->conv_dx));

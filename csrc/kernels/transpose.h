@@ -1,4 +1,4 @@
-/* Packs a panel of a weight the other way round, for dense_dx: out[n * FR_PANEL + k] = weight[k * ld + n].
+/* Turns a matrix: out[n * step + k] = in[k * ld + n]. So dense_dx packs a panel of a weight.
  *
  * Four vectors, each of VL / 4 pieces of four columns from rows four apart, are transposed four by four within their
  * pieces; each of the four results is then VL rows of one column.
@@ -52,27 +52,35 @@ enum { SECOND = SLAB }; /* the first element of the second operand of a shuffle 
 #endif
 
 /* Four columns n .. n + 3 of SLAB rows from `in` on. */
-INLINE void transpose_slab(real *out, const real *in, int64_t ld) {
+INLINE void transpose_slab(real *out, int64_t step, const real *in, int64_t ld) {
     const slab a = load_pieces(in, 4 * ld), b = load_pieces(in + ld, 4 * ld);
     const slab c = load_pieces(in + 2 * ld, 4 * ld), d = load_pieces(in + 3 * ld, 4 * ld);
     const slab ab0 = SHUFFLE(a, b, 0, SECOND, 1, SECOND + 1), ab1 = SHUFFLE(a, b, 2, SECOND + 2, 3, SECOND + 3);
     const slab cd0 = SHUFFLE(c, d, 0, SECOND, 1, SECOND + 1), cd1 = SHUFFLE(c, d, 2, SECOND + 2, 3, SECOND + 3);
-    *(slab_mem *)(out + 0 * FR_PANEL) = SHUFFLE(ab0, cd0, 0, 1, SECOND, SECOND + 1);
-    *(slab_mem *)(out + 1 * FR_PANEL) = SHUFFLE(ab0, cd0, 2, 3, SECOND + 2, SECOND + 3);
-    *(slab_mem *)(out + 2 * FR_PANEL) = SHUFFLE(ab1, cd1, 0, 1, SECOND, SECOND + 1);
-    *(slab_mem *)(out + 3 * FR_PANEL) = SHUFFLE(ab1, cd1, 2, 3, SECOND + 2, SECOND + 3);
+    *(slab_mem *)(out + 0 * step) = SHUFFLE(ab0, cd0, 0, 1, SECOND, SECOND + 1);
+    *(slab_mem *)(out + 1 * step) = SHUFFLE(ab0, cd0, 2, 3, SECOND + 2, SECOND + 3);
+    *(slab_mem *)(out + 2 * step) = SHUFFLE(ab1, cd1, 0, 1, SECOND, SECOND + 1);
+    *(slab_mem *)(out + 3 * step) = SHUFFLE(ab1, cd1, 2, 3, SECOND + 2, SECOND + 3);
 }
 
 /* `rows` rows k and all N columns, which are padded to whole pieces; rows up to the next whole vector become zero. */
-static void pack_transposed(real *out, const real *weight, int64_t ld, int64_t rows, int64_t N) {
+INLINE void turn_by(real *out, int64_t step, const real *in, int64_t ld, int64_t rows, int64_t N) {
     int64_t k = 0;
     for (; k + SLAB <= rows; k += SLAB) {
-        for (int64_t n = 0; n < N; n += 4) transpose_slab(out + n * FR_PANEL + k, weight + k * ld + n, ld);
+        for (int64_t n = 0; n < N; n += 4) transpose_slab(out + n * step + k, step, in + k * ld + n, ld);
     }
     const int64_t whole = (rows + VL - 1) / VL * VL;
     for (int64_t n = 0; n < N && k < whole; n++) {
-        for (int64_t i = k; i < whole; i++) out[n * FR_PANEL + i] = i < rows ? weight[i * ld + n] : 0;
+        for (int64_t i = k; i < whole; i++) out[n * step + i] = i < rows ? in[i * ld + n] : 0;
     }
+}
+
+static void turn(real *out, int64_t step, const real *in, int64_t ld, int64_t rows, int64_t N) {
+    turn_by(out, step, in, ld, rows, N);
+}
+
+static void pack_transposed(real *out, const real *weight, int64_t ld, int64_t rows, int64_t N) {
+    turn_by(out, FR_PANEL, weight, ld, rows, N);
 }
 
 #endif

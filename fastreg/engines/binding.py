@@ -158,6 +158,7 @@ class Binding:
             "N": N,
             "activation": op.activation,
             "mask": op.mask,
+            "x_mask": op.x_mask,
             "noise": op.noise,
             "activity": self.buffers[op.activity] if op.activity else None,
             "activity_l1": op.activity_l1,
@@ -214,7 +215,7 @@ class Binding:
         K, N = _shape(self.params[op.weight], op.transposed)
         arrays = {"out": self.buffers[op.out], "dz": self.buffers[op.dz], "weight": self.params[op.weight]}
         how = {"add": op.add, "transposed": op.transposed, "through": self._through(op.through), "bf16": op.bf16}
-        how["rounded"] = self._buffer(op.rounded)
+        how |= {"rounded": self._buffer(op.rounded), "dz_mask": op.dz_mask}
         return arrays | {"K": K, "N": N} | how
 
     def _dense_dw(self, op: O.DenseDw) -> dict[str, object]:
@@ -227,6 +228,8 @@ class Binding:
             "weight": self._param(op.weight, op.weight_rule),
             "bias": self._param(op.bias, op.bias_rule) if op.bias else None,
             "bf16": op.bf16,
+            "x_mask": op.x_mask,
+            "dz_mask": op.dz_mask,
         }
 
     def _elementwise(self, op: O.Elementwise) -> dict[str, object]:

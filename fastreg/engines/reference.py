@@ -527,11 +527,13 @@ class ReferenceEngine:
     def _factors(self, mask: Mask, shape: tuple[int, ...], batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Which elements are kept, and what they are multiplied by."""
         key = batch.key(mask)
-        if mask.per_unit:
-            key, shape = key._replace(row=0), (1, shape[1])
+        lines = key.row + np.arange(shape[0])
+        rows = lines // mask.group if mask.group else lines  # of the draws
+        own = rows - rows[0] if len(rows) else rows
+        key, count = key._replace(row=int(rows[0])) if len(rows) else key, len(set(own))
         if mask.kind == "gaussian":
-            return np.array(True), 1 + mask.std * self._normals(shape, key)
-        keep = R.draws(key, *shape) < mask.threshold
+            return np.array(True), (1 + mask.std * self._normals((count, shape[1]), key))[own]
+        keep = R.draws(key, count, shape[1])[own] < mask.threshold
         return keep, np.array(mask.scale, self.dtype)
 
     def _noisy(self, x: np.ndarray, noise: Noise | None, batch: Batch) -> np.ndarray:

@@ -291,6 +291,8 @@ def dropout(place: Place) -> Made:
     if (layer.kind, layer.per) == ("inverted", "element"):
         return [Part("Dropout", {"p": round(layer.rate, 12)})], place.flow  # 1 - 0.8 as 0.2
     options = {"keep_prob": layer.keep_prob, "kind": layer.kind, "per": layer.per}
+    if layer.rows is not None:
+        options["rows"] = layer.rows
     return [Part("OtherDropout", options)], place.flow
 
 

@@ -254,7 +254,7 @@ def dropout(use: Use) -> Known:
 
 def other_dropout(use: Use) -> Known:
     module = use.module
-    return use.one(Made(L.Dropout, {"keep_prob": module.keep_prob, "kind": module.kind, "per": module.per}))
+    return use.one(Made(L.Dropout, {name: getattr(module, name) for name in ("keep_prob", "kind", "per", "rows")}))
 
 
 def noise(use: Use) -> Known:

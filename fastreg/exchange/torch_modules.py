@@ -60,23 +60,27 @@ class GaussianNoise(nn.Module):
 class OtherDropout(nn.Module):
     """The kinds of `fastreg.Dropout` that torch.nn.Dropout is not."""
 
-    def __init__(self, keep_prob: float, kind: str, per: str):
+    def __init__(self, keep_prob: float, kind: str, per: str, rows: int | None = None):
         super().__init__()
-        self.keep_prob, self.kind, self.per = keep_prob, kind, per
+        self.keep_prob, self.kind, self.per, self.rows = keep_prob, kind, per, rows
 
     def forward(self, x):
         keep = self.keep_prob
         if not self.training:
             keep = round(keep * 65536) / 65536  # as fastreg draws it
             return x * keep if self.kind == "standard" else x
-        like = x[:1] if self.per == "unit" else x
+        groups = -(-len(x) // (self.rows or max(len(x), 1)))  # of rows that share their draws
+        like = x[:groups] if self.per == "unit" else x
         if self.kind == "gaussian":
-            return x * (1 + ((1 - keep) / keep) ** 0.5 * torch.randn_like(like))
-        drawn = (torch.rand_like(like) < keep).to(x.dtype)
-        return x * (drawn if self.kind == "standard" or keep == 0 else drawn / keep)
+            drawn = 1 + ((1 - keep) / keep) ** 0.5 * torch.randn_like(like)
+        else:
+            drawn = (torch.rand_like(like) < keep).to(x.dtype)
+            drawn = drawn if self.kind == "standard" or keep == 0 else drawn / keep
+        return x * (drawn.repeat_interleave(self.rows, dim=0)[: len(x)] if self.rows else drawn)
 
     def extra_repr(self) -> str:
-        return f"keep_prob={self.keep_prob}, kind={self.kind!r}, per={self.per!r}"
+        rows = f", rows={self.rows}" if self.rows else ""
+        return f"keep_prob={self.keep_prob}, kind={self.kind!r}, per={self.per!r}{rows}"
 
 
 class TiedLinear(nn.Module):

@@ -11,6 +11,7 @@ from fastreg.layers.base import Layer, live
 
 KINDS = ("inverted", "gaussian", "standard")
 PER = ("element", "unit")
+MOST_ROWS = 2**32 - 1  # that the engines count
 
 
 @live
@@ -40,15 +41,20 @@ class Dropout(Layer):
             1 with probability k, else 0. Prediction multiplies outputs by k. The first form of dropout, for
             comparison.
     per
-        "element": every element has its own draw. "unit": a column has one draw for all rows of the batch. A step then
-        trains one thinned network, and the noise does not average out over the rows.
+        "element": every element has its own draw. "unit": a column has one draw for all rows of the batch, or of a
+        group of them (`rows`). A step then trains one thinned network, or one a group, and computes only what is left
+        of it where that is faster. The noise averages out less over the rows.
+    rows
+        With per="unit": so many rows, in the order of the batch, share a draw. The last group of a batch may be
+        shorter. None for all rows.
     name
         Letters, digits, "_" and "-". By default the index of the layer in its model.
 
     Raises
     ------
     ValueError, TypeError
-        An argument is not as described above, or keep_prob is 0 with kind="gaussian".
+        An argument is not as described above, keep_prob is 0 with kind="gaussian", or rows are given with
+        per="element".
 
     Examples
     --------
@@ -57,11 +63,14 @@ class Dropout(Layer):
     Dropout(keep_prob=0.8)
     >>> fr.Dropout(rate=0.5, kind="gaussian", per="unit")
     Dropout(keep_prob=0.5, kind='gaussian', per='unit')
+    >>> fr.Dropout(rate=0.5, per="unit", rows=32)
+    Dropout(keep_prob=0.5, per='unit', rows=32)
     """
 
     keep_prob: float
     kind: Literal["inverted", "gaussian", "standard"]
     per: Literal["element", "unit"]
+    rows: int | None
 
     instead: ClassVar[dict[str, tuple[str, ...]]] = {"rate": ("keep_prob",)}
     passes: ClassVar[bool] = True
@@ -73,6 +82,7 @@ class Dropout(Layer):
         rate: float | None = None,
         kind: str = "inverted",
         per: str = "element",
+        rows: int | None = None,
         name: str | None = None,
     ):
         if args:
@@ -89,7 +99,12 @@ class Dropout(Layer):
             raise ValueError(
                 f"{given} with kind='gaussian', expected {limit}: the variance is (1 - keep_prob) / keep_prob"
             )
-        self._set(keep_prob=keep_prob, kind=kind, per=checking.choice("per", per, PER), name=name)
+        per = checking.choice("per", per, PER)
+        if rows is not None:
+            rows = checking.integer("rows", rows, 1, MOST_ROWS)
+            if per == "element":
+                raise ValueError(f"rows: got {rows} with per='element', expected per='unit': rows share draws of units")
+        self._set(keep_prob=keep_prob, kind=kind, per=per, rows=rows, name=name)
         super().__post_init__()
 
     @property
@@ -100,8 +115,9 @@ class Dropout(Layer):
     @property
     def options(self) -> str:
         """The arguments that differ from their defaults, as text."""
-        given = {"kind": (self.kind, "inverted"), "per": (self.per, "element"), "name": (self.name, None)}
-        return "".join(f", {key}={value!r}" for key, (value, usual) in given.items() if value != usual)
+        usual = {"kind": "inverted", "per": "element", "rows": None, "name": None}
+        given = {key: getattr(self, key) for key in usual}
+        return "".join(f", {key}={value!r}" for key, value in given.items() if value != usual[key])
 
     def __repr__(self) -> str:
         told, short = f"keep_prob={exact(self.keep_prob)}", f"{self.rate:.12g}"

@@ -28,7 +28,7 @@ cdef extern from "fastreg.h" nogil:
         int64_t ld
     ctypedef struct fr_mask:
         uint32_t threshold, stream
-        int32_t per_unit
+        uint32_t group
         double scale, std
     ctypedef struct fr_noise:
         double std
@@ -81,7 +81,7 @@ cdef extern from "fastreg.h" nogil:
         fr_matrix out, x, weight, bias, z, scale, activity, rounded
         int64_t K, N
         int32_t activation, transposed, bf16
-        fr_mask mask
+        fr_mask mask, x_mask
         fr_noise noise
         double activity_l1
     ctypedef struct fr_loss_op:
@@ -102,11 +102,13 @@ cdef extern from "fastreg.h" nogil:
         int64_t K, N
         int32_t add, transposed, bf16
         fr_through through
+        fr_mask dz_mask
     ctypedef struct fr_dense_dw_op:
         fr_param weight, bias
         fr_matrix x, dz
         int64_t K, N
         int32_t bf16
+        fr_mask x_mask, dz_mask
     ctypedef struct fr_bias_dw_op:
         fr_param bias
         fr_matrix dz

@@ -173,9 +173,9 @@ cdef class Program:
 
     cdef fr_mask _mask(self, mask) except *:
         cdef fr_mask m
-        m.threshold, m.stream, m.per_unit, m.scale, m.std = 65536, 0, 0, 1.0, 0.0
+        m.threshold, m.stream, m.group, m.scale, m.std = 65536, 0, 0, 1.0, 0.0
         if mask is not None:
-            m.threshold, m.stream, m.per_unit = mask.threshold, mask.stream, mask.per_unit
+            m.threshold, m.stream, m.group = mask.threshold, mask.stream, mask.group
             m.scale, m.std = mask.scale, mask.std
         return m
 
@@ -346,7 +346,7 @@ cdef class Program:
         op.scale = self._matrix(take("scale"))
         op.K, op.N, op.transposed = take("K"), take("N"), take("transposed")
         op.activation = _number(ACTIVATIONS, "activation", take("activation"))
-        op.mask, op.noise = self._mask(take("mask")), _noise(take("noise"))
+        op.mask, op.x_mask, op.noise = self._mask(take("mask")), self._mask(take("x_mask")), _noise(take("noise"))
         op.activity, op.activity_l1 = self._matrix(take("activity")), take("activity_l1")
         op.rounded, op.bf16 = self._rounded(take("rounded")), self._bf16(take("bf16"))
 
@@ -367,12 +367,13 @@ cdef class Program:
     cdef _dense_dx(self, fr_dense_dx_op *op, take):
         op.out, op.dz, op.weight = self._matrix(take("out")), self._matrix(take("dz")), self._matrix(take("weight"))
         op.K, op.N, op.through = take("K"), take("N"), self._through(take("through"))
-        op.transposed, op.add = take("transposed"), take("add")
+        op.transposed, op.add, op.dz_mask = take("transposed"), take("add"), self._mask(take("dz_mask"))
         op.rounded, op.bf16 = self._rounded(take("rounded")), self._bf16(take("bf16"))
 
     cdef _dense_dw(self, fr_dense_dw_op *op, take):
         op.x, op.dz, op.K, op.N = self._matrix(take("x")), self._matrix(take("dz")), take("K"), take("N")
         op.weight, op.bias = self._param(take("weight")), self._param(take("bias"))
+        op.x_mask, op.dz_mask = self._mask(take("x_mask")), self._mask(take("dz_mask"))
         op.bf16 = self._bf16(take("bf16"))
 
     cdef _update(self, fr_update_op *op, take):

@@ -4,6 +4,9 @@ In bf16, which `precision.py` makes of a program, a product rounds both operands
 (`fastreg.reference.bf16`). The native engine needs rounded buffers: `rounded` names one that an op writes beside its
 `out`, or `dz`. It may be `out` itself.
 
+`x_mask` and `dz_mask` of a product say that x, or dz, is 0 wherever this mask drops. So the native engine may leave
+these terms out. The sums are the same.
+
 They are plain descriptions and compute nothing. A `Program` holds them in order. `engines/reference.py` (NumPy, the
 specification) and `engines/native.py` (C, through `engines/binding.py`) run them. An op does not know layers.
 
@@ -109,6 +112,7 @@ class Dense(Op):
     folded: str | None = None
     bf16: bool = False
     rounded: str | None = None
+    x_mask: Mask | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -265,6 +269,7 @@ class DenseDx(Op):
     transposed: bool = False
     bf16: bool = False
     rounded: str | None = None
+    dz_mask: Mask | None = None
 
     @property
     def reads(self) -> set[str]:
@@ -289,6 +294,8 @@ class DenseDw(Op):
     weight_rule: Rule
     bias_rule: Rule
     bf16: bool = False
+    x_mask: Mask | None = None
+    dz_mask: Mask | None = None
 
     @property
     def reads(self) -> set[str]:

@@ -28,6 +28,9 @@ def stream(purpose: int, layer: int) -> int:
     return purpose << 16 | layer
 
 
+ALL_ROWS = 2**32 - 1  # as a group: what the engines count
+
+
 @dataclass(frozen=True)
 class Mask:
     """The factors of dropout: `scale` if an element's 16-bit draw is below `threshold`, else 0.
@@ -38,13 +41,13 @@ class Mask:
     kind       "inverted": the scale is 1 / keep_prob, with keep_prob as rounded for the draws. "standard": the scale is
                1. "expected": the scale is keep_prob, and nothing is drawn. "gaussian": the factor is 1 + std n, with
                normal draws n and the variance of the inverted mask, std^2 = (1 - keep_prob) / keep_prob
-    per_unit   all rows use the draws of row 0
+    group      so many rows in order have the same draws, those of row g in group g. 0: each row has its own
     """
 
     keep_prob: float
     stream: int
     kind: Literal["inverted", "standard", "expected", "gaussian"] = "inverted"
-    per_unit: bool = False
+    group: int = 0
 
     @property
     def threshold(self) -> int:
@@ -55,6 +58,11 @@ class Mask:
         if self.kind == "inverted":
             return 65536 / self.threshold if self.threshold else 0.0
         return round(self.keep_prob * 65536) / 65536 if self.kind == "expected" else 1.0
+
+    @property
+    def drops_units(self) -> bool:
+        """Whether it drops elements in all rows of a group alike."""
+        return self.group > 1 and self.threshold < 65536
 
     @property
     def std(self) -> float:

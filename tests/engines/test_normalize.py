@@ -157,8 +157,8 @@ def test_against_torch(engine, dtype, shape, kind, activation, below, add):
 @pytest.mark.parametrize("kind", ["batch", "layer"])
 @pytest.mark.parametrize(
     "mask",
-    [None, Mask(0.7, 5), Mask(0.7, 5, "gaussian"), Mask(0.6, 5, per_unit=True)],
-    ids=["none", "drop", "g", "unit"],
+    [None, Mask(0.7, 5), Mask(0.7, 5, "gaussian"), Mask(0.6, 5, group=2**32 - 1), Mask(0.6, 5, group=3)],
+    ids=["none", "drop", "g", "unit", "rows"],
 )
 @pytest.mark.parametrize("activation", ["relu", "mish", "tanh"])
 def test_native_against_the_reference(dtype, shape, kind, mask, activation, restore_target):

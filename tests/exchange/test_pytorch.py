@@ -264,6 +264,7 @@ OURS = {
     "MaxPool2D": [fr.Conv2D(4, 1), fr.MaxPool2D(3, strides=2, padding="same"), fr.Flatten(), fr.Dense(2)],
     "AvgPool2D": [fr.Conv2D(4, 1), fr.AvgPool2D((3, 2), strides=2, padding="same"), fr.Flatten(), fr.Dense(2)],
     "Dropout": [fr.Flatten(), fr.Dropout(rate=0.3, kind="standard"), fr.Dense(2), fr.Dropout(rate=0.1, per="unit")],
+    "Dropout by rows": [fr.Flatten(), fr.Dropout(rate=0.3, per="unit", rows=2), fr.Dense(2)],
     "GaussianNoise": [fr.GaussianNoise(0.3), fr.Flatten(), fr.Dense(2)],
     "norms": [
         fr.Flatten(),
@@ -281,6 +282,18 @@ OURS = {
         fr.Dense(2),
     ],
 }
+
+
+@pytest.mark.parametrize("kind", ["inverted", "gaussian", "standard"])
+def test_rows_share_their_draws_in_pytorch_too(kind):
+    model = fr.Sequential([fr.Dropout(rate=0.5, kind=kind, per="unit", rows=3), fr.Dense(2)])
+    model.build(400)
+    dropped = fr.to_torch(model).train()[0](torch.ones(8, 400)).numpy()
+    expected = 0.5 if kind == "standard" else 1.0
+    for first, end in ((0, 3), (3, 6), (6, 8)):
+        np.testing.assert_array_equal(dropped[first:end], np.repeat(dropped[first : first + 1], end - first, axis=0))
+        assert dropped[first].mean() == pytest.approx(expected, abs=6 / 20 * expected)
+    assert not np.array_equal(dropped[0], dropped[3]) and not np.array_equal(dropped[3], dropped[6])
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -37,6 +37,7 @@ EQUAL = [
     ),
     fr.Dense(5, tied_to="a", transposed=True),
     *(fr.Dropout(keep_prob=ODD), fr.Dropout(rate=ODD), fr.Dropout(rate=0.9), fr.Dropout(keep_prob=1 / 3, per="unit")),
+    fr.Dropout(rate=0.5, per="unit", rows=32),
     *(fr.Dropout(rate=2 / 3, kind="gaussian", name="d"), fr.GaussianNoise(ODD), fr.Flatten(name="f")),
     *(fr.Conv2D(3, (2, 5), "relu", strides=2, padding="same", l2=0.1), fr.Conv2D(1, 3)),
     *(fr.MaxPool2D(3), fr.MaxPool2D((2, 3), strides=1), fr.AvgPool2D(padding="same"), fr.GlobalAvgPool2D()),

@@ -10,7 +10,7 @@ from fastreg.layers import ACTIVATIONS
 KINDS = ("inverted", "gaussian", "standard")
 
 
-def factors(engine, rows, columns, step=0, on="inputs", **options) -> np.ndarray:
+def factors(engine, count, columns, step=0, on="inputs", **options) -> np.ndarray:
     """The factors of a dropout: rows of ones go through it and the identity."""
     dropout = fr.Dropout(**options)
     layers = (
@@ -27,7 +27,7 @@ def factors(engine, rows, columns, step=0, on="inputs", **options) -> np.ndarray
     model.build(columns, dtype="float64")
     name = next(iter(model.parameters))
     model.parameters[name][...] = np.eye(columns)
-    ones = np.ones((rows, columns))
+    ones = np.ones((count, columns))
     trainer.row_losses(ones, ones, step=step)
     return seen["m"]
 

@@ -348,7 +348,7 @@ static void passes(void) {
             ops[0].dense.activity = matrix_of(M, (N + FR_PANEL - 1) / FR_PANEL), ops[0].dense.activity_l1 = 0.1;
             ops[0].dense.K = K, ops[0].dense.N = N, ops[0].dense.transposed = transposed;
             ops[0].dense.activation = FR_TANH, ops[0].dense.mask = mask_of(40000, 19);
-            ops[0].dense.mask.per_unit = 1;
+            ops[0].dense.mask.group = UINT32_MAX;
             ops[1].dense_dx = (fr_dense_dx_op){.out = random_matrix(M, K, 185, 1), .dz = dz, .weight = weight};
             ops[1].dense_dx.K = K, ops[1].dense_dx.N = N, ops[1].dense_dx.add = 1,
             ops[1].dense_dx.transposed = transposed;

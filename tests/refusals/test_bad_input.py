@@ -327,6 +327,11 @@ DESCRIPTIONS = {
     "weight_noise": (lambda: fr.Dense(2, weight_noise="a"), r"weight_noise: got 'a', expected a number"),
     "dropout kind": (lambda: fr.Dropout(rate=0.5, kind="alpha"), r"kind: got 'alpha', expected one of inverted, gauss"),
     "dropout per": (lambda: fr.Dropout(rate=0.5, per="row"), r"per: got 'row', expected one of element, unit"),
+    "dropout rows 0": (lambda: fr.Dropout(rate=0.5, per="unit", rows=0), r"rows: got 0, expected an integer from 1 to"),
+    "dropout rows by element": (
+        lambda: fr.Dropout(rate=0.5, rows=32),
+        r"rows: got 32 with per='element', expected per",
+    ),
     "dropout gaussian 0": (
         lambda: fr.Dropout(keep_prob=0, kind="gaussian"),
         r"keep_prob: got 0 with kind='gaussian', expec",

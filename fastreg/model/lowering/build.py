@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from fastreg.program.ops import Couple, Op, Update
-from fastreg.program.riders import Augment, Penalty, Through
+from fastreg.program.riders import Augment, Mask, Penalty, Through
 from fastreg.program.rules import Rule
 from fastreg.reference.activations import ACTIVATIONS
 
@@ -48,6 +48,12 @@ class Step:
     def ride(self, **riders) -> None:
         """Adds riders to the op that made the value."""
         self.ops[-1] = replace(self.op, **riders)
+
+    @property
+    def dropped(self) -> Mask | None:
+        """The mask that drops units of its value for whole groups of rows."""
+        mask = getattr(self.op, "mask", None)
+        return mask if mask and mask.drops_units else None
 
     @property
     def takes_mask(self) -> bool:

@@ -52,14 +52,16 @@ class DenseStep(ProductStep):
             if not op.rowwise:
                 way.catch_up()
             how = way.into(below)
-            how |= {"transposed": op.transposed, "rowwise": op.rowwise}
+            how |= {"transposed": op.transposed, "rowwise": op.rowwise, "dz_mask": self.dropped}
             way.ops.append(O.DenseDx(dz=dy, weight=op.weight, **how))
         weight, bias = (name if name in way.rules else None for name in (self.weight, op.bias))
         if weight and op.transposed:  # x.T @ dz is the gradient of the weight's transpose
-            way.put_off(O.DenseDw(weight, None, dy, op.x, way.rule(weight), RAW))
+            masks = {"x_mask": self.dropped, "dz_mask": op.x_mask}
+            way.put_off(O.DenseDw(weight, None, dy, op.x, way.rule(weight), RAW, **masks))
         elif weight:
             rule = way.rule(weight)
-            way.put_off(O.DenseDw(weight, bias, op.x, dy, rule, way.rule(bias) if bias else RAW))
+            masks = {"x_mask": op.x_mask, "dz_mask": self.dropped}
+            way.put_off(O.DenseDw(weight, bias, op.x, dy, rule, way.rule(bias) if bias else RAW, **masks))
         if bias and (op.transposed or not weight):
             way.put_off(O.BiasDw(bias, dy, way.rule(bias)))
 
@@ -74,7 +76,7 @@ def dense(forward: Forward, layer: Dense, place: Place) -> Step:
         factor = O.noisy(f"{place.name}.weight")
         noise = Noise(layer.weight_noise, stream(PURPOSE_WEIGHT_NOISE, place.index))
         forward.first.append(O.Perturb(factor, weight, noise))
-    op = O.Dense(out, below.out, factor, bias, rowwise=rowwise, transposed=layer.transposed)
+    op = O.Dense(out, below.out, factor, bias, rowwise=rowwise, transposed=layer.transposed, x_mask=below.dropped)
     if forward.dropout and layer.preactivation_noise > 0.0:
         op = replace(op, noise=Noise(layer.preactivation_noise, stream(PURPOSE_NOISE, place.index)))
     if layer.activity_l1 and forward.penalized:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastreg.layers import Dropout, GaussianNoise, Layer
 from fastreg.model.lowering.build import Forward, Place, Step, Way
 from fastreg.program.ops import Elementwise
-from fastreg.program.riders import PURPOSE_DROPOUT, PURPOSE_NOISE, Mask, Noise, stream
+from fastreg.program.riders import ALL_ROWS, PURPOSE_DROPOUT, PURPOSE_NOISE, Mask, Noise, stream
 
 
 class DrawStep(Step):
@@ -23,7 +23,8 @@ def dropout(forward: Forward, layer: Dropout, place: Place) -> Step:
     kind = layer.kind if forward.dropout else "expected"
     if layer.keep_prob == 1.0 or not (forward.dropout or layer.kind == "standard"):
         return place.inputs[0].step
-    mask = Mask(layer.keep_prob, stream(PURPOSE_DROPOUT, place.index), kind, layer.per == "unit")
+    group = 0 if layer.per == "element" else layer.rows or ALL_ROWS
+    mask = Mask(layer.keep_prob, stream(PURPOSE_DROPOUT, place.index), kind, group)
     step, shared = place.inputs[0]
     return _ride(forward, place, step.takes_mask and not shared, mask=mask)
 
