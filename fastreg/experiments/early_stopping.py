@@ -51,7 +51,7 @@ def norm_of(state: dict[str, np.ndarray]) -> float:
 
 def measure(lab: Lab) -> dict:
     (X, y), test = lab.images(20_000, 10_000)
-    count = lab.pick(2_000, 400)
+    count = min(lab.pick(2_000, 400), len(X))
     rows = lab.rng.permutation(len(X))[:count]
     (X, y), epochs = (X[rows], y[rows]), lab.pick(80, 60)
     y = np.where(lab.rng.random(count) < WRONG, lab.rng.integers(0, 10, count), y)
@@ -130,7 +130,7 @@ def claims(runs: Runs) -> list[Claim]:
             "every rule ends with a lower test loss and a higher accuracy than training to the end",
             all(surely_above(gain) for gain in gains.values()) and min(more) > 0,
             f"by {plus_minus(gains[least])} at least, in the mean with {least}; the accuracy is higher by at least "
-            f"{min(more):.3f}; they stop at other times, but restore the best weights, which are often the same",
+            f"{min(more):.3f}; they stop at different times, but restore the best weights, which are often the same",
         ),
         Claim(
             "GL, UP and patience also save epochs, PQ waits longer",

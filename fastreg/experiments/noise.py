@@ -25,7 +25,7 @@ KEYS = {"accuracy": "test images", "inputs": "noise on test images", "weights": 
 
 def measure(lab: Lab) -> dict:
     (X, y), (X_test, y_test) = lab.images(20_000, 2_000)
-    count = lab.pick(1_500, 800)
+    count = min(lab.pick(1_500, 800), len(X))
     rows = lab.rng.permutation(len(X))[:count]
     X = X[rows]
     y = np.where(lab.rng.random(count) < WRONG, lab.rng.integers(0, 10, count), y[rows])

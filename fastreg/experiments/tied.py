@@ -35,7 +35,8 @@ def autoencoder(columns: int, tied: bool) -> fr.Model:
 def measure(lab: Lab) -> dict:
     (X, _), (X_test, _) = lab.images()
     chosen = lab.rng.permutation(len(X))
-    counts, steps, batch = lab.pick(ROWS, FEW), lab.pick(2_400, 300), lab.pick(128, 50)
+    counts = [count for count in lab.pick(ROWS, FEW) if count <= len(X)]  # the stand-in has fewer than MNIST
+    steps, batch = lab.pick(2_400, 300), lab.pick(128, 50)
 
     def train(job: tuple[bool, int]) -> dict:
         tied, count = job
@@ -91,7 +92,7 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "the gain is smaller with many images",
             many.mean() < few.mean(),
-            f"smaller by {plus_minus(many, 1)} % with {counts[-1]:,} images",
+            f"with {counts[-1]:,} images the tie makes the error smaller by {plus_minus(many, 1)} %",
         ),
     ]
 
