@@ -141,7 +141,9 @@ def draw(figure, runs: Runs) -> None:
     figures.label(losses, "epoch", "mean squared error", f"Losses, mean of {len(runs)} seeds", legend=False)
     losses.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.62))
 
-    first, x = runs[0], GRID[:, 0]
+    # a seed whose nets all live, if there is one: a dead net shows nothing but a line
+    first = min(runs.runs, key=lambda run: run["relu"]["dead"] + run["raised"]["dead"])
+    x = GRID[:, 0]
     draw_points(fit, first)
     fit.plot(x, first["relu"]["fit"], color=figures.VERMILION, label="ReLU output", linewidth=1.8)
     told = f"ReLU output, raised curve{': dead' if first['raised']['dead'] else ''}"
@@ -157,6 +159,8 @@ def draw(figure, runs: Runs) -> None:
     told = "± 2 standard deviations of the passes"
     doubt.fill_between(x, low, high, color=figures.GREEN, alpha=0.3, linewidth=0, label=told)
     doubt.plot(x, mean, color=figures.GREEN, label=f"mean of {PASSES} passes", linewidth=1.8)
+    bottom, top = doubt.get_ylim()
+    doubt.set_ylim(top=top + 0.3 * (top - bottom))  # room for the legend
     figures.label(doubt, "x", "y", f"Dropout {RATE:g}: passes of the same seed", legend=False)
     doubt.legend(frameon=False, fontsize=9, loc="upper left")
 

@@ -121,9 +121,10 @@ def claims(runs: Runs) -> list[Claim]:
     losses = [on_test(runs, way, "loss").mean() for way in ("none", "grid", "halving")]
     return [
         Claim(
-            "halving finds a pair as good as the grid's",
+            "halving finds a pair with as good an accuracy as the grid's",
             chosen[1] > chosen[0] - 0.01,
-            f"test accuracy {chosen[1]:.3f}, the grid's {chosen[0]:.3f}",
+            f"on the test set {chosen[1]:.3f}, the grid's {chosen[0]:.3f}; its loss is {losses[2]:.3f}, the grid's "
+            f"{losses[1]:.3f}",
         ),
         Claim(
             "in less than half of the epochs",
@@ -162,17 +163,19 @@ def draw(figure, runs: Runs) -> None:
         told = f"random, {epochs} epochs"
         size = 3 + 6 * epochs / last
         surface.plot([], [], "o", color="white", markeredgecolor="black", markersize=size, label=told)
-    for way, marker in (("grid", "s"), ("halving", "*")):
-        surface.plot(
-            *runs[0][way]["best"],
-            marker,
-            color=COLORS[way],
-            markeredgecolor="white",
-            markersize=14 if marker == "*" else 10,
-            linestyle="",
-            zorder=5,
-            label={"grid": "the grid's choice", "halving": "halving's choice"}[way],
-        )
+    marks = {
+        way: {
+            "marker": marker,
+            "markersize": size,
+            "color": COLORS[way],
+            "markeredgecolor": "white",
+            "linestyle": "",
+            "zorder": 5,
+        }
+        for way, marker, size in (("grid", "s", 10), ("halving", "*", 14))
+    }
+    for way, label in (("grid", "the grid's choice"), ("halving", "halving's choice")):
+        surface.plot(*runs[0][way]["best"], label=label, **marks[way])
     surface.set_xscale("log")
     surface.set_xlim(LAMBDAS[0] / 2, LAMBDAS[1] * 2)  # so that marks at the edge are whole
     surface.set_ylim(KEEPS[0] - 0.04, KEEPS[1] + 0.04)
@@ -182,6 +185,8 @@ def draw(figure, runs: Runs) -> None:
     for way in ("grid", "halving"):
         best = np.minimum.accumulate(runs.values(way, "losses"), axis=1)
         figures.curve(cost, runs[0][way]["spent"], best, WAYS[way], COLORS[way], drawstyle="steps-post")
+        end = runs[0][way]["spent"][-1], runs.mean(way, "dev_loss")
+        cost.plot(*end, label=f"what {way} chose" if way == "halving" else "what the grid chose", **marks[way])
     cost.axhline(runs.mean("none", "dev_loss"), color=figures.EDGE, linestyle=":", label="no regularization")
     figures.label(
         cost, "epochs trained, one member after the other", "lowest dev loss so far", "What each search costs"

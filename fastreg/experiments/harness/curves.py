@@ -167,8 +167,11 @@ def draw_sweep(
     )
     if slope:
         end = GRID[-1, 0], first["fit"][-1][-1]
-        arrow = {"arrowstyle": "->", "color": figures.INK}
-        fits.annotate(slope, end, (0.02, 0.98), textcoords="axes fraction", arrowprops=arrow, va="top", fontsize=8.5)
+        low, high = fits.get_ylim()
+        fits.set_ylim(bottom=low - 0.2 * (high - low))  # room for the text, below the lines
+        arrow = {"arrowstyle": "->", "color": figures.INK, "relpos": (0.97, 1)}
+        place = {"textcoords": "axes fraction", "ha": "right", "va": "bottom"}
+        fits.annotate(slope, end, (0.99, 0.02), arrowprops=arrow, fontsize=8.5, **place)
 
     middles = (BINS[1:] + BINS[:-1]) / 2
     shares.fill_between(
