@@ -24,6 +24,8 @@ th { border-bottom: 2px solid #999; }
 th:first-child, td:first-child { text-align: left; } code { background: #f3f3f3; padding: .1rem .3rem; }
 li.held::marker { content: "✓  "; color: #009E73; } li.missed::marker { content: "✗  "; color: #D55E00; }
 table.list th, table.list td { text-align: left; } td.verdict { white-space: nowrap; }
+@media (max-width: 40rem) { table.list th, table.list td { padding: .25rem .3rem; } td.verdict { white-space: normal; }
+  table.list th:nth-child(2), table.list td:nth-child(2) { display: none; } }
 """
 
 
