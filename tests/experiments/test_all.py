@@ -9,6 +9,7 @@ from quick import quick
 
 from fastreg.experiments.harness.find import experiments
 from fastreg.experiments.harness.page import write_page
+from fastreg.experiments.harness.running import run
 
 ALL = experiments()
 pytest.importorskip("matplotlib")
@@ -33,6 +34,13 @@ def test_the_quick_form_runs_and_its_claims_hold(name, tmp_path):
     assert f"## {name}" in markdown.read_text()
 
 
+@pytest.mark.parametrize("name", ["noise", "early-stopping", "tied"])
+def test_the_full_form_needs_no_more_images_than_are_built_in(name):
+    """MNIST has more than the digits that stand in for it. Two seconds each."""
+    outcome = run(ALL[name], seeds=1)
+    assert outcome.claims and outcome.table.rows
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_part_of_a_picture_has_named_axes(name):
     for axes in quick(name).draw().axes:
@@ -42,7 +50,5 @@ def test_every_part_of_a_picture_has_named_axes(name):
 
 
 def test_two_runs_with_the_same_seed_find_the_same():
-    from fastreg.experiments.harness.running import run
-
     again = run(ALL["tanh-linear"], quick=True, seeds=1)
     assert np.array_equal(again.runs[0]["bend"], quick("tanh-linear").runs[0]["bend"])
