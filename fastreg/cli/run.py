@@ -33,7 +33,7 @@ def add(commands) -> None:
         "--list", action="store_true", help="list the experiments, with the system that each belongs to"
     )
     parser.add_argument("--all", action="store_true", help="run all experiments")
-    parser.add_argument("--quick", action="store_true", help="the short form of each, about 20 seconds at most with the native engine")
+    parser.add_argument("--quick", action="store_true", help="the short form, 20 seconds each (native engine)")
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="repeat with N seeds (default: 5 for most, 2 with --quick)"
     )
