@@ -205,7 +205,7 @@ def test_layers_and_callbacks_refuse():
     with pytest.raises(TypeError, match=r"Dropout: got 0\.5 without a name, expected keep_prob= .* or rate="):
         fr.Sequential(["dropout(0.5)", "dense(3)"])
     with pytest.raises(
-        ValueError, match=r"argument 'args' of dropout, expected one of keep_prob, rate, kind, per, name"
+        ValueError, match=r"argument 'args' of dropout, expected one of keep_prob, rate, kind, per, rows, name"
     ):
         fr.Sequential(["dropout(args=0.5)", "dense(3)"])
     with pytest.raises(ValueError, match=r"callbacks: got 'early_stoping', .*the nearest is 'early_stopping'"):
