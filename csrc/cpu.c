@@ -52,14 +52,9 @@ static int has_avx512(void) {
 static fr_table amx_f32, avx512_bf16_f32;
 
 #ifdef FR_EMULATE_AMX
-#define BESIDE_F64 &fr_avx2_f64
-static const fr_table *const beside = &fr_avx2_f32;
 static int has_amx(void) { return has_avx2(); }
 static int has_fast_pairs(void) { return has_avx2(); }
 #else
-#define BESIDE_F64 &fr_avx512_f64
-static const fr_table *const beside = &fr_avx512_f32;
-
 static int has_bf16(void) {
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
@@ -87,7 +82,7 @@ static int has_fast_pairs(void) {
 
 static size_t scratch_with(const fr_bf16_ops *own, const fr_op *op) {
     const size_t bytes = own->scratch_bytes(op);
-    return bytes ? bytes : beside->scratch_bytes(op);
+    return bytes ? bytes : FR_BESIDE_F32.scratch_bytes(op);
 }
 
 static size_t amx_scratch_bytes(const fr_op *op) { return scratch_with(&fr_amx_f32, op); }
@@ -95,7 +90,7 @@ static size_t avx512_bf16_scratch_bytes(const fr_op *op) { return scratch_with(&
 
 static void make_table(fr_table *table, const fr_bf16_ops *own, size_t (*scratch_bytes)(const fr_op *op)) {
     if (table->scratch_bytes) return; /* made before: threads may be using it */
-    *table = *beside;
+    *table = FR_BESIDE_F32;
     table->op[FR_DENSE] = own->dense;
     table->op[FR_DENSE_DX] = own->dense_dx;
     table->op[FR_DENSE_DW] = own->dense_dw;
@@ -118,8 +113,8 @@ static int granted_bf16(void) {
 
 static const target targets[] = {
 #if defined(__x86_64__)
-    {"amx", granted_amx, {&amx_f32, BESIDE_F64}},
-    {"avx512_bf16", granted_bf16, {&avx512_bf16_f32, BESIDE_F64}},
+    {"amx", granted_amx, {&amx_f32, &FR_BESIDE_F64}},
+    {"avx512_bf16", granted_bf16, {&avx512_bf16_f32, &FR_BESIDE_F64}},
     {"avx512", has_avx512, {&fr_avx512_f32, &fr_avx512_f64}},
     {"avx2", has_avx2, {&fr_avx2_f32, &fr_avx2_f64}},
 #elif defined(__aarch64__)

@@ -207,7 +207,7 @@ typedef struct {
 } fr_matrix;
 
 /* What dropout multiplies by: scale where the 16-bit draw is below threshold, else 0; threshold 65536 draws nothing.
- * std above 0: 1 + std times a normal draw instead. group: so many rows have the same draws, those of row g in group g;
+ * std above 0: 1 + std times a normal draw instead. group: how many rows share their draws: group g has those of row g;
  * 0: each row has its own. */
 typedef struct {
     uint32_t threshold;

@@ -28,6 +28,15 @@ typedef struct {
     size_t (*scratch_bytes)(const fr_op *op);
 } fr_bf16_ops;
 
+/* The target whose other ops they have: in tests on a machine with AVX2 alone, that. */
+#ifdef FR_EMULATE_AMX
+#define FR_BESIDE_F32 fr_avx2_f32
+#define FR_BESIDE_F64 fr_avx2_f64
+#else
+#define FR_BESIDE_F32 fr_avx512_f32
+#define FR_BESIDE_F64 fr_avx512_f64
+#endif
+
 extern const fr_bf16_ops fr_amx_f32, fr_avx512_bf16_f32; /* x86-64 */
 int fr_adds_pairs_in_order(void); /* avx512_bf16: whether the instruction rounds as two fused multiply-adds do */
 extern const fr_table fr_generic_f32, fr_generic_f64;

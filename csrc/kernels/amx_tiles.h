@@ -38,12 +38,9 @@ INLINE void amx_block(real *c, const packed_terms *t, const int down, const int 
 #undef MULTIPLY
 }
 
-/* Columns of A, in rows of pairs: blocks of pairs are turned. With `block` NULL they are there already. */
-INLINE void take_packed_columns(packed_terms *t, uint32_t *a, real *block, const real *x, int64_t ld, int64_t terms,
-                                int64_t rows) {
-    const int64_t pairs = t->pairs;
-    t->a_row = pairs, t->a_pair = 1;
-    if (!block) return;
+/* Columns of A become rows of pairs: blocks of pairs are turned. */
+INLINE void pack_columns(uint32_t *a, real *block, const real *x, int64_t ld, int64_t terms, int64_t rows) {
+    const int64_t pairs = pairs_of(terms);
     for (int64_t k = 0; k < terms; k += FR_PANEL) {
         const int64_t count = terms - k < FR_PANEL ? terms - k : FR_PANEL;
         real turned[FR_ROW_GROUP * FR_PANEL];
@@ -54,6 +51,8 @@ INLINE void take_packed_columns(packed_terms *t, uint32_t *a, real *block, const
         }
     }
 }
+
+INLINE void lay_columns(packed_terms *t) { t->a_row = t->pairs, t->a_pair = 1; }
 
 /* Blocks of 2 x 2 tiles. */
 INLINE int64_t tiles_of(int64_t rows, int64_t vectors) {

@@ -166,10 +166,10 @@ INLINE void take_columns(packed_terms *t, packed_operands *packed, const product
     const int64_t place = place_of(first, s->rows, PACKED_A / size, MOST_STRIPS);
     uint32_t *a = packed->a + place * size;
     packed_place *here = &packed->strips[place];
-    const int packs = here->first != first || here->size != s->rows;
+    if (here->first != first || here->size != s->rows) pack_columns(a, packed->block, first, p->s, terms, s->rows);
     *here = (packed_place){first, s->rows};
     t->a = a;
-    take_packed_columns(t, a, packs ? packed->block : NULL, first, p->s, terms, s->rows);
+    lay_columns(t);
 }
 
 /* The packed terms of a panel of B. */

@@ -15,12 +15,6 @@ static size_t scratch_bytes(const fr_op *op) {
     }
 }
 
-#ifdef FR_EMULATE_AMX
-#define BESIDE fr_avx2_f32
-#else
-#define BESIDE fr_avx512_f32
-#endif
-
 enum { LEAST_PACKED = 16 }; /* inputs and units of a layer */
 
 INLINE int pays_to_pack(int bf16, int64_t K, int64_t N) { return bf16 && K >= LEAST_PACKED && N >= LEAST_PACKED; }
@@ -28,19 +22,19 @@ INLINE int pays_to_pack(int bf16, int64_t K, int64_t N) { return bf16 && K >= LE
 static void packed_dense(fr_worker *w) {
     const fr_dense_op *op = &w->op->dense;
     if (pays_to_pack(op->bf16, op->K, op->N)) op_dense(w);
-    else BESIDE.op[FR_DENSE](w);
+    else FR_BESIDE_F32.op[FR_DENSE](w);
 }
 
 static void packed_dense_dx(fr_worker *w) {
     const fr_dense_dx_op *op = &w->op->dense_dx;
     if (pays_to_pack(op->bf16, op->K, op->N)) op_dense_dx(w);
-    else BESIDE.op[FR_DENSE_DX](w);
+    else FR_BESIDE_F32.op[FR_DENSE_DX](w);
 }
 
 static void packed_dense_dw(fr_worker *w) {
     const fr_dense_dw_op *op = &w->op->dense_dw;
     if (pays_to_pack(op->bf16, op->K, op->N)) op_dense_dw(w);
-    else BESIDE.op[FR_DENSE_DW](w);
+    else FR_BESIDE_F32.op[FR_DENSE_DW](w);
 }
 
 #define NAME_(target) fr_##target##_f32

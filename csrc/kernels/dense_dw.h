@@ -46,12 +46,18 @@ static void bias_gradient(real *db, const real *dz, int64_t ld, int64_t M, int64
     clear_tail(db, columns);
 }
 
+/* The units that are kept, where some are left out. */
+typedef struct {
+    kept_units units;
+    int32_t all[SKIP_KC]; /* 0, 1, ...: the rows of a group, none of which is left out */
+} dw_kept;
+
 /* Copies of the operands follow what all products need. */
 INLINE dw_copies *copies_of(const fr_worker *w) { return (dw_copies *)(scratch_of(w) + 1); }
 
 INLINE size_t dense_dw_scratch_bytes(const fr_dense_dw_op *op) {
     const size_t packed = sizeof(product_scratch) + sizeof(dw_copies), other = product_scratch_bytes(op->bf16);
-    if (!op->bf16 && (drops_units(&op->x_mask) || drops_units(&op->dz_mask))) return packed + sizeof(kept_units);
+    if (!op->bf16 && (drops_units(&op->x_mask) || drops_units(&op->dz_mask))) return packed + sizeof(dw_kept);
     return packed > other ? packed : other;
 }
 
@@ -59,25 +65,21 @@ INLINE size_t dense_dw_scratch_bytes(const fr_dense_dw_op *op) {
  * of both, partial sums would have to be picked and spread once for every group, which takes as long as it saves. */
 typedef struct {
     row_groups groups;
-    kept_units *kept;     /* NULL: nothing is left out */
-    int by_x;             /* rows of the weight are left out, else columns */
-    int32_t all[SKIP_KC]; /* 0, 1, ...: the rows of a group, none of which is left out */
+    dw_kept *kept; /* NULL: nothing is left out */
+    int by_x;      /* rows of the weight are left out, else columns */
 } dw_skipping;
 
 INLINE dw_skipping dw_skips_of(const fr_worker *w, int64_t M) {
     const fr_dense_dw_op *op = &w->op->dense_dw;
     const fr_mask *x = &op->x_mask, *dz = &op->dz_mask;
-    dw_skipping skips = {.kept = (kept_units *)(copies_of(w) + 1)};
+    if (op->bf16 || M > FR_CHAIN || !pays_to_skip(w, x, dz, op->K, op->N)) return (dw_skipping){.kept = NULL};
+    dw_skipping skips = {.kept = (dw_kept *)(copies_of(w) + 1)};
     /* By dz, what is summed is turned in the end, which takes a tenth. */
     skips.by_x = drops_units(x) && (!drops_units(dz) || x->threshold <= dz->threshold + 65536 / 10);
-    for (int i = 0; i < SKIP_KC; i++) skips.all[i] = i;
-    if (op->bf16 || M > FR_CHAIN || !pays_to_skip(w, x, dz, op->K, op->N)) {
-        skips.kept = NULL;
-        return skips;
-    }
     const fr_mask *mask = skips.by_x ? x : dz;
     skips.groups = groups_of(w, mask);
-    if (!draw_kept(skips.kept, w, &skips.groups, mask, skips.by_x ? op->K : op->N)) skips.kept = NULL;
+    for (int i = 0; i < SKIP_KC; i++) skips.kept->all[i] = i;
+    if (!draw_kept(&skips.kept->units, w, &skips.groups, mask, skips.by_x ? op->K : op->N)) skips.kept = NULL;
     return skips;
 }
 
@@ -104,7 +106,7 @@ static void sum_kept(const kept_sums *s, const dw_skipping *skips) {
         int64_t count = 0;
         for (int64_t i = 0; i < s->a_columns; i += FR_PANEL) {
             const int64_t some = panel_columns(s->a_columns, i), group = group_at(groups, row);
-            count += list_bits(list + count, kept_in(skips->kept, group, s->a_column + i, some), (int32_t)i, 1);
+            count += list_bits(list + count, kept_in(&skips->kept->units, group, s->a_column + i, some), (int32_t)i, 1);
         }
         const int64_t blocks = row_blocks(count, DW_MR);
         const row_heights heights = heights_of(count, blocks);
@@ -115,7 +117,7 @@ static void sum_kept(const kept_sums *s, const dw_skipping *skips) {
             .ldb = s->b->ld,
             .ldc = s->ld,
             .count = last - row,
-            .terms = skips->all,
+            .terms = skips->kept->all,
             .adds = 1,
         };
         for (int j = 0; j < s->vectors; j += DW_NV) {

@@ -42,11 +42,16 @@ INLINE void pair_group(uint32_t *out, const real *x) {
 #endif
 }
 
-INLINE vec add_pairs(vec sum, u32vec a, u32vec b) {
-#ifdef FR_EMULATE_AMX
+/* What the instruction does, by two fused multiply-adds. */
+INLINE vec add_pairs_in_turn(vec sum, u32vec a, u32vec b) {
     const u32vec upper = 0xffff0000u - (u32vec){0};
     sum = vfma((vec)(a & upper), (vec)(b & upper), sum);
     return vfma((vec)(a << 16), (vec)(b << 16), sum);
+}
+
+INLINE vec add_pairs(vec sum, u32vec a, u32vec b) {
+#ifdef FR_EMULATE_AMX
+    return add_pairs_in_turn(sum, a, b);
 #else
     return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 #endif

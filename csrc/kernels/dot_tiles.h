@@ -71,12 +71,13 @@ FOR_EACH_TILE(DEFINE_DOT_TILE, A_COLUMNS, 6, 2)
 static const dot_fn dot_row_tiles[DOT_VECTORS * DOT_ROWS] = {FOR_EACH_TILE(DOT_TILE_NAME, A_ROWS, 6, 2)};
 static const dot_fn dot_column_tiles[DOT_VECTORS * DOT_ROWS] = {FOR_EACH_TILE(DOT_TILE_NAME, A_COLUMNS, 6, 2)};
 
-/* Columns of A, as pairs of rows. With `block` NULL they are there already. */
-INLINE void take_packed_columns(packed_terms *t, uint32_t *a, real *block, const real *x, int64_t ld, int64_t terms,
-                                int64_t rows) {
-    t->a_row = 1, t->a_pair = FR_ROW_GROUP;
-    if (block) pair_terms(a, FR_ROW_GROUP, x, ld, terms, rows);
+/* Columns of A stay as they lie, as pairs of rows. */
+INLINE void pack_columns(uint32_t *a, real *block, const real *x, int64_t ld, int64_t terms, int64_t rows) {
+    (void)block; /* nothing is turned */
+    pair_terms(a, FR_ROW_GROUP, x, ld, terms, rows);
 }
+
+INLINE void lay_columns(packed_terms *t) { t->a_row = 1, t->a_pair = FR_ROW_GROUP; }
 
 INLINE int64_t tiles_of(int64_t rows, int64_t vectors) {
     return row_blocks(rows, DOT_ROWS) * ((vectors + DOT_VECTORS - 1) / DOT_VECTORS);

@@ -231,14 +231,16 @@ def data_name(name: str) -> str:
 
 
 def positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number above 0")
-    return int(text)
+    return _whole(text, 1, "above 0")
 
 
 def not_negative(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 0")
+    return _whole(text, 0, "of at least 0")
+
+
+def _whole(text: str, least: int, told: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number {told}")
     return int(text)
 
 

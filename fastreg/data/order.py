@@ -63,7 +63,7 @@ def by_code(codes: np.ndarray, count: int) -> np.ndarray:
 
 
 def apart(count: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The other rows of so many, and these, each in increasing order."""
+    """The rows from 0 to `count` - 1 that are not in `rows`, and those that are, each in increasing order."""
     chosen = np.zeros(count, bool)
     for part in pieces(len(rows)):
         chosen[rows[part]] = True

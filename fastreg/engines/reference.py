@@ -527,13 +527,14 @@ class ReferenceEngine:
     def _factors(self, mask: Mask, shape: tuple[int, ...], batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Which elements are kept, and what they are multiplied by."""
         key = batch.key(mask)
-        lines = key.row + np.arange(shape[0])
-        rows = lines // mask.group if mask.group else lines  # of the draws
-        own = rows - rows[0] if len(rows) else rows
-        key, count = key._replace(row=int(rows[0])) if len(rows) else key, len(set(own))
+        drawn: slice | np.ndarray = slice(None)  # the row of the draws for each row
+        if mask.group:
+            first = key.row // mask.group
+            drawn = (key.row + np.arange(shape[0])) // mask.group - first
+            key, shape = key._replace(row=first), (int(drawn.max(initial=-1)) + 1, shape[1])
         if mask.kind == "gaussian":
-            return np.array(True), (1 + mask.std * self._normals((count, shape[1]), key))[own]
-        keep = R.draws(key, count, shape[1])[own] < mask.threshold
+            return np.array(True), (1 + mask.std * self._normals(shape, key))[drawn]
+        keep = (R.draws(key, *shape) < mask.threshold)[drawn]
         return keep, np.array(mask.scale, self.dtype)
 
     def _noisy(self, x: np.ndarray, noise: Noise | None, batch: Batch) -> np.ndarray:

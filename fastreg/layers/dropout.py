@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 from fastreg.common import checking
 from fastreg.common.showing import exact
 from fastreg.layers.base import Layer, live
+from fastreg.program.riders import ALL_ROWS
 
 KINDS = ("inverted", "gaussian", "standard")
 PER = ("element", "unit")
-MOST_ROWS = 2**32 - 1  # that the engines count
 
 
 @live
@@ -45,8 +45,8 @@ class Dropout(Layer):
         group of them (`rows`). A step then trains one thinned network, or one a group, and computes only what is left
         of it where that is faster. The noise averages out less over the rows.
     rows
-        With per="unit": so many rows, in the order of the batch, share a draw. The last group of a batch may be
-        shorter. None for all rows.
+        With per="unit": how many rows share a draw, taken in the order of the batch. The last group of a batch may be
+        shorter. None: all rows of the batch share it.
     name
         Letters, digits, "_" and "-". By default the index of the layer in its model.
 
@@ -101,7 +101,7 @@ class Dropout(Layer):
             )
         per = checking.choice("per", per, PER)
         if rows is not None:
-            rows = checking.integer("rows", rows, 1, MOST_ROWS)
+            rows = checking.integer("rows", rows, 1, ALL_ROWS)
             if per == "element":
                 raise ValueError(f"rows: got {rows} with per='element', expected per='unit': rows share draws of units")
         self._set(keep_prob=keep_prob, kind=kind, per=per, rows=rows, name=name)

@@ -41,7 +41,7 @@ class Mask:
     kind       "inverted": the scale is 1 / keep_prob, with keep_prob as rounded for the draws. "standard": the scale is
                1. "expected": the scale is keep_prob, and nothing is drawn. "gaussian": the factor is 1 + std n, with
                normal draws n and the variance of the inverted mask, std^2 = (1 - keep_prob) / keep_prob
-    group      so many rows in order have the same draws, those of row g in group g. 0: each row has its own
+    group      how many rows in order share their draws: group g has those of row g. 0: each row has its own
     """
 
     keep_prob: float

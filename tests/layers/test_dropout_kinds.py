@@ -3,33 +3,10 @@ and the same expectation at prediction for all of them."""
 
 import numpy as np
 import pytest
+from dropouts import KINDS, assert_gradients, assert_moments, factors
 
 import fastreg as fr
 from fastreg.layers import ACTIVATIONS
-
-KINDS = ("inverted", "gaussian", "standard")
-
-
-def factors(engine, count, columns, step=0, on="inputs", **options) -> np.ndarray:
-    """The factors of a dropout: rows of ones go through it and the identity."""
-    dropout = fr.Dropout(**options)
-    layers = (
-        [dropout, fr.Dense(columns, use_bias=False)] if on == "inputs" else [fr.Dense(columns, use_bias=False), dropout]
-    )
-    seen = {}
-
-    def note(x):
-        seen["m"] = np.array(x)
-        return x
-
-    model = fr.Sequential([*layers, fr.Function(note, lambda dy, x, y: dy)])
-    trainer = fr.Trainer(model, "mse", engine=engine, dtype="float64", seed=3)
-    model.build(columns, dtype="float64")
-    name = next(iter(model.parameters))
-    model.parameters[name][...] = np.eye(columns)
-    ones = np.ones((count, columns))
-    trainer.row_losses(ones, ones, step=step)
-    return seen["m"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,10 +14,7 @@ def factors(engine, count, columns, step=0, on="inputs", **options) -> np.ndarra
 def test_a_million_draws_have_mean_and_variance(kind, on):
     keep = 0.7
     m = factors("native", 1000, 1000, on=on, keep_prob=keep, kind=kind)
-    mean, variance = (keep, keep * (1 - keep)) if kind == "standard" else (1.0, (1 - keep) / keep)
-    assert abs(m.mean() - mean) < 4 * np.sqrt(variance / m.size)
-    fourth = ((m - m.mean()) ** 4).mean()
-    assert abs(m.var() - variance) < 4 * np.sqrt((fourth - variance**2) / m.size) + 1e-4  # keep is drawn to 2**-16
+    _, variance = assert_moments(m, kind, keep)
     assert (m == 0).any() == (kind != "gaussian")
     if kind == "gaussian":
         z = (m - 1) / np.sqrt(variance)
@@ -61,14 +35,7 @@ def test_one_draw_a_unit_holds_for_the_batch(engine, kind):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("per", ["element", "unit"])
 def test_gradients(engine, kind, activation, per, blobs):
-    X, y = blobs
-    options = {"kind": kind, "per": per}
-    layers = [fr.Dropout(rate=0.2, **options), fr.Dense(6, activation), fr.Dropout(rate=0.4, **options)]
-    layers += [fr.Dropout(rate=0.1, **options), fr.Dense(5, activation), fr.Dropout(rate=0.3, **options), fr.Dense(3)]
-    trainer = fr.Trainer(fr.Sequential([*layers, fr.Dropout(rate=0.1, **options)]), engine=engine, l2=0.01)
-    trainer.fit(X, y)
-    check = fr.check_gradients(trainer, X[:20], y[:20], step=5)
-    assert check.ok, check
+    assert_gradients(engine, activation, *blobs, kind=kind, per=per)
 
 
 def test_standard_and_inverted_dropout_expect_the_same(engine, rng):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dropouts import KINDS, assert_gradients, assert_moments, factors
 
 import fastreg as fr
-from tests.layers.test_dropout_kinds import KINDS, factors
 
 ON = ("inputs", "outputs")
 
@@ -32,10 +32,7 @@ def test_more_rows_than_the_batch_has_are_all(engine):
 def test_moments(kind):
     keep = 0.7
     m = factors("native", 3000, 1000, keep_prob=keep, kind=kind, per="unit", rows=3)[::3]
-    mean, variance = (keep, keep * (1 - keep)) if kind == "standard" else (1.0, (1 - keep) / keep)
-    assert abs(m.mean() - mean) < 4 * np.sqrt(variance / m.size)
-    fourth = ((m - m.mean()) ** 4).mean()
-    assert abs(m.var() - variance) < 4 * np.sqrt((fourth - variance**2) / m.size) + 1e-4
+    mean, variance = assert_moments(m, kind, keep)
     both = np.mean((m[1:] - mean) * (m[:-1] - mean)) / variance  # groups are independent
     assert abs(both) < 4 / np.sqrt(m[1:].size)
 
@@ -43,14 +40,7 @@ def test_moments(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
 def test_gradients(engine, kind, activation, blobs):
-    X, y = blobs
-    options = {"kind": kind, "per": "unit", "rows": 6}
-    layers = [fr.Dropout(rate=0.2, **options), fr.Dense(6, activation), fr.Dropout(rate=0.4, **options)]
-    layers += [fr.Dropout(rate=0.1, **options), fr.Dense(5, activation), fr.Dropout(rate=0.3, **options), fr.Dense(3)]
-    trainer = fr.Trainer(fr.Sequential([*layers, fr.Dropout(rate=0.1, **options)]), engine=engine, l2=0.01)
-    trainer.fit(X, y)
-    check = fr.check_gradients(trainer, X[:20], y[:20], step=5)
-    assert check.ok, check
+    assert_gradients(engine, activation, *blobs, kind=kind, per="unit", rows=6)
 
 
 def test_samples_do_not_depend_on_the_size_of_batches(engine, rng):

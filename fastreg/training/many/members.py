@@ -132,7 +132,7 @@ def takes(make: Make, name: str) -> bool:
     return name in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
-def taken(make: Make) -> tuple[str, ...]:
+def arguments_of(make: Make) -> tuple[str, ...]:
     """The names of the arguments of `make`."""
     return SETTABLE if isinstance(make, Trainer) else tuple(inspect.signature(make).parameters)
 

@@ -20,11 +20,11 @@ from fastreg.training.many.members import (
     Common,
     Make,
     Member,
+    arguments_of,
     checked_fit,
     checked_make,
     data_of,
     parted,
-    taken,
     takes,
     train,
 )
@@ -253,7 +253,7 @@ def _search(how: _How, points: list[Params], X: Any, y: Any, fit: dict[str, Any]
     factor = None if how.factor is None else checking.integer("factor", how.factor, 2)
     for name in dict.fromkeys(name for point in points for name in point):
         if not takes(make, name) and name not in SEARCHED:
-            near = advice("keyword", name, (*taken(make), *SEARCHED))
+            near = advice("keyword", name, (*arguments_of(make), *SEARCHED))
             who = how.who.__name__
             raise ValueError(f"{who}: got {name!r} among the values, which neither make nor fit takes{near}")
     if factor is not None and any("epochs" in point for point in points):
