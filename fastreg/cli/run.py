@@ -17,7 +17,7 @@ from fastreg.common.tables import table
 
 if TYPE_CHECKING:
     from fastreg.experiments.harness.find import Experiment
-    from fastreg.experiments.harness.running import Outcome
+    from fastreg.experiments.harness.running import MissingData, Outcome
 
 FOLDER = "fastreg-experiments"
 BAR = 24  # characters
@@ -71,7 +71,10 @@ def run(options: argparse.Namespace) -> None:
     from fastreg.experiments.harness.find import survey
     from fastreg.experiments.harness.lab import find_mnist
     from fastreg.experiments.harness.page import write_page
+    from fastreg.experiments.harness.running import MissingData
 
+    if options.all and options.names:
+        raise ValueError(f"run: got --all and {' '.join(options.names)}, expected one of both")
     known, broken = survey()
     for error in [broken[name] for name in options.names if name in broken]:
         raise error
@@ -92,20 +95,27 @@ def run(options: argparse.Namespace) -> None:
     find_mnist(options.data)
     folder = Path(options.out)
     made = _make(folder)
+    failed: dict[str, Exception] = dict(broken) if options.all else {}
+    left_out: dict[str, MissingData] = {}
     try:
-        failed: list[Exception] = list(broken.values()) if options.all else []
         for experiment in chosen:
             try:
                 _run(experiment, options, [flag for flag in flags if flag in experiment.options], folder)
+            except MissingData as error:
+                if not options.all:
+                    raise
+                left_out[experiment.name] = error
+                print(f"left out: {error}\n", flush=True)
             except Exception as error:
-                failed.append(_placed(experiment, error))
+                failed[experiment.name] = _placed(experiment, error)
                 if len(chosen) > 1:
-                    print(f"failed: {failed[-1]}\n", file=sys.stderr, flush=True)
+                    print(f"failed: {failed[experiment.name]}\n", file=sys.stderr, flush=True)
         if failed:
-            raise failed[0]
+            raise next(iter(failed.values()))
     finally:
         if any(folder.glob("*.json")):
-            pages = " and ".join(map(str, write_page(folder)))
+            missing = {name: _why(name, error) for name, error in [*failed.items(), *left_out.items()]}
+            pages = " and ".join(map(str, write_page(folder, missing)))
             print(f"the page: {pages}", file=sys.stderr)
         else:
             for new in made:
@@ -138,6 +148,11 @@ def _known(known: dict[str, Experiment], name: str) -> Experiment:
     return known[name]
 
 
+def _why(name: str, error: Exception) -> str:
+    """What the page tells of an error: its first line."""
+    return str(error).partition("\n")[0].removeprefix(f"{name}: ") or type(error).__name__
+
+
 def _placed(experiment: Experiment, error: Exception) -> Exception:
     """The error, with its place in the experiment's file if it was raised there."""
     from fastreg.experiments.harness.find import at_line
@@ -148,8 +163,8 @@ def _placed(experiment: Experiment, error: Exception) -> Exception:
 
 
 def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], folder: Path) -> None:
-    """One experiment, unless what it needs is missing and others are asked for too."""
-    from fastreg.experiments.harness.running import Interrupted, MissingData, run
+    """One experiment."""
+    from fastreg.experiments.harness.running import Interrupted, run
 
     line, begin = Live(), perf_counter()
 
@@ -178,10 +193,6 @@ def _run(experiment: Experiment, options: argparse.Namespace, flags: list[str], 
         if interrupted.outcome:
             _show(interrupted.outcome, folder)
         raise
-    except MissingData as missing:
-        if not options.all:
-            raise
-        print(f"left out: {missing}\n", flush=True)
     else:
         _show(outcome, folder)
 

@@ -70,7 +70,7 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "adversarial training withstands it",
             surely_above(kept, 0.2),
-            f"accuracy {trained[:, AT].mean():.3f} under the attack, more by {plus_minus(kept)}; without an attack "
+            f"accuracy {trained[:, AT].mean():.3f} under the attack, gain {plus_minus(kept)}; without an attack "
             f"{trained[:, 0].mean():.3f}, the plain net {plain[:, 0].mean():.3f}",
         ),
     ]
@@ -79,7 +79,7 @@ def claims(runs: Runs) -> list[Claim]:
             Claim(
                 "plain test images are recognized better, too",
                 surely_above(clean),
-                f"accuracy {plain[:, 0].mean():.4f} → {trained[:, 0].mean():.4f}, more by {plus_minus(clean, 4)}",
+                f"accuracy {plain[:, 0].mean():.4f} → {trained[:, 0].mean():.4f}, gain {plus_minus(clean, 4)}",
             )
         )
     return found

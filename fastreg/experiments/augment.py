@@ -63,12 +63,12 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "affine transforms raise the accuracy on test images",
             surely_above(affine - none),
-            f"{none.mean():.4f} → {affine.mean():.4f}, more by {plus_minus(affine - none, 4)}",
+            f"{none.mean():.4f} → {affine.mean():.4f}, gain {plus_minus(affine - none, 4)}",
         ),
         Claim(
             "with an elastic distortion it is higher than without augmentation, too",
             surely_above(both - none),
-            f"{none.mean():.4f} → {both.mean():.4f}, more by {plus_minus(both - none, 4)}",
+            f"{none.mean():.4f} → {both.mean():.4f}, gain {plus_minus(both - none, 4)}",
         ),
         Claim(
             "variance falls: training and test accuracy come closer",

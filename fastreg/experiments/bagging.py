@@ -86,8 +86,8 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             f"{MEMBERS} nets are better than one",
             surely_above(gain) and surely_above(more),
-            f"squared error {measured[:, 0].mean():.4f} → {measured[:, -1].mean():.4f}, less by {plus_minus(gain, 4)}; "
-            f"accuracy {runs.mean('single'):.3f} → {runs.mean('mean'):.3f}, more by {plus_minus(more)}",
+            f"squared error {measured[:, 0].mean():.4f} → {measured[:, -1].mean():.4f}, drop {plus_minus(gain, 4)}; "
+            f"accuracy {runs.mean('single'):.3f} → {runs.mean('mean'):.3f}, gain {plus_minus(more)}",
         ),
         Claim(
             "errors are neither equal nor independent: 0 < c < v",

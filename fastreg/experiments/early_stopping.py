@@ -129,7 +129,7 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "every rule ends with a lower test loss and a higher accuracy than training to the end",
             all(surely_above(gain) for gain in gains.values()) and min(more) > 0,
-            f"by {plus_minus(gains[least])} at least, in the mean with {least}; the accuracy is higher by at least "
+            f"the least gain in loss is {plus_minus(gains[least])}, with {least}; the least gain in accuracy is "
             f"{min(more):.3f}; they stop at different times, but restore the best weights, which are often the same",
         ),
         Claim(
@@ -141,7 +141,7 @@ def claims(runs: Runs) -> list[Claim]:
             Claim(
                 f"after the stop, '{name}' lowers the test loss further",
                 surely_above(gain),
-                f"from {runs.mean('found', 'patience', 'loss'):.3f} by {plus_minus(gain)}"
+                f"it is {runs.mean('found', 'patience', 'loss'):.3f} at the stop, gain {plus_minus(gain)}"
                 + (
                     "" if surely_above(gain) else "; as many steps are fewer epochs of more data, so the gain is unsure"
                 ),

@@ -89,13 +89,13 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             "either of the two also helps against the other kind",
             min(means["weights"]) > 0,
-            f"noise on inputs against that on weights by {means['weights'][0]:.3f}, the other way round by "
+            f"gain of noise on inputs against that on weights {means['weights'][0]:.3f}, the other way round "
             f"{means['weights'][1]:.3f}",
         ),
         Claim(
             "noise on labels does not: it makes other noise harm more",
             max(means["labels"]) < 0,
-            f"accuracy lower by {-means['labels'][0]:.3f} with noise on test images, by {-means['labels'][1]:.3f} with "
+            f"gain in accuracy {means['labels'][0]:.3f} with noise on test images, {means['labels'][1]:.3f} with "
             "noise on trained weights",
         ),
     ]

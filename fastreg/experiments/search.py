@@ -1,4 +1,4 @@
-"""Random search with halving finds λ and keep_prob as good as a grid's, for a fraction of the cost.
+"""Random search with halving finds λ and keep_prob as accurate as a grid's, for a fraction of the cost.
 
 Document B: λ and keep_prob are chosen on the dev set, by trying many values, and every layer with its own keep_prob
 adds one more to search over. What that costs is the objection to L2 and dropout.

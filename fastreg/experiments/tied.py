@@ -87,12 +87,12 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             f"with {counts[0]:,} images the tied one is better on new ones, with every seed",
             (few > 0).all(),
-            f"the tie makes its error smaller by {plus_minus(few, 1)} %",
+            f"the tie takes {plus_minus(few, 1)} % off its error",
         ),
         Claim(
             "the gain is smaller with many images",
             many.mean() < few.mean(),
-            f"with {counts[-1]:,} images the tie makes the error smaller by {plus_minus(many, 1)} %",
+            f"with {counts[-1]:,} images the tie takes {plus_minus(many, 1)} % off the error",
         ),
     ]
 

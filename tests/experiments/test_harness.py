@@ -413,6 +413,22 @@ def test_an_experiment_that_fails_is_told_with_its_place_and_the_others_run(with
     assert place in told.err and told.err.splitlines()[-1].endswith(place)
     page = (tmp_path / "out" / "index.html").read_text() + (tmp_path / "out" / "index.md").read_text()
     assert "whole; 2 seeds" in page and "ystem ;" not in page  # it belongs to none
+    assert page.count("division by zero") == 2 and "✗ fails: " in page
+
+
+def test_numbers_of_an_earlier_run_are_not_shown_where_this_one_failed(with_broken, tmp_path):
+    out = tmp_path / "out"
+    assert main(["run", "whole", "--seeds", "2", "--out", str(out)]) == 0
+    assert (out / "whole.json").exists()
+    for path in write_page(out, {"whole": "it <stopped> early"}):
+        text = path.read_text()
+        assert "A claim that holds." not in text
+        assert ("it &lt;stopped&gt; early" if path.suffix == ".html" else "it <stopped> early") in text
+
+
+def test_all_takes_no_names(capsys):
+    assert main(["run", "moons", "--all"]) == 1
+    assert "got --all and moons" in capsys.readouterr().err
 
 
 def test_the_first_seed_is_checked_by_name(capsys):

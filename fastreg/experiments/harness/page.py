@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastreg.common.fileio import atomic_write
 from fastreg.experiments.harness.find import experiments
 
 TITLE = "What regularization does: the experiments of fastreg"
+MISSING = "These have no outcome:"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
        padding: 0 1rem; }
@@ -29,16 +31,24 @@ table.list th, table.list td { text-align: left; } td.verdict { white-space: now
 """
 
 
-def write_page(folder: Path) -> list[Path]:
+def write_page(folder: Path, missing: Mapping[str, str] | None = None) -> list[Path]:
     """Writes index.html and index.md of what is in the folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the numbers and pictures are.
+    missing : mapping of str to str, optional
+        Experiments that failed or could not run, and why. Numbers that an earlier run of them left are not shown.
 
     Returns
     -------
     list of Path
         The two files.
     """
-    found = _read(folder)
-    pages = [(folder / "index.html", _html(folder, found)), (folder / "index.md", _markdown(found))]
+    missing = missing or {}
+    found = [one for one in _read(folder) if one["name"] not in missing]
+    pages = [(folder / "index.html", _html(folder, found, missing)), (folder / "index.md", _markdown(found, missing))]
     for path, text in pages:
         with atomic_write(path) as file:
             file.write(text.encode())
@@ -88,7 +98,7 @@ def _machines(found: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _html(folder: Path, found: list[dict[str, Any]]) -> str:
+def _html(folder: Path, found: list[dict[str, Any]], missing: Mapping[str, str]) -> str:
     say = html.escape
     parts = [
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>",
@@ -106,6 +116,9 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
             f"<td class='claim'>{say(one['claim'])}</td><td class='verdict'>{_verdict(one)}</td></tr>"
         )
     parts.append("</table>")
+    if missing:
+        items = "".join(f"<li class='missed'>{say(name)}: {say(why)}</li>" for name, why in missing.items())
+        parts.append(f"<p>{MISSING}</p><ul>{items}</ul>")
     for one in found:
         name = one["name"]
         parts.append(f"<h2 id='{name}'>{say(one['claim'])}</h2>")
@@ -136,13 +149,15 @@ def _html(folder: Path, found: list[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def _markdown(found: list[dict[str, Any]]) -> str:
+def _markdown(found: list[dict[str, Any]], missing: Mapping[str, str]) -> str:
     lines = [f"# {TITLE}", "", *(line + "\n" for line in [*_machines(found), *_warning(found)])]
     lines += ["| experiment | system | claim | outcome |", "|---|---|---|---|"]
     lines += [
         f"| [{one['name']}](#{one['name']}) | {one['systems']} | {_cell(one['claim'])} | {_verdict(one)} |"
         for one in found
     ]
+    if missing:
+        lines += ["", MISSING, "", *(f"- ✗ {name}: {why}" for name, why in missing.items())]
     for one in found:
         name, table = one["name"], one["table"]
         lines += ["", f"## {name}", "", f"**{one['claim']}**", ""]
