@@ -180,7 +180,7 @@ class _Reader:
                     )
                     self.targets[head] = Target(task="numbers", mean=mean, scale=scale)
                 elif transform and head not in self.transforms and wanted in (None, transform):
-                    if getattr(call.module, "dim", 1) not in (1, -1):
+                    if getattr(call.module, "dim", 1) not in (1, -1, None):  # None is 1 for rows
                         told = f"got {call.module}, expected dim=1: the softmax of each row"
                         raise ValueError(f"module {call.path!r}: {told}")
                     self.transforms[head] = transform

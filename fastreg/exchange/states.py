@@ -22,7 +22,7 @@ MOST = 6  # keys that an error names
 
 
 @understood
-def torch_state(model: Model) -> dict[str, np.ndarray]:
+def torch_state(model: Model, like: PathLike | Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
     """The parameters of a model as a state dictionary of PyTorch: its keys, shapes and orders. PyTorch is not needed.
 
     It is `fastreg.to_torch(model, logits=True).state_dict()` as NumPy arrays, which any module of the same structure
@@ -33,6 +33,10 @@ def torch_state(model: Model) -> dict[str, np.ndarray]:
     ----------
     model : Sequential or Model
         A built model.
+    like : path or mapping, optional
+        A state dictionary whose keys the parameters get, such as that of the module that the model was made from:
+        `like=module.state_dict()`. Its modules may be nested, "0.2.weight"; it is read as `load_torch_state` reads it.
+        Counters of batches keep their values.
 
     Returns
     -------
@@ -43,17 +47,29 @@ def torch_state(model: Model) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        A layer cannot be converted. The error names it.
+        A layer cannot be converted, and the error names it; or `like` is the state of another structure.
 
     Examples
     --------
-    >>> import fastreg as fr
+    >>> import fastreg as fr, torch
+    >>> from torch import nn
     >>> model = fr.Sequential([fr.Dense(8, "relu"), fr.Dense(3)])
     >>> model.build(4)
     >>> {key: tensor.shape for key, tensor in fr.torch_state(model).items()}
     {'0.weight': (8, 4), '0.bias': (8,), '2.weight': (3, 8), '2.bias': (3,)}
+    >>> module = nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 3))
+    >>> state = fr.torch_state(model, like=module.state_dict())
+    >>> module.load_state_dict({key: torch.tensor(value) for key, value in state.items()})
+    <All keys matched successfully>
     """
-    return values_of(model, plan_of(checked(model)))
+    plan = plan_of(checked(model))
+    own = values_of(model, plan)
+    if like is None:
+        return own
+    theirs = _read("like", like)
+    given, wrapper = _unwrapped(theirs)
+    values = {f"{wrapper}{place}": own[key] for place, key in _matched("like", model, plan, given).items()}
+    return {key: values.get(key, np.array(value)) for key, value in theirs.items()}
 
 
 def values_of(model: Model, plan: Plan) -> dict[str, np.ndarray]:
@@ -103,26 +119,11 @@ def load_torch_state(model: Model, state: PathLike | Mapping[str, Any], names: M
     array([[3., 3.]], dtype=float32)
     """
     plan = plan_of(checked(model), who="load_torch_state")
-    given = _unwrapped(_read(state))
-    tensors = {key: tensor for key, tensor in plan.tensors.items() if not key.endswith(COUNTER)}
-    places = _places(model, plan, list(tensors), list(given), names)
-    expected = {places[key]: key for key in tensors}
-    missing, unknown = expected.keys() - given.keys(), given.keys() - expected.keys()
-    if missing or unknown:
-        parts = [f"missing {_listed(missing)}"] if missing else []
-        parts += [f"not expected {_listed(unknown)}"] if unknown else []
-        raise ValueError(f"state: {', '.join(parts)}; the model has {_listed(expected)}")
-    wrong = [
-        f"{name!r}: got shape {given[name].shape}, expected {tensors[key].form.tensor_shape}"
-        for name, key in expected.items()
-        if given[name].shape != tensors[key].form.tensor_shape
-    ]
-    if wrong:
-        more = f" ({len(wrong)} in all)" if len(wrong) > MOST else ""
-        raise ValueError(f"state: {'; '.join(wrong[:MOST])}{more}")
+    given, _ = _unwrapped(_read("state", state))
+    expected = _matched("state", model, plan, given, names)
     own = {}
     for name, key in expected.items():
-        tensor = tensors[key]
+        tensor = plan.tensors[key]
         if tensor.own is not None:
             own[tensor.own] = tensor.form.back(given[name])
         elif not np.all(given[name] == np.asarray(tensor.value)):
@@ -133,20 +134,43 @@ def load_torch_state(model: Model, state: PathLike | Mapping[str, Any], names: M
     model.load_state_dict(own)
 
 
-def _read(state) -> dict[str, np.ndarray]:
+def _matched(
+    what: str, model: Model, plan: Plan, given: dict[str, np.ndarray], names: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """For each key of a state that is called `what` in errors, that of the plan."""
+    tensors = {key: tensor for key, tensor in plan.tensors.items() if not key.endswith(COUNTER)}
+    places = _places(model, plan, list(tensors), list(given), names)
+    expected = {places[key]: key for key in tensors}
+    missing, unknown = expected.keys() - given.keys(), given.keys() - expected.keys()
+    if missing or unknown:
+        parts = [f"missing {_listed(missing)}"] if missing else []
+        parts += [f"not expected {_listed(unknown)}"] if unknown else []
+        raise ValueError(f"{what}: {', '.join(parts)}; the model has {_listed(expected)}")
+    wrong = [
+        f"{name!r}: got shape {given[name].shape}, expected {tensors[key].form.tensor_shape}"
+        for name, key in expected.items()
+        if given[name].shape != tensors[key].form.tensor_shape
+    ]
+    if wrong:
+        more = f" ({len(wrong)} in all)" if len(wrong) > MOST else ""
+        raise ValueError(f"{what}: {'; '.join(wrong[:MOST])}{more}")
+    return expected
+
+
+def _read(what: str, state) -> dict[str, np.ndarray]:
     """The state as arrays."""
     if isinstance(state, (str, os.PathLike)):
         return read_tensors(state, bfloat16=True)[0]
     if not isinstance(state, Mapping):
         told = "module.state_dict()" if hasattr(state, "state_dict") else "a path or a dict of tensors"
-        raise TypeError(f"state: got {checking.shown(state)}, expected {told}")
+        raise TypeError(f"{what}: got {checking.shown(state)}, expected {told}")
     found = {}
     for key, value in state.items():
         if not isinstance(key, str):
-            raise TypeError(f"state: got the key {checking.shown(key)}, expected text such as '0.weight'")
+            raise TypeError(f"{what}: got the key {checking.shown(key)}, expected text such as '0.weight'")
         if isinstance(value, Mapping):
-            raise TypeError(f"state[{key!r}]: got a dict, expected a tensor: the state of the module alone")
-        found[key] = array_of(f"state[{key!r}]", value)
+            raise TypeError(f"{what}[{key!r}]: got a dict, expected a tensor: the state of the module alone")
+        found[key] = array_of(f"{what}[{key!r}]", value)
     return found
 
 
@@ -163,12 +187,14 @@ def array_of(name: str, value) -> np.ndarray:
     return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
-def _unwrapped(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state without what wrapped modules put before every key, and without counters."""
+def _unwrapped(state: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+    """The state without counters and without what wrapped modules put before every key, and the latter."""
     state = {key: value for key, value in state.items() if key.rpartition(".")[2] != COUNTER}
+    before = ""
     while wrapper := next((w for w in WRAPPERS if state and all(key.startswith(w) for key in state)), None):
         state = {key.removeprefix(wrapper): value for key, value in state.items()}
-    return state
+        before += wrapper
+    return state, before
 
 
 def _places(

@@ -195,6 +195,12 @@ def test_a_last_softmax_or_sigmoid_is_what_predict_does(end, transform, task):
     assert close(rows(fr.to_torch(model, logits=True)(x)), rows(module[0](x)), 1e-12)
 
 
+def test_a_softmax_without_a_dimension_is_that_of_each_row():
+    module, x = shaken(nn.Sequential(nn.Linear(5, 3), nn.Softmax())), samples((5,))
+    expected = module[0](x).softmax(1)  # PyTorch takes the same, with a warning
+    assert close(fr.from_torch(module).predict(x.numpy()), rows(expected), 1e-12)
+
+
 def test_the_loss_says_what_the_outputs_are():
     x = samples((5,))
     module = shaken(nn.Sequential(nn.Linear(5, 3)))

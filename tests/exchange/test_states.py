@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,55 @@ def test_nested_numbers_are_taken_in_order():
         nested[f"1.{int(position) - 2}.{leaf}" if int(position) > 1 else f"0.{position}.{leaf}"] = value
     fr.load_torch_state(other, nested)
     assert same(model, other)
+
+
+def nested(nn):
+    """The modules of `net` in modules of their own, as people write them."""
+    body = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    head = nn.Sequential(nn.Sequential(nn.Linear(24, 8), nn.BatchNorm1d(8), nn.Tanh()), nn.Dropout(), nn.Linear(8, 3))
+    return body, head
+
+
+def test_a_trained_model_goes_back_into_the_module_that_it_came_from():
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    x = np.random.default_rng(0).normal(size=(40, 6, 4, 2)).astype("float32")
+    y = np.arange(40) % 3
+    nets = [
+        nn.Sequential(*nested(nn)),
+        nn.Sequential(OrderedDict(zip(("body", "head"), nested(nn), strict=True))),
+        nn.DataParallel(nn.Sequential(*nested(nn))),
+    ]
+    for module in nets:
+        module.train()(torch.zeros(2, 2, 6, 4))  # counts a batch
+        model = fr.from_torch(module, (2, 6, 4))
+        fr.Trainer(model).fit(x, y, epochs=2, batch_size=10)
+        state = fr.torch_state(model, like=module.state_dict())
+        assert list(state) == list(module.state_dict())
+        module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+        values = module.eval()(torch.tensor(x.transpose(0, 3, 1, 2))).softmax(1).detach().numpy()
+        assert np.abs(values - model.predict(x)).max() < 1e-6
+        counter = next(key for key in state if key.endswith("num_batches_tracked"))
+        assert state[counter] == 1
+
+
+def test_keys_like_those_of_a_file(tmp_path):
+    model = built([fr.Dense(4, "relu"), fr.Dense(2)], 3)
+    theirs = {"0.1.weight": np.ones((4, 3)), "0.1.bias": np.zeros(4), "1.weight": np.ones((2, 4)), "1.bias": np.ones(2)}
+    fr.files.write_tensors(tmp_path / "net.safetensors", theirs)
+    for like in (theirs, tmp_path / "net.safetensors"):
+        state = fr.torch_state(model, like=like)
+        assert {key: value.shape for key, value in state.items()} == {k: v.shape for k, v in theirs.items()}
+        assert np.array_equal(state["1.weight"].T, model.parameters["1.weight"])
+    assert theirs["1.weight"].all()
+    for like, message in (
+        ({**theirs, "1.bias": np.ones(3)}, r"like: '1.bias': got shape \(3,\), expected \(2,\)"),
+        ({**theirs, "2.bias": np.ones(3)}, r"like: .*not expected"),
+        ([1, 2], "like: got .* expected a path or a dict"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            fr.torch_state(model, like=like)
 
 
 def test_the_state_of_one_layer():
