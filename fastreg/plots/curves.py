@@ -26,6 +26,7 @@ from fastreg.plots.figure import (
     plain,
     saved,
 )
+from fastreg.plots.trained import inside, refusal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,13 +183,14 @@ def _runs_of(history: Any) -> dict[str, Any]:
 
 
 def _has_history(value: Any) -> bool:
-    return any(hasattr(value, name) for name in ("history", "history_", "loss_curve_"))
+    return any(hasattr(inside(value), name) for name in ("history", "history_", "loss_curve_"))
 
 
 def _columns_of(one: Any) -> tuple[Sequence[int], dict[str, np.ndarray]]:
     """Epochs and columns of a history, or of what has one: a trainer, an estimator, Keras's History."""
     if isinstance(one, type):
         raise TypeError(f"history: got {checking.shown(one)}, expected what fit returned, or a trainer")
+    one = inside(one)
     for name in ("history_", "history"):
         if not isinstance(one, (History, Mapping)) and isinstance(getattr(one, name, None), Mapping):
             one = getattr(one, name)
@@ -198,7 +200,7 @@ def _columns_of(one: Any) -> tuple[Sequence[int], dict[str, np.ndarray]]:
             found["val_score"] = one.validation_scores_
         one = found
     if not isinstance(one, Mapping):
-        raise TypeError(f"history: got {checking.shown(one)}, expected what fit returned, a trainer or an estimator")
+        raise refusal("history", one, "what fit returned, a trainer or an estimator")
     columns = {str(name): np.asarray(checking.array(f"history[{name!r}]", curve)) for name, curve in one.items()}
     epochs = columns.pop("epoch", None)
     if len({curve.shape for curve in columns.values()}) > 1 or any(curve.ndim != 1 for curve in columns.values()):

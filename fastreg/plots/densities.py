@@ -10,6 +10,7 @@ import numpy as np
 from fastreg.common import checking
 from fastreg.common.understood import understood
 from fastreg.plots.figure import BLUE, COLORS, EDGE, Display, label
+from fastreg.plots.trained import inside, refusal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,12 +137,12 @@ def _together(weights: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _weights(name: str, model: Any) -> dict[str, np.ndarray]:
     """The weights of each layer, without biases."""
-    model = getattr(model, "model", model)
-    if hasattr(model, "coefs_"):
+    model = inside(getattr(model, "model", model))
+    if hasattr(model, "coefs_") and not isinstance(model, type):
         return {str(place): np.asarray(values) for place, values in enumerate(model.coefs_)}
     state = model if isinstance(model, Mapping) else getattr(model, "parameters", None)
     if not isinstance(state, Mapping):
-        raise TypeError(f"{name}: got {checking.shown(model)}, expected a model, a trainer, or what state_dict() gave")
+        raise refusal(name, model, "a model, a trainer, an estimator, or what state_dict() gave")
     found = {key.removesuffix(".weight"): np.asarray(value) for key, value in _matrices(state)}
     if not found:
         raise ValueError(f"{name}: got {checking.shown(list(state))}, expected some '<layer>.weight'")

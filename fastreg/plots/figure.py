@@ -84,7 +84,7 @@ def label(axes: Axes, x: str, y: str, title: str = "", grid: str = "both", legen
     if title:
         axes.set_title(title, fontsize=11, color=INK, parse_math=False)
     if legend and axes.get_legend_handles_labels()[1]:
-        for text in axes.legend(frameon=False, fontsize=9).get_texts():
+        for text in axes.legend(framealpha=0.8, edgecolor="none", fontsize=9).get_texts():
             text.set_parse_math(False)
 
 

@@ -12,6 +12,7 @@ from fastreg.common.understood import understood
 from fastreg.layers import Conv2D, Dense
 from fastreg.model.model import Model
 from fastreg.plots.figure import INK, SIGNED, Display, cells
+from fastreg.plots.trained import inside, refusal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,12 +103,12 @@ class FiltersDisplay(Display):
 
 def _weight(model: Any, layer: str | int | None) -> tuple[str, np.ndarray, tuple[int, ...] | None]:
     """The name of a layer, its weight (inputs, units), and the shape of what a unit sees if it is known."""
-    model = getattr(model, "model", model)
+    model = inside(getattr(model, "model", model))
     if not isinstance(model, Model):
-        if hasattr(model, "coefs_"):  # an estimator
+        if hasattr(model, "coefs_") and not isinstance(model, type):  # an estimator
             place = 0 if layer is None else checking.integer("layer", layer, 0, len(model.coefs_) - 1)
             return str(place), np.asarray(model.coefs_[place]), None
-        raise TypeError(f"model: got {checking.shown(model)}, expected a model, a trainer or an estimator")
+        raise refusal("model", model, "a model, a trainer or an estimator")
     if layer is None:
         own = [one for one in model.layers if isinstance(one, (Conv2D, Dense)) and _has(model, one)]
         if not own:

@@ -331,6 +331,32 @@ def test_the_librarys_own_estimators_are_drawn():
     np.testing.assert_array_equal(first.reshape(8, 2).T, own.coefs_[0])
 
 
+def test_the_estimator_in_a_pipeline_and_in_a_search_is_drawn():
+    pytest.importorskip("sklearn")
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from fastreg.estimators import MLPClassifier
+
+    last = MLPClassifier((8,), tol=9.0, n_iter_no_change=2, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), last).fit(X, Y)
+    search = GridSearchCV(pipeline, {"mlpclassifier__alpha": [0.1]}, cv=2).fit(X, Y)
+    for held, own in ((pipeline, last), (search, search.best_estimator_[-1])):
+        assert fr.plots.history(held).lines_["loss"].get_ydata().tolist() == own.history_["loss"]
+        several = fr.plots.history({"one": held, "other": own}, values="loss")
+        assert several.lines_["one", "loss"].get_ydata().tolist() == own.history_["loss"]
+        first = fr.plots.filters(held, image_shape=(2, 1)).filters
+        np.testing.assert_array_equal(first.reshape(8, 2).T, own.coefs_[0])
+        assert fr.plots.weights(held).after["weights"].size == sum(w.size for w in own.coefs_)
+    for draw in (fr.plots.history, fr.plots.weights, fr.plots.filters):
+        for held in (MLPClassifier(), make_pipeline(MLPClassifier())):
+            with pytest.raises(TypeError, match=r"got MLPClassifier\(\), expected .*; it is not fitted yet$"):
+                draw(held)
+        with pytest.raises(TypeError, match=r"got <class .*MLPClassifier'>, expected"):
+            draw(MLPClassifier)
+
+
 # --- What is refused ----------------------------------------------------------------------------------------------
 
 REFUSED = {
