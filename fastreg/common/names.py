@@ -437,10 +437,10 @@ ADVICE: dict[str, dict[str, str]] = {
     **dict.fromkeys(
         ["Model()", "Sequential()"], _advice("name\n    leave it out: models have no names, layers and heads have")
     ),
-    "evaluate()": _advice("""
-        batch_size
-            leave it out: rows go through in parts anyway, with the same result
-    """),
+    **dict.fromkeys(
+        ["evaluate()", "predict()", "predict_proba()", "predict_labels()", "decision_function()"],
+        _advice("batch_size\n    leave it out: rows go through in parts anyway, with the same result"),
+    ),
     "name": _advice("""
         mnist, fashion_mnist, emnist, kmnist
             fr.data.load_idx_folder(folder) reads its files, as they are published
@@ -718,6 +718,71 @@ _OUTSIDE = f"""
             fr.optimizers has those that there are
 """
 ADVICE["fastreg"] = _advice(_OUTSIDE) | _advice(_AUGMENTATIONS)
+# The estimators have scikit-learn's arguments, which belong to the constructor.
+_MLP = """
+        epochs, max_epochs, n_epochs, num_epochs, nb_epoch
+            use max_iter=
+        lr, eta, eta0
+            use learning_rate_init=
+        optimizer
+            use solver=
+        layers, hidden, hidden_layers, hidden_units, hidden_sizes, units
+            use hidden_layer_sizes=
+        patience
+            use n_iter_no_change=
+        seed
+            use random_state=
+        l2, penalty, regularization, reg, reg_lambda, lambda_, C
+            use alpha=
+        reg_alpha
+            use l1=
+        rate, p, drop_prob, dropout_rate
+            use dropout=
+        metrics, metric
+            leave it out: metrics of scikit-learn take what predict gives
+        validation_split, validation_size
+            use early_stopping=True and validation_fraction=
+        validation_data, eval_set, sample_weight
+            it is an argument of fit: fit(X, y, sample_weight=..., X_val=..., y_val=...)
+"""
+_LOGISTIC = """
+        alpha, l2, regularization, reg, reg_lambda, lambda_
+            use C=, the inverse of the strength of the penalty
+        l1, reg_alpha
+            use penalty='l1', or l1_ratio=, and C=
+        layers, hidden, hidden_layers, hidden_units, hidden_sizes, hidden_layer_sizes, units, activation
+            it has none: MLPClassifier has
+        multi_class
+            leave it out: it is one softmax over all classes
+"""
+_ESTIMATOR_FIT = """
+        validation_data, eval_set, validation_set
+            use X_val= and y_val=
+        epochs, max_epochs, n_epochs, num_epochs, max_iter
+            it is an argument of the constructor: max_iter=
+        validation_split, validation_fraction, early_stopping
+            the constructor has early_stopping=True and validation_fraction=
+        patience, early_stopping_rounds, n_iter_no_change
+            it is an argument of the constructor: n_iter_no_change=
+        batch_size, callbacks, class_weight, shuffle, threads, verbose
+            it is an argument of the constructor
+        resume
+            the constructor has warm_start=True
+"""
+_OF_MODEL = """
+        summary, save, parameters, get_weights, config
+            it is of the model: estimator.model_
+        weights
+            use coefs_, and coef_ of LogisticRegression
+        evaluate
+            use score
+"""
+for _name in ("MLPClassifier", "MLPRegressor", "LogisticRegression"):
+    ADVICE[_name] = _advice(_OF_MODEL)
+    ADVICE[f"{_name}()"] = _advice(_MLP) | _advice(_LOGISTIC if _name == "LogisticRegression" else "")
+    for _method in ("fit", "partial_fit"):
+        ADVICE[f"{_name}.{_method}()"] = _advice(_ESTIMATOR_FIT)
+    ADVICE[f"{_name}.fit()"] |= _advice("classes\n    leave it out: fit finds the classes; partial_fit has to be told")
 MODULES = {  # the table for names that a public module does not have
     "fastreg.losses": "loss",
     "fastreg.optimizers": "optimizer",
@@ -796,7 +861,8 @@ def argument(who: str, name: str, known: Iterable[str]) -> str | None:
 
 def about(who: str, name: str, known: Iterable[str]) -> tuple[bool, str]:
     """The end of an error about a keyword that `who` does not have, and whether the tables say what to do instead."""
-    kind = next((kind for kind in (f"{who}()", "keyword") if has_advice(kind, name)), None)
+    kinds = (f"{who}()", f"{who.rpartition('.')[2]}()", "keyword")
+    kind = next((kind for kind in kinds if has_advice(kind, name)), None)
     return kind is not None, advice(kind or "keyword", name, known)
 
 

@@ -93,7 +93,7 @@ def _translated(function: Callable, given: dict[str, Any], error: TypeError) -> 
 
 def refusal(who: str, name: str, known: list[str]) -> str:
     """The error about an argument that does not exist."""
-    advised, told = names.about(who.rpartition(".")[2], name, known)
+    advised, told = names.about(who, name, known)
     if advised:
         return f"{who}: got the argument {name!r}, which it does not have{told}"
     expected = f"one of {', '.join(known)}" if known else "none"

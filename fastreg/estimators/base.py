@@ -28,7 +28,7 @@ except ImportError as error:
 
 from fastreg.callbacks.argument import listed
 from fastreg.callbacks.history import History
-from fastreg.common import checking
+from fastreg.common import checking, names
 from fastreg.common.attributes import Suggesting, UnknownAttribute
 from fastreg.common.sparse import rows_at_once
 from fastreg.common.understood import understood
@@ -125,7 +125,7 @@ class Estimator(Suggesting, BaseEstimator):
         known = self.get_params(deep=False)
         for name in params:
             if name.partition("__")[0] not in known:
-                near = checking.nearest(name, known)
+                _, near = names.about(type(self).__name__, name, known)
                 raise ValueError(f"set_params: got {name!r}, expected one of {', '.join(known)}{near}")
         return super().set_params(**params)
 

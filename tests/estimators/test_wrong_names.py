@@ -1,7 +1,9 @@
 """A misspelled name is refused with the right one; what probes for an attribute is told only that there is none."""
 
 import copy
+import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from fastreg.common import names
 from fastreg.estimators import LogisticRegression, MLPClassifier, MLPRegressor
 
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -50,6 +53,44 @@ def test_the_error_names_the_name_that_is_meant(case):
         call()
     text = str(error.value)
     assert f"the nearest is '{meant}'" in text or f"expected one of {meant}" in text, text
+
+
+ELSEWHERE = {  # names of Keras, PyTorch and fastreg's trainer, and what says the same here
+    "epochs": (lambda: MLPClassifier(epochs=3), "max_iter="),
+    "lr": (lambda: MLPRegressor(lr=0.1), "learning_rate_init="),
+    "optimizer": (lambda: MLPClassifier(optimizer="adam"), "solver="),
+    "layers": (lambda: MLPClassifier(hidden_units=(3,)), "hidden_layer_sizes="),
+    "l2": (lambda: MLPRegressor(l2=0.1), "alpha="),
+    "l2 of a logistic regression": (lambda: LogisticRegression(alpha=0.1), "C="),
+    "seed": (lambda: MLPClassifier(seed=1), "random_state="),
+    "set_params": (lambda: MLPClassifier().set_params(epochs=3), "max_iter="),
+    "set_params of a pipeline": (lambda: make_pipeline(MLPClassifier()).set_params(mlpclassifier__lr=1), "rate_init="),
+    "epochs of fit": (lambda: MLPClassifier().fit(X, Y, epochs=3), "argument of the constructor: max_iter="),
+    "class_weight of fit": (lambda: LogisticRegression().fit(X, Y, class_weight="balanced"), "of the constructor"),
+    "data of fit": (lambda: MLPRegressor().fit(X, WEIGHTS, validation_data=(X, WEIGHTS)), "use X_val= and y_val="),
+    "data of partial_fit": (lambda: MLPClassifier().partial_fit(X, Y, eval_set=[(X, Y)]), "use X_val= and y_val="),
+    "data of the constructor": (lambda: MLPClassifier(validation_data=(X, Y)), r"fit(X, y, "),
+    "classes of fit": (lambda: MLPClassifier().fit(X, Y, classes=["no", "yes"]), "leave it out: fit finds"),
+    "batch_size of predict": (lambda: fitted().predict_proba(X, batch_size=3), "leave it out: rows go"),
+    "the model's methods": (lambda: fitted().summary, "estimator.model_"),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_a_name_of_another_library_is_told_in_the_words_of_the_estimators(case):
+    call, told = ELSEWHERE[case]
+    with pytest.raises((AttributeError, TypeError, ValueError)) as error:
+        call()
+    advice = str(error.value).partition("; ")[2]
+    assert told in advice and "fr." not in advice, str(error.value)
+
+
+def test_advice_names_arguments_that_exist():
+    for kind in (MLPClassifier, MLPRegressor, LogisticRegression):
+        known = {*inspect.signature(kind.__init__).parameters, *inspect.signature(kind.fit).parameters}
+        for name in names.ADVICE[f"{kind.__name__}()"]:
+            _, told = names.about(kind.__name__, name, known)
+            assert {*re.findall(r"(\w+)=", told)} <= known or name in map(names.plain, known), (kind, name, told)
 
 
 def test_what_a_fit_leaves_is_told_from_what_is_misspelled():
