@@ -17,6 +17,7 @@ import numpy as np
 
 from fastreg.common import names
 from fastreg.common.names import plain as plain
+from fastreg.common.pieces import copied, pieces
 from fastreg.common.showing import LONGEST, shown
 
 if TYPE_CHECKING:
@@ -460,12 +461,14 @@ def weights(name: str, value, rows: int, working: str) -> np.ndarray:
     if result.shape != (rows,):
         raise ValueError(f"{name}: got shape {result.shape}, expected ({rows},)")
     with np.errstate(over="ignore"):  # what overflows is refused in the next line
-        result = np.array(result, working, order="C")  # a copy: workers must not see changes that the caller makes
+        result = copied(result, working)  # workers must not see changes that the caller makes
     row = _first_bad(result)
     if row >= 0:
         raise ValueError(f"{name}: row {row} is not finite in {working}, expected finite numbers of at least 0")
-    if rows and result.min() < 0:
-        row = int(np.argmax(result < 0))
-        raise ValueError(f"{name}: got {result[row]} in row {row}, expected numbers of at least 0")
-    result[result < np.finfo(working).tiny] = 0
+    for part in pieces(rows):
+        some = result[part]
+        if some.min() < 0:
+            row = int(np.argmax(some < 0))
+            raise ValueError(f"{name}: got {some[row]} in row {part.start + row}, expected numbers of at least 0")
+        some[some < np.finfo(working).tiny] = 0
     return result

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastreg.common.fileio import FileFormatError
+from fastreg.common.pieces import BYTES_AT_ONCE, pieces
 
 KEY = "fastreg.checksum"
 
@@ -47,5 +48,7 @@ def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) ->
             continue  # a file holds no such array, so writing it is refused
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         crc = zlib.crc32(f"{name}\0{array.dtype.str} {array.shape}\0".encode("utf-8", "surrogatepass"), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+        values = array.reshape(-1).view(np.uint8)
+        for part in pieces(values.size, BYTES_AT_ONCE):
+            crc = zlib.crc32(values[part].data, crc)
     return f"crc32:{crc:08x}"

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.pieces import BYTES_AT_ONCE, pieces
 from fastreg.common.temporary import lock, remove_leftovers, temporary, temporary_name
 
 MAX_DIMENSIONS = 64  # NumPy's limits
@@ -86,8 +87,9 @@ def read_bytes(file: BinaryIO, count: int) -> bytes:
 def read_into(file: BinaryIO, array: np.ndarray) -> None:
     """Fills a C-contiguous array from the file."""
     target = array.reshape(-1).view(np.uint8)
-    if file.readinto(target.data) != target.size:  # type: ignore[attr-defined]
-        raise FileFormatError("ends too early")
+    for part in pieces(target.size, BYTES_AT_ONCE):
+        if file.readinto(target[part].data) != len(target[part]):  # type: ignore[attr-defined]
+            raise FileFormatError("ends too early")
 
 
 def array_bytes(shape: Sequence[int], itemsize: int) -> int:

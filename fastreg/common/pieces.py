@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 AT_ONCE = 1 << 20  # elements of a piece: a few milliseconds
+BYTES_AT_ONCE = 1 << 24  # of a file
 
 _heard = threading.local()
 
@@ -48,9 +50,9 @@ def copy(into: np.ndarray, values: np.ndarray) -> None:
         into[part] = values[part]
 
 
-def copied(values: np.ndarray) -> np.ndarray:
-    """A copy of an array, in C order."""
-    out = np.empty(values.shape, values.dtype)
+def copied(values: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
+    """A copy of an array, in C order, in its own dtype or another."""
+    out = np.empty(values.shape, values.dtype if dtype is None else dtype)
     copy(out, values)
     return out
 

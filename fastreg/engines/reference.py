@@ -75,6 +75,7 @@ class ReferenceEngine:
         gradients = {O.gradient(name): array for name, array in self.gradients.items()}
         self._arrays = self.params | self.buffers | gradients  # by the names that ops use
         self.clip = np.ones(2)
+        self._look: Callable[[], None] = listen  # called in the midst of a batch; it raises if that should end
         self.trains = any(rule.kind not in rules.STORES_GRADIENT for rule in program.rules.values())
 
     def run(self, feed: Feed, tally: Tally, first: int, stop: int, seconds: float | None = None, look=listen) -> int:
@@ -83,9 +84,10 @@ class ReferenceEngine:
         If a bad row or a loss that is not finite stops the run, it returns the batch in which it stopped.
         """
         start = perf_counter()
+        self._look = look
         for index in range(first, stop):
             try:
-                self._run_batch(self._batch(feed, tally, index), look)
+                self._run_batch(self._batch(feed, tally, index))
             except Stop:
                 return index
             if seconds is not None and perf_counter() - start >= seconds:
@@ -100,11 +102,12 @@ class ReferenceEngine:
     def _batch(self, feed: Feed, tally: Tally, index: int) -> Batch:
         return batch_at(index, feed, tally, self.program.accumulate, self.dtype, self._heads)
 
-    def _run_batch(self, batch: Batch, look: Callable[[], None]) -> None:
+    def _run_batch(self, batch: Batch) -> None:
         readers = [op for op in self.program.ops if isinstance(op, (O.Gather, E.Embed))]
         others = [op for op in self.program.ops if not isinstance(op, (O.Gather, E.Embed))]
         for reader in readers:  # these run first, so that a bad row stops the batch before anything is learned from it
             self._run(reader, batch)
+            self._look()
         if batch.bad:
             batch.tally.bad_row = batch.row_of_data(min(batch.bad))
             raise Stop
@@ -114,7 +117,7 @@ class ReferenceEngine:
         for op in others:
             if batch.closes or not isinstance(op, O.ONCE_A_STEP):
                 self._run(op, batch)
-                look()
+                self._look()
         if batch.closes:
             batch.tally.penalty += batch.penalty
             batch.tally.row_penalty += batch.penalty * batch.step_rows
@@ -180,7 +183,7 @@ class ReferenceEngine:
     def _dense(self, op: O.Dense, batch: Batch) -> None:
         x, w = self._rows(op.x, batch), self._param(op.weight)
         w = w.T if op.transposed else w
-        z = _product(x, w, op.bf16)
+        z = self._product(x, w, op.bf16)
         if op.folded:
             table = self.params[op.folded]
             z = z * table[N.SCALE] + table[N.SHIFT]
@@ -279,13 +282,13 @@ class ReferenceEngine:
 
     def _dense_dx(self, op: O.DenseDx, batch: Batch) -> None:
         w = self._param(op.weight)
-        dy = _product(self._rows(op.dz, batch), w if op.transposed else w.T, op.bf16)
+        dy = self._product(self._rows(op.dz, batch), w if op.transposed else w.T, op.bf16)
         self._pass_back(op.out, dy, op.through, op.add, batch)
         self._also_rounded(op.rounded, op.out, batch)
 
     def _dense_dw(self, op: O.DenseDw, batch: Batch) -> None:
         x, dz = self._rows(op.x, batch), self._rows(op.dz, batch)
-        self._step(op.weight, _product(x.T, dz, op.bf16), op.weight_rule, batch)
+        self._step(op.weight, self._product(x.T, dz, op.bf16), op.weight_rule, batch)
         if op.bias:
             self._step(op.bias, dz.sum(axis=0), op.bias_rule, batch)
 
@@ -481,6 +484,9 @@ class ReferenceEngine:
         """A parameter as ops read it: what was set to a small number stays so until an update, but counts as 0."""
         return without_small(self.params[name])
 
+    def _product(self, a: np.ndarray, b: np.ndarray, in_bf16: bool) -> np.ndarray:
+        return bf16.product(a, b, self._look) if in_bf16 else a @ b
+
     def _rows(self, buffer: str, batch: Batch) -> np.ndarray:
         return self.buffers[buffer][batch.span]
 
@@ -585,10 +591,6 @@ class ReferenceEngine:
         U.follow(w, gradient, slots, rate, rule, batch.tally.updates + 1, l1, decay)
         if rule.non_negative:
             np.maximum(w, 0, out=w)
-
-
-def _product(a: np.ndarray, b: np.ndarray, in_bf16: bool) -> np.ndarray:
-    return bf16.product(a, b) if in_bf16 else a @ b
 
 
 RUN: dict[type[O.Op], Callable[[ReferenceEngine, Any, Batch], None]] = {

@@ -6,11 +6,13 @@ a loss that has no such option.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from fastreg.common import checking
+from fastreg.common.pieces import pieces
 
 SUM = 0.02  # how far the sum of a row of probabilities may be from 1: two digits of each are exact enough
 
@@ -85,17 +87,23 @@ def classes(
         expected = f"integer labels of shape ({rows},) or one-hot rows of shape ({rows}, {outputs})"
         advice = f"; for {y.shape[1]} classes the last layer needs {y.shape[1]} units" if y.ndim == 2 else ""
         raise ValueError(f"{argument}: got shape {y.shape}, expected {expected}{advice}")
-    there = _there(y) if holes else np.ones(rows, bool)
-    if y.dtype.kind == "f":
-        fractions = there & (y != np.floor(y))  # so is NaN of a memory map
-        if fractions.any():
-            row = int(np.argmax(fractions))
-            expected = f"labels: whole numbers from 0 to {outputs - 1}"
-            advice = "; to predict numbers, use loss='mse'" if np.isfinite(y[row]) else ""
-            raise ValueError(f"{argument}: got {y[row]} in row {row}, expected {expected}{advice}")
-    _check_range(argument, y[there], outputs, holes)
-    labels = np.full(rows, -1, np.int64)  # a copy, so that labels cannot change after the checks
-    labels[there] = y[there]
+    labels = np.empty(rows, np.int64)  # a copy, so that labels cannot change after the checks
+    low, high = math.inf, -math.inf
+    for part in pieces(rows):
+        some = y[part]
+        there = _there(some) if holes else np.ones(len(some), bool)
+        if y.dtype.kind == "f":
+            fractions = there & ~((some == np.floor(some)) & np.isfinite(some))  # a memory map may hold NaN, too
+            if fractions.any():
+                row = part.start + int(np.argmax(fractions))
+                expected = f"labels: whole numbers from 0 to {outputs - 1}"
+                advice = "; to predict numbers, use loss='mse'" if np.isfinite(y[row]) else ""
+                raise ValueError(f"{argument}: got {y[row]} in row {row}, expected {expected}{advice}")
+        if there.any():
+            low, high = min(low, int(some[there].min())), max(high, int(some[there].max()))
+        if low >= 0 and high < outputs:  # others may be no int64
+            labels[part] = np.where(there, some, -1)
+    _check_range(argument, y, low, high, outputs, holes)
     return labels
 
 
@@ -117,8 +125,7 @@ def _there(y: np.ndarray) -> np.ndarray:
     return ~((y == -1) | (y != y))
 
 
-def _check_range(argument: str, y: np.ndarray, outputs: int, holes: bool | None) -> None:
-    low, high = (int(y.min()), int(y.max())) if y.size else (0, 0)
+def _check_range(argument: str, y: np.ndarray, low: float, high: float, outputs: int, holes: bool | None) -> None:
     if low >= 0 and high < outputs:
         return
     text = f"{argument}: got labels from {low} to {high}, expected 0 to {outputs - 1}: one per output"

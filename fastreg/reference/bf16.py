@@ -5,8 +5,11 @@ csrc/kernels/bf16_tiles.h does the same. Small numbers are zero, as everywhere (
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from fastreg.common.pieces import listen
 from fastreg.machine import _core
 
 GROUP = _core.BF16_GROUP  # terms
@@ -24,8 +27,8 @@ def rounded(x: np.ndarray) -> np.ndarray:
     return _flushed(chosen, np.abs(x) < np.finfo(np.float32).tiny)
 
 
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b in float32, both operands rounded first.
+def product(a: np.ndarray, b: np.ndarray, look: Callable[[], None] = listen) -> np.ndarray:
+    """a @ b in float32, both operands rounded first. `look` is called after each group.
 
     In each group of 32 terms, the even ones and the odd ones are a chain of fused multiply-adds each, from 0; then
     c = c + (even + odd), group by group. What is missing of the last group are zeros, which make 0 of -0.
@@ -37,6 +40,7 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for first in range(0, a.shape[1], GROUP):
         even, odd = (_chain(a[:, k : first + GROUP : 2], b[k : first + GROUP : 2]) for k in (first, first + 1))
         total = _sum(total, _sum(even, odd))
+        look()
     return total
 
 

@@ -81,6 +81,19 @@ def predicts():
     return lambda: model.predict(X, samples=3, batch_size=len(X))
 
 
+def checks_labels():
+    X = np.broadcast_to(np.zeros((1, 1), np.float32), (rows(6e7), 1))
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(2)]))
+    y = np.zeros(len(X), np.int8)
+    return lambda: trainer.fit(X, y, sample_weight=np.ones(len(X), np.int8))
+
+
+def multiplies_in_bf16():
+    """In NumPy, which is slow."""
+    X = np.ones((rows(1000), 600), np.float32)
+    return one_batch([fr.Dense(600)], X, engine="reference", precision="bfloat16")
+
+
 def splits():
     X = np.zeros((rows(2e7), 1), np.float32)
     return lambda: fr.data.split(X, X[:, 0])
@@ -92,7 +105,7 @@ def folds():
 
 
 CASES = [builds, orders, draws_with_replacement, gathers_strided, drops_out, activates, augments, bags, predicts]
-CASES += [splits, folds]
+CASES += [checks_labels, multiplies_in_bf16, splits, folds]
 
 
 def seconds_until_heard(work, after: float = 0.3) -> float | None:
