@@ -29,6 +29,7 @@ ALIGNED = 64  # bytes: where arrays begin in a file
 PREFIX = "fastreg-"  # of the folders of runs
 YOUNG = 60.0  # seconds; a younger file may not be locked yet
 OPEN = 2  # runs whose data a worker keeps
+MARK = "failed"  # the name of a file beside the data
 Parts = tuple[Any, Any]  # what all tasks have in common, and the data
 
 
@@ -102,7 +103,10 @@ class FileWay(NamedTuple):
 
 
 class InFile:
-    """One file that the processes of this machine map. It is removed at the end."""
+    """One file that the processes of this machine map. It is removed at the end.
+
+    mark   the path of a file beside it, by which a task can tell the others that it has failed; removed at the end, too
+    """
 
     extra = None
 
@@ -117,6 +121,7 @@ class InFile:
         parent = Path(_folder(end) or tempfile.gettempdir())
         _remove_left(parent)
         self.folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        self.mark = Path(self.folder, MARK)
         self._file: BinaryIO | None = None
         try:
             path = Path(self.folder, "data")
@@ -144,6 +149,7 @@ def _remove_left(parent: Path) -> None:
         with suppress(OSError):  # it is in use, or of another user
             if time.time() - path.stat().st_mtime > YOUNG:
                 remove_if_left(path)
+                path.with_name(MARK).unlink(missing_ok=True)
                 path.parent.rmdir()
 
 

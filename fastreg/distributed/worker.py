@@ -7,6 +7,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastreg.callbacks.base import Callback
@@ -50,10 +52,6 @@ class Failure(NamedTuple):
         return cls(packed, str(error), where)
 
 
-class Failed(Exception):
-    """Raised in a worker where a run ends at once only by an error."""
-
-
 class Running:
     """The tasks in threads of this process: whether they should end, and whether all have."""
 
@@ -82,18 +80,20 @@ class Ticket(NamedTuple):
     """What all tasks of a run share, and is sent with each: small.
 
     workers   how many tasks share this machine; 1 if the worker's own limits already say it
-    raises    whether an error is raised, not returned
+    mark      a file that the first task to fail makes, so that the others end; where joblib has no other way
     """
 
     function: Function
     way: Way
     workers: int
-    raises: bool
+    mark: Path | None = None
     running: Running | None = None
 
 
 def perform(ticket: Ticket, extra: Any, index: int, task: Any) -> tuple[int, Any]:
     """Runs a task. Returns its index, and its result or a `Failure`."""
+    if ticket.mark is not None:
+        return _perform_unless_marked(ticket, ticket.mark, extra, index, task)
     if ticket.running is None:
         return _perform(ticket, extra, index, pickle.loads(task), _ended_in_dask())
     with ticket.running:
@@ -109,10 +109,25 @@ def _perform(ticket: Ticket, extra: Any, index: int, task: Any, ended: Callable[
     except (Ended, DataLost):
         raise
     except Exception as error:
-        failure = Failure.of(error)
-        if ticket.raises:
-            raise Failed(index, failure) from None
-        return index, failure
+        return index, Failure.of(error)
+
+
+def _perform_unless_marked(ticket: Ticket, mark: Path, extra: Any, index: int, task: Any) -> tuple[int, Any]:
+    """Runs a task until another has failed; then its result is None, and nobody looks at it.
+
+    Nothing is raised here, since joblib would end its pool by that. A worker that is killed as it sends a result leaves
+    the pipe locked, and the pool waits for that lock for ever.
+    """
+    if mark.exists():
+        return index, None
+    try:
+        index, result = _perform(ticket, extra, index, pickle.loads(task), mark.exists)
+    except Ended:
+        return index, None
+    if isinstance(result, Failure):
+        with suppress(OSError):  # without the mark the others come to their ends
+            mark.touch()
+    return index, result
 
 
 def _ended_in_dask() -> Callable[[], bool]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from fastreg.distributed.packing import code
 from fastreg.distributed.sharing import DataLost, Here, InDask, InFile, InRay, Parts
-from fastreg.distributed.worker import Failed, Function, Running, Ticket, perform
+from fastreg.distributed.worker import Failure, Function, Running, Ticket, perform
 
 END_SECONDS = 5.0  # to wait for threads to end
 WAIT_SECONDS = 300  # for a dask cluster whose workers have all died to have one again
@@ -64,14 +64,11 @@ def workers_of(backend: Any, n_jobs: int | None, count: int, parts: Parts) -> Wo
 def _by_joblib(backend: Any, n_jobs: int | None, ticket: Ticket, left: Sequence[int], pieces: Any) -> Results:
     """The results, as they come if the backend can do that, else all at the end."""
     joblib = import_module("joblib")
-    how = "list" if ticket.raises else "generator_unordered"
+    how = "generator_unordered" if ticket.mark is None else "list"
     run = joblib.Parallel(n_jobs=n_jobs, backend=backend, batch_size=1, return_as=how)
     calls = (joblib.delayed(perform)(ticket, None, index, pieces[index]) for index in left)
-    if ticket.raises:
-        try:
-            yield from run(calls)
-        except Failed as failed:
-            yield failed.args
+    if ticket.mark is not None:
+        yield from sorted(run(calls), key=lambda result: not isinstance(result[1], Failure))  # those that failed first
         return
     results = run(calls)
     try:
@@ -91,7 +88,8 @@ class Processes:
         self.data = InFile(parts)
 
     def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
-        ticket = Ticket(function, self.data.way, self.count, not self.backend.supports_return_generator)
+        mark = None if self.backend.supports_return_generator else self.data.mark
+        ticket = Ticket(function, self.data.way, self.count, mark)
         pieces = {index: code(tasks[index]) for index in left}
         with closing(_by_joblib(self.backend, self.n_jobs, ticket, left, pieces)) as results:
             yield from results
@@ -109,7 +107,7 @@ class Threads:
 
     def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         running = Running()
-        ticket = Ticket(function, self.data.way, self.count, False, running)
+        ticket = Ticket(function, self.data.way, self.count, running=running)
         try:
             with closing(_by_joblib(self.backend, self.n_jobs, ticket, left, tasks)) as results:
                 try:
@@ -164,7 +162,7 @@ class Dask:
 
     def _results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         distributed = import_module("distributed")
-        ticket, run = Ticket(function, self.data.way, 1, False), uuid4().hex
+        ticket, run = Ticket(function, self.data.way, 1), uuid4().hex
         futures = [
             self.client.submit(
                 perform,
@@ -200,7 +198,7 @@ class Ray:
     def results(self, function: Function, left: Sequence[int], tasks: Sequence[Any]) -> Results:
         ray = import_module("ray")
         remote = ray.remote(perform).options(**self.options)
-        ticket = ray.put(Ticket(function, self.data.way, 1, False))
+        ticket = ray.put(Ticket(function, self.data.way, 1))
         waiting = list(reversed(left))
         running: list[Any] = []
         try:

@@ -92,6 +92,17 @@ def test_the_first_error_ends_the_run_and_names_its_task(backend):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_the_first_error_ends_what_others_train(backend):
+    class Fails(fr.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if self.trainer.seed == 1:
+                raise ValueError("planted")
+
+    with joblib.parallel_config(backend=backend, n_jobs=2), pytest.raises(ValueError, match="seed 1: planted"):
+        fr.fit_seeds(make, X, Y, 4, callbacks=Fails(), epochs=10**8)
+
+
 def test_an_error_that_no_pickle_takes_comes_with_its_text():
     class Odd(Exception):
         def __init__(self, one, two):
@@ -140,7 +151,7 @@ def test_ctrl_c_leaves_nothing_running(backend):
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.read() == "stopped\n"
         assert process.wait(30) == 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(process.pid)
