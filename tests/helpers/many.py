@@ -50,6 +50,20 @@ class Told(fr.Callback):
         logs["threads"], logs["process"] = fr.get_num_threads(), os.getpid()
 
 
+class Both(fr.Callback):
+    """Lets no fit begin before two processes have come to one: else the first may do the work of both while the other
+    still starts."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def on_train_begin(self):
+        (self.folder / str(os.getpid())).touch()
+        end = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+
+
 class Once(fr.Callback):
     """Kills the process of the first fit that reaches its second epoch: the one that makes the file."""
 

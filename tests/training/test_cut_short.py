@@ -143,22 +143,13 @@ def test_ctrl_c_waits_for_the_slice(engine, blobs):
 def ctrl_c_soon():
     """Sends SIGINT to the main thread in 0.3 s, and expects it to come through."""
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        try:
             yield
-    finally:
-        timer.cancel()
-
-
-def test_ctrl_c_does_not_wait_for_the_epoch(blobs):
-    """The fit would take minutes."""
-    X, y = np.resize(blobs[0], (300_000, 4)), np.resize(blobs[1], 300_000)
-    trainer = fr.Trainer(fr.Sequential([fr.Dense(512, activation="relu"), fr.Dense(3)]))
-    trainer.fit(X[:64], y[:64])
-    with ctrl_c_soon():
-        trainer.fit(X, y, epochs=1000, batch_size=32)
-    assert trainer.step > 1 and trainer.epoch < 1000 and np.isfinite(trainer.predict(X[:10])).all()
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 class Interrupt(fr.Callback):
@@ -173,6 +164,16 @@ class Interrupt(fr.Callback):
             self.step = self.trainer.step
             self.timer = threading.Timer(self.seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
             self.timer.start()
+
+
+def test_ctrl_c_does_not_wait_for_the_epoch(blobs):
+    """The fit would take minutes."""
+    X, y = np.resize(blobs[0], (300_000, 4)), np.resize(blobs[1], 300_000)
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(512, activation="relu"), fr.Dense(3)]))
+    trainer.fit(X[:64], y[:64])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(X, y, epochs=1000, batch_size=32, callbacks=[Interrupt(0.3)])
+    assert trainer.step > 1 and trainer.epoch < 1000 and np.isfinite(trainer.predict(X[:10])).all()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.06, 0.09])

@@ -76,10 +76,16 @@ def test_divergence_leaves_what_was_finished():
 def test_ctrl_c_leaves_what_was_finished():
     trained = classifier()
     timer = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
-    timer.start()
+
+    class Start(fr.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 0:
+                timer.start()
+
     with pytest.raises(KeyboardInterrupt) as error:
-        trained.fit(X, Y, epochs=10**7)
+        trained.fit(X, Y, epochs=10**7, callbacks=[Start()])
     timer.join()
+    assert trained.epoch > 0
     assert trained.history.epochs == list(range(trained.epoch)) == error.value.history.epochs
     assert trained.fit(X, Y).epochs == [trained.epoch - 1] and trained.history.epochs == list(range(trained.epoch))
 
