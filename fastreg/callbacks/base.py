@@ -271,11 +271,11 @@ def _expected(monitor: str, plan: Plan) -> str:
         return f"{expected}; the nearest is {same_meaning(monitor, plan.names)!r}"
     if metric not in here and metric not in plan.fitting:
         return expected if metric else expected + checking.nearest(monitor, plan.names)
-    advice = [] if watches else ["give validation_data"]
+    advice = [] if watches else ["give validation_data, or an estimator X_val and y_val"]
     if metric not in here:
         advice.append(f"give the trainer metrics=({metric!r},)")
         advice += [] if data else [f"watch 'val_{metric}'"]
-    return f"{expected} ({' and '.join(advice)})"
+    return f"{expected} ({', and '.join(advice)})"
 
 
 def direction(monitor: str, mode: str) -> float:

@@ -151,9 +151,9 @@ class History(Suggesting, Mapping):
         if isinstance(key, str):
             if key not in self._columns:
                 known = ", ".join(self._columns) or "none: no epoch"
-                raise KeyError(
-                    f"history: got {key!r}, expected one of {known}{names.advice('monitor', key, self._columns)}"
-                )
+                alone = key.startswith("val_") and not any(name.endswith("_loss") for name in self._columns)
+                told = "; fit had no held-back data" if alone else names.advice("monitor", key, self._columns)
+                raise KeyError(f"history: got {key!r}, expected one of {known}{told}")
             return self._columns[key]
         count = len(self.epochs)
         if isinstance(key, slice):

@@ -143,6 +143,8 @@ ALIASES: dict[str, dict[str, str]] = {
         epsilon: eps
         lam: l2, l1, lambda_, lmbda
         k: n_estimators, n_members
+        cv: folds, n_folds, k_folds, n_splits
+        n_iter: n_trials, max_trials, trials
         builder: base_estimator, estimator, build_fn
         input_shape: input_dim, shape
         alpha: rho

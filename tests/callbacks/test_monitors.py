@@ -111,15 +111,18 @@ def test_a_callback_behind_cannot_add_it():
 
 ADVICE = {  # monitor, with held-back data or without: the end of the message
     ("val_acc", True): "; the nearest is 'val_accuracy'",
-    ("val_acc", False): r"\(give validation_data\)",
+    ("val_acc", False): r"\(give validation_data, or an estimator X_val and y_val\)",
     ("validation_loss", True): "; the nearest is 'val_loss'",
     ("valid_categorical_accuracy", True): "; the nearest is 'val_accuracy'",
     ("acc", False): "; the nearest is 'accuracy'",
     ("train_loss", False): "; the nearest is 'loss'",
     ("learning_rate", True): "; the nearest is 'lr'",
     ("val_f1", True): r"\(give the trainer metrics=\('f1',\)\)",
-    ("val_auc", False): r"\(give validation_data and give the trainer metrics=\('roc_auc',\)\)",
-    ("f1", True): r"\(give the trainer metrics=\('f1',\) and watch 'val_f1'\)",
+    (
+        "val_auc",
+        False,
+    ): r"\(give validation_data, or .*y_val, and give the trainer metrics=\('roc_auc',\)\)",
+    ("f1", True): r"\(give the trainer metrics=\('f1',\), and watch 'val_f1'\)",
     ("val_rmse", True): "val_accuracy",  # not for this loss: no advice
     ("val_los", True): "; the nearest is 'val_loss'",
 }

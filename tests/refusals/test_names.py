@@ -174,6 +174,12 @@ REFUSED = {
         r"lr: got 'CosineDecay', .*a schedule: cosine\(...\)",
     ),
     "function of two": (lambda: fr.SGD(lambda epoch, lr: lr), r"expected one that takes one argument, the epoch"),
+    "folds": (lambda: fr.cross_validate(trainer(), X, Y, n_splits=3), "cross_validate: .*; the nearest is 'cv'$"),
+    "trials": (lambda: fr.random_search(trainer(), {}, X, Y, n_trials=3), "random_search: .*the nearest is 'n_iter'$"),
+    "column of no data": (
+        lambda: trainer().fit(X, Y)["val_loss"],
+        r"history: got 'val_loss', .*; fit had no held-back data",
+    ),
     "monitor": (lambda: trainer().fit(X, Y)["acc"], r"history: got 'acc', .*the nearest is 'accuracy'"),
     "layer of Keras": (lambda: fr.MaxPooling2D, "; the layer is fr.MaxPool2D$"),
     "estimator": (lambda: fr.MLPClassifier, r"; it is in fr\.estimators, which needs scikit-learn$"),
