@@ -292,7 +292,8 @@ typedef struct {
  * bf16: the product is one of operands in bf16, in the order of kernels/bf16_tiles.h. x and dz hold such numbers already;
  * the weight is rounded as it is read. x_mask, dz_mask: x, or dz, is 0 wherever this mask drops, so products may leave it
  * out (kernels/kept.h). rounded: what is written to out, or dz, is also written there, in bf16. It may be
- * the same matrix, which then has nothing else.
+ * the same matrix, which then has nothing else. source: x has the rows of this source of the feed; products read these
+ * instead if they are sparse (kernels/sparse.h), and then nobody writes x. -1 for none.
  *
  * gather: out = the rows of the batch, augmented, standardized ((x - mean) * scale, where mean is given), mixed, noisy,
  * masked. */
@@ -306,6 +307,7 @@ typedef struct {
     const fr_augment *augment; /* may be NULL */
     fr_mix mix;
     fr_matrix rounded; /* may be NULL */
+    int32_t direct;    /* all that read `out` are products with this source */
 } fr_gather_op;
 
 /* dense: out = dropout(activation(z)), z = (x * weight) * scale + bias + noise. The weight is (K, N), or (N, K) where
@@ -318,6 +320,7 @@ typedef struct {
     fr_matrix rounded;  /* may be NULL */
     int64_t K, N;
     int32_t activation, transposed, bf16;
+    int32_t source;
     fr_mask mask, x_mask;
     fr_noise noise;
     double activity_l1;
@@ -365,7 +368,8 @@ typedef struct {
     fr_param bias;   /* its value may be NULL */
     fr_matrix x, dz;
     int64_t K, N;
-    int32_t bf16;
+    int32_t bf16, source;
+    int64_t most_rows; /* of a batch; only where there is a source */
     fr_mask x_mask, dz_mask;
 } fr_dense_dw_op;
 
@@ -634,14 +638,14 @@ int64_t fr_update_tiles(int64_t rows, int64_t columns);
  * else column j lies offsets[j] bytes further.
  *
  * Sparse rows, where starts is not NULL: the elements starts[index] .. starts[index + 1] - 1 of data lie in these places,
- * int32 or, where `wide`, int64, and all other columns are 0. */
+ * int32 or, where `wide`, int64, and all other columns are 0. `in_order`: the places of every row ascend. */
 typedef struct {
     const char *data;
     int64_t row_stride;
     const int64_t *offsets;
     int64_t columns;
     int32_t dtype;
-    int32_t wide;
+    int32_t wide, in_order;
     const int64_t *starts;
     const void *places;
 } fr_source;

@@ -20,6 +20,7 @@
 #include "gemm.h"
 #include "hand_over.h"
 #include "lanes.h"
+#include "sparse.h"
 
 /* out = x * weight, or x * weight^T: `columns` columns, whose sums have K terms. */
 typedef struct {
@@ -137,11 +138,12 @@ static void op_dense(fr_worker *w) {
         .whole_panels = op->activity.data != NULL, /* it has a sum of sizes for each */
         .bf16 = op->bf16,
     };
-    f.skips = skips_of(w, &f, &op->x_mask, &op->mask);
+    const fr_source *sparse = sparse_rows(w, op->source);
+    if (!sparse) f.skips = skips_of(w, &f, &op->x_mask, &op->mask);
     const real *bias = op->bias.data, *scale = op->scale.data;
     product_scratch *scratch = scratch_of(w);
     work todo = work_of(w, &f);
-    fetch(w, &op->weight, op->transposed ? op->N : op->K, op->transposed ? op->K : op->N);
+    if (!sparse) fetch(w, &op->weight, op->transposed ? op->N : op->K, op->transposed ? op->K : op->N);
     begin_products(scratch, op->bf16);
     const int given = gives(w, &op->out, w->batch.rows);
     piece at;
@@ -155,9 +157,14 @@ static void op_dense(fr_worker *w) {
         const fr_range rows = rows_of(&todo, &at);
         strip s = strips_of(&p, rows.begin, rows.end - rows.begin);
         while (next_strip(&s)) {
-            multiply(scratch, &p, &s);
+            if (!sparse) multiply(scratch, &p, &s);
             for (int64_t row = s.row; row < s.row + s.rows; row++) {
                 real *z = scratch->c + (row - s.row) * FR_PANEL;
+                if (sparse) {
+                    const real *weight = (const real *)op->weight.data + column;
+                    const int64_t index = fr_index_at(w->feed, w->batch.first + row);
+                    sum_sparse_row(z, sparse, index, weight, op->weight.ld, vectors);
+                }
                 if (scale) {
                     for (int j = 0; j < vectors * VL; j += VL) {
                         vstore(z + j, vfma(vload(z + j), vload(scale + column + j), vload(bias + column + j)));

@@ -16,6 +16,7 @@
 #include "lanes.h"
 #include "pack.h"
 #include "rows.h"
+#include "sparse.h"
 #include "update.h"
 
 /* What the update of a part of a weight will touch, from `column` on. The weight is left out where it stays as it is and
@@ -52,13 +53,16 @@ typedef struct {
     int32_t all[SKIP_KC]; /* 0, 1, ...: the rows of a group, none of which is left out */
 } dw_kept;
 
-/* Copies of the operands follow what all products need. */
+/* Copies of the operands follow what all products need; what is kept, or the cursors, follows these. */
 INLINE dw_copies *copies_of(const fr_worker *w) { return (dw_copies *)(scratch_of(w) + 1); }
+INLINE cursor *cursors_of(const fr_worker *w) { return (cursor *)(copies_of(w) + 1); }
 
 INLINE size_t dense_dw_scratch_bytes(const fr_dense_dw_op *op) {
     const size_t packed = sizeof(product_scratch) + sizeof(dw_copies), other = product_scratch_bytes(op->bf16);
-    if (!op->bf16 && (drops_units(&op->x_mask) || drops_units(&op->dz_mask))) return packed + sizeof(dw_kept);
-    return packed > other ? packed : other;
+    const int keeps = !op->bf16 && (drops_units(&op->x_mask) || drops_units(&op->dz_mask));
+    const size_t kept = keeps ? sizeof(dw_kept) : 0, cursors = op->source >= 0 ? cursor_bytes(op->most_rows) : 0;
+    const size_t all = packed + (kept > cursors ? kept : cursors);
+    return all > other ? all : other;
 }
 
 /* What the groups of rows keep of one operand, the one that drops more. The other one is taken whole: to leave out columns
@@ -164,8 +168,9 @@ typedef struct {
     division parts;
     int64_t K;
     dw_skipping skips;
-    int packs;      /* copies of the operands are multiplied */
-    int even;       /* groups of nearly equal height */
+    int packs;               /* copies of the operands are multiplied */
+    const fr_source *sparse; /* the rows of x, if they are read as they are; else NULL */
+    int even;                /* groups of nearly equal height */
     int64_t height; /* rows done before they are updated: within a row group, or two where anything is left out */
 } dw_work;
 
@@ -174,11 +179,12 @@ INLINE dw_work dw_work_of(const fr_worker *w, int64_t M) {
     const fr_dense_dw_op *op = &w->op->dense_dw;
     const int64_t K = op->K, N = op->N;
     const int dynamic = is_long(2 * M * N * K, w->n), far = is_far(K * N);
-    dw_work todo = {.K = K, .skips = dw_skips_of(w, M)};
+    dw_work todo = {.K = K, .sparse = sparse_rows(w, op->source)};
+    if (!todo.sparse) todo.skips = dw_skips_of(w, M);
     todo.height = todo.skips.kept ? SKIP_DW_ROWS : far ? FAR_DW_ROWS : FR_ROW_GROUP;
     todo.even = !dynamic && !op->weight.penalty && !op->weight.norms;
     const int64_t groups = row_blocks(K, todo.even ? DW_MR : FR_ROW_GROUP);
-    todo.packs = !todo.skips.kept && packs_dw(w, M);
+    todo.packs = !todo.skips.kept && !todo.sparse && packs_dw(w, M);
     if (shares_columns(w, N, dynamic, far)) todo.parts = divide_columns(w, N, groups);
     else if (far && todo.packs) todo.parts = divide_blocks(N, groups, dynamic, room_for(M, FR_PANEL));
     else todo.parts = divide_tiles(N, groups, dynamic, 0, far);
@@ -210,7 +216,8 @@ static void op_dense_dw(fr_worker *w) {
     asking ahead = {0};
     if (w->op == w->asks) ahead = asking_of(w, op->K * op->N / w->n);
     fetch(w, &op->dz, M, op->N);
-    fetch(w, &op->x, M, op->K);
+    if (!todo.sparse) fetch(w, &op->x, M, op->K);
+    int64_t reached = INT64_MAX; /* by the cursors, in rows of the weight */
     begin_products(scratch, op->bf16);
     dw_copies *copies = copies_of(w);
     if (todo.packs) {
@@ -255,6 +262,12 @@ static void op_dense_dw(fr_worker *w) {
                 claim(&p, s.row, height, vectors * VBYTES);
                 for (int64_t i = s.row; i < s.row + height; i++) prefetch_row(&next, i, 0, vectors);
                 gradient_of_kept(w, &todo.skips, (fr_range){row, row + height}, &at);
+            } else if (todo.sparse) {
+                if (row < reached) begin_cursors(cursors_of(w), w, todo.sparse);
+                reached = row;
+                for (int64_t i = s.row; i < s.row + height; i++) prefetch_row(&next, i, 0, vectors);
+                sum_sparse_columns(c, scratch->spare, cursors_of(w), w, todo.sparse, (fr_range){row, row + height}, dz,
+                                   op->dz.ld, vectors);
             } else {
                 multiply(scratch, &p, &s);
             }

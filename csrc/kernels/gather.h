@@ -11,6 +11,7 @@
 #include "augment.h"
 #include "bf16.h"
 #include "rows.h"
+#include "sparse.h"
 
 /* Sets small numbers to 0, and tells whether all are finite: x - x is 0 for finite x and NaN for all others. What follows
  * them, up to a whole vector, may be anything. With holes NaN is as good as a finite number. */
@@ -76,11 +77,24 @@ static size_t gather_scratch_bytes(const fr_gather_op *op) {
     return other_row_at(op) + (op->mix.alpha > 0 ? (size_t)(op->columns + FR_PANEL) * sizeof(real) : 0);
 }
 
+/* Rows that products read as they are. */
+static void check_rows(fr_worker *w, const fr_source *source) {
+    const fr_range mine = fr_share_of_rows(w);
+    for (int64_t row = mine.begin; row < mine.end && fr_goes_on(w); row++) {
+        const int64_t position = w->batch.first + row;
+        if (!is_finite_row(source, fr_index_at(w->feed, position))) refuse_row(w, position);
+    }
+}
+
 static void op_gather(fr_worker *w) {
     const fr_gather_op *op = &w->op->gather;
     const fr_source *source = &w->feed->source[op->source];
     augment_room room;
     if (op->augment) room = augment_room_of(op->augment, w->scratch);
+    if (op->direct && sparse_rows(w, op->source)) {
+        check_rows(w, source);
+        return;
+    }
     const fr_mixture mixture = fr_draw_mixture(&op->mix, w->feed->seed, w->batch.step, w->batch.count);
     real *other = (real *)(w->scratch + other_row_at(op));
     const fr_range mine = fr_share_of_rows(w);

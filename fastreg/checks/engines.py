@@ -19,6 +19,7 @@ from fastreg.common.understood import understood
 from fastreg.engines.base import Feed
 from fastreg.engines.make import make_engine
 from fastreg.engines.memory import padded
+from fastreg.engines.native import NativeEngine
 from fastreg.program import images as I
 from fastreg.program import ops as O
 from fastreg.program.embedding import EmbedDw
@@ -180,11 +181,17 @@ def compare_engines(trainer, X, y, sample_weight=None, step: int = 0) -> EngineC
     native, reference = (_Side(name, trainer, program, rows) for name in ("native", "reference"))
     compared = []
     parts = parts_of(program, trainer.model)
+    assert isinstance(native.engine, NativeEngine)
+    unwritten = native.engine.unwritten(feed)
     for index, op in enumerate(program.ops):
         if not native.written_by(op):
             continue
-        for name, array in reference.arrays.items():
+        for name in reference.arrays.keys() - unwritten.keys():
+            array = reference.arrays[name]
             array[...] = native.arrays[name].reshape(array.shape)
+        if unwritten.keys() & op.writes:  # only the reference does it
+            reference.engine.run_op(feed, 0, index)
+            continue
         written = reference.written_by(op)
         floors = {name: _floor(op, name, feed, reference) for name in written}
         for side in (native, reference):

@@ -17,6 +17,7 @@ from fastreg.checks.twin import make_twin
 from fastreg.common import checking
 from fastreg.common.attributes import Suggesting
 from fastreg.common.fileio import PathLike
+from fastreg.common.sparse import SparseRows
 from fastreg.common.tables import duration, percent, table, times
 from fastreg.common.understood import understood
 from fastreg.engines.base import Feed, Tally
@@ -291,7 +292,9 @@ class _Timer:
         self.feed = _Batches(**vars(feed))
         self.itemsize = np.dtype(twin.dtype).itemsize
         self.engine.run(self.feed, Tally(), 0, self.accumulate)  # afterwards, buffers hold what they hold in training
+        self.unwritten: dict[str, SparseRows] = {}
         if isinstance(self.engine, NativeEngine):
+            self.unwritten = self.engine.unwritten(feed)
             self.threads = threads.resolve(trainer.threads, self.engine.flops)
         else:
             self.threads = threads.available_processors()
@@ -344,16 +347,31 @@ def _on(op: O.Op) -> str:
     return next((name for name in names if isinstance(name, str)), ", ".join(sorted(op.writes)))
 
 
+def _moved_by_sparse(op: O.Dense | O.DenseDw, x: SparseRows, timer: _Timer) -> float:
+    """The bytes that a product with sparse rows must move. Its few operations don't count."""
+    weight = timer.params[op.weight]
+    elements, units = int(x.starts[-1] - x.starts[0]), weight.shape[1]
+    if isinstance(op, O.Dense):
+        moved = min(elements, len(weight)) + timer.rows  # rows of the weight, and of the result
+    else:
+        moved = (2 + 2 * len(op.weight_rule.slots)) * len(weight) + timer.rows
+    return x.nbytes + float(timer.itemsize * moved * units)
+
+
 def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
     """The floating-point operations of its matrix product, and the bytes that any implementation must move."""
     size, buffers = timer.itemsize, timer.engine.buffers
     rows = timer.rows * (2 if op.span == "both" else 1)
     params = timer.params
 
-    def of(names: Iterable[str | None]) -> int:
+    def of(names: Iterable[str | None]) -> float:
         return size * rows * sum(buffers[name].size // len(buffers[name]) for name in names if name)
 
     match op:
+        case O.Dense() | O.DenseDw() if op.x in timer.unwritten:
+            return 0.0, _moved_by_sparse(op, timer.unwritten[op.x], timer)
+        case O.Gather() if op.out in timer.unwritten:
+            return 0.0, timer.unwritten[op.out].nbytes
         case O.Dense() | O.DenseDx() | O.DenseDw():
             weight = params[op.weight].size
             through = op.through.reads if isinstance(op, O.DenseDx) else ()

@@ -19,7 +19,7 @@ def is_sparse(value) -> bool:
 
 
 def rows_at_once(value, most: int) -> int:
-    """The rows that are read at a time: `most`, or fewer if they are sparse and wide, since these become dense."""
+    """The rows that are read at a time: `most`, or fewer if they are sparse and wide, since these may become dense."""
     return min(most, max(16, NUMBERS // value.shape[1])) if is_sparse(value) else most
 
 
@@ -30,12 +30,13 @@ class SparseRows:
     places   int32 or int64: the column of each element. In a row they may come in any order
     values   the elements
     shape    rows, columns
+    in_order whether the columns of every row ascend. Kernels read such rows without their zeros
     """
 
     ndim = 2
 
-    def __init__(self, starts: np.ndarray, places: np.ndarray, values: np.ndarray, columns: int):
-        self.starts, self.places, self.values = starts, places, values
+    def __init__(self, starts: np.ndarray, places: np.ndarray, values: np.ndarray, columns: int, in_order: bool):
+        self.starts, self.places, self.values, self.in_order = starts, places, values, in_order
         self.shape = len(starts) - 1, columns
 
     @property
@@ -63,12 +64,12 @@ class SparseRows:
             start, stop, step = rows.indices(len(self))
             if step == 1:
                 stop = max(start, stop)
-                return SparseRows(self.starts[start : stop + 1], self.places, self.values, self.shape[1])
+                return SparseRows(self.starts[start : stop + 1], self.places, self.values, self.shape[1], self.in_order)
             rows = np.arange(start, stop, step)
         first, lengths = self.starts[rows], np.diff(self.starts)[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         which = np.repeat(first - starts[:-1], lengths) + np.arange(starts[-1])
-        return SparseRows(starts, self.places[which], self.values[which], self.shape[1])
+        return SparseRows(starts, self.places[which], self.values[which], self.shape[1], self.in_order)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """The rows with their zeros."""
@@ -112,9 +113,10 @@ def rows_of(name: str, value) -> SparseRows:
         raise ValueError(f"{name}: {got}, expected at least {starts[-1]} of each, as many as indptr says")
     if places.dtype not in (np.int32, np.int64):
         places = places.astype(np.int64)
-    rows = SparseRows(starts, np.ascontiguousarray(places), np.ascontiguousarray(values), columns)
+    rows = SparseRows(starts, np.ascontiguousarray(places), np.ascontiguousarray(values), columns, in_order=False)
     _check_range(name, rows)
-    return _summed(rows) if _has_duplicates(rows) else rows
+    rows.in_order, has_duplicates = _order(rows)
+    return _summed(rows) if has_duplicates else rows
 
 
 def _check_range(name: str, rows: SparseRows) -> None:
@@ -125,21 +127,23 @@ def _check_range(name: str, rows: SparseRows) -> None:
         raise ValueError(f"{name}.indices: got {where}, expected 0 to {rows.shape[1] - 1}")
 
 
-def _has_duplicates(rows: SparseRows) -> bool:
-    """Whether a row has two elements in one column. Looks at some rows at a time."""
-    first = 0
+def _order(rows: SparseRows) -> tuple[bool, bool]:
+    """Whether the columns of every row ascend, and whether a row has two elements in one column. Looks at some rows at
+    a time."""
+    first, in_order = 0, True
     while first < len(rows):
         last = int(np.searchsorted(rows.starts, rows.starts[first] + CHUNK, side="right")) - 1
         last = min(max(last, first + 1), len(rows))
         part = rows[first:last]
         places = part.places[part.starts[0] : part.starts[-1]]
         inside = np.diff(part.rows_of_elements()) == 0
-        if (np.diff(places)[inside] <= 0).any():  # not in order
+        if (np.diff(places)[inside] <= 0).any():
+            in_order = False
             order = np.lexsort((places, part.rows_of_elements()))
             if (np.diff(places[order])[inside] == 0).any():
-                return True
+                return False, True
         first = last
-    return False
+    return in_order, False
 
 
 def _summed(rows: SparseRows) -> SparseRows:
@@ -150,4 +154,4 @@ def _summed(rows: SparseRows) -> SparseRows:
     first = np.flatnonzero(np.r_[True, (np.diff(own) != 0) | (np.diff(places) != 0)])
     values = np.add.reduceat(rows.values[order], first, dtype=rows.dtype)
     starts = np.concatenate([[0], np.cumsum(np.bincount(own[first], minlength=len(rows)))])
-    return SparseRows(starts, places[first], values, rows.shape[1])
+    return SparseRows(starts, places[first], values, rows.shape[1], in_order=True)

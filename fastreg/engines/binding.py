@@ -28,7 +28,8 @@ from fastreg.program.rules import STORES_GRADIENT, Rule
 class Binding:
     """The arrays of a program: buffers, parameters, the optimizer state of trained parameters, stored gradients.
 
-    Stored gradients that are not given are allocated here. `sources` are those of the program, in C by their number.
+    Stored gradients that are not given are allocated here. `sources` are those of the program, in C by their number,
+    and `direct` names the buffers that products need not read where they are sparse (`Program.direct`).
     """
 
     dtype: np.dtype
@@ -37,6 +38,7 @@ class Binding:
     state: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    direct: Mapping[str, Source] = field(default_factory=dict)
     _norms: dict[str, np.ndarray] = field(default_factory=dict)  # sums of squares of the columns, by row group
 
     def fields(self, op: O.Op) -> dict[str, object]:
@@ -139,7 +141,12 @@ class Binding:
             "mix": op.mix,
             "holes": op.holes,
             "rounded": self._buffer(op.rounded),
+            "direct": op.out in self.direct,
         }
+
+    def _source(self, buffer: str) -> int:
+        """The number of the source that a product may read in place of a buffer, or -1."""
+        return self.sources.index(self.direct[buffer]) if buffer in self.direct else -1
 
     def _dense(self, op: O.Dense) -> dict[str, object]:
         K, N = _shape(self.params[op.weight], op.transposed)
@@ -164,6 +171,7 @@ class Binding:
             "activity_l1": op.activity_l1,
             "bf16": op.bf16,
             "rounded": self._buffer(op.rounded),
+            "source": self._source(op.x),
         }
 
     def _loss(self, op: O.Loss) -> dict[str, object]:
@@ -230,6 +238,7 @@ class Binding:
             "bf16": op.bf16,
             "x_mask": op.x_mask,
             "dz_mask": op.dz_mask,
+            "source": self._source(op.x),
         }
 
     def _elementwise(self, op: O.Elementwise) -> dict[str, object]:

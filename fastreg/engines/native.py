@@ -44,7 +44,7 @@ class NativeEngine:
         self.n_threads, self.scramble = n_threads, scramble
         self.buffers = new_buffers(program, batch_size, dtype)
         self._sources, self._heads = program.sources, program.heads
-        binding = Binding(self.dtype, self.buffers, self.params, state, sources=self._sources)
+        binding = Binding(self.dtype, self.buffers, self.params, state, sources=self._sources, direct=program.direct)
         self.gradients = binding.gradients
         self.flops = flops_between_barriers(program, params, batch_size)
         self._core = _core.Program(
@@ -76,6 +76,11 @@ class NativeEngine:
 
     def run_op(self, feed: Feed, batch: int, index: int) -> None:
         self._run(feed, Tally(), batch, batch + 1, seconds=UNLIMITED, first_op=index, stop_op=index + 1)
+
+    def unwritten(self, feed: Feed) -> dict[str, SparseRows]:
+        """The buffers that a run of this feed leaves as they are, since products read these rows instead."""
+        read = {buffer: feed.find(name) for buffer, (name, _) in self.program.direct.items()}
+        return {buffer: rows for buffer, rows in read.items() if isinstance(rows, SparseRows) and rows.in_order}
 
     def _run(
         self,
@@ -178,7 +183,7 @@ def _source(array: np.ndarray | SparseRows, columns: tuple[int, ...] | None = No
     if isinstance(array, SparseRows):
         if columns is not None:
             raise TypeError("inputs: got sparse rows, expected an array, since the model reads some of their columns")
-        return _core.Source(array.values, array.starts, array.places, array.shape[1])
+        return _core.Source(array.values, array.starts, array.places, array.shape[1], in_order=array.in_order)
     if array.dtype.str[1:] not in _core.DTYPES or not array.dtype.isnative:
         array = array.astype(np.float64)
     if array.ndim == 1:

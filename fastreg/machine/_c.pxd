@@ -77,10 +77,11 @@ cdef extern from "fastreg.h" nogil:
         const fr_augment *augment
         fr_mix mix
         fr_matrix rounded
+        int32_t direct
     ctypedef struct fr_dense_op:
         fr_matrix out, x, weight, bias, z, scale, activity, rounded
         int64_t K, N
-        int32_t activation, transposed, bf16
+        int32_t activation, transposed, bf16, source
         fr_mask mask, x_mask
         fr_noise noise
         double activity_l1
@@ -107,7 +108,8 @@ cdef extern from "fastreg.h" nogil:
         fr_param weight, bias
         fr_matrix x, dz
         int64_t K, N
-        int32_t bf16
+        int32_t bf16, source
+        int64_t most_rows
         fr_mask x_mask, dz_mask
     ctypedef struct fr_bias_dw_op:
         fr_param bias
@@ -247,7 +249,7 @@ cdef extern from "fastreg.h" nogil:
         int64_t row_stride
         const int64_t *offsets
         int64_t columns
-        int32_t dtype, wide
+        int32_t dtype, wide, in_order
         const int64_t *starts
         const void *places
     ctypedef struct fr_head:

@@ -338,7 +338,7 @@ cdef class Program:
         op.mean, op.scale = self._matrix(take("mean")), self._matrix(take("scale"))
         op.mask, op.noise, op.holes = self._mask(take("mask")), _noise(take("noise")), take("holes")
         op.augment, op.mix = self._augment(take("augment"), op.columns), _mix(take("mix"))
-        op.rounded = self._rounded(take("rounded"))
+        op.rounded, op.direct = self._rounded(take("rounded")), take("direct")
 
     cdef _dense(self, fr_dense_op *op, take):
         op.out, op.x, op.z = self._matrix(take("out")), self._matrix(take("x")), self._matrix(take("z"))
@@ -349,6 +349,7 @@ cdef class Program:
         op.mask, op.x_mask, op.noise = self._mask(take("mask")), self._mask(take("x_mask")), _noise(take("noise"))
         op.activity, op.activity_l1 = self._matrix(take("activity")), take("activity_l1")
         op.rounded, op.bf16 = self._rounded(take("rounded")), self._bf16(take("bf16"))
+        op.source = take("source")
 
     cdef _loss(self, fr_loss_op *op, take):
         op.kind, op.smoothing = _number(LOSSES, "loss", take("loss")), take("smoothing")
@@ -375,6 +376,7 @@ cdef class Program:
         op.weight, op.bias = self._param(take("weight")), self._param(take("bias"))
         op.x_mask, op.dz_mask = self._mask(take("x_mask")), self._mask(take("dz_mask"))
         op.bf16 = self._bf16(take("bf16"))
+        op.source, op.most_rows = take("source"), self.program.max_rows
 
     cdef _update(self, fr_update_op *op, take):
         op.gradient, op.param = self._matrix(take("gradient")), self._param(take("param"))
@@ -485,7 +487,8 @@ cdef class Program:
 cdef class Source:
     """The rows of an array, of any dtype in DTYPES and any strides. The elements of a row are in C order.
 
-    With `starts`, `places` and `columns`, the array has the values of sparse rows (`fastreg.common.sparse`). With
+    With `starts`, `places` and `columns`, the array has the values of sparse rows (`fastreg.common.sparse`), whose places
+    ascend where they are `in_order`. With
     `chosen` (int64), the columns of a row are these elements of it alone."""
 
     cdef fr_source source
@@ -493,7 +496,7 @@ cdef class Source:
     cdef readonly int64_t rows
 
     def __cinit__(self, cnp.ndarray array not None, cnp.ndarray starts=None, cnp.ndarray places=None,
-                  int64_t columns=0, cnp.ndarray chosen=None):
+                  int64_t columns=0, cnp.ndarray chosen=None, bint in_order=False):
         cdef int axis
         cdef int64_t expected = array.itemsize
         self.array = array
@@ -506,7 +509,8 @@ cdef class Source:
         self.source.data = <const char *>cnp.PyArray_DATA(array)
         self.source.row_stride = array.strides[0]
         self.source.offsets = NULL
-        self.source.starts, self.source.places, self.source.wide = NULL, NULL, 0
+        self.source.starts, self.source.places = NULL, NULL
+        self.source.wide, self.source.in_order = 0, in_order
         self.source.columns = 1
         self.pins = _pinned(array, starts, places)
         if starts is not None:

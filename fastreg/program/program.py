@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fastreg.program.embedding import EmbedDw
 from fastreg.program.normalize import TRAINS
-from fastreg.program.ops import BiasDw, DenseDw, Emit, Gather, Loss, Op, Totals, Update
+from fastreg.program.ops import BiasDw, Dense, DenseDw, Emit, Gather, Loss, Op, Totals, Update
 from fastreg.program.rules import Rule
 
 Source = tuple[str, tuple[int, ...] | None]  # of the feed: its name, and the columns of it
@@ -54,6 +54,24 @@ class Program:
         """What the gathers read, each once, inputs before targets: the engine asks for rows of the first ahead."""
         found = dict.fromkeys((op.source, op.columns) for op in self.ops if isinstance(op, Gather))
         return tuple(sorted(found, key=lambda source: not source[0].startswith("inputs")))
+
+    @property
+    def direct(self) -> dict[str, Source]:
+        """The buffers that hold rows of a source as they are, and that only products read.
+
+        Where the rows are sparse, these products can read them without their zeros, and nothing needs the buffer.
+        """
+        found: dict[str, Source] = {}
+        for op in self.ops:
+            touched = op.reads | op.writes
+            if isinstance(op, Gather) and replace(op, wait=False) == Gather(op.out, op.source):
+                found[op.out] = op.source, op.columns
+                continue
+            if ((type(op) is Dense and not op.transposed) or type(op) is DenseDw) and not op.bf16:
+                touched -= {op.x}
+            for name in touched & found.keys():
+                del found[name]
+        return found
 
     @property
     def values_of_rows(self) -> set[str]:

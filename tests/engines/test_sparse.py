@@ -48,6 +48,143 @@ def test_bits_are_those_of_the_dense_array(engine, dtype, threads, fit):
     assert one[0].evaluate(DENSE, Y) == two[0].evaluate(sp.csr_matrix(DENSE), Y)
 
 
+# --- products that read the rows without their zeros ------------------------------------------------------------------
+
+REGULARIZED = {"l1": 1e-4, "l2": 1e-3}
+DIRECT = {
+    "adam": {"optimizer": "adam(lr=0.01)", **REGULARIZED},
+    "momentum": {"optimizer": "sgd(lr=0.05, momentum=0.9)", "l2": 1e-2},
+    "clipped": {"optimizer": "adam(lr=0.01)", "clip_norm": 0.1, **REGULARIZED},
+    "parts": {"optimizer": "adam(lr=0.01)", "accumulate": 3},
+}
+NETS = {
+    "dense": lambda: [fr.Dense(70, "relu"), fr.Dropout(keep_prob=0.5), fr.Dense(3)],
+    "linear": lambda: [fr.Dense(3, use_bias=False)],
+    "max-norm": lambda: [fr.Dense(20, "relu", max_norm=0.5), fr.Dense(3)],
+    "norm": lambda: [fr.Dense(20), fr.BatchNorm(activation="gelu"), fr.Dense(3)],
+    "noisy": lambda: [fr.Dense(17, "tanh", preactivation_noise=0.1, weight_noise=0.1), fr.Dense(3)],
+    "dropped": lambda: [fr.Dense(64, "relu"), fr.Dropout(keep_prob=0.5, per="unit", rows=8), fr.Dense(3)],
+}
+
+
+def plain(X, net="dense", y=Y, batch_size=16, rows=None, dtype="float32", threads=2, **settings):
+    """A network whose first layer reads the rows as they are."""
+    trainer = fr.Trainer(fr.Sequential(NETS[net]()), dtype=dtype, threads=threads, **settings)
+    history = trainer.fit(X, y, epochs=2, batch_size=batch_size, rows=rows, validation_data=(X[-20:], y[-20:]))
+    return trainer, history
+
+
+def test_which_buffers_products_read_directly():
+    def direct(*layers, **settings):
+        trainer = fr.Trainer(fr.Sequential([*layers, fr.Dense(3)]), **settings)
+        trainer.model.build(COLUMNS)
+        return len(trainer.program("train", 16).direct)
+
+    assert direct(fr.Dense(5)) == direct() == 1
+    assert direct(fr.Dropout(keep_prob=0.5)) == direct(fr.GaussianNoise(0.1)) == direct(fr.BatchNorm()) == 0
+    assert direct(precision="bfloat16") == direct(adversarial=fr.FGSM(0.1)) == 0
+
+
+@pytest.mark.parametrize("settings", DIRECT)
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float32"), (3, "float32"), (2, "float64")])
+def test_rows_without_their_zeros_give_the_bits_of_the_dense_array(net, settings, threads, dtype):
+    if net == "norm" and settings == "parts":
+        pytest.skip("a norm takes no parts of a batch")
+    given = {"net": net, "threads": threads, "dtype": dtype, **DIRECT[settings]}
+    same(plain(DENSE, **given), plain(sp.csr_array(DENSE), **given))
+
+
+@pytest.mark.parametrize("rows", [None, np.arange(60, 3, -2)], ids=["all", "some"])
+def test_on_every_target(rows, restore_target):
+    for target in _core.simd_available():
+        _core.simd_use(target)
+        same(plain(DENSE, rows=rows, optimizer="adam"), plain(sp.csr_array(DENSE), rows=rows, optimizer="adam"))
+
+
+def test_long_sums_are_cut_into_the_same_chains():
+    """More columns, and more rows of a batch, than a chain of multiply-adds has terms."""
+    rng = np.random.default_rng(2)
+    wide = rng.normal(size=(40, 9000)) * (rng.random((40, 9000)) < 0.05)
+    wide[3, 2000:7000] = wide[5] = 0
+    tall = rng.normal(size=(9000, 20)) * (rng.random((9000, 20)) < 0.3)
+    for X, batch_size in ((wide, 16), (tall, 8999)):
+        y = np.arange(len(X)) % 3
+        one, two = (plain(form, y=y, batch_size=batch_size, optimizer="adam") for form in (X, sp.csr_array(X)))
+        same(one, two)
+        np.testing.assert_array_equal(one[0].predict(X), two[0].predict(sp.csr_array(X)))
+
+
+def test_with_units_that_products_with_dense_rows_leave_out():
+    """Large enough for that to pay: see `pays_to_skip` in csrc/kernels/kept.h."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(130, 200)) * (rng.random((130, 200)) < 0.1)
+    results = []
+    for form in (X, sp.csr_array(X)):
+        layers = [fr.Dense(128, "relu"), fr.Dropout(keep_prob=0.5, per="unit", rows=32), fr.Dense(3)]
+        trainer = fr.Trainer(fr.Sequential(layers), optimizer="adam", threads=2)
+        y = np.arange(130) % 3
+        results.append((trainer, trainer.fit(form, y, epochs=3, batch_size=64, validation_data=(form, y))))
+    same(*results)
+
+
+def test_the_gradient_is_that_of_the_formula():
+    """Of a linear model: X^T (Xw - t) * 2 / n."""
+    X, t = sp.csr_array(DENSE), np.random.default_rng(3).normal(size=(ROWS, 1))
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(1, use_bias=False)]), "mse", dtype="float64")
+    trainer.model.build(COLUMNS, dtype="float64")
+    (name, weight), *_ = trainer.model.parameters.items()
+    expected = X.T @ (X @ weight - t) * 2 / ROWS
+    np.testing.assert_allclose(trainer.gradients(X, t)[name], expected, rtol=1e-12)
+    np.testing.assert_allclose(trainer.predict(X), X @ weight, rtol=1e-12)
+
+
+def test_unsorted_rows_are_read_with_their_zeros():
+    X = sp.csr_array(DENSE)
+    for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+        X.indices[a:b], X.data[a:b] = X.indices[a:b][::-1].copy(), X.data[a:b][::-1].copy()
+    assert not checking.inputs("X", X).in_order and checking.inputs("X", sp.csr_array(DENSE)).in_order
+    same(plain(DENSE), plain(X))
+
+
+def test_questions_about_a_network_that_reads_rows_directly():
+    X = sp.csr_array(DENSE)
+    trainer, _ = plain(DENSE, dtype="float64")
+    for name, gradient in trainer.gradients(DENSE, Y).items():
+        np.testing.assert_array_equal(trainer.gradients(X, Y)[name], gradient)
+    np.testing.assert_array_equal(trainer.input_gradient(X, Y), trainer.input_gradient(DENSE, Y))
+    assert fr.check_gradients(trainer, X[:20], Y[:20], step=0).ok
+    assert fr.compare_engines(trainer, X, Y).worst == fr.compare_engines(trainer, DENSE, Y).worst
+    assert fr.profile(trainer, X, Y).verdict
+
+
+def test_values_that_are_not_finite_are_found_while_training():
+    X = sp.csr_array(DENSE)
+
+    class Breaks(fr.Callback):
+        def on_epoch_begin(self, epoch):
+            X.data[7] = np.inf
+
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
+    with pytest.raises(
+        ValueError, match=rf"row {int(np.searchsorted(X.indptr, 7, side='right')) - 1} of the data holds"
+    ):
+        trainer.fit(X, Y, epochs=1, callbacks=[Breaks()])
+
+
+def test_places_that_a_callback_moves_stay_in_range():
+    X = sp.csr_array(DENSE)
+
+    class Moves(fr.Callback):
+        def on_epoch_begin(self, epoch):
+            X.indices[::2] = (10**9, -(10**9))[epoch % 2]
+            X.indices[1::4] = 0
+
+    trainer = fr.Trainer(fr.Sequential(NETS["dense"]()))
+    trainer.fit(X, Y, epochs=4, batch_size=16, callbacks=[Moves()])
+    assert all(np.isfinite(value).all() for value in trainer.model.parameters.values())
+
+
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "i4", "i8", "f4", "f8", "?"])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 def test_every_dtype_of_values_and_indices(engine, kind, index):
