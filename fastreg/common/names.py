@@ -284,6 +284,10 @@ ADVICE: dict[str, dict[str, str]] = {
         History
             fit returns it
     """),
+    "augment": _advice("""
+        mixup, cutmix
+            mixup= is an argument of the trainer: fr.Trainer(model, mixup=0.2)
+    """),
     "hook": _advice("""
         on_test_begin, on_test_end, on_test_batch_begin, on_test_batch_end, on_validation_begin,
         on_validation_start, on_validation_epoch_start, on_validation_batch_end

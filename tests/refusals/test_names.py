@@ -174,8 +174,13 @@ REFUSED = {
         r"lr: got 'CosineDecay', .*a schedule: cosine\(...\)",
     ),
     "function of two": (lambda: fr.SGD(lambda epoch, lr: lr), r"expected one that takes one argument, the epoch"),
-    "folds": (lambda: fr.cross_validate(trainer(), X, Y, n_splits=3), "cross_validate: .*; the nearest is 'cv'$"),
-    "trials": (lambda: fr.random_search(trainer(), {}, X, Y, n_trials=3), "random_search: .*the nearest is 'n_iter'$"),
+    "mixup": (lambda: trainer(augment="mixup(0.2)"), r"augment: got 'mixup.*; mixup= is an argument of the trainer"),
+    "mixup of the module": (lambda: fr.data.augment.MixUp, r"'MixUp'; mixup= is an argument of the trainer"),
+    "folds": (lambda: fr.cross_validate(trainer(), X, Y, cv=2, n_splits=3), "cross_validate: .*; the nearest is 'cv'$"),
+    "trials": (
+        lambda: fr.random_search(trainer(), {"lr": [0.1]}, X, Y, cv=2, n_trials=3),
+        "random_search: .*the nearest is 'n_iter'$",
+    ),
     "column of no data": (
         lambda: trainer().fit(X, Y)["val_loss"],
         r"history: got 'val_loss', .*; fit had no held-back data",
