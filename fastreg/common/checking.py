@@ -163,7 +163,7 @@ def sample_shape(value) -> tuple[int, ...]:
     if isinstance(value, numbers.Real):
         value = (value,)
     sizes = tuple(islice(iterate("input_shape", value, "a size or a tuple of sizes"), MAX_DIMENSIONS + 1))
-    if sizes[:1] == (None,):
+    if sizes and sizes[0] is None:
         raise TypeError(f"input_shape: got {shown(sizes)}, expected the shape of one sample, without its rows")
     if len(sizes) > MAX_DIMENSIONS:
         raise ValueError(f"input_shape: got more than {MAX_DIMENSIONS} sizes, expected at most {MAX_DIMENSIONS}")

@@ -207,7 +207,8 @@ def _columns(X, most: int = MOST_TEXTS) -> tuple[tuple[Column, ...] | None, bool
     if hasattr(X, "tocsr"):
         return None, True
     X = checking.as_array("X", X)
-    if is_numeric(X) and (X.ndim != 2 or X.dtype.kind != "f" or checking.is_memory_map(X) or not _has_holes(X)):
+    may_have_holes = X.ndim == 2 and X.dtype.kind == "f" and not checking.is_memory_map(X)
+    if X.ndim and is_numeric(X) and not (may_have_holes and _has_holes(X)):
         return None, True
     if X.ndim != 2:
         raise ValueError(f"X: got shape {X.shape} of {X.dtype}, expected (n, columns)")

@@ -301,7 +301,10 @@ class Schema(Suggesting):
 
     def __post_init__(self):
         if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
+            columns = tuple(checking.iterate("columns", self.columns, "columns as fr.data.infer_schema makes them"))
+            if other := [column for column in columns if not isinstance(column, Column)]:
+                raise TypeError(f"columns: got {shown(other[0])}, expected columns as fr.data.infer_schema makes them")
+            object.__setattr__(self, "columns", columns)
             names = [column.name for column in self.columns]
             if len(set(names)) != len(names):
                 raise ValueError(f"columns: got {shown(names)}, expected different names")

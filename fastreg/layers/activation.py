@@ -39,7 +39,7 @@ class Activation(Layer):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.activation == "softmax":
+        if isinstance(self.activation, str) and self.activation == "softmax":
             raise ValueError(
                 "activation: got 'softmax', expected none: the loss 'softmax_cross_entropy' takes logits, "
                 "and predict gives probabilities"

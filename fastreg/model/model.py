@@ -789,6 +789,8 @@ class Model(Settable):
     def from_config(cls, config: Mapping[str, Any], custom: Mapping[str, Any] | None = None) -> Model:
         """The model that `config` describes. If it was built, its parameters are zeros, to be loaded. `custom` has what
         is written in Python, as for `fastreg.load`."""
+        if not isinstance(config, Mapping) or "layers" not in config:
+            raise TypeError(f"config: got {checking.shown(config)}, expected a dict, as model.config() gives it")
         check_count(len(config["layers"]))
         custom = {} if custom is None else custom
         layers = named(_layers_of(config["layers"], custom))

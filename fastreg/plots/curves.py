@@ -83,7 +83,7 @@ class HistoryDisplay(Display):
         wanted = None if values is None else list(checking.iterate("values", values, "a list of names"))
         self.values = [name for name in known if name not in UNJUDGED][:MOST] if wanted is None else wanted
         for name in self.values:
-            if name not in known and name not in every:
+            if not isinstance(name, str) or (name not in known and name not in every):
                 near = checking.nearest(str(name), known, "monitor")
                 raise ValueError(f"values: got {checking.shown(name)}, expected some of {', '.join(known)}{near}")
         if not self.values:

@@ -95,6 +95,8 @@ class WeightsDisplay(Display):
                 if name not in now:
                     near = checking.nearest(name, now)
                     raise ValueError(f"layers: got {name!r}, expected some of {', '.join(now)}{near}")
+            if not wanted:
+                raise ValueError(f"layers: got none, expected some of {', '.join(now)}")
             curves = {f"layer {name}": now[name] for name in wanted}
             start = start and {name: values for name, values in start.items() if name in wanted}
         else:

@@ -115,7 +115,7 @@ def _weight(model: Any, layer: str | int | None) -> tuple[str, np.ndarray, tuple
             raise ValueError("model: got one without a Conv2D and a Dense, expected a layer with a weight")
         found = own[0]
     else:
-        found = model.layers[layer]
+        found = _layer(model, layer)
         if not isinstance(found, (Conv2D, Dense)) or not _has(model, found):
             raise ValueError(f"layer: got {found!r}, expected a Conv2D or a Dense with a weight of its own")
     weight = np.asarray(model.parameters[f"{found.name}.weight"])
@@ -125,6 +125,15 @@ def _weight(model: Any, layer: str | int | None) -> tuple[str, np.ndarray, tuple
         size = found.kernel_size if isinstance(found.kernel_size, tuple) else (found.kernel_size,) * 2
         return str(found.name), weight, (*size, window.image[2])
     return str(found.name), weight, _image_of(model, before)
+
+
+def _layer(model: Model, index: str | int) -> Any:
+    try:
+        return model.layers[index]
+    except (LookupError, TypeError):
+        names = [str(one.name) for one in model.layers]
+        expected = f"one of {', '.join(names)}, or a place below {len(names)}{checking.nearest(index, names)}"
+        raise ValueError(f"layer: got {checking.shown(index)}, expected {expected}") from None
 
 
 def _has(model: Model, layer: Any) -> bool:

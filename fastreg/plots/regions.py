@@ -87,7 +87,8 @@ class BoundaryDisplay(Display):
             got = f"X: got {rows.shape[1]} columns"
             raise ValueError(f"{got}, expected two, or features=({_two(columns)}): {own} of those that are drawn")
         features = (0, 1) if features is None else features
-        places = tuple(_column(name, columns, rows.shape[1]) for name in features)
+        given = checking.iterate("features", features, "two columns")
+        places = tuple(_column(name, columns, rows.shape[1]) for name in given)
         if len(places) != 2 or places[0] == places[1]:
             raise ValueError(f"features: got {checking.shown(features)}, expected two different columns")
         count = checking.integer("grid_resolution", grid_resolution, 2, 4096)

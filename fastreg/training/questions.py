@@ -103,7 +103,7 @@ def row_losses(trainer: Asked, X, y, sample_weight, step: int | None, activity: 
     """The loss of each row, not weighted, of several heads by name. With `activity` it includes the activity penalties
     of the row."""
     tasks = trainer.arguments.tasks
-    if activity and not tasks[0].alone:
+    if checking.flag("activity", activity) and not tasks[0].alone:
         raise ValueError("activity: got True for a model of several heads, expected False: it belongs to none of them")
     losses, more = _row_losses(trainer, trainer.arguments.checked(X, y, sample_weight), step)
     if activity:

@@ -439,7 +439,7 @@ class Trainer(Settable):
         checking.choice("resume_missing", resume_missing, ("error", "start"))
         if resume is None:
             for name, value, default in (("changed", changed, ()), ("resume_missing", resume_missing, "error")):
-                if value != default:
+                if not isinstance(value, type(default)) or value != default:
                     raise ValueError(
                         f"{name}: got {checking.shown(value)} without resume, expected a resume=path with it"
                     )

@@ -49,6 +49,7 @@ VALUES = {
     "long tuple": (1,) * 70,
     "class": int,
     "array": np.array([1, 2]),
+    "matrix": np.zeros((2, 2)),  # whose comparison with a number is no yes or no
     "number as array": np.array(3),
     "masked": np.ma.masked_equal([1.0, 2.0], 1),
     "objects": np.array([None, object()], object),
@@ -61,6 +62,8 @@ DESCRIPTIONS = {
     fr.Dropout: {"keep_prob": 0.5},
     fr.GaussianNoise: {"std": 0.1, "name": None},
     fr.Flatten: {"name": None},
+    fr.Activation: {"activation": "relu"},
+    fr.Input: {"shape": 4},
     fr.Function: {"forward": abs, "backward": max, "units": 3},
     fr.L1: {"lam": 0.1, "m": 2, "proximal": True},
     fr.L2: {"lam": 0.1, "m": 2},
@@ -87,13 +90,14 @@ TRAINER = {"model": fr.Sequential([fr.Dense(3)]), "loss": "mse", "optimizer": "s
 TRAINER |= {"metrics": (), "clip_norm": 1.0, "clip_value": 1.0, "accumulate": 2, "engine": "native"}
 TRAINER |= {"dtype": "float32", "seed": 3, "threads": 1}
 FIT = {"X": X, "y": Y, "epochs": 1, "batch_size": 4, "shuffle": True, "sample_weight": None, "validation_data": None}
-FIT |= {"callbacks": (), "verbose": 0, "rows": None}
+FIT |= {"callbacks": (), "verbose": 0, "rows": None, "changed": ()}
 METHODS = {
     "fit": FIT,
     "evaluate": {"X": X, "y": Y, "sample_weight": None, "rows": None},
     "predict": {"X": X, "batch_size": 5, "rows": None},
     "gradients": {"X": X, "y": Y, "sample_weight": None, "step": 1},
     "objective": {"X": X, "y": Y, "sample_weight": None, "step": 1},
+    "row_losses": {"X": X, "y": Y, "sample_weight": None, "step": 1, "activity": False},
     "penalty": {"rows": 3},
     "program": {"mode": "train", "rows": 3, "dropout": True},
     "copy": {"dtype": "float32", "engine": "native"},
@@ -158,6 +162,10 @@ def test_data(value, tmp_path, monkeypatch):
     for name in ("X", "y", "fractions", "stratify", "groups", "seed"):
         refused(lambda name=name: fr.data.split(**{"X": X, "y": Y, name: value}))
     refused(lambda: fr.data.Standardizer().fit(value))
+    refused(lambda: fr.data.infer_schema(value))
+    refused(lambda: fr.data.Schema(columns=value))
+    assert refused(lambda: fr.Sequential.from_config(value))
+    refused(lambda: fr.cross_validate(fr.Trainer(fr.Sequential([fr.Dense(3)])), X, Y, cv=value))
     refused(lambda: fr.data.load(value))
     if not isinstance(value, str) or not value.isalpha():
         for read in (fr.data.read, fr.data.read_csv, fr.data.read_idx, fr.data.load_idx_folder, fr.load):
@@ -176,6 +184,18 @@ def test_diagnosis(value):
         refused(lambda name=name: fr.checks.diagnose(**good | {name: VALUES[value]}))
     for broken in ((0.1, VALUES[value]), {"loss": VALUES[value], "val_loss": [1.0]}):
         refused(lambda broken=broken: fr.checks.diagnose(**good | {"errors": broken}))
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_plots(value):
+    pytest.importorskip("matplotlib").use("Agg")
+    value = VALUES[value]
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(3)]))
+    history = trainer.fit(X, Y)
+    refused(lambda: fr.plots.boundary(trainer, X, features=value, grid_resolution=2))
+    refused(lambda: fr.plots.weights(trainer, layers=value))
+    refused(lambda: fr.plots.history(history, values=value))
+    refused(lambda: fr.plots.filters(trainer, layer=value))
 
 
 def numpys(value):

@@ -101,7 +101,7 @@ def splits(X: Any, y: Any, cv: Any, groups: Any, seed: int) -> Pairs:
             return folds_of(count, labels, int(cv), None, groups, seed)
         except ValueError as error:
             raise ValueError(f"cv{str(error)[1:]}" if str(error).startswith("k:") else str(error)) from None
-    if callable(getattr(cv, "split", None)):
+    if callable(getattr(cv, "split", None)) and not isinstance(cv, (str, bytes)):  # which have a method of this name
         found: Iterable[Any] = cv.split(np.empty((count, 1)), opened(y) if labels is None else labels, groups)
     else:
         if groups is not None:
