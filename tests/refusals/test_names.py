@@ -177,6 +177,10 @@ REFUSED = {
     "mixup": (lambda: trainer(augment="mixup(0.2)"), r"augment: got 'mixup.*; mixup= is an argument of the trainer"),
     "mixup of the module": (lambda: fr.data.augment.MixUp, r"'MixUp'; mixup= is an argument of the trainer"),
     "folds": (lambda: fr.cross_validate(trainer(), X, Y, cv=2, n_splits=3), "cross_validate: .*; the nearest is 'cv'$"),
+    "callbacks of no fit": (
+        lambda: fr.fit_seeds(trainer(), X, Y, callbacks=lambda: []),
+        r"callbacks: got <lambda>\(\), expected a function of \(number\)$",
+    ),
     "trials": (
         lambda: fr.random_search(trainer(), {"lr": [0.1]}, X, Y, cv=2, n_trials=3),
         "random_search: .*the nearest is 'n_iter'$",

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastreg.callbacks.argument import listed
 from fastreg.callbacks.base import Callback
-from fastreg.common import checking
+from fastreg.common import calls, checking
 from fastreg.common.understood import keywords, refusal
 from fastreg.data import readers
 from fastreg.data.split import labels_of, with_rows
@@ -181,6 +181,8 @@ def checked_fit(who: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any
     callbacks = given.get("callbacks")
     if callbacks is not None and (isinstance(callbacks, (str, Callback)) or not callable(callbacks)):
         given = {**given, "callbacks": [_afresh(callback) for callback in listed(callbacks)]}
+    elif callbacks is not None:
+        calls.takes("callbacks", callbacks, "number")
     return given
 
 
