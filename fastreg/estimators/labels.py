@@ -43,6 +43,17 @@ def _gives_probabilities(estimator: Any) -> bool:
     return True
 
 
+def _check_kinds(y: np.ndarray) -> None:
+    """Refuses objects among the labels that are no texts: they cannot be put in order with the others."""
+    if y.dtype == object:
+        for row, label in enumerate(y.ravel() if y.ndim == 1 or y.shape[1:] == (1,) else ()):
+            if not isinstance(label, str):
+                raise ValueError(
+                    f"Unknown label type: y has {checking.shown(label)} in row {row}, expected texts alone or "
+                    f"numbers alone; y.astype(str) or y.astype(int) makes them"
+                )
+
+
 class Classifier(ClassifierMixin, Estimator):
     """Base of the classifiers."""
 
@@ -73,7 +84,11 @@ class Classifier(ClassifierMixin, Estimator):
             raise ValueError(f"classes: got {checking.shown(classes)}, expected {known}, as in the calls before")
 
     def _checked(self, X, y, reset: bool):
+        if hasattr(y, "isna") and np.any(holes := np.asarray(y.isna())):  # of pandas, which cannot compare them
+            row = np.argwhere(holes)[0, 0]
+            raise ValueError(f"Input y contains NaN: row {row} holds no label, expected one per row")
         X, y = super()._checked(X, y, reset)
+        _check_kinds(y)
         sparse = hasattr(y, "toarray")
         if reset:
             self._labels_are_sparse = sparse

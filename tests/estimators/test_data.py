@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn import neural_network as sklearn_mlp
 
 import fastreg as fr
-from fastreg.estimators import MLPClassifier, MLPRegressor
+from fastreg.estimators import LogisticRegression, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -117,3 +117,20 @@ def test_a_model_file(tmp_path):
     model = MLPClassifier(**SHORT).fit(X, np.array(["no", "yes"])[Y])
     model.model_.save(tmp_path / "m.safetensors")
     assert np.array_equal(fr.load(tmp_path / "m.safetensors").predict(X)[:, 0], model.predict_proba(X)[:, 1])
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, LogisticRegression])
+def test_labels_that_have_no_order_are_refused_by_row(kind):
+    pandas = pytest.importorskip("pandas")
+    texts = np.array(["no", "yes"], object)[Y]
+    assert kind(max_iter=3).fit(X, texts).classes_.tolist() == ["no", "yes"]
+    for odd, told in ((3, "y has 3 in row 5"), (None, "y has None in row 5"), (3.5, r"y has 3\.5 in row 5")):
+        mixed = texts.copy()
+        mixed[5] = odd
+        with pytest.raises(ValueError, match=f"Unknown label type: {told}, expected texts alone or"):
+            kind(max_iter=3).fit(X, mixed)
+    holes = pandas.Series(texts, dtype="string")
+    holes[7] = pandas.NA
+    for y in (holes, holes.astype("category"), pandas.Series(Y, dtype="Int64").mask(np.arange(120) == 7)):
+        with pytest.raises(ValueError, match="row 7 holds no label, expected one per row"):
+            kind(max_iter=3).fit(X, y)
