@@ -10,13 +10,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fastreg.machine import threads
 
-# The same few examples in every run. `pytest --hypothesis-profile=search` looks for others, for longer.
-settings.register_profile("usual", derandomize=True, deadline=None, max_examples=40)
-settings.register_profile("search", deadline=None, max_examples=2000)
+# The same few examples in every run. `pytest --hypothesis-profile=search` looks for others, for longer. A machine may
+# be slow.
+SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("usual", derandomize=True, max_examples=40, **SLOW)
+settings.register_profile("search", max_examples=2000, **SLOW)
 settings.load_profile("usual")
 
 # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that tests start.

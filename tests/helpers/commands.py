@@ -6,7 +6,7 @@ import sys
 
 def run(*arguments, cwd, **more):
     command = [sys.executable, "-m", "fastreg", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **more)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False, **more)
 
 
 def complaint(result):

@@ -60,7 +60,7 @@ def test_they_are_readable(forms, ground, tmp_path):
     )
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=1000", "--dump-dom", page.as_uri()]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = re.search('<pre id="out">(.*?)</pre>', result.stdout, re.DOTALL)
     assert found, result.stderr[-500:]
     told = json.loads(html.unescape(found[1]))

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "helpers" / "ctrl_c_times.py"
-SECONDS = 0.5  # 0.2 are promised; a machine for tests has other things to do
+SECONDS = 0.5  # 0.2 are promised on a machine that is not slow
 
 
 @pytest.mark.slow
 def test_ctrl_c_is_heard_inside_long_work():
     """What ends before the signal says nothing, but most cases must not."""
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=600, check=True)
     times = json.loads(done.stdout)
     heard = {name: seconds for name, seconds in times.items() if seconds is not None}
     assert len(heard) > len(times) // 2, times
