@@ -22,7 +22,9 @@ MOST = 6  # keys that an error names
 
 
 @understood
-def torch_state(model: Model, like: PathLike | Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+def torch_state(
+    model: Model, like: PathLike | Mapping[str, Any] | None = None, names: Mapping[str, str] | None = None
+) -> dict[str, np.ndarray]:
     """The parameters of a model as a state dictionary of PyTorch: its keys, shapes and orders. PyTorch is not needed.
 
     It is `fastreg.to_torch(model, logits=True).state_dict()` as NumPy arrays, which any module of the same structure
@@ -37,6 +39,8 @@ def torch_state(model: Model, like: PathLike | Mapping[str, Any] | None = None) 
         A state dictionary whose keys the parameters get, such as that of the module that the model was made from:
         `like=module.state_dict()`. Its modules may be nested, "0.2.weight"; it is read as `load_torch_state` reads it.
         Counters of batches keep their values.
+    names : mapping of str to str, optional
+        The name of a module in the state for layers of the model, as `load_torch_state` takes it.
 
     Returns
     -------
@@ -65,10 +69,11 @@ def torch_state(model: Model, like: PathLike | Mapping[str, Any] | None = None) 
     plan = plan_of(checked(model))
     own = values_of(model, plan)
     if like is None:
-        return own
+        renamed = {} if names is None else _renamed(model, plan, names)
+        return {renamed.get(key, key): value for key, value in own.items()}
     theirs = _read("like", like)
     given, wrapper = _unwrapped(theirs)
-    values = {f"{wrapper}{place}": own[key] for place, key in _matched("like", model, plan, given).items()}
+    values = {f"{wrapper}{place}": own[key] for place, key in _matched("like", model, plan, given, names).items()}
     return {key: values.get(key, np.array(value)) for key, value in theirs.items()}
 
 
@@ -229,14 +234,13 @@ def _renamed(model: Model, plan: Plan, names: Mapping[str, str]) -> dict[str, st
     if not isinstance(names, Mapping):
         raise TypeError(f"names: got {checking.shown(names)}, expected a dict by the names of layers")
     found = {}
-    left = set(names)
-    for key, tensor in plan.tensors.items():
-        layer = (tensor.own or "").rpartition(".")[0]
-        if layer in names:
-            found[key] = f"{checking.text(f'names[{layer!r}]', names[layer])}.{key.rpartition('.')[2]}"
-            left.discard(layer)
-    if left:
-        known = list(dict.fromkeys((t.own or "").rpartition(".")[0] for t in plan.tensors.values() if t.own))
+    layers = {key.rpartition(".")[0]: t.own.rpartition(".")[0] for key, t in plan.tensors.items() if t.own}
+    for key in plan.tensors:
+        module, _, leaf = key.rpartition(".")
+        if (layer := layers.get(module, "")) in names:
+            found[key] = f"{checking.text(f'names[{layer!r}]', names[layer])}.{leaf}"
+    if left := names.keys() - layers.values():
+        known = list(dict.fromkeys(layers.values()))
         odd = min(left, key=str)
         raise ValueError(
             f"names: got the layer {checking.shown(odd)}, expected one of {', '.join(known)}"

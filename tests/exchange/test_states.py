@@ -148,6 +148,23 @@ def test_a_trained_model_goes_back_into_the_module_that_it_came_from():
         assert state[counter] == 1
 
 
+def test_names_reach_every_tensor_of_a_module():
+    layers = [fr.Dense(3, name="a"), fr.BatchNorm(shift=False, name="norm"), fr.Dense(2, name="out")]
+    model, other = built(layers, 4), built(layers, 4, seed=2)
+    names = {"a": "body.0", "norm": "body.1"}
+    state = fr.torch_state(model, names=names)
+    leaves = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert [key for key in state if key.startswith("body.1.")] == [f"body.1.{leaf}" for leaf in leaves]
+    assert sorted(key for key in state if "body" not in key) == ["out.bias", "out.weight"]
+    fr.load_torch_state(other, state, names=names)
+    assert same(model, other)
+    theirs = {key.replace("out", "head"): np.ones_like(value) for key, value in state.items()}
+    again = fr.torch_state(model, like=theirs, names={**names, "out": "head"})
+    assert list(again) == list(theirs) and np.array_equal(again["head.weight"], state["out.weight"])
+    with pytest.raises(ValueError, match=r"names: got the layer 'nor', expected one of a, norm, out; .*'norm'"):
+        fr.torch_state(model, names={"nor": "x"})
+
+
 def test_keys_like_those_of_a_file(tmp_path):
     model = built([fr.Dense(4, "relu"), fr.Dense(2)], 3)
     theirs = {"0.1.weight": np.ones((4, 3)), "0.1.bias": np.zeros(4), "1.weight": np.ones((2, 4)), "1.bias": np.ones(2)}
