@@ -245,6 +245,8 @@ def array(name: str, value, working: str = "float32", advice: Mapping[str, str] 
     if result.dtype.kind in "OUST":
         from fastreg.common import convert  # only for them
 
+        if result.dtype.kind in "US" and isinstance(value, (list, tuple)):
+            result = np.asarray(value, object)  # else numbers beside a text would be texts, too, and the first be named
         result = convert.real(name, result, advice)
     if result.dtype.kind == "b":
         return result.view(np.uint8)

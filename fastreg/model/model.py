@@ -907,6 +907,10 @@ class Model(Settable):
             f"{type(self).__name__}: got a call, expected model.predict(X); layers and fr.Residual are called on values"
         )
 
+    def __getitem__(self, index):
+        """Models have no index: this says what has. Nor can one go through them."""
+        raise TypeError(f"{type(self).__name__}: got an index, expected model.layers[0] or model.layers['name']")
+
     def __repr__(self) -> str:
         inputs = ", ".join(entry.name for entry in self.graph.inputs)
         layers = listed(self.layers)

@@ -287,6 +287,9 @@ def test_values_and_models_where_layers_belong():
     for model in (chain, fr.Model(x, fr.Dense(3)(x))):
         with pytest.raises(TypeError, match=r"^(Sequential|Model): got a call, expected model\.predict\(X\); "):
             model(x)
+        for ask in (lambda model: model[0], lambda model: model["0"], list):
+            with pytest.raises(TypeError, match=r"^(Sequential|Model): got an index, expected model\.layers\[0\] or"):
+                ask(model)
     for part in (3, chain, fr.Dense):
         with pytest.raises(TypeError, match=r"^layers\[1\]: got "):
             fr.Residual([fr.Dense(4), part])

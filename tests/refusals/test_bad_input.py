@@ -31,6 +31,10 @@ FIT = {
     ),
     "X complex": ({"X": X + 1j}, r"X: got an array of complex64, expected real numbers; X\.real and X\.imag are"),
     "X objects": ({"X": np.where(X[1, 2] == X, {}, X)}, r"X: got \{\} in row 1, column 2, expected real numbers$"),
+    "X with a text": (
+        {"X": [[1, 2, 3, "x"], [1, 2, 3, 4]] * 6},
+        r"X: got 'x' in row 0, column 3, expected real numbers; fr\.data\.infer_schema",
+    ),
     "X ragged": ({"X": [[1, 2, 3, 4], [5, 6, 7]] * 6}, r"X: got 4 values in row 0, but 3 in row 1, expected rows"),
     "X with a hole": (
         {"X": np.where(X.max() == X, None, X)},
