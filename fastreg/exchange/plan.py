@@ -121,6 +121,8 @@ def checked(model: Any) -> Model:
         for name in ("model", "model_"):  # of a trainer, of an estimator
             if isinstance(getattr(model, name, None), Model):
                 told = f"; its .{name} is one"
+        if isinstance(getattr(model, "steps", None), list):  # a pipeline of scikit-learn
+            told = "; its [-1].model_ is one, which takes what the steps before it give"
         raise TypeError(f"model: got {checking.shown(model)}, expected a Sequential or a Model{told}")
     return model
 

@@ -5,6 +5,9 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 import fastreg as fr
 from fastreg.estimators import LogisticRegression, MLPClassifier, MLPRegressor
 
@@ -83,3 +86,14 @@ def test_columns_of_a_frame_are_found_by_name(kind, library, tmp_path):
         with pytest.raises(ValueError, match="c"):
             own.predict(frame[list("abd")])
     np.testing.assert_array_equal(kind(**SHORT).fit(X, CODES).coefs_[0], kind(**SHORT).fit(frame, CODES).coefs_[0])
+
+
+def test_exports_say_where_an_estimator_and_a_pipeline_have_a_model(tmp_path):
+    own = MLPClassifier(**SHORT)
+    pipeline = make_pipeline(StandardScaler(), own).fit(X, CODES)
+    for export in (fr.torch_state, lambda held: fr.to_onnx(held, tmp_path / "model.onnx")):
+        with pytest.raises(TypeError, match=r"; its \.model_ is one$"):
+            export(own)
+        with pytest.raises(TypeError, match=r"; its \[-1\]\.model_ is one, which takes what the steps before it give$"):
+            export(pipeline)
+    np.testing.assert_allclose(pipeline[-1].model_.predict(pipeline[:-1].transform(X)), pipeline.predict_proba(X))
