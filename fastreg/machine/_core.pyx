@@ -35,6 +35,7 @@ MAX_THREADS, MAX_OPS, MAX_TRANSFORMS, SLOTS = FR_MAX_THREADS, FR_MAX_OPS, FR_MAX
 MAX_SOURCES, MAX_HEADS, BF16_GROUP = FR_MAX_SOURCES, FR_MAX_HEADS, FR_BF16_GROUP
 AT_ONCE = FR_AT_ONCE
 SHUFFLE_STREAM, ONCE_A_STEP, TABLE_ROWS = FR_SHUFFLE_STREAM, FR_ONCE_A_STEP, FR_TABLE_ROWS
+STALE = "; if the sources have changed since this extension was built, build it again: pip install -e ."
 NORMS = {"BatchNorm", "BatchNormDx", "Moments", "NormScale", "Affine", "NormSums", "ScaleDw", "AffineDx", "LayerNorm",
          "LayerNormDx", "LayerNormDw"}
 
@@ -257,9 +258,9 @@ cdef class Program:
             op.flags = fr_op_flags(op.kind)
             self._take(op, name, fields.pop)
         except KeyError as missing:
-            raise TypeError(f"{name}: got no field {missing}") from None
+            raise TypeError(f"{name}: got no field {missing}{STALE}") from None
         if fields:
-            raise TypeError(f"{name}: got the field {next(iter(fields))!r}, which it does not have")
+            raise TypeError(f"{name}: got the field {next(iter(fields))!r}, which it does not have{STALE}")
 
     cdef _take(self, fr_op *op, str name, take):
         op.wait, op.rowwise, op.span = take("wait"), take("rowwise"), _number(SPANS, "span", take("span"))
