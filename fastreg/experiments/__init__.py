@@ -12,8 +12,8 @@ that of the file, with hyphens. It uses fastreg as everybody does, and holds
 
 and may hold QUICK (the claim of the quick form, where that shows another one), SEEDS (5), SIZE (the picture's, in
 inches), ALONE (True: its seeds are not trained side by side, because it measures time), NEEDS ("mnist": but for --quick
-it means nothing on other images), OPTIONS (names and meanings of flags), and REFUTED (texts of claims that do not hold,
-for a reason that the docstring gives).
+it means nothing on other images), OPTIONS (names and meanings of flags), TITLES (the claim with one of these flags,
+where that is another one), and REFUTED (texts of claims that do not hold, for a reason that the docstring gives).
 
 What they share is in `harness`. What only one needs is in its file.
 """

@@ -1,6 +1,7 @@
-"""Dropout and max-norm: 1.15 % errors or less on MNIST from its own images, 0.6 % from bent ones.
+"""Dropout and max-norm: 1.15 % errors or less on MNIST from its own images.
 
-Three layers of 1,024 ReLU reach the first within 20 minutes, and the second within an hour. It is the last net of the
+Three layers of 1,024 ReLU reach that within 20 minutes, and 0.6 % within an hour from images that are bent anew in each
+epoch (`--augment`). It is the last net of the
 table in the paper behind dropout (Srivastava et al., JMLR 15, 2014) that learns MNIST without new images:
 784-1024-1024-1024-10, dropout that keeps 0.8 of the pixels and 0.5 of the hidden units, and a limit on the norm of each
 unit's weights. Published errors: 1.60 % for a standard net, 1.35 % with dropout and logistic units, 1.25 % with ReLU,
@@ -34,6 +35,7 @@ import fastreg as fr
 from fastreg.experiments.harness import Claim, Lab, Runs, Table, figures, plus_minus, weights
 
 SYSTEMS = "D2, D14"
+TITLES = {"augment": "Dropout, max-norm and images bent anew in each epoch: 0.6 % errors or less on MNIST."}
 QUICK = (
     "Dropout and max-norm: a net of three hidden layers learns small digits, and no unit's weights exceed the limit."
 )

@@ -1,4 +1,4 @@
-"""An autoencoder that decodes with the weights of its encoder has half as many, and gains most from it on few images.
+"""An autoencoder that decodes with its encoder's weights has half as many, and errs less on new images if it saw few.
 
 Document D ties parameters: some are forced to be equal, so that there are fewer to fit. An autoencoder is the plainest
 case. Its encoder says how much of each pattern is in the image, and its decoder paints these patterns again. So the
@@ -87,12 +87,12 @@ def claims(runs: Runs) -> list[Claim]:
         Claim(
             f"with {counts[0]:,} images the tied one is better on new ones, with every seed",
             (few > 0).all(),
-            f"the tie takes {plus_minus(few, 1)} % off its error",
+            f"the tie changes the error by {plus_minus(-few, 1)} %",
         ),
         Claim(
-            "the gain is smaller with many images",
+            "the fewer the images, the better it stands beside the other",
             many.mean() < few.mean(),
-            f"with {counts[-1]:,} images the tie takes {plus_minus(many, 1)} % off the error",
+            f"with {counts[-1]:,} images the tie changes the error by {plus_minus(-many, 1)} %",
         ),
     ]
 

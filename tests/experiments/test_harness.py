@@ -233,6 +233,8 @@ def test_a_quick_form_may_have_a_claim_of_its_own(tmp_path, monkeypatch):
     assert "<h2 id='made-up'>A small claim.</h2>" in html and "✓ held in the quick form" in html
     monkeypatch.setattr(labs, "PLACES", (str(tmp_path),))
     assert experiment.title(quick=False) == "A claim."
+    with_flag = made(OPTIONS={"more": "more of it"}, TITLES={"more": "A larger claim."})
+    assert [with_flag.title(False, flags) for flags in (["more"], [])] == ["A larger claim.", "A claim."]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -27,9 +28,12 @@ class Experiment:
         """The first line of the docstring."""
         return self._text[0]
 
-    def title(self, quick: bool) -> str:
-        """What a run shows: the claim, or QUICK where the quick form has one of its own."""
-        return getattr(self.module, "QUICK", self.claim) if quick else self.claim
+    def title(self, quick: bool, options: Collection[str] = ()) -> str:
+        """What a run shows: the claim, or QUICK where the quick form has one of its own, or that of an option."""
+        if quick:
+            return getattr(self.module, "QUICK", self.claim)
+        titles = getattr(self.module, "TITLES", {})
+        return next((titles[option] for option in options if option in titles), self.claim)
 
     @property
     def argument(self) -> str:

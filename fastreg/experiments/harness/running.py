@@ -41,7 +41,7 @@ class Outcome:
     @property
     def title(self) -> str:
         """What this run shows."""
-        return self.experiment.title(self.runs.quick)
+        return self.experiment.title(self.runs.quick, self.options)
 
     @property
     def remarks(self) -> list[str]:
@@ -55,7 +55,7 @@ class Outcome:
             remarks[0] += "; the quick form, which trains less than the full one"
         if not self.tested:
             remarks.append("it does not test the claim of the title, which needs MNIST and the full form")
-        if self.title != self.experiment.claim:
+        if self.runs.quick and self.title != self.experiment.claim:
             remarks.append(f"the claim of the full form: {self.experiment.claim.rstrip('.')}")
         if len(self.runs) < self.wanted:
             remarks.append(f"interrupted: {len(self.runs)} of {self.wanted} seeds are finished")
