@@ -128,6 +128,23 @@ def test_with_units_that_products_with_dense_rows_leave_out():
     same(*results)
 
 
+def test_of_several_inputs_some_may_be_sparse():
+    def net(first, second):
+        one, two = fr.Input(COLUMNS, name="one"), fr.Input(COLUMNS, name="two")
+        h = fr.Concatenate()([fr.Dense(5, "relu")(one), fr.Dense(6)(two)])
+        trainer = fr.Trainer(fr.Model([one, two], fr.Dense(3)(h)), optimizer="adam", threads=2)
+        return trainer, trainer.fit({"one": first, "two": second}, Y, epochs=2, batch_size=16, validation_split=0.2)
+
+    other = DENSE[::-1].copy()
+    expected = net(DENSE, other)
+    for first, second in (
+        (sp.csr_array(DENSE), other),
+        (DENSE, sp.csr_array(other)),
+        map(sp.csr_array, (DENSE, other)),
+    ):
+        same(expected, net(first, second))
+
+
 def test_the_gradient_is_that_of_the_formula():
     """Of a linear model: X^T (Xw - t) * 2 / n."""
     X, t = sp.csr_array(DENSE), np.random.default_rng(3).normal(size=(ROWS, 1))
@@ -139,10 +156,16 @@ def test_the_gradient_is_that_of_the_formula():
     np.testing.assert_allclose(trainer.predict(X), X @ weight, rtol=1e-12)
 
 
-def test_unsorted_rows_are_read_with_their_zeros():
+def backwards() -> sp.csr_array:
+    """Rows whose columns fall."""
     X = sp.csr_array(DENSE)
     for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True):
         X.indices[a:b], X.data[a:b] = X.indices[a:b][::-1].copy(), X.data[a:b][::-1].copy()
+    return X
+
+
+def test_unsorted_rows_are_read_with_their_zeros():
+    X = backwards()
     assert not checking.inputs("X", X).in_order and checking.inputs("X", sp.csr_array(DENSE)).in_order
     same(plain(DENSE), plain(X))
 
@@ -219,9 +242,7 @@ def test_duplicates_are_summed_and_the_matrix_stays_as_it_is(engine):
 
 
 def test_unsorted_rows_need_no_copy():
-    X = sp.csr_array(DENSE)
-    for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True):
-        X.indices[a:b], X.data[a:b] = X.indices[a:b][::-1].copy(), X.data[a:b][::-1].copy()
+    X = backwards()
     rows = checking.inputs("X", X)
     assert np.shares_memory(rows.values, X.data) and np.shares_memory(rows.places, X.indices)
     np.testing.assert_array_equal(np.asarray(rows), DENSE)
