@@ -157,13 +157,18 @@ static int call_back(run_state *run, int32_t op, int64_t count) {
 }
 
 /* After an interruption every worker still meets the others at all later barriers. Only tiles, rows and whole ops are left
- * out. */
+ * out.
+ *
+ * The first time in a batch nobody is asked: on a busy machine a short batch may seem long, and would be lost for nothing. */
 void fr_look(fr_worker *w) {
     run_state *run = w->run;
     const double t = now();
     w->tiles_until_look = TILES_BETWEEN_LOOKS;
     if (t < w->look_at || !run->options->call) return;
     w->look_at = t + SECONDS_BETWEEN_LOOKS;
+    const int again = w->looked_in == w->batch.first;
+    w->looked_in = w->batch.first;
+    if (!again) return;
     if (call_back(run, -1, w->batch.count)) atomic_store_explicit(&run->abandoned, 1, memory_order_relaxed);
 }
 
@@ -301,6 +306,7 @@ static void worker_main(void *arg, int id) {
         .run = run,
         .abandoned = &run->abandoned,
         .look_at = now() + SECONDS_BETWEEN_LOOKS,
+        .looked_in = -1,
     };
     const fr_rule *rule = moving_rule(program);
     double power[FR_POWERS];

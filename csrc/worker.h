@@ -48,6 +48,7 @@ typedef struct fr_worker {
     atomic_int *abandoned; /* the run has ended in the middle of a batch: no more tiles, for anyone */
     int tiles_until_look;  /* worker 0 looks for an interruption after so many tiles of long ops, or rows, */
     double look_at;        /* but not before this time */
+    int64_t looked_in;     /* the first row of the batch in which it did so last */
 } fr_worker;
 
 /* Whether the kernels of this run do what a tuning says. */

@@ -15,6 +15,8 @@ from trainers import classifier, line, same, state
 
 import fastreg as fr
 from fastreg.engines import session as sessions
+from fastreg.engines.base import Feed, Tally
+from fastreg.engines.make import make_engine
 from fastreg.engines.session import uninterrupted
 from fastreg.machine import _core
 
@@ -329,3 +331,24 @@ def test_ctrl_c_among_short_batches_keeps_what_was_learned(engine, seconds):
         trainer.fit(X, y, epochs=1000, batch_size=1, callbacks=[interrupt])
     interrupt.timer.join()
     assert trainer.step >= interrupt.step and (trainer.model.state_dict()["0.weight"] != before).any()
+
+
+def looks_during(rows: int, units: int) -> int:
+    """How often the engine asks whether to end, in 0.3 s with batches of so many rows, or in one that takes longer."""
+    trainer = fr.Trainer(fr.Sequential([fr.Dense(units, "relu"), fr.Dense(units, "relu"), fr.Dense(3)]))
+    trainer.model.build(units)
+    program, parameters = trainer.program("train", rows), trainer.model.parameters
+    engine = make_engine("native", program, dict(parameters), dict.fromkeys(program.rules, ()), rows, "float32", 1)
+    X, batches, looks = np.zeros((rows, units), np.float32), 10**6 // rows, []
+    order = np.resize(np.arange(rows), rows * batches)
+    feed = Feed(X, rows, np.zeros(rows, np.int64), order=order, rates=np.zeros(batches))
+    assert engine.run(feed, Tally(), 0, batches, 0.3, lambda: looks.append(1)) < batches
+    return len(looks)
+
+
+@pytest.mark.slow
+def test_short_batches_are_not_given_up():
+    """On a busy machine a short batch may seem long, since another process runs meanwhile. In the first look at a batch
+    nobody is asked, so that what was learned before it is not lost."""
+    assert looks_during(1, 64) == 0
+    assert looks_during(20_000, 500) > 0
