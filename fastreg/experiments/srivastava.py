@@ -18,7 +18,7 @@ after 240 with 1.5. 200 epochs fit into 20 minutes.
 
 The net learns from all 60,000 images. The test images are looked at after each epoch, for the picture, and nothing is
 chosen by them: the error that counts is the mean of the last ten epochs. The weights are those of the last step,
-without any averaging.
+without any averaging. The seeds 0, 1 and 2 end at 1.13, 1.16 and 1.01 %.
 
 With `--augment` each epoch sees new images: turned by up to 12 degrees, sheared by up to 8, made larger or smaller by
 up to 12 %, moved by up to 2 pixels, and bent (Simard et al., 2003). No image comes twice, so the net needs less
