@@ -8,7 +8,6 @@ the rounds.
 
 import argparse
 import warnings
-from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -41,10 +40,10 @@ def main() -> None:
         X.sort_indices()
         y = np.arange(rows) % 5
         turns = [(times(ours, X, y, units), times(theirs, X, y, units)) for _ in range(rounds)]
-        fit, predict = ([median(turn[who][what] for turn in turns) for who in (0, 1)] for what in (0, 1))
+        (fit, predict), (their_fit, their_predict) = np.median(turns, axis=0)
         print(
-            f"{rows:<7} {columns:<8} {elements:<9} {units:<6} {fit[0]:7.3f} {fit[1]:7.3f}   {predict[0]:7.4f} "
-            f"{predict[1]:7.4f}"
+            f"{rows:<7} {columns:<8} {elements:<9} {units:<6} {fit:7.3f} {their_fit:7.3f}   {predict:7.4f} "
+            f"{their_predict:7.4f}"
         )
 
 

@@ -17,17 +17,20 @@ static void refuse_row(const fr_worker *w, long long position) {
     }
 }
 
+/* The column of an element of a sparse source. */
+INLINE int64_t element_place(const fr_source *source, int64_t element) {
+    return source->wide ? ((const int64_t *)source->places)[element] : ((const int32_t *)source->places)[element];
+}
+
 /* Adds elements from `begin` to `end` of a sparse source to a row of zeros. A place out of range, which only a change
  * under way can bring, is left out. */
 static void read_elements(real *out, const fr_source *source, int64_t begin, int64_t end) {
-    const int32_t *narrow = source->places;
-    const int64_t *wide = source->places;
     switch (source->dtype) {
 #define CASE(KIND, NAME, TYPE)                                                                                         \
     case FR_##KIND: {                                                                                                  \
         const TYPE *values = (const TYPE *)source->data;                                                               \
         for (int64_t k = begin; k < end; k++) {                                                                        \
-            const int64_t j = source->wide ? wide[k] : narrow[k];                                                      \
+            const int64_t j = element_place(source, k);                                                                \
             if (j >= 0 && j < source->columns) out[j] += (real)values[k];                                              \
         }                                                                                                              \
         break;                                                                                                         \

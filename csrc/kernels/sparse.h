@@ -21,10 +21,6 @@ INLINE const fr_source *sparse_rows(const fr_worker *w, int32_t source) {
     return found && found->starts && found->in_order ? found : NULL;
 }
 
-INLINE int64_t element_place(const fr_source *source, int64_t element) {
-    return source->wide ? ((const int64_t *)source->places)[element] : ((const int32_t *)source->places)[element];
-}
-
 /* An element in the working dtype, small numbers as 0. */
 INLINE real element_value(const fr_source *source, int64_t element) {
     const real smallest = REAL_BITS == 32 ? (real)FLT_MIN : (real)DBL_MIN;

@@ -364,7 +364,7 @@ def _work(op: O.Op, timer: _Timer) -> tuple[float, float]:
     rows = timer.rows * (2 if op.span == "both" else 1)
     params = timer.params
 
-    def of(names: Iterable[str | None]) -> float:
+    def of(names: Iterable[str | None]) -> int:
         return size * rows * sum(buffers[name].size // len(buffers[name]) for name in names if name)
 
     match op:

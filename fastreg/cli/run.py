@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     from fastreg.experiments.harness.running import MissingData
 
     if options.all and options.names:
-        raise ValueError(f"run: got --all and {' '.join(options.names)}, expected one of both")
+        raise ValueError(f"run: got --all and {' '.join(options.names)}, expected either")
     known, broken = survey()
     for error in [broken[name] for name in options.names if name in broken]:
         raise error

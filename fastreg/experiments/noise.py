@@ -81,7 +81,7 @@ def claims(runs: Runs) -> list[Claim]:
             Claim(
                 text,
                 surely_above(gain(runs, way, key)),
-                f"{KEYS[key]}: {runs.mean('none', key):.3f} → {runs.mean(way, key):.3f}, more by "
+                f"{KEYS[key]}: {runs.mean('none', key):.3f} → {runs.mean(way, key):.3f}, gain "
                 f"{plus_minus(gain(runs, way, key))}",
             )
             for way, key, text in told

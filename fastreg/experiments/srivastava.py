@@ -1,13 +1,12 @@
 """Dropout and max-norm: 1.15 % errors or less on MNIST from its own images.
 
 Three layers of 1,024 ReLU reach that within 20 minutes, and 0.6 % within an hour from images that are bent anew in each
-epoch (`--augment`). It is the last net of the
-table in the paper behind dropout (Srivastava et al., JMLR 15, 2014) that learns MNIST without new images:
-784-1024-1024-1024-10, dropout that keeps 0.8 of the pixels and 0.5 of the hidden units, and a limit on the norm of each
-unit's weights. Published errors: 1.60 % for a standard net, 1.35 % with dropout and logistic units, 1.25 % with ReLU,
-and 1.06 % with max-norm too. Dropout averages very many thinned nets. It makes the gradient noisy, so the paper takes a
-learning rate 10 to 100 times the usual one, momentum of 0.95 to 0.99, and over a million steps. Max-norm keeps such
-steps from blowing the weights up.
+epoch (`--augment`). It is the last net of the table in the paper behind dropout (Srivastava et al., JMLR 15, 2014) that
+learns MNIST without new images: 784-1024-1024-1024-10, dropout that keeps 0.8 of the pixels and 0.5 of the hidden
+units, and a limit on the norm of each unit's weights. Published errors: 1.60 % for a standard net, 1.35 % with dropout
+and logistic units, 1.25 % with ReLU, and 1.06 % with max-norm too. Dropout averages very many thinned nets. It makes
+the gradient noisy, so the paper takes a learning rate 10 to 100 times the usual one, momentum of 0.95 to 0.99, and over
+a million steps. Max-norm keeps such steps from blowing the weights up.
 
 Here there are 94,000 steps, of batches of 128. So few ask for an optimizer that gets on faster and for a tighter limit:
 Adam, whose rate goes up in the first tenth of the steps and then falls to almost 0 by half a cosine. Rate and limit

@@ -170,17 +170,6 @@ def test_unsorted_rows_are_read_with_their_zeros():
     same(plain(DENSE), plain(X))
 
 
-def test_questions_about_a_network_that_reads_rows_directly():
-    X = sp.csr_array(DENSE)
-    trainer, _ = plain(DENSE, dtype="float64")
-    for name, gradient in trainer.gradients(DENSE, Y).items():
-        np.testing.assert_array_equal(trainer.gradients(X, Y)[name], gradient)
-    np.testing.assert_array_equal(trainer.input_gradient(X, Y), trainer.input_gradient(DENSE, Y))
-    assert fr.check_gradients(trainer, X[:20], Y[:20], step=0).ok
-    assert fr.compare_engines(trainer, X, Y).worst == fr.compare_engines(trainer, DENSE, Y).worst
-    assert fr.profile(trainer, X, Y).verdict
-
-
 def test_values_that_are_not_finite_are_found_while_training():
     X = sp.csr_array(DENSE)
 
@@ -277,9 +266,10 @@ def test_small_and_negative_zeros_count_as_zero(engine):
             np.testing.assert_array_equal(value, results[1][name])
 
 
-def test_questions_and_checks_take_it():
+@pytest.mark.parametrize("network", [trained, plain], ids=["rows with zeros", "rows as they are"])
+def test_questions_and_checks_take_it(network):
     X = sp.csr_array(DENSE)
-    trainer, _ = trained(DENSE, dtype="float64")
+    trainer, _ = network(DENSE, dtype="float64")
     for name, gradient in trainer.gradients(DENSE, Y).items():
         np.testing.assert_array_equal(trainer.gradients(X, Y)[name], gradient)
     np.testing.assert_array_equal(trainer.input_gradient(X, Y), trainer.input_gradient(DENSE, Y))

@@ -334,7 +334,7 @@ def test_ctrl_c_among_short_batches_keeps_what_was_learned(engine, seconds):
 
 
 def looks_during(rows: int, units: int) -> int:
-    """How often the engine asks whether to end, in 0.3 s with batches of so many rows, or in one that takes longer."""
+    """How often the engine asks whether to end: in 0.3 s of batches of this many rows, or in one longer batch."""
     trainer = fr.Trainer(fr.Sequential([fr.Dense(units, "relu"), fr.Dense(units, "relu"), fr.Dense(3)]))
     trainer.model.build(units)
     program, parameters = trainer.program("train", rows), trainer.model.parameters
